@@ -1,0 +1,1 @@
+"""Forebay fills the capacity before the gate opens: see docs/architecture.md."""
