@@ -1,0 +1,1 @@
+"""The words of Forebay as pydantic models and functions of their arguments: no clock, no I/O."""

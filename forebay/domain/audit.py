@@ -1,0 +1,53 @@
+"""The audit log: append-only and hash-chained, so that a changed, missing or reordered entry shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from forebay.domain.model import Model, UtcTime, digest
+
+GENESIS = "0" * 64
+
+
+class AuditEvent(Model):
+    """Who did what, when, to which workload, from which value to which, why, and by which plan."""
+
+    at: UtcTime
+    actor: str
+    action: str
+    reason: str
+    change: str | None = None
+    entity: str | None = None
+    workload: str | None = None
+    plan_hash: str | None = None
+    old: str | None = None
+    new: str | None = None
+
+
+class AuditEntry(Model):
+    """An event in its place in the chain: `hash` covers the event, its number and the hash before it."""
+
+    number: int
+    event: AuditEvent
+    previous_hash: str
+    hash: str
+
+
+def chained(number: int, event: AuditEvent, previous_hash: str) -> AuditEntry:
+    """The entry that follows `previous_hash` (GENESIS for the first). Numbers count from 1 without a gap."""
+    body = {"number": number, "event": event.model_dump(mode="json"), "previous": previous_hash}
+    return AuditEntry(number=number, event=event, previous_hash=previous_hash, hash=digest(body))
+
+
+def first_break(entries: Iterable[AuditEntry]) -> str | None:
+    """None if the chain holds from its first entry to its last; else which entry breaks it, and how."""
+    previous, expected = GENESIS, 1
+    for entry in entries:
+        if entry.number != expected:
+            return f"entry {expected} is missing: entry {entry.number} stands in its place"
+        if entry.previous_hash != previous:
+            return f"entry {entry.number} does not follow entry {entry.number - 1}: the link between them is broken"
+        if chained(entry.number, entry.event, previous).hash != entry.hash:
+            return f"entry {entry.number} was altered: its hash does not match its content"
+        previous, expected = entry.hash, expected + 1
+    return None

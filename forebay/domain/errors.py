@@ -1,0 +1,33 @@
+"""The three ways a call can fail, told apart by who has to act."""
+
+from __future__ import annotations
+
+
+class ForebayError(Exception):
+    """Base of everything Forebay raises on purpose; its text is written for people."""
+
+
+class InputError(ForebayError, ValueError):
+    """The caller's input is wrong: the text says where, what, and how to mend it. Nothing was changed."""
+
+
+class RuleRefusal(ForebayError):
+    """A rule says no. `rule` names it, `would_pass` says what would be accepted instead."""
+
+    def __init__(self, rule: str, reason: str, would_pass: str) -> None:
+        super().__init__(f"{reason} (rule: {rule}). What would pass: {would_pass}")
+        self.rule = rule
+        self.reason = reason
+        self.would_pass = would_pass
+
+
+class OutsideError(ForebayError):
+    """Something outside (cloud, database, network) failed. `retryable` says whether trying again can help."""
+
+    def __init__(self, message: str, *, retryable: bool) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+
+class LostLease(ForebayError):
+    """Another writer holds the workload now: whoever sees this must stop without writing."""

@@ -1,0 +1,70 @@
+"""The life of a change: one table of transitions, and the states of a shaping step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from forebay.domain.errors import RuleRefusal
+
+
+class ChangeState(StrEnum):
+    RECEIVED = "received"
+    DENIED = "denied"
+    PLANNED = "planned"
+    AWAITING_APPROVAL = "awaiting approval"
+    SCHEDULED = "scheduled"
+    SHAPING = "shaping"
+    ARMED = "armed"
+    HELD = "held"
+    IN_FORCE = "in force"
+    SETTLING = "settling"
+    CLOSED = "closed"
+    CANCELLED = "cancelled"
+    ROLLED_BACK = "rolled back"
+    SUPERSEDED = "superseded"
+
+
+S = ChangeState
+BEFORE_IN_FORCE = frozenset({S.RECEIVED, S.PLANNED, S.AWAITING_APPROVAL, S.SCHEDULED, S.SHAPING, S.ARMED, S.HELD})
+TERMINAL = frozenset({S.DENIED, S.CLOSED, S.ROLLED_BACK, S.SUPERSEDED})
+# Steps may be made only here. Everything else, above all `cancelled`, stops the hand.
+MOVING = frozenset({S.SCHEDULED, S.SHAPING})
+
+TRANSITIONS: Mapping[ChangeState, frozenset[ChangeState]] = {
+    S.RECEIVED: frozenset({S.DENIED, S.PLANNED, S.HELD, S.CANCELLED}),
+    S.PLANNED: frozenset({S.AWAITING_APPROVAL, S.SCHEDULED, S.HELD, S.CANCELLED, S.DENIED}),
+    S.AWAITING_APPROVAL: frozenset({S.SCHEDULED, S.HELD, S.CANCELLED, S.DENIED}),
+    S.SCHEDULED: frozenset({S.SHAPING, S.ARMED, S.HELD, S.CANCELLED, S.SUPERSEDED}),
+    S.SHAPING: frozenset({S.ARMED, S.HELD, S.CANCELLED, S.SUPERSEDED}),
+    S.ARMED: frozenset({S.IN_FORCE, S.HELD, S.CANCELLED}),
+    S.HELD: frozenset({S.PLANNED, S.SCHEDULED, S.SHAPING, S.CANCELLED}),
+    S.IN_FORCE: frozenset({S.SETTLING}),
+    S.SETTLING: frozenset({S.CLOSED}),
+    S.CANCELLED: frozenset({S.ROLLED_BACK}),
+    S.DENIED: frozenset(),
+    S.CLOSED: frozenset(),
+    S.ROLLED_BACK: frozenset(),
+    S.SUPERSEDED: frozenset(),
+}
+
+
+def check_transition(change: str, before: ChangeState, after: ChangeState) -> None:
+    """Raises RuleRefusal, naming the states that can be reached, if the table has no such transition."""
+    reachable = TRANSITIONS[before]
+    if after not in reachable:
+        raise RuleRefusal(
+            "life of a change",
+            f"change {change} is {before}: it cannot become {after}",
+            f"one of {', '.join(sorted(reachable))}" if reachable else f"nothing: {before} is final",
+        )
+
+
+class StepState(StrEnum):
+    """A step is pending, asked for, passed; `held` waits for a person; `dropped` will never be made."""
+
+    PENDING = "pending"
+    ASKED = "asked"
+    PASSED = "passed"
+    HELD = "held"
+    DROPPED = "dropped"

@@ -1,0 +1,96 @@
+"""What every domain model shares: frozen, strict about unknown fields, aware UTC times, people's errors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from forebay.domain.errors import InputError
+
+
+class Model(BaseModel):
+    """Immutable value object. Unknown fields are refused: a misspelt limit must not be silently ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def to_utc(value: datetime) -> datetime:
+    """The same instant in UTC; a time without a zone is refused, since guessing one moves a policy by hours."""
+    if value.tzinfo is None:
+        raise ValueError(
+            f"{value.isoformat()} has no zone: write its offset, "
+            f"for example {value.isoformat()}+01:00, or {value.isoformat()}Z for UTC"
+        )
+    return value.astimezone(UTC)
+
+
+def positive(value: timedelta) -> timedelta:
+    if value <= timedelta(0):
+        raise ValueError("must be longer than zero, for example PT5M (5 minutes)")
+    return value
+
+
+def not_negative(value: timedelta) -> timedelta:
+    if value < timedelta(0):
+        raise ValueError("must not be negative; write a duration such as PT5M (5 minutes) or PT0S")
+    return value
+
+
+def _yaml_number_is_no_duration(value: object) -> object:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise ValueError(f"{value} has no unit: write a duration such as PT5M (5 minutes) or PT30S (30 seconds)")
+    return value
+
+
+M = TypeVar("M", bound=BaseModel)
+UtcTime = Annotated[datetime, AfterValidator(to_utc)]
+Duration = Annotated[timedelta, BeforeValidator(_yaml_number_is_no_duration), AfterValidator(positive)]
+DurationOrZero = Annotated[timedelta, BeforeValidator(_yaml_number_is_no_duration), AfterValidator(not_negative)]
+Name = Annotated[str, Field(min_length=1, max_length=120, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$")]
+
+
+def parse_yaml(text: str, what: str) -> Any:
+    """YAML (or JSON, its subset) -> plain data. Raises InputError that names `what` and the line."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{what}, line {mark.line + 1}" if mark else what
+        raise InputError(f"{where}: this is not YAML or JSON: {getattr(error, 'problem', error)}") from error
+
+
+def validate(model: type[M], data: object, what: str) -> M:
+    """`data` as a `model`. Raises InputError with one line a fault: field, the value found, and the mend."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise InputError(f"{what} is not valid:\n" + "\n".join(explain(error))) from error
+
+
+def explain(error: ValidationError) -> list[str]:
+    """One line a fault, for people: `effective_at: 2026-11-26T09:00:00 has no zone: …`."""
+    lines = []
+    for fault in error.errors(include_url=False):
+        where = ".".join(str(part) for part in fault["loc"]) or "(whole)"
+        message = fault["msg"].removeprefix("Value error, ")
+        found = fault.get("input")
+        shown = (
+            "" if isinstance(found, dict | list | BaseModel) or fault["type"] == "missing" else f" (found {found!r})"
+        )
+        lines.append(f"  {where}: {message}{shown}")
+    return lines
+
+
+def canonical_json(data: Any) -> str:
+    """One text for one value: sorted keys, no spaces. What is hashed must not depend on field order."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest(data: Any) -> str:
+    """SHA-256 of the canonical JSON, as 64 hexadecimal digits."""
+    return hashlib.sha256(canonical_json(data).encode()).hexdigest()

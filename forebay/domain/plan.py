@@ -1,0 +1,126 @@
+"""A shaping plan: immutable and hashed; the allocation over time, the steps that realise it, and its price."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+
+from forebay.domain.model import Model, UtcTime, digest
+from forebay.domain.resources import Resource
+
+
+class Band(Model):
+    """Forecast demand in one slot, in the resource's canonical unit, at the 5 %, 50 % and 95 % quantile."""
+
+    low: float
+    median: float
+    high: float
+
+
+class PlanSlot(Model):
+    """One slot of the profile. `asked` is in effect from the slot's start; `serving` follows after the lead time."""
+
+    at: UtcTime
+    asked: int
+    serving: int
+    required_median: float
+    required_high: float
+    demand: Mapping[Resource, Band]
+
+
+class StepReason(Model):
+    """Why a step is as it is: what binds, where, and which limit shaped it."""
+
+    binding: Resource
+    quantile: float
+    forced_by: UtcTime
+    limit: str
+    text: str
+
+
+class ShapingStep(Model):
+    """One move at one shaping point. `verified_by`: when its verdict is due."""
+
+    sequence: int
+    due_at: UtcTime
+    from_units: int
+    to_units: int
+    verified_by: UtcTime
+    reason: StepReason
+
+
+class PlanPrice(Model):
+    """Over the plan's horizon, with the change shaped (`with_`) and with the allocation left as it is (`without_`).
+
+    `unit_hours` allocated and what they cost; `shortfall_unit_hours` is the expected demand not carried, in units.
+    `misaligned` is the probability that the demand at the effective time exceeds the allocation.
+    """
+
+    currency: str
+    unit_hours_with: float
+    unit_hours_without: float
+    money_with: Decimal
+    money_without: Decimal
+    shortfall_unit_hours_with: float
+    shortfall_unit_hours_without: float
+    misaligned_with: float
+    misaligned_without: float
+
+
+class ShapingPlan(Model):
+    """The plan for one workload of one change.
+
+    `start_units` is what was allocated when it was drawn; `aligned_units` is what must serve, verified, before
+    `effective_at` so that demand is covered with probability `confidence`.
+    """
+
+    change: str
+    workload: str
+    created_at: UtcTime
+    effective_at: UtcTime
+    start_units: int
+    aligned_units: int
+    confidence: float
+    steps: tuple[ShapingStep, ...]
+    slots: tuple[PlanSlot, ...]
+    price: PlanPrice
+    forecast: Mapping[str, tuple[str, ...]]
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the whole plan: what is approved is what is executed."""
+        return digest(self.model_dump(mode="json"))
+
+    def slot_at(self, at: datetime) -> PlanSlot | None:
+        """The slot that covers `at`; None outside the horizon."""
+        earlier = [slot for slot in self.slots if slot.at <= at]
+        if not earlier:
+            return None
+        if len(self.slots) > 1 and at >= self.slots[-1].at + (self.slots[1].at - self.slots[0].at):
+            return None
+        return earlier[-1]
+
+
+class CounterProposal(Model):
+    """What would do where a plan is refused: an earliest feasible time, or the limit to relax and to what."""
+
+    earliest_effective_at: UtcTime | None
+    relax: tuple[str, ...]
+
+
+class PlanRefusal(Model):
+    """No allocation within the limits meets the effective time: why, and what would."""
+
+    workload: str
+    reason: str
+    counter_proposal: CounterProposal
+
+    @property
+    def text(self) -> str:
+        """The refusal in words, with every way out."""
+        ways = []
+        if at := self.counter_proposal.earliest_effective_at:
+            ways.append(f"effective_at {at.isoformat()} or later")
+        ways.extend(self.counter_proposal.relax)
+        return f"{self.workload}: {self.reason}. What would do: " + ("; or ".join(ways) or "nothing within reach")

@@ -1,0 +1,48 @@
+"""A policy: a named, versioned document that governs an entity, and when each version is in force."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from forebay.domain.model import Model, UtcTime
+
+
+class PolicyVersion(Model):
+    """One version. `effective_at` is what was asked for; `armed_at` is set once the capacity was verified.
+
+    A version takes force at the later of the two: never before its effective time, never without being armed.
+    """
+
+    entity: str
+    policy: str
+    kind: str
+    version: int
+    document: Mapping[str, Any]
+    change: str | None
+    effective_at: UtcTime
+    armed_at: UtcTime | None
+    withdrawn_at: UtcTime | None = None
+
+    @property
+    def in_force_from(self) -> datetime | None:
+        """Aware UTC; None while not armed, or withdrawn before it took force."""
+        if self.armed_at is None:
+            return None
+        start = max(self.effective_at, self.armed_at)
+        if self.withdrawn_at is not None and self.withdrawn_at <= start:
+            return None
+        return start
+
+
+def in_force(versions: Iterable[PolicyVersion], at: datetime) -> PolicyVersion | None:
+    """The version in force at `at`: the one that took force last among those that had by then."""
+    started = [v for v in versions if (start := v.in_force_from) is not None and start <= at]
+    return max(started, key=lambda v: (v.in_force_from, v.version), default=None)
+
+
+def next_switch(versions: Iterable[PolicyVersion], at: datetime) -> datetime | None:
+    """When the answer changes next after `at`, as far as is known at `at`; None if nothing is armed."""
+    starts = [start for v in versions if (start := v.in_force_from) is not None and start > at]
+    return min(starts, default=None)

@@ -1,0 +1,98 @@
+"""What the store remembers about a change under way: its state, steps, intents, leases, originals, wake-ups."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from forebay.domain.allocation import Setting
+from forebay.domain.change import PolicyChange
+from forebay.domain.lifecycle import ChangeState, StepState
+from forebay.domain.model import Model, UtcTime
+from forebay.domain.plan import ShapingStep
+from forebay.domain.verdict import Judgement
+
+
+class ChangeRecord(Model):
+    """A change and where it stands. `note` is why it is there, in words."""
+
+    change: PolicyChange
+    state: ChangeState
+    note: str
+    policy_version: int
+    received_at: UtcTime
+    updated_at: UtcTime
+
+
+class StepRecord(Model):
+    """A shaping step under way. `asked_units` is what was really asked (limits or corrections may alter `to_units`)."""
+
+    change: str
+    workload: str
+    plan_hash: str
+    step: ShapingStep
+    state: StepState
+    attempt: int = 1
+    asked_units: int | None = None
+    asked_at: UtcTime | None = None
+    passed_at: UtcTime | None = None
+    corrections: int = 0
+    judgement: Judgement | None = None
+
+
+class Outcome(StrEnum):
+    """How an external write ended: it is in effect, it never took place, or somebody else's value stands there."""
+
+    DONE = "done"
+    NOT_DONE = "not done"
+    FOREIGN = "changed by another"
+
+
+class Intent(Model):
+    """An external write, stored before it is made. `number` is given by the store. Open while `outcome` is None."""
+
+    number: int
+    change: str
+    workload: str
+    sequence: int | None
+    plan_hash: str | None
+    old: Setting
+    new: Setting
+    why: str
+    fencing: int
+    stored_at: UtcTime
+    outcome: Outcome | None = None
+    settled_at: UtcTime | None = None
+
+
+class Lease(Model):
+    """One writer per workload: `fencing` grows with each new holder, so that an old one can be told and refused."""
+
+    workload: str
+    holder: str
+    fencing: int
+    expires_at: UtcTime
+
+
+class Ticket(Model):
+    """A delivery of a ticketing system as it was received, stored before it was answered."""
+
+    number: int
+    source: str
+    ticket: str
+    revision: str
+    body: str
+    received_at: UtcTime
+    run: str | None = None
+    failure: str | None = None
+    failures: int = 0
+
+
+class WakeUp(Model):
+    """A scheduled run that will wake the controller. `key` makes creating it twice the same as once."""
+
+    key: str
+    change: str
+    workload: str
+    sequence: int
+    at: UtcTime
+    name: str

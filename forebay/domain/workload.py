@@ -1,0 +1,167 @@
+"""A workload: something whose allocation is shaped, with the limits that protect it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from forebay.domain.model import Duration, DurationOrZero, Model, Name, parse_yaml, validate
+from forebay.domain.resources import Resource, ResourceVector
+
+
+class EcsTarget(Model):
+    """An ECS service. Where Application Auto Scaling is attached its minimum is the floor lever."""
+
+    type: Literal["ecs"]
+    cluster: Name
+    service: Name
+    region: str | None = None
+
+
+class AsgTarget(Model):
+    """An EC2 Auto Scaling group. Where scaling policies are attached its MinSize is the floor lever."""
+
+    type: Literal["asg"]
+    group: Annotated[str, Field(min_length=1, max_length=255)]
+    region: str | None = None
+
+
+TargetRef = Annotated[EcsTarget | AsgTarget, Field(discriminator="type")]
+
+
+class SoftLimit(Model):
+    """The largest move per step, in units and in percent of the allocation, and the shortest dwell between two."""
+
+    units: Annotated[int, Field(ge=1)]
+    percent: Annotated[float, Field(gt=0, le=1000)] = 100.0
+    dwell: DurationOrZero = timedelta(minutes=5)
+
+    def largest_move(self, units: int) -> int:
+        """The tighter of the two limits at an allocation of `units`; one unit always may move, or nothing could."""
+        return max(1, min(self.units, int(units * self.percent / 100 + 1e-9)))
+
+
+class Limits(Model):
+    """Hard bounds of the allocation (units) and its soft limit."""
+
+    min_units: Annotated[int, Field(ge=0)]
+    max_units: Annotated[int, Field(ge=1)]
+    soft: SoftLimit
+
+    @model_validator(mode="after")
+    def _min_below_max(self) -> Limits:
+        if self.min_units > self.max_units:
+            raise ValueError(f"min_units {self.min_units} is above max_units {self.max_units}: swap or mend them")
+        return self
+
+
+class UnitPrice(Model):
+    """What one unit costs an hour."""
+
+    per_unit_hour: Annotated[Decimal, Field(ge=0)]
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "USD"
+
+
+class Risk(Model):
+    """What the plan weighs against the unit price.
+
+    `confidence`: probability with which the allocation covers the demand at the effective time.
+    `shortfall_per_unit_hour`: price of one unit missing for one hour. `move`: price of one move (its trouble).
+    """
+
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
+    shortfall_per_unit_hour: Annotated[Decimal, Field(ge=0)] = Decimal("1")
+    move: Annotated[Decimal, Field(ge=0)] = Decimal("0.001")
+
+
+class Verification(Model):
+    """When and how a step is judged: after the lead time and `metric_delay`, over `window`.
+
+    `tolerance`: relative excess over the forecast band or the objective that still counts as on plan.
+    `patience`: how long missing data or missing capacity is waited for before the change is held.
+    """
+
+    metric_delay: DurationOrZero = timedelta(minutes=3)
+    window: Duration = timedelta(minutes=3)
+    tolerance: Annotated[float, Field(ge=0, le=1)] = 0.1
+    patience: Duration = timedelta(minutes=10)
+    corrections: Annotated[int, Field(ge=0, le=10)] = 2
+
+
+class Workload(Model):
+    """One shaped workload. Resources without an objective are not planned (they must not bind)."""
+
+    name: Name
+    target: TargetRef
+    unit: ResourceVector
+    objectives: Mapping[Resource, Annotated[float, Field(gt=0, le=1)]]
+    limits: Limits
+    lead_time: Duration
+    price: UnitPrice
+    risk: Risk = Risk()
+    verification: Verification = Verification()
+    slot: Duration = timedelta(minutes=5)
+    seasons: Annotated[tuple[Duration, ...], Field(min_length=1)] = (timedelta(days=1), timedelta(days=7))
+    history: Duration = timedelta(days=14)
+    shares: Mapping[str, Annotated[float, Field(ge=0, le=1)]] = {}
+
+    @field_validator("objectives")
+    @classmethod
+    def _some_objective(cls, objectives: Mapping[Resource, float]) -> Mapping[Resource, float]:
+        if not objectives:
+            raise ValueError("name at least one resource with its target utilisation, for example {cpu: 0.6}")
+        return objectives
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Workload:
+        for resource in self.objectives:
+            if not self.unit[resource]:
+                raise ValueError(f"objectives name {resource}, but the unit has none of it: set its size under unit")
+        if sum(self.shares.values()) > 1 + 1e-9:
+            raise ValueError(f"shares add up to {sum(self.shares.values()):.2f}: together they must not exceed 1")
+        return self
+
+    @property
+    def resources(self) -> tuple[Resource, ...]:
+        return tuple(resource for resource in Resource if resource in self.objectives)
+
+    @property
+    def verified_after(self) -> timedelta:
+        """From asking for a unit until its verdict can be known: lead time, metric delay and the window."""
+        return self.lead_time + self.verification.metric_delay + self.verification.window
+
+    @property
+    def step_spacing(self) -> timedelta:
+        """Shortest time between two steps: the dwell, or the wait for the verdict that must come between them."""
+        return max(self.limits.soft.dwell, self.verified_after)
+
+    def units_for(self, usage: Mapping[Resource, float]) -> tuple[float, Resource]:
+        """Units (not rounded) that carry `usage` at the target utilisation, and the resource that binds."""
+        needs = {r: usage[r] / (self.unit[r] * self.objectives[r]) for r in self.resources}
+        binding = max(needs, key=lambda resource: needs[resource])
+        return needs[binding], binding
+
+
+class WorkloadCatalog(Model):
+    """The workloads file: `workloads: [...]`, names unique."""
+
+    workloads: tuple[Workload, ...]
+
+    @model_validator(mode="after")
+    def _unique(self) -> WorkloadCatalog:
+        names = [workload.name for workload in self.workloads]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"workload names must be unique; given twice: {', '.join(sorted(twice))}")
+        return self
+
+    def get(self, name: str) -> Workload | None:
+        return next((workload for workload in self.workloads if workload.name == name), None)
+
+    @classmethod
+    def parse(cls, text: str, what: str = "workloads file") -> WorkloadCatalog:
+        """From YAML or JSON. Raises InputError naming field, value and mend."""
+        return validate(cls, parse_yaml(text, what), what)

@@ -1,0 +1,176 @@
+"""What the outside must offer. Adapters implement these; the use cases in `app` know nothing else of the outside.
+
+Every adapter turns vendor errors into `OutsideError`, whose `retryable` says whether trying again can help.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Protocol
+
+from forebay.domain.allocation import Setting, TargetState
+from forebay.domain.audit import AuditEntry, AuditEvent
+from forebay.domain.change import PolicyChange
+from forebay.domain.lifecycle import ChangeState
+from forebay.domain.plan import ShapingPlan
+from forebay.domain.policy import PolicyVersion
+from forebay.domain.records import ChangeRecord, Intent, Lease, Outcome, StepRecord, Ticket
+from forebay.domain.resources import Resource
+from forebay.domain.rules import ChangeRules
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Clock(Protocol):
+    """The only source of time."""
+
+    def now(self) -> datetime:
+        """The present, aware UTC."""
+
+    def sleep(self, duration: timedelta) -> None:
+        """Return after `duration`; at once if it is not positive."""
+
+
+class Target(Protocol):
+    """Where one workload's allocation lives."""
+
+    def observe(self) -> TargetState:
+        """Read everything once. Raises OutsideError."""
+
+    def apply(self, setting: Setting) -> None:
+        """Write the absolute values of `setting` and nothing else; the same call twice equals once.
+
+        Raises OutsideError. After a retryable one the write may or may not have happened: read, do not guess.
+        """
+
+
+class Usage(Protocol):
+    """Where one workload's measured usage comes from, in canonical units (cores, GiB, Mbit/s), summed over units."""
+
+    def history(self, start: datetime, end: datetime, step: timedelta) -> Mapping[Resource, pd.Series]:
+        """Mean usage per `step` (or coarser, where only that is kept) in [start, end); aware UTC index.
+
+        Slots without data are absent, never zero. Raises OutsideError.
+        """
+
+    def measure(self, start: datetime, end: datetime) -> Mapping[Resource, float]:
+        """Mean usage in [start, end) for each resource that has data there; one without data is left out."""
+
+
+class Enforcer(Protocol):
+    """Somewhere a policy that came into force is pushed to. At least once, so idempotent by change and version."""
+
+    name: str
+
+    def push(self, version: PolicyVersion) -> None:
+        """Raises OutsideError."""
+
+
+class Notifier(Protocol):
+    """Tells people. A failure to tell must never stop a change: adapters log it and return."""
+
+    def notify(self, event: AuditEvent) -> None: ...
+
+
+class Transaction(Protocol):
+    """One atomic read-write unit on the store, serialised against every other writer.
+
+    Methods that change something write their audit entry in the same transaction. Times are passed in.
+    """
+
+    # Changes
+    def add_change(self, change: PolicyChange, policy_version: int, event: AuditEvent) -> ChangeRecord:
+        """Store a new change as `received`. The caller has checked that its name is free."""
+
+    def change(self, name: str) -> ChangeRecord | None:
+        """The change called `name`, locked against other writers until the transaction ends."""
+
+    def changes(self, states: Collection[ChangeState] | None = None) -> Sequence[ChangeRecord]:
+        """All changes (in the given states), newest first."""
+
+    def move(self, name: str, to: ChangeState, event: AuditEvent) -> ChangeRecord:
+        """Transition by the table; `event.reason` becomes the note. Raises RuleRefusal if the table has it not."""
+
+    # Plans and steps
+    def add_plan(self, plan: ShapingPlan, event: AuditEvent) -> None:
+        """Store the plan and its steps (all pending); it becomes the workload's current plan of that change."""
+
+    def plan(self, change: str, workload: str) -> ShapingPlan | None:
+        """The current plan."""
+
+    def steps(self, change: str, workload: str | None = None) -> Sequence[StepRecord]:
+        """Steps of the current plans, by workload and sequence."""
+
+    def put_step(self, step: StepRecord, event: AuditEvent | None = None) -> None:
+        """Replace the record of a step of a current plan (identified by change, workload, sequence)."""
+
+    # One writer
+    def acquire_lease(self, workload: str, holder: str, now: datetime, ttl: timedelta) -> Lease | None:
+        """A new or renewed lease; None while another holder's is not expired. A new holder gets a higher fencing."""
+
+    def lease(self, workload: str) -> Lease | None:
+        """The lease as stored, expired or not."""
+
+    def check_lease(self, lease: Lease, now: datetime) -> None:
+        """Raises LostLease unless `lease` is still the latest and not expired."""
+
+    def release_lease(self, lease: Lease, now: datetime) -> None:
+        """Expire it now, if it is still ours."""
+
+    # External writes
+    def add_intent(self, intent: Intent, event: AuditEvent) -> Intent:
+        """Store an intent (its number is given here) before the write it announces."""
+
+    def settle_intent(self, number: int, outcome: Outcome, event: AuditEvent) -> None:
+        """Store how the write ended."""
+
+    def intents(self, workload: str, *, change: str | None = None, only_open: bool = False) -> Sequence[Intent]:
+        """Intents on a workload (of one change), oldest first."""
+
+    def remember_original(self, change: str, workload: str, setting: Setting, event: AuditEvent) -> None:
+        """Record what was there before step 1; the first record stays, later calls change nothing."""
+
+    def original(self, change: str, workload: str) -> Setting | None: ...
+
+    # Policies
+    def versions(self, entity: str, policy: str) -> Sequence[PolicyVersion]:
+        """All versions, oldest first; [] if the policy is unknown."""
+
+    def put_version(self, version: PolicyVersion, event: AuditEvent) -> None:
+        """Insert or replace (entity, policy, version)."""
+
+    # Change rules, stored and versioned like any policy
+    def rules(self) -> ChangeRules:
+        """The latest change rules; the default ones if none were ever stored."""
+
+    def put_rules(self, rules: ChangeRules, event: AuditEvent) -> int:
+        """Store a new version; returns its number."""
+
+    # Tickets
+    def add_ticket(self, source: str, ticket: str, revision: str, body: str, received_at: datetime) -> Ticket | None:
+        """Store a delivery; None if this source, ticket and revision was stored before."""
+
+    def tickets_without_run(self) -> Sequence[Ticket]:
+        """Deliveries for which no run was created and which were not given up, oldest first."""
+
+    def put_ticket(self, ticket: Ticket) -> None: ...
+
+    # Audit
+    def audit(self, event: AuditEvent) -> AuditEntry:
+        """Append to the chain."""
+
+    def audit_entries(self, change: str | None = None) -> Sequence[AuditEntry]:
+        """Oldest first. With `change`, only its entries (which then do not form a chain)."""
+
+
+class Store(Protocol):
+    """The truth."""
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """Commit at the end of the block, roll back if it raises. Raises OutsideError if the database is away."""
+
+    def versions(self, entity: str, policy: str) -> Sequence[PolicyVersion]:
+        """Read-only and without the writers' lock: the decision point must answer while others write."""
