@@ -1,0 +1,121 @@
+"""ARIMA with Fourier terms, by pmdarima: regression on the seasons' harmonics with ARIMA errors.
+
+The harmonics carry the seasons so that the ARIMA part stays small: a seasonal ARIMA of period 96 costs gigabytes.
+(Hyndman & Athanasopoulos, "Forecasting: Principles and Practice", 3rd ed., ch. 10.5: dynamic harmonic regression.)
+
+The Fourier coefficients are part of the Kalman filter's state, not of the likelihood search. One pass of the
+filter then holds, for every origin, the state estimated from the values before it only; forecasts from all
+rolling origins follow by matrix products, without a single refit.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Order = tuple[int, int, int]
+
+HARMONICS = (4, 3)  # of the first (daily) and of each longer season: sharp edges are left to the error part
+SEARCH_ITERATIONS = 15  # the likelihood is flat near its top: more iterations cost time and change nothing
+
+
+class FitError(Exception):
+    """A model that could not be fitted to this series; the message says why."""
+
+
+@dataclass(frozen=True)
+class FittedArima:
+    """An ARIMA whose parameters were estimated once; it forecasts from any origin without a refit."""
+
+    order: Order
+    seasons: tuple[float, ...]
+    scale: float
+    result: Any
+    """pmdarima's statsmodels result: parameters and the state-space form."""
+
+    @property
+    def name(self) -> str:
+        return f"ARIMA{self.order}+Fourier".replace(" ", "")
+
+
+def fourier_terms(times: Floats, seasons: Sequence[float], constant: bool) -> Floats:
+    """Shape (len(times), terms): a constant if asked for, then sine and cosine of each season's harmonics."""
+    columns = [np.ones(len(times))] if constant else []
+    for number, season in enumerate(seasons):
+        for k in range(1, HARMONICS[min(number, 1)] + 1):
+            if number and abs(season / k - seasons[0]) < 1e-9:
+                continue  # the same wave as a daily one would make the regression singular
+            angle = 2 * np.pi * k * times / season
+            columns += [np.sin(angle), np.cos(angle)]
+    return np.column_stack(columns)
+
+
+def fit(values: Floats, seasons: Sequence[float], order: Order) -> FittedArima:
+    """Estimate an ARIMA of the given order on the longest gap-free part of `values`.
+
+    `values`: shape (n,), NaN in gaps; `seasons`: season lengths in slots, shortest first.
+    Raises FitError when the part is too short or the estimation fails.
+    """
+    import pmdarima  # takes seconds to import: only when a model is fitted
+
+    begin, end = _longest_known(values)
+    part = values[begin:end]
+    regressors = fourier_terms(np.arange(begin, end, dtype=float), seasons, constant=order[1] == 0)
+    if len(part) < 2 * regressors.shape[1] + 10:
+        raise FitError(f"only {len(part)} values in a row for {regressors.shape[1]} Fourier terms")
+    scale = float(np.std(part))
+    if scale <= 0:
+        raise FitError("the values do not vary")
+    model = pmdarima.ARIMA(
+        order,
+        with_intercept=False,
+        maxiter=SEARCH_ITERATIONS,
+        suppress_warnings=True,
+        mle_regression=False,
+    )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an imperfect fit is judged by the backtest, not by its warnings
+            fitted = model.fit(part / scale, X=regressors)
+    except (ValueError, np.linalg.LinAlgError, FloatingPointError) as error:
+        raise FitError(str(error).splitlines()[0]) from error
+    if not np.isfinite(fitted.arima_res_.params).all():
+        raise FitError("the parameters did not converge to finite numbers")
+    return FittedArima(order, tuple(seasons), scale, fitted.arima_res_)
+
+
+def forecast_from(model: FittedArima, values: Floats, origins: Sequence[int], horizon: int) -> Floats:
+    """Shape (len(origins), horizon): means forecast from each origin (slots seen), which knows `values[:origin]`."""
+    constant = model.order[1] == 0
+    terms = fourier_terms(np.arange(len(values) + horizon, dtype=float), model.seasons, constant)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        filtered = model.result.apply(values / model.scale, exog=terms[: len(values)])
+    states = filtered.filter_results.predicted_state[:, list(origins)]
+    ssm = filtered.model.ssm
+    transition = ssm["transition"][:, :, 0] if ssm["transition"].ndim == 3 else ssm["transition"]
+    design = ssm["design"]
+    fixed = (design[0, :, 0] if design.ndim == 3 else design[0])[: -terms.shape[1]]
+    result = np.empty((len(origins), horizon))
+    rows = np.asarray(origins)
+    for lead in range(horizon):
+        at = terms[rows + lead]
+        result[:, lead] = fixed @ states[: len(fixed)] + np.einsum("ok,ko->o", at, states[len(fixed) :])
+        states = transition @ states
+    return result * model.scale
+
+
+def _longest_known(values: Floats) -> tuple[int, int]:
+    known = np.isfinite(values).astype(np.int8)
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], known, [0]))))
+    runs = list(zip(edges[::2], edges[1::2], strict=True))
+    if not runs:
+        raise FitError("no values are known")
+    begin, end = max(runs, key=lambda run: run[1] - run[0])
+    return int(begin), int(end)

@@ -1,0 +1,15 @@
+"""Durations as people say them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+
+def duration(span: timedelta) -> str:
+    """The span in its largest fitting unit: "14 days", "1.2 days", "15 min", "90 s"."""
+    seconds = span.total_seconds()
+    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= size * (1 if unit != "h" else 2):
+            amount = f"{seconds / size:.1f}".removesuffix(".0")
+            return f"{amount} {'day' if unit == 'days' and amount == '1' else unit}"
+    return f"{seconds:g} s"
