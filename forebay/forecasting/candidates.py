@@ -46,7 +46,8 @@ class Backtest:
 def rolling_origins(n: int, season: int, horizon: int, first: int, ratio: int) -> Backtest:
     """Origins from `first` on, 24 a season, aligned with the model steps that end at slot `n`.
 
-    Trajectories are as long as the horizon if at least a season of origins remains, else up to half of what follows `first`.
+    Trajectories are as long as the horizon if at least a season of origins remains, else up to half of what
+    follows `first`.
     """
     leads = min(horizon, max(n - first - season, (n - first) // 2))
     stride = max(1, season // ORIGINS // ratio) * ratio
@@ -88,9 +89,7 @@ def chosen(
     kept = [s / ratio for i, s in enumerate(season_slots) if i == 0 or n >= LONG_SEASON_NEEDS * s]
     for tried, order in enumerate(ORDERS):
         if out_of_time():
-            reasons.append(
-                f"time budget {budget_seconds:g} s spent after {tried} of {len(ORDERS)} ARIMA orders"
-            )
+            reasons.append(f"time budget {budget_seconds:g} s spent after {tried} of {len(ORDERS)} ARIMA orders")
             break
         try:
             first = (backtest.origins[0] - lost) // ratio
@@ -105,9 +104,7 @@ def chosen(
         if loss < best_loss:
             best_loss = loss
             errors = calibration.error_trajectories(values, backtest.origins, held[:-1, : backtest.leads])
-            best = Candidate(
-                model.name, held[-1, :horizon], calibration.extended(errors, horizon, season, False), []
-            )
+            best = Candidate(model.name, held[-1, :horizon], calibration.extended(errors, horizon, season, False), [])
     origins = len(backtest.origins)
     if best is baseline:
         reasons.append(f"seasonal naive: no ARIMA beat it from {origins} past origins")
@@ -117,7 +114,9 @@ def chosen(
             f"seasonal naive's from {origins} past origins"
         )
     if backtest.leads < horizon:
-        reasons.append(f"errors more than {duration(backtest.leads * step)} ahead are assumed to be like those up to there")
+        reasons.append(
+            f"errors more than {duration(backtest.leads * step)} ahead are assumed to be like those up to there"
+        )
     return Candidate(best.name, best.centre, best.errors, reasons)
 
 

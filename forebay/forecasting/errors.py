@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from forebay.domain.errors import InputError
 
-class HistoryError(ValueError):
+
+class HistoryError(InputError):
     """A usage history that cannot be read or forecast; the message says what, where and how to mend it."""

@@ -13,6 +13,8 @@ import pandas as pd
 
 from forebay.forecasting import calibration
 from forebay.forecasting.candidates import Candidate, chosen
+from forebay.forecasting.errors import HistoryError
+from forebay.forecasting.history import History, SeriesKey
 from forebay.forecasting.regular import RegularSeries, regular_series
 
 Floats = npt.NDArray[np.float64]
@@ -74,7 +76,10 @@ def forecast_series(
         reasons.append(f"constant: every value is {known[-1]:g}; a spread of {CONSTANT_SPREAD:.0%} is assumed")
     else:
         best: Candidate = chosen(
-            series, season_slots, horizon, out_of_time=lambda: monotonic() - started >= budget_seconds,
+            series,
+            season_slots,
+            horizon,
+            out_of_time=lambda: monotonic() - started >= budget_seconds,
             budget_seconds=budget_seconds,
         )
         model = best.name
@@ -91,6 +96,42 @@ def forecast(history: pd.Series, horizon: int, levels: list[float]) -> pd.DataFr
     `forecast_series` does.
     """
     return forecast_series(history, horizon=horizon, step=sampling_interval(history), levels=levels).quantiles
+
+
+def forecast_history(
+    history: History,
+    horizon: timedelta,
+    *,
+    step: timedelta | None = None,
+    seasons: Sequence[timedelta] = DAY_AND_WEEK,
+    levels: Sequence[float] = DEFAULT_LEVELS,
+    seed: int = 0,
+    budget_seconds: float = DEFAULT_BUDGET_SECONDS,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> dict[SeriesKey, Forecast]:
+    """Forecast every series of a history, in canonical units; the time budget is for all of them together.
+
+    `step`: length of a slot; without it each series keeps its own sampling interval. `horizon` is rounded up to
+    whole slots. Raises HistoryError naming the series, else as `forecast_series`.
+    """
+    deadline = monotonic() + budget_seconds
+    forecasts: dict[SeriesKey, Forecast] = {}
+    for done, (key, series) in enumerate(history.series.items()):
+        slot = step or sampling_interval(series)
+        try:
+            forecasts[key] = forecast_series(
+                series,
+                horizon=-(-horizon // slot),
+                step=slot,
+                seasons=seasons,
+                levels=levels,
+                seed=seed,
+                budget_seconds=max(0.0, deadline - monotonic()) / (len(history.series) - done),
+                monotonic=monotonic,
+            )
+        except HistoryError as error:
+            raise HistoryError(f"{'/'.join(filter(None, key))}: {error}") from error
+    return forecasts
 
 
 def sampling_interval(history: pd.Series) -> timedelta:

@@ -60,7 +60,7 @@ def regular_series(history: pd.Series, step: timedelta, season: timedelta) -> Re
             "export a history with recent values"
         )
 
-    times = samples.index.asi8
+    times = np.asarray(samples.index, dtype="datetime64[ns]").astype(np.int64)
     spacing_ns = int(np.median(np.diff(times))) if len(times) > 1 else step_ns
     held = spacing_ns > COARSER * step_ns
     if held:
@@ -70,9 +70,7 @@ def regular_series(history: pd.Series, step: timedelta, season: timedelta) -> Re
         )
     elif len(times) > 2 and np.any((np.diff(times) % spacing_ns) != 0):
         reasons.append(f"irregular sampling: averaged into {duration(step)} slots")
-    values, first_slot = (
-        _held(samples, step_ns, spacing_ns) if held else _averaged(times, samples.to_numpy(), step_ns)
-    )
+    values, first_slot = _held(samples, step_ns, spacing_ns) if held else _averaged(times, samples.to_numpy(), step_ns)
     values = _filled(values, max(1, round(GAPS_FILLED_UP_TO * (season / step))), step, reasons)
     start = pd.Timestamp(first_slot * step_ns, unit="ns", tz="UTC")
     return RegularSeries(values, start, step, reasons)
@@ -88,9 +86,7 @@ def _checked(history: pd.Series) -> pd.Series:
             f"history: the index is {type(index).__name__}, not timestamps; index it by a DatetimeIndex in UTC"
         )
     if index.tz is None:
-        raise HistoryError(
-            f"history: timestamp {index[0]} has no time zone; add one, e.g. history.tz_localize('UTC')"
-        )
+        raise HistoryError(f"history: timestamp {index[0]} has no time zone; add one, e.g. history.tz_localize('UTC')")
     if index.hasnans:
         raise HistoryError(f"history: sample {int(np.argmax(index.isna()))} has no timestamp; drop or date it")
     index = index.tz_convert("UTC").as_unit("ns")
@@ -115,9 +111,7 @@ def _checked(history: pd.Series) -> pd.Series:
     ):
         if wrong.any():
             at = int(np.argmax(wrong))
-            raise HistoryError(
-                f"history: value {values[at]:g} at {index[at].isoformat()} is {what}; {mend}"
-            )
+            raise HistoryError(f"history: value {values[at]:g} at {index[at].isoformat()} is {what}; {mend}")
     if np.isnan(values).all():
         raise HistoryError("history: every value is missing (NaN); export a history with values")
     return pd.Series(values, index=index)
@@ -134,7 +128,7 @@ def _averaged(times: npt.NDArray[np.int64], values: Floats, step_ns: int) -> tup
 
 
 def _held(samples: pd.Series, step_ns: int, spacing_ns: int) -> tuple[Floats, int]:
-    times = samples.index.asi8
+    times = np.asarray(samples.index, dtype="datetime64[ns]").astype(np.int64)
     first = int(times[0]) // step_ns
     # a slot belongs to the newest sample started by the slot's end, so that slots never lag behind their sample
     last = (int(times[-1]) + spacing_ns - 1) // step_ns
@@ -162,7 +156,5 @@ def _filled(values: Floats, longest: int, step: timedelta, reasons: list[str]) -
         reasons.append(f"{share:.1f} % of slots filled (gaps up to {duration(longest * step)})")
     known_slots = int(np.isfinite(values).sum())
     if known_slots < len(values):
-        reasons.append(
-            f"used {duration(known_slots * step)} of {duration(len(values) * step)}: longer gaps left out"
-        )
+        reasons.append(f"used {duration(known_slots * step)} of {duration(len(values) * step)}: longer gaps left out")
     return values

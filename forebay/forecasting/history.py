@@ -1,0 +1,215 @@
+"""Usage histories in files: tidy CSV or Parquet with the columns timestamp, workload, entity, resource, value, unit.
+
+Everything is brought to one zone (UTC) and the resource's canonical unit (cores, GiB, Mbit/s).
+Rows may come in any order, as a tidy file's order carries no meaning. An empty value is a gap, never zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from forebay.domain.resources import UNIT_FACTOR, Resource
+from forebay.forecasting.errors import HistoryError
+
+COLUMNS = ("timestamp", "workload", "entity", "resource", "value", "unit")
+
+_TIME_AND_OFFSET = r":\d{2}.*(?:[zZ]|[+-]\d{2}(?::?\d{2})?)$"
+
+
+Flags = npt.NDArray[np.bool_]
+
+
+class SeriesKey(NamedTuple):
+    """What a series measures; an empty entity means the workload's total."""
+
+    workload: str
+    resource: str
+    entity: str
+
+
+@dataclass(frozen=True)
+class History:
+    """Usage series in canonical units (CPU cores, memory GiB, network Mbit/s), each on an aware UTC index in order."""
+
+    series: Mapping[SeriesKey, pd.Series]
+
+    def __iter__(self) -> Iterator[SeriesKey]:
+        return iter(self.series)
+
+    def workloads(self) -> list[str]:
+        return sorted({key.workload for key in self.series})
+
+    def resources(self, workload: str) -> list[str]:
+        return sorted({key.resource for key in self.series if key.workload == workload})
+
+    def entities(self, workload: str, resource: str) -> list[str]:
+        """The entities measured by name; empty where only the workload's total was measured."""
+        return sorted(key.entity for key in self.series if key[:2] == (workload, resource) and key.entity)
+
+    def get(self, workload: str, resource: str, entity: str = "") -> pd.Series:
+        """One measured series. Raises HistoryError naming what there is instead when it was not measured."""
+        found = self.series.get(SeriesKey(workload, resource, entity))
+        if found is None:
+            there = ", ".join("/".join(filter(None, key)) for key in sorted(self.series)) or "nothing"
+            raise HistoryError(
+                f"history: no {resource} usage of workload '{workload}'"
+                + (f", entity '{entity}'" if entity else " as a total")
+                + f"; it holds {there}"
+            )
+        return found
+
+    def total(self, workload: str, resource: str) -> pd.Series:
+        """The workload's total: as measured, else the sum of its entities where all of them are known.
+
+        A time at which one entity is missing has no total (NaN): half a total would be mistaken for a low load.
+        """
+        entities = self.entities(workload, resource)
+        if SeriesKey(workload, resource, "") in self.series or not entities:
+            return self.get(workload, resource)
+        table = pd.concat([self.get(workload, resource, entity) for entity in entities], axis=1, sort=True)
+        return table.sum(axis=1, skipna=False)
+
+
+def read_history(path: Path | str) -> History:
+    """Read a history file (`.csv` or `.parquet`).
+
+    Timestamps need an offset or Z and are converted to UTC. Raises HistoryError naming file, line, column, value
+    and mend; FileNotFoundError when there is no such file.
+    """
+    sheet = _Sheet.read(Path(path))
+    workloads, entities, resources, units = (sheet.texts(name) for name in ("workload", "entity", "resource", "unit"))
+    sheet.refuse(workloads == "", "workload", workloads, "name the workload that was measured")
+    tidy = pd.DataFrame(
+        {
+            "workload": workloads,
+            "resource": resources,
+            "entity": entities,
+            "timestamp": _times(sheet),
+            "value": _values(sheet) * _factors(sheet, resources, units),
+        }
+    )
+    _refuse_duplicates(sheet, tidy)
+    tidy = tidy.sort_values("timestamp", kind="stable")
+    return History(
+        {
+            SeriesKey(*(str(part) for part in key)): pd.Series(
+                group["value"].to_numpy(), index=pd.DatetimeIndex(group["timestamp"]).as_unit("ns"), name="value"
+            )
+            for key, group in tidy.groupby(["workload", "resource", "entity"], sort=True)
+        }
+    )
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    """The file's rows as they stand in it, each with the number an editor shows."""
+
+    path: Path
+    table: pd.DataFrame
+    numbers: npt.NDArray[np.int64]
+
+    @classmethod
+    def read(cls, path: Path) -> _Sheet:
+        kind = path.suffix.lower()
+        if kind not in (".csv", ".parquet"):
+            raise HistoryError(f"{path}: a history is a .csv or a .parquet file; convert it or rename it")
+        try:
+            if kind == ".parquet":
+                table = pd.read_parquet(path)
+            else:
+                # everything as text, so that a message can show the value as it stands in the file
+                table = pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False)
+        except FileNotFoundError:
+            raise
+        except pd.errors.EmptyDataError as error:
+            raise HistoryError(f"{path}: the file is empty; its first line is {','.join(COLUMNS)}") from error
+        except (ValueError, OSError) as error:  # the parsers' own errors are ValueErrors
+            raise HistoryError(f"{path}: not readable as {kind[1:]}: {error}; export it again") from error
+        missing = [name for name in COLUMNS if name not in table.columns]
+        if missing:
+            raise HistoryError(
+                f"{path}, line 1: column {', '.join(missing)} is missing "
+                f"(found {', '.join(map(str, table.columns))}); the columns are {','.join(COLUMNS)}"
+            )
+        numbers = np.arange(len(table)) + (2 if kind == ".csv" else 1)
+        if kind == ".csv":
+            written = (table != "").any(axis=1).to_numpy(dtype=bool)  # blank lines are counted and skipped
+            table, numbers = table[written], numbers[written]
+        if table.empty:
+            raise HistoryError(f"{path}: it has no rows; export at least a few days of usage")
+        return cls(path, table, numbers)
+
+    def texts(self, column: str) -> npt.NDArray[np.object_]:
+        return self.table[column].fillna("").astype(str).str.strip().to_numpy(dtype=object)
+
+    def line(self, row: int) -> str:
+        return f"{'line' if self.path.suffix.lower() == '.csv' else 'row'} {self.numbers[row]}"
+
+    def refuse(self, wrong: Flags, column: str, values: Sequence[object] | npt.NDArray[Any], mend: str) -> None:
+        """Raise for the first row where `wrong` holds."""
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise HistoryError(f"{self.path}, {self.line(row)}, column {column}: '{values[row]}': {mend}")
+
+
+def _times(sheet: _Sheet) -> pd.DatetimeIndex:
+    naive = "the time zone is missing: add Z or an offset such as +02:00"
+    column, texts = sheet.table["timestamp"], sheet.texts("timestamp")
+    if isinstance(column.dtype, pd.DatetimeTZDtype):
+        times = pd.DatetimeIndex(column)
+    else:
+        if pd.api.types.is_datetime64_any_dtype(column):
+            sheet.refuse(np.ones(len(column), dtype=bool), "timestamp", texts, naive)
+        times = pd.DatetimeIndex(pd.to_datetime(pd.Series(texts), utc=True, format="ISO8601", errors="coerce"))
+    sheet.refuse(
+        np.asarray(times.isna()), "timestamp", texts, "not an ISO 8601 time: write it like 2026-11-24T09:05:00Z"
+    )
+    offset = pd.Series(texts).str.contains(_TIME_AND_OFFSET).to_numpy(dtype=bool)
+    sheet.refuse(~offset, "timestamp", texts, naive)
+    return times.tz_convert("UTC")
+
+
+def _values(sheet: _Sheet) -> npt.NDArray[np.float64]:
+    texts = sheet.texts("value")
+    gap = pd.Series(texts).str.lower().isin(("", "nan", "none", "<na>")).to_numpy(dtype=bool)
+    numbers = np.asarray(pd.to_numeric(pd.Series(np.where(gap, "nan", texts)), errors="coerce"), dtype=np.float64)
+    sheet.refuse(np.isnan(numbers) & ~gap, "value", texts, "not a number: write it like 12.5, or leave it empty")
+    sheet.refuse(np.isinf(numbers), "value", texts, "infinite: leave it empty if it is not known")
+    sheet.refuse(numbers < 0, "value", texts, "negative: usage is never below zero; leave it empty if unknown")
+    return numbers
+
+
+def _factors(
+    sheet: _Sheet, resources: npt.NDArray[np.object_], units: npt.NDArray[np.object_]
+) -> npt.NDArray[np.float64]:
+    unknown = ~np.isin(resources.astype(str), [str(resource) for resource in Resource])
+    sheet.refuse(unknown, "resource", resources, f"use one of {', '.join(Resource)}")
+    factors = np.full(len(units), np.nan)
+    for resource, accepted in UNIT_FACTOR.items():
+        own = resources == str(resource)
+        factors[own] = [accepted.get(unit, np.nan) for unit in units[own]]
+        mend = f"not a unit of {resource}: use one of {', '.join(accepted)}"
+        sheet.refuse(own & np.isnan(factors), "unit", units, mend)
+    return factors
+
+
+def _refuse_duplicates(sheet: _Sheet, tidy: pd.DataFrame) -> None:
+    keys = ["workload", "resource", "entity", "timestamp"]
+    repeated = tidy.duplicated(keys).to_numpy(dtype=bool)
+    if not repeated.any():
+        return
+    row = int(np.argmax(repeated))
+    measured = tidy[keys].iloc[row]
+    first = int(np.argmax((tidy[keys] == measured).all(axis="columns").to_numpy(dtype=bool)))
+    of = "/".join(str(part) for part in measured.iloc[:3] if part)
+    raise HistoryError(
+        f"{sheet.path}, {sheet.line(row)}, column timestamp: {measured.iloc[3].isoformat()} of {of} was already "
+        f"given at {sheet.line(first)}: keep one of the two"
+    )
