@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from forebay.domain.impact import Entitlement, Impact
-from forebay.domain.model import Duration, DurationOrZero, Model, Name, UtcTime, digest, parse_yaml, validate
+from forebay.domain.model import Duration, DurationOrZero, Model, Name, UtcTime, digest, field, parse_yaml, validate
 
 Person = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -22,20 +22,30 @@ class ChangeRequest(Model):
     `settle`: how long after the effective time the allocation is watched before raised floors are handed back.
     """
 
-    change: Name
-    entity: Name
-    policy: Name
-    kind: Name
-    document: Mapping[str, Any] = {}
-    base_version: Annotated[int, Field(ge=0)] | None = None
-    effective_at: UtcTime | None = None
-    effective_in: Duration | None = None
-    impacts: tuple[Impact, ...] = ()
-    entitlements: tuple[Entitlement, ...] = ()
-    requested_by: Person
-    reason: Annotated[str, Field(max_length=2000)] = ""
-    on_misalignment: Literal["defer", "reject"] = "defer"
-    settle: DurationOrZero = timedelta(minutes=30)
+    change: Annotated[str, Field(max_length=120, pattern=r"^([A-Za-z0-9][A-Za-z0-9._:-]*)?$")] = field(
+        1, "Change", "Its name everywhere, for example the ticket number; empty: made from entity, policy and time", ""
+    )
+    entity: Name = field(2, "Entity", "The customer or tenant the policy governs", examples=["acme"])
+    policy: Name = field(3, "Policy", "Which of its policies changes", examples=["quota"])
+    kind: Name = field(4, "Kind", "quota, tier, rate-limit, feature, retention, …", "quota")
+    effective_at: UtcTime | None = field(5, "Effective at", "With its zone; or give a delay below", None)
+    effective_in: Duration | None = field(
+        6, "Effective in", "A delay from now instead of a time, for example PT2H (2 hours)", None
+    )
+    impacts: tuple[Impact, ...] = field(7, "Impacts", "How demand changes from the effective time on", ())
+    entitlements: tuple[Entitlement, ...] = field(8, "Entitlements", "Bounds the new policy sets", ())
+    document: Mapping[str, Any] = field(9, "Document", "The policy's new content", {})
+    requested_by: Person = field(10, "Requested by", "Your name; the audit log keeps it")
+    reason: Annotated[str, Field(max_length=2000)] = field(11, "Reason", "Why; the audit log keeps it", "")
+    on_misalignment: Literal["defer", "reject"] = field(
+        12, "If capacity is not there", "Defer until it is, or reject the change", "defer"
+    )
+    settle: DurationOrZero = field(
+        13, "Settle", "Watched so long after the effective time, for example PT30M", timedelta(minutes=30)
+    )
+    base_version: Annotated[int, Field(ge=0)] | None = field(
+        14, "Base version", "The policy version this builds on; None: whichever is latest", None
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> ChangeRequest:
@@ -60,10 +70,11 @@ class ChangeRequest(Model):
         return validate(cls, parse_yaml(text, what), what)
 
     def accepted(self, now: datetime) -> PolicyChange:
-        """The change with its effective time fixed: `effective_in` counts from `now` (aware UTC)."""
-        fields = self.model_dump(exclude={"effective_at", "effective_in"})
+        """The change with its name and effective time fixed; both count from `now` (aware UTC) where left open."""
+        fields = self.model_dump(exclude={"change", "effective_at", "effective_in"})
         effective_at = self.effective_at or now + (self.effective_in or timedelta(0))
-        return PolicyChange(**fields, effective_at=effective_at)
+        name = self.change or f"{self.entity}-{self.policy}-{now:%Y%m%dT%H%M%SZ}"
+        return PolicyChange(**fields, change=name, effective_at=effective_at)
 
 
 class PolicyChange(Model):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from forebay.domain.model import DurationOrZero, Model, Name
+from forebay.domain.model import DurationOrZero, Model, Name, field
 from forebay.domain.resources import CANONICAL_UNIT, Resource, to_canonical
 
 # A hundredfold jump is a typing error far more often than a plan; it is refused rather than paid for.
@@ -19,8 +20,8 @@ Amount = Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)]
 class Adoption(Model):
     """How fast the impact is taken up: at once (`step`), or linearly within `over` (`ramp`)."""
 
-    shape: Literal["step", "ramp"] = "step"
-    over: DurationOrZero = timedelta(0)
+    shape: Literal["step", "ramp"] = field(1, "Shape", "At once, or linearly", "step")
+    over: DurationOrZero = field(2, "Ramp length", "For a ramp, for example PT30M (30 minutes)", timedelta(0))
 
     @model_validator(mode="after")
     def _ramp_has_a_length(self) -> Adoption:
@@ -39,6 +40,15 @@ class Adoption(Model):
         return min(1.0, since_effective / self.over)
 
 
+class ImpactResource(StrEnum):
+    """The resource an impact acts on, or all three."""
+
+    CPU = "cpu"
+    MEMORY = "memory"
+    NETWORK = "network"
+    ALL = "all"
+
+
 class Range(Model):
     """An estimate and its honest bounds: low <= expected <= high."""
 
@@ -54,31 +64,31 @@ class Impact(Model):
     `unit` is the unit of the addition. `scope`: the change's entity (its share of the demand), or the whole workload.
     """
 
-    workload: Name
-    resource: Resource | Literal["all"] = "all"
-    factor: Factor = 1.0
-    low: Factor | None = None
-    high: Factor | None = None
-    add: Amount = 0.0
-    add_low: Amount | None = None
-    add_high: Amount | None = None
-    unit: str | None = None
-    scope: Literal["entity", "workload"] = "entity"
-    adoption: Adoption = Adoption()
+    workload: Name = field(1, "Workload", "As named in the workloads file")
+    resource: ImpactResource = field(2, "Resource", "What the demand is of", ImpactResource.ALL)
+    factor: Factor = field(3, "Factor", "Demand is multiplied by this; 2 doubles it", 1.0)
+    low: Factor | None = field(4, "Factor, low estimate", "None: the factor is certain", None)
+    high: Factor | None = field(5, "Factor, high estimate", "None: the factor is certain", None)
+    scope: Literal["entity", "workload"] = field(6, "Acts on", "The entity's share, or the whole workload", "entity")
+    adoption: Adoption = field(7, "Adoption", "How fast the impact is taken up", Adoption())
+    add: Amount = field(8, "Addition", "Added to the demand, in the unit below", 0.0)
+    add_low: Amount | None = field(9, "Addition, low estimate", "None: the addition is certain", None)
+    add_high: Amount | None = field(10, "Addition, high estimate", "None: the addition is certain", None)
+    unit: str | None = field(11, "Unit of the addition", "cores, GiB or Mbit/s", None)
 
     @model_validator(mode="after")
     def _consistent(self) -> Impact:
         _ordered("low", self.low, "factor", self.factor, "high", self.high)
         _ordered("add_low", self.add_low, "add", self.add, "add_high", self.add_high)
         adds = any(value for value in (self.add, self.add_low, self.add_high))
-        if adds and self.resource == "all":
+        if adds and self.resource is ImpactResource.ALL:
             raise ValueError("an addition belongs to one resource: write resource: cpu, memory or network")
         if adds and self.unit is None:
             raise ValueError("an addition needs its unit: cores for cpu, GiB for memory, Mbit/s for network")
         if self.unit is not None:
-            if self.resource == "all":
+            if self.resource is ImpactResource.ALL:
                 raise ValueError(f"unit {self.unit!r} needs one resource: write resource: cpu, memory or network")
-            to_canonical(0.0, self.unit, self.resource)
+            to_canonical(0.0, self.unit, Resource(self.resource))
         return self
 
     @property
@@ -88,22 +98,23 @@ class Impact(Model):
     @property
     def add_range(self) -> Range:
         """The addition in the resource's canonical unit (cores, GiB, Mbit/s)."""
-        if self.resource == "all":
+        if self.resource is ImpactResource.ALL:
             return Range(expected=0, low=0, high=0)
-        scale = to_canonical(1.0, self.unit or CANONICAL_UNIT[self.resource], self.resource)
+        resource = Resource(self.resource)
+        scale = to_canonical(1.0, self.unit or CANONICAL_UNIT[resource], resource)
         stated = _range(self.add, self.add_low, self.add_high)
         return Range(expected=stated.expected * scale, low=stated.low * scale, high=stated.high * scale)
 
     def acts_on(self, resource: Resource) -> bool:
-        return self.resource in ("all", resource)
+        return self.resource in (ImpactResource.ALL, resource)
 
 
 class Entitlement(Model):
     """Hard bounds (units of the workload) that the new policy sets from the effective time on."""
 
-    workload: Name
-    min_units: Annotated[int, Field(ge=0)] | None = None
-    max_units: Annotated[int, Field(ge=1)] | None = None
+    workload: Name = field(1, "Workload", "As named in the workloads file")
+    min_units: Annotated[int, Field(ge=0)] | None = field(2, "At least (units)", "None: no floor", None)
+    max_units: Annotated[int, Field(ge=1)] | None = field(3, "At most (units)", "None: no ceiling", None)
 
     @model_validator(mode="after")
     def _min_below_max(self) -> Entitlement:

@@ -61,10 +61,9 @@ def check_transition(change: str, before: ChangeState, after: ChangeState) -> No
 
 
 class StepState(StrEnum):
-    """A step is pending, asked for, passed; `held` waits for a person; `dropped` will never be made."""
+    """A step is pending, asked for, passed; a dropped one will never be made."""
 
     PENDING = "pending"
     ASKED = "asked"
     PASSED = "passed"
-    HELD = "held"
     DROPPED = "dropped"

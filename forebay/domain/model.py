@@ -54,6 +54,11 @@ DurationOrZero = Annotated[timedelta, BeforeValidator(_yaml_number_is_no_duratio
 Name = Annotated[str, Field(min_length=1, max_length=120, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$")]
 
 
+def field(position: int, title: str, help_text: str, default: Any = ..., **more: Any) -> Any:
+    """A field people fill in a form. Prefect's PostgreSQL keeps no field order, hence the stated position."""
+    return Field(default, title=title, description=help_text, json_schema_extra={"position": position}, **more)
+
+
 def parse_yaml(text: str, what: str) -> Any:
     """YAML (or JSON, its subset) -> plain data. Raises InputError that names `what` and the line."""
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Literal
 
 from forebay.domain.allocation import Setting
 from forebay.domain.change import PolicyChange
@@ -34,6 +35,7 @@ class StepRecord(Model):
     attempt: int = 1
     asked_units: int | None = None
     asked_at: UtcTime | None = None
+    serving_at: UtcTime | None = None
     passed_at: UtcTime | None = None
     corrections: int = 0
     judgement: Judgement | None = None
@@ -88,11 +90,12 @@ class Ticket(Model):
 
 
 class WakeUp(Model):
-    """A scheduled run that will wake the controller. `key` makes creating it twice the same as once."""
+    """A run that will wake the controller at `at`. `key` makes creating it twice the same as once."""
 
+    kind: Literal["plan", "step", "enforce"]
     key: str
     change: str
-    workload: str
-    sequence: int
+    workload: str | None
+    sequence: int | None
     at: UtcTime
     name: str
