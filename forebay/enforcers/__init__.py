@@ -1,0 +1,1 @@
+"""Where a policy that came into force is pushed to."""

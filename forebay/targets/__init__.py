@@ -1,0 +1,1 @@
+"""Where allocations live: one adapter a kind of target."""

@@ -1,0 +1,185 @@
+"""An EC2 Auto Scaling group: reads its state and moves its lever, MinSize or the desired capacity.
+
+Where instance types have weights, every number of the group counts capacity units, and so do all numbers here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from forebay.aws import AwsClients
+from forebay.aws_errors import aws_call, not_found
+from forebay.domain.allocation import Lever, Setting, TargetState
+from forebay.domain.workload import AsgTarget
+from forebay.ports import Clock
+from forebay.targets.causes import newest_first
+from forebay.targets.schedules import AHEAD, lowers
+
+if TYPE_CHECKING:
+    from mypy_boto3_autoscaling.type_defs import (
+        ActivityTypeDef,
+        AutoScalingGroupTypeDef,
+        InstanceTypeDef,
+        ScheduledUpdateGroupActionTypeDef,
+    )
+
+# Without these no new instance starts, none gets traffic, or its health is not known.
+_NEEDED = ("Launch", "AddToLoadBalancer", "HealthCheck")
+_AT_REST = ("InService", "Standby", "Terminated", "Detached")
+
+
+class AutoScalingGroup:
+    """A Target. An unknown group is an OutsideError that is not retryable and names it."""
+
+    def __init__(self, ref: AsgTarget, clients: AwsClients, clock: Clock) -> None:
+        self._group = ref.group
+        self._clients = clients
+        self._clock = clock
+        self._what = f"Auto Scaling group {ref.group}"
+
+    def observe(self) -> TargetState:
+        """Three calls; a fourth, for the causes, while units are missing.
+
+        IAM: autoscaling:DescribeAutoScalingGroups, DescribePolicies, DescribeScheduledActions,
+        DescribeScalingActivities.
+        """
+        group = self._describe()
+        has_policies = self._has_policies()
+        state = group_state(group, has_policies, self._scheduled(), (), self._clock.now())
+        if state.serving >= max(state.desired, state.setting.units):
+            return state
+        return state.model_copy(update={"causes": causes(self._activities(), self._clock.now())})
+
+    def apply(self, setting: Setting) -> None:
+        """One write. Floor: the desired capacity follows into [floor, ceiling] at once. Count: AWS refuses one
+        outside the group's bounds.
+
+        IAM: floor autoscaling:UpdateAutoScalingGroup; count autoscaling:SetDesiredCapacity.
+        """
+        client = self._clients.autoscaling
+        if setting.lever is Lever.COUNT:
+            with aws_call("autoscaling:SetDesiredCapacity", self._what):
+                client.set_desired_capacity(
+                    AutoScalingGroupName=self._group, DesiredCapacity=setting.units, HonorCooldown=False
+                )
+            return
+        with aws_call("autoscaling:UpdateAutoScalingGroup", self._what):
+            if setting.ceiling is None:
+                client.update_auto_scaling_group(AutoScalingGroupName=self._group, MinSize=setting.units)
+            else:
+                client.update_auto_scaling_group(
+                    AutoScalingGroupName=self._group, MinSize=setting.units, MaxSize=setting.ceiling
+                )
+
+    def _describe(self) -> AutoScalingGroupTypeDef:
+        with aws_call("autoscaling:DescribeAutoScalingGroups", self._what):
+            answer = self._clients.autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=[self._group])
+        if not answer["AutoScalingGroups"]:
+            raise not_found("autoscaling:DescribeAutoScalingGroups", self._what)
+        return answer["AutoScalingGroups"][0]
+
+    def _has_policies(self) -> bool:
+        with aws_call("autoscaling:DescribePolicies", self._what):
+            pages = self._clients.autoscaling.get_paginator("describe_policies").paginate(
+                AutoScalingGroupName=self._group
+            )
+            return any(policy.get("Enabled", True) for page in pages for policy in page["ScalingPolicies"])
+
+    def _scheduled(self) -> list[ScheduledUpdateGroupActionTypeDef]:
+        with aws_call("autoscaling:DescribeScheduledActions", self._what):
+            pages = self._clients.autoscaling.get_paginator("describe_scheduled_actions").paginate(
+                AutoScalingGroupName=self._group
+            )
+            return [action for page in pages for action in page["ScheduledUpdateGroupActions"]]
+
+    def _activities(self) -> list[ActivityTypeDef]:
+        with aws_call("autoscaling:DescribeScalingActivities", self._what):
+            # The newest page is enough: causes are those of the last minutes.
+            answer = self._clients.autoscaling.describe_scaling_activities(
+                AutoScalingGroupName=self._group, MaxRecords=50
+            )
+        return answer["Activities"]
+
+
+def group_state(
+    group: AutoScalingGroupTypeDef,
+    has_policies: bool,
+    scheduled: Sequence[ScheduledUpdateGroupActionTypeDef],
+    activities: Sequence[ActivityTypeDef],
+    now: datetime,
+) -> TargetState:
+    """What the answers of the API mean. Pure; `now` aware UTC. Serving are instances InService and Healthy."""
+    if has_policies:
+        setting = Setting(lever=Lever.FLOOR, floor=group["MinSize"], ceiling=group["MaxSize"])
+    else:
+        setting = Setting(lever=Lever.COUNT, count=group["DesiredCapacity"])
+    instances = group.get("Instances", [])
+    desired = group["DesiredCapacity"]
+    serving = sum(_units(i) for i in instances if _serves(i))
+    moving = any(not _serves(i) and not _at_rest(i) for i in instances)
+    return TargetState(
+        setting=setting,
+        desired=desired,
+        serving=serving,
+        # Not equal but at least: with weights the group may exceed its desired capacity by one instance.
+        stable=not moving and serving >= desired >= (setting.floor or 0),
+        problems=tuple(_problems(group, setting, scheduled, now)),
+        causes=causes(activities, now) if serving < max(desired, setting.units) else (),
+    )
+
+
+def causes(activities: Sequence[ActivityTypeDef], now: datetime) -> tuple[str, ...]:
+    """Why launches failed lately, in the group's own words, newest first."""
+    failed = [a for a in activities if a["StatusCode"] in ("Failed", "Cancelled")]
+    return newest_first(
+        [(a["StartTime"].astimezone(UTC), a.get("StatusMessage") or a.get("Cause", "")) for a in failed], now
+    )
+
+
+def _units(instance: InstanceTypeDef) -> int:
+    return int(instance.get("WeightedCapacity", 1))
+
+
+def _serves(instance: InstanceTypeDef) -> bool:
+    return instance["LifecycleState"] == "InService" and instance["HealthStatus"].lower() == "healthy"
+
+
+def _at_rest(instance: InstanceTypeDef) -> bool:
+    """Whether nothing is happening to it. One in service but unhealthy is about to be replaced."""
+    state = instance["LifecycleState"]
+    return state != "InService" and (state in _AT_REST or state.startswith("Warmed:"))
+
+
+def _problems(
+    group: AutoScalingGroupTypeDef,
+    setting: Setting,
+    scheduled: Sequence[ScheduledUpdateGroupActionTypeDef],
+    now: datetime,
+) -> Iterator[str]:
+    if group.get("Status"):
+        yield f"the group is being deleted ({group['Status']})"
+    suspended = {p["ProcessName"]: p.get("SuspensionReason", "") for p in group.get("SuspendedProcesses", [])}
+    for process in _NEEDED:
+        if process in suspended:
+            yield f"the process {process} is suspended ({suspended[process] or 'no reason given'}): resume it first"
+    if setting.lever is Lever.FLOOR and "AlarmNotification" in suspended:
+        yield "scaling policies are suspended (AlarmNotification): nothing would answer load above the floor; resume it"
+    if "ScheduledActions" in suspended:
+        return
+    for action in scheduled:
+        wanted = [action.get("MinSize"), action.get("MaxSize")]
+        if setting.lever is Lever.COUNT:
+            wanted = [action.get("DesiredCapacity"), action.get("MaxSize")]
+        if lowers(setting.units, *wanted) and _runs(action, now):
+            yield (
+                f"the scheduled action {action['ScheduledActionName']!r} may soon go below {setting.units} units: "
+                "suspend ScheduledActions until the change is through, or raise its sizes"
+            )
+
+
+def _runs(action: ScheduledUpdateGroupActionTypeDef, now: datetime) -> bool:
+    """AWS gives the next run as StartTime, also of a recurring action; without it the answer is yes."""
+    start = action.get("StartTime")
+    return start is None or now < start.astimezone(UTC) <= now + AHEAD

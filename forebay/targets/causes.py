@@ -1,0 +1,26 @@
+"""Which of the cloud's own messages explain why capacity does not arrive. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+WITHIN = timedelta(minutes=15)  # ECS repeats "unable to place a task" at least that often
+AT_MOST = 5
+
+_TROUBLE = re.compile(
+    r"unable|insufficient|not enough|capacity|limit|quota|exceed|fail|cannot|could not|unhealthy|error|denied"
+)
+_SUBJECTS = re.compile(r"\([^)]*\)")
+
+
+def tells_trouble(message: str) -> bool:
+    """Whether a service event tells of trouble; names in brackets, `(service error-page)`, do not count."""
+    return bool(_TROUBLE.search(_SUBJECTS.sub("", message).lower()))
+
+
+def newest_first(messages: Iterable[tuple[datetime, str]], now: datetime) -> tuple[str, ...]:
+    """The texts of the last 15 minutes, newest first, each once, at most 5. Times are aware."""
+    recent = sorted((m for m in messages if m[0] > now - WITHIN), key=lambda m: m[0], reverse=True)
+    return tuple(dict.fromkeys(text for _, text in recent))[:AT_MOST]

@@ -1,0 +1,203 @@
+"""An ECS service: reads its state and moves its lever, the autoscaler's minimum or the desired count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from forebay.aws import AwsClients
+from forebay.aws_errors import aws_call, not_found
+from forebay.domain.allocation import Lever, Setting, TargetState
+from forebay.domain.errors import OutsideError
+from forebay.domain.workload import EcsTarget
+from forebay.ports import Clock
+from forebay.targets.causes import newest_first, tells_trouble
+from forebay.targets.schedules import AHEAD, lowers, runs_within
+
+if TYPE_CHECKING:
+    from mypy_boto3_application_autoscaling.type_defs import ScalableTargetTypeDef, ScheduledActionTypeDef
+    from mypy_boto3_ecs.type_defs import ServiceTypeDef
+
+
+class EcsService:
+    """A Target. An unknown cluster or service is an OutsideError that is not retryable and names it."""
+
+    def __init__(self, ref: EcsTarget, clients: AwsClients, clock: Clock) -> None:
+        self._ref = ref
+        self._clients = clients
+        self._clock = clock
+        self._what = f"ECS service {ref.cluster}/{ref.service}"
+        self._resource_id = f"service/{ref.cluster}/{ref.service}"
+
+    def observe(self) -> TargetState:
+        """Four calls at most; two where no autoscaler is attached.
+
+        IAM: ecs:DescribeServices, application-autoscaling:DescribeScalableTargets, DescribeScalingPolicies,
+        DescribeScheduledActions.
+        """
+        service = self._service()
+        scalable = self._scalable_target()
+        if scalable is None:
+            return service_state(service, None, has_policies=False, scheduled=(), now=self._clock.now())
+        return service_state(
+            service, scalable, has_policies=self._has_policies(), scheduled=self._scheduled(), now=self._clock.now()
+        )
+
+    def apply(self, setting: Setting) -> None:
+        """One write. Floor: on AWS the count follows into [floor, ceiling] at once. Count: refused outside the
+        bounds of a scalable target, since only an alarm would repair a count below its minimum.
+
+        IAM: floor application-autoscaling:RegisterScalableTarget; count ecs:UpdateService,
+        application-autoscaling:DescribeScalableTargets.
+        """
+        if setting.lever is Lever.FLOOR:
+            self._set_floor(setting)
+        else:
+            self._set_count(setting.units)
+
+    def _set_floor(self, setting: Setting) -> None:
+        client = self._clients.application_autoscaling
+        with aws_call("application-autoscaling:RegisterScalableTarget", self._what):
+            if setting.ceiling is None:
+                client.register_scalable_target(
+                    ServiceNamespace="ecs",
+                    ResourceId=self._resource_id,
+                    ScalableDimension="ecs:service:DesiredCount",
+                    MinCapacity=setting.units,
+                )
+            else:
+                client.register_scalable_target(
+                    ServiceNamespace="ecs",
+                    ResourceId=self._resource_id,
+                    ScalableDimension="ecs:service:DesiredCount",
+                    MinCapacity=setting.units,
+                    MaxCapacity=setting.ceiling,
+                )
+
+    def _set_count(self, count: int) -> None:
+        scalable = self._scalable_target()
+        if scalable and not scalable["MinCapacity"] <= count <= scalable["MaxCapacity"]:
+            raise OutsideError(
+                f"{self._what}: a count of {count} lies outside the bounds {scalable['MinCapacity']} to "
+                f"{scalable['MaxCapacity']} of its scalable target: adapt its bounds, or attach a scaling policy "
+                "so that the minimum becomes the lever",
+                retryable=False,
+            )
+        with aws_call("ecs:UpdateService", self._what):
+            self._clients.ecs.update_service(cluster=self._ref.cluster, service=self._ref.service, desiredCount=count)
+
+    def _service(self) -> ServiceTypeDef:
+        with aws_call("ecs:DescribeServices", self._what):
+            answer = self._clients.ecs.describe_services(cluster=self._ref.cluster, services=[self._ref.service])
+        if not answer["services"] or answer["services"][0]["status"] == "INACTIVE":
+            raise not_found("ecs:DescribeServices", self._what)
+        return answer["services"][0]
+
+    def _scalable_target(self) -> ScalableTargetTypeDef | None:
+        with aws_call("application-autoscaling:DescribeScalableTargets", self._what):
+            answer = self._clients.application_autoscaling.describe_scalable_targets(
+                ServiceNamespace="ecs",
+                ResourceIds=[self._resource_id],
+                ScalableDimension="ecs:service:DesiredCount",
+            )
+        return next(iter(answer["ScalableTargets"]), None)
+
+    def _has_policies(self) -> bool:
+        with aws_call("application-autoscaling:DescribeScalingPolicies", self._what):
+            answer = self._clients.application_autoscaling.describe_scaling_policies(
+                ServiceNamespace="ecs",
+                ResourceId=self._resource_id,
+                ScalableDimension="ecs:service:DesiredCount",
+            )
+        return bool(answer["ScalingPolicies"])
+
+    def _scheduled(self) -> list[ScheduledActionTypeDef]:
+        with aws_call("application-autoscaling:DescribeScheduledActions", self._what):
+            pages = self._clients.application_autoscaling.get_paginator("describe_scheduled_actions").paginate(
+                ServiceNamespace="ecs",
+                ResourceId=self._resource_id,
+                ScalableDimension="ecs:service:DesiredCount",
+            )
+            return [action for page in pages for action in page["ScheduledActions"]]
+
+
+def service_state(
+    service: ServiceTypeDef,
+    scalable: ScalableTargetTypeDef | None,
+    *,
+    has_policies: bool,
+    scheduled: Sequence[ScheduledActionTypeDef],
+    now: datetime,
+) -> TargetState:
+    """What the answers of the API mean. Pure; `now` aware UTC.
+
+    Serving are the running tasks of the PRIMARY deployment: those of an older one are about to be stopped.
+    """
+    if scalable and has_policies:
+        setting = Setting(lever=Lever.FLOOR, floor=scalable["MinCapacity"], ceiling=scalable["MaxCapacity"])
+    else:
+        setting = Setting(lever=Lever.COUNT, count=service["desiredCount"])
+    deployments = service.get("deployments", [])
+    primary = next((d for d in deployments if d["status"] == "PRIMARY"), None)
+    desired = service["desiredCount"]
+    serving = min(primary["runningCount"], service["runningCount"]) if primary else service["runningCount"]
+    rollout = primary.get("rolloutState", "COMPLETED") if primary else "COMPLETED"
+    return TargetState(
+        setting=setting,
+        desired=desired,
+        serving=serving,
+        # A floor above the desired count has only just been written: the autoscaler has yet to lift the count.
+        stable=len(deployments) <= 1
+        and rollout == "COMPLETED"
+        and service["runningCount"] == desired >= (setting.floor or 0)
+        and service["pendingCount"] == 0,
+        problems=tuple(_problems(service, scalable, setting, scheduled, now)),
+        causes=_causes(service, now) if serving < max(desired, setting.units) else (),
+    )
+
+
+def _problems(
+    service: ServiceTypeDef,
+    scalable: ScalableTargetTypeDef | None,
+    setting: Setting,
+    scheduled: Sequence[ScheduledActionTypeDef],
+    now: datetime,
+) -> Iterator[str]:
+    if service["status"] != "ACTIVE":
+        yield f"the service is {service['status']}, not ACTIVE: nothing can be added to it"
+    if service.get("schedulingStrategy") == "DAEMON":
+        yield "the service is a DAEMON: its count follows the container instances, shape those instead"
+    deployments = service.get("deployments", [])
+    states = {d["status"]: d.get("rolloutState", "COMPLETED") for d in deployments}
+    if states.get("PRIMARY") == "FAILED":
+        yield "the last deployment failed: new tasks would start from it; deploy a working revision first"
+    elif states.get("PRIMARY") == "IN_PROGRESS" or len(deployments) > 1:
+        yield "a deployment is in progress: wait for its end"
+    suspended = scalable.get("SuspendedState", {}) if scalable else {}
+    if setting.lever is Lever.FLOOR and suspended.get("DynamicScalingOutSuspended"):
+        yield "scaling out is suspended on the scalable target: resume DynamicScalingOut"
+    if scalable and not suspended.get("ScheduledScalingSuspended"):
+        for action in scheduled:
+            wanted = action.get("ScalableTargetAction", {})
+            if lowers(setting.units, wanted.get("MinCapacity"), wanted.get("MaxCapacity")) and _runs(action, now):
+                yield (
+                    f"the scheduled action {action['ScheduledActionName']!r} ({action['Schedule']}) may soon go below "
+                    f"{setting.units} units: suspend ScheduledScaling until the change is through, or raise its bounds"
+                )
+
+
+def _runs(action: ScheduledActionTypeDef, now: datetime) -> bool:
+    started = "StartTime" not in action or action["StartTime"].astimezone(UTC) <= now + AHEAD
+    ended = "EndTime" in action and action["EndTime"].astimezone(UTC) < now
+    return started and not ended and runs_within(action["Schedule"], action.get("Timezone"), now, now + AHEAD)
+
+
+def _causes(service: ServiceTypeDef, now: datetime) -> tuple[str, ...]:
+    events = [(e["createdAt"].astimezone(UTC), e["message"]) for e in service.get("events", [])]
+    failed = [
+        (d["updatedAt"].astimezone(UTC), d["rolloutStateReason"])
+        for d in service.get("deployments", [])
+        if d.get("rolloutState") == "FAILED" and "rolloutStateReason" in d
+    ]
+    return newest_first([*failed, *(e for e in events if tells_trouble(e[1]))], now)

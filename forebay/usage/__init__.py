@@ -1,0 +1,1 @@
+"""Where measured usage comes from."""
