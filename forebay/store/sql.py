@@ -1,0 +1,106 @@
+"""The store on a SQL database: transactions, the decision point's fast reads, the check of the audit chain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import URL, select
+
+from forebay.domain.audit import GENESIS, AuditEntry, first_break
+from forebay.domain.errors import InputError
+from forebay.domain.policy import PolicyVersion
+from forebay.store import schema
+from forebay.store.engine import connect, our_errors, parse_url, shown
+from forebay.store.migrate import schema_of, too_new
+from forebay.store.transaction import SqlTransaction, audit_entry, read_versions
+
+ENTRIES_AT_A_TIME = 1000
+
+
+class SqlStore:
+    """Implements `ports.Store`. May be shared by threads; a forked process opens its own."""
+
+    def __init__(self, url: URL) -> None:
+        self._url = url
+        self._writer = connect(url)
+        # Connections of their own: the decision point must answer even while all writers wait for each other.
+        self._reader = connect(url, autocommit=True)
+        self._sqlite = url.get_backend_name() == "sqlite"
+
+    @contextmanager
+    def transaction(self) -> Iterator[SqlTransaction]:
+        """Commit at the end of the block, roll back if it raises. Writers wait for each other, at most ten seconds.
+
+        Raises OutsideError if the database is away or too busy, and for what it refuses.
+        """
+        with our_errors(self._url), self._writer.begin() as connection:
+            if self._sqlite:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            # On PostgreSQL this lock is what makes writers wait; SQLite has its own and ignores it.
+            connection.execute(select(schema.audit_head).with_for_update()).one()
+            yield SqlTransaction(connection)
+
+    def versions(self, entity: str, policy: str) -> Sequence[PolicyVersion]:
+        """All versions of a policy, oldest first, without the writers' lock. Raises OutsideError."""
+        with our_errors(self._url), self._reader.connect() as connection:
+            return read_versions(connection, entity, policy)
+
+    def audit_break(self) -> str | None:
+        """None if the audit log is whole; else which entry was altered, is missing or was cut off, in words.
+
+        Reads the log once, a thousand entries at a time, while writers go on. Raises OutsideError.
+        """
+        with our_errors(self._url), self._writer.connect() as connection:
+            # One snapshot, so that an entry written meanwhile does not look like one too many.
+            connection.exec_driver_sql("BEGIN" if self._sqlite else "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            head = connection.execute(select(schema.audit_head)).one_or_none()
+            last, unread = (0, GENESIS), 1
+
+            def entries() -> Iterator[AuditEntry]:
+                nonlocal last, unread
+                query = select(schema.audit).order_by(schema.audit.c.number)
+                for row in connection.execution_options(yield_per=ENTRIES_AT_A_TIME).execute(query):
+                    entry = audit_entry(row)
+                    if entry.event.change != row.change:
+                        raise ValueError(f"its index names change {row.change!r}, it {entry.event.change!r}")
+                    last, unread = (entry.number, entry.hash), entry.number + 1
+                    yield entry
+
+            try:
+                broken = first_break(entries())
+            except ValueError as error:  # of JSON or of its model
+                return f"entry {unread} was altered: {error}"
+            if broken is None and (head is None or last != (head.number, head.hash)):
+                return f"the log ends with entry {last[0]}, but {head.number if head else 'no'} entries were written"
+            return broken
+
+    def close(self) -> None:
+        """Give back all connections."""
+        self._writer.dispose()
+        self._reader.dispose()
+
+
+def open_store(url: str) -> SqlStore:
+    """The store at `sqlite:////path/to/file` or `postgresql://user:password@host/database`.
+
+    Raises InputError for a URL that cannot be used and for a schema other than this version's (the message says which
+    command mends it), OutsideError if the database is away.
+    """
+    database = parse_url(url)
+    name = shown(database)
+    missing = f"the store {name} has no tables yet: run `forebay migrate` once"
+    if database.get_backend_name() == "sqlite" and not Path(database.database or "").exists():
+        raise InputError(missing)  # SQLite would make an empty file of it
+    store = SqlStore(database)
+    with our_errors(database), store._reader.connect() as connection:
+        found = schema_of(connection)
+    if found == schema.SCHEMA:
+        return store
+    store.close()
+    if found is None:
+        raise InputError(missing)
+    if found > schema.SCHEMA:
+        raise InputError(too_new(name, found))
+    raise InputError(f"the store {name} has schema {found}, this Forebay needs {schema.SCHEMA}: run `forebay migrate`")

@@ -1,0 +1,279 @@
+"""One atomic unit on the store: the reads and writes of `ports.Transaction` in SQL that both databases speak.
+
+Every writer first locks the audit head (see `SqlStore.transaction`). So all of them run one after the other, and
+"look, then write" below cannot be overtaken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, insert, select, update
+
+from forebay.domain.allocation import Setting
+from forebay.domain.audit import AuditEntry, AuditEvent, chained
+from forebay.domain.change import PolicyChange
+from forebay.domain.errors import InputError, LostLease, RuleRefusal
+from forebay.domain.lifecycle import ChangeState, StepState, check_transition
+from forebay.domain.model import Model
+from forebay.domain.plan import ShapingPlan
+from forebay.domain.policy import PolicyVersion
+from forebay.domain.records import ChangeRecord, Intent, Lease, Outcome, StepRecord, Ticket
+from forebay.domain.rules import ChangeRules
+from forebay.store import schema as t
+
+
+class SqlTransaction:
+    """Implements `ports.Transaction` on an open connection whose writer's lock is held; commits nothing itself."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    # Changes
+    def add_change(self, change: PolicyChange, policy_version: int, event: AuditEvent) -> ChangeRecord:
+        record = ChangeRecord(
+            change=change,
+            state=ChangeState.RECEIVED,
+            note=event.reason,
+            policy_version=policy_version,
+            received_at=event.at,
+            updated_at=event.at,
+        )
+        self._insert(t.changes, name=change.change, **_fields(record))
+        self.audit(event)
+        return record
+
+    def change(self, name: str) -> ChangeRecord | None:
+        row = self._one(select(t.changes).where(t.changes.c.name == name))
+        return _change(row) if row else None
+
+    def changes(self, states: Collection[ChangeState] | None = None) -> Sequence[ChangeRecord]:
+        query = select(t.changes).order_by(t.changes.c.number.desc())
+        if states is not None:
+            query = query.where(t.changes.c.state.in_(states))
+        return [_change(row) for row in self._all(query)]
+
+    def move(self, name: str, to: ChangeState, event: AuditEvent) -> ChangeRecord:
+        before = self.change(name)
+        if before is None:
+            raise InputError(f"there is no change called {name!r}: check its name with `forebay status`")
+        check_transition(name, before.state, to)
+        after = before.model_copy(update={"state": to, "note": event.reason, "updated_at": event.at})
+        self._update(t.changes, {"name": name}, state=to, note=after.note, updated_at=after.updated_at)
+        self.audit(event)
+        return after
+
+    # Plans and steps
+    def add_plan(self, plan: ShapingPlan, event: AuditEvent) -> None:
+        place = {"change": plan.change, "workload": plan.workload}
+        plan_hash = plan.hash
+        self._update(t.plans, {**place, "current": True}, current=False)
+        number = self._insert_numbered(t.plans, **place, hash=plan_hash, current=True, plan=plan)
+        for step in plan.steps:
+            record = StepRecord(**place, plan_hash=plan_hash, step=step, state=StepState.PENDING)
+            self._insert(t.steps, plan=number, sequence=step.sequence, step=record)
+        self.audit(event)
+
+    def plan(self, change: str, workload: str) -> ShapingPlan | None:
+        row = self._one(select(t.plans.c.plan).where(_current(change), t.plans.c.workload == workload))
+        return row.plan if row else None
+
+    def steps(self, change: str, workload: str | None = None) -> Sequence[StepRecord]:
+        query = select(t.steps.c.step).join(t.plans).where(_current(change))
+        if workload is not None:
+            query = query.where(t.plans.c.workload == workload)
+        return [row.step for row in self._all(query.order_by(t.plans.c.workload, t.steps.c.sequence))]
+
+    def put_step(self, step: StepRecord, event: AuditEvent | None = None) -> None:
+        where = _current(step.change), t.plans.c.workload == step.workload
+        current = self._one(select(t.plans.c.number, t.plans.c.hash).where(*where))
+        name = f"step {step.step.sequence} of {step.change} on {step.workload}"
+        if current is None or current.hash != step.plan_hash:
+            raise RuleRefusal(
+                "one writer per workload",
+                f"{name} belongs to plan {step.plan_hash[:12]}, which is not current: "
+                "a plan of an old version cannot write",
+                f"a step of plan {current.hash[:12]}" if current else "a step of a stored plan",
+            )
+        if not self._update(t.steps, {"plan": current.number, "sequence": step.step.sequence}, step=step):
+            raise InputError(f"there is no {name}: its plan has no step of that number")
+        if event is not None:
+            self.audit(event)
+
+    # One writer
+    def acquire_lease(self, workload: str, holder: str, now: datetime, ttl: timedelta) -> Lease | None:
+        """As the port says; a holder whose own lease has expired counts as a new one."""
+        held = self.lease(workload)
+        valid = held is not None and now < held.expires_at
+        if held is not None and valid and held.holder != holder:
+            return None
+        fencing = 1 if held is None else held.fencing if valid else held.fencing + 1
+        lease = Lease(workload=workload, holder=holder, fencing=fencing, expires_at=now + ttl)
+        self._put(t.leases, {"workload": workload}, holder=holder, fencing=fencing, expires_at=lease.expires_at)
+        return lease
+
+    def lease(self, workload: str) -> Lease | None:
+        row = self._one(select(t.leases).where(t.leases.c.workload == workload))
+        return Lease.model_validate(row._asdict()) if row else None
+
+    def check_lease(self, lease: Lease, now: datetime) -> None:
+        held = self.lease(lease.workload)
+        if held is None or (held.holder, held.fencing) != (lease.holder, lease.fencing):
+            latest = f"{held.holder} holds it with {held.fencing}" if held else "nobody holds it"
+            raise LostLease(f"{lease.holder} lost the lease {lease.fencing} on {lease.workload}: {latest}")
+        if now >= held.expires_at:
+            ended = held.expires_at.isoformat()
+            raise LostLease(f"the lease {lease.fencing} of {lease.holder} on {lease.workload} expired at {ended}")
+
+    def release_lease(self, lease: Lease, now: datetime) -> None:
+        held = self.lease(lease.workload)
+        if held is not None and (held.holder, held.fencing) == (lease.holder, lease.fencing):
+            self._update(t.leases, {"workload": lease.workload}, expires_at=min(now, held.expires_at))
+
+    # External writes
+    def add_intent(self, intent: Intent, event: AuditEvent) -> Intent:
+        number = self._insert_numbered(t.intents, **_fields(intent, without="number"))
+        self.audit(event)
+        return intent.model_copy(update={"number": number})
+
+    def settle_intent(self, number: int, outcome: Outcome, event: AuditEvent) -> None:
+        """As the port says; settled twice alike is settled once, settled twice differently raises RuleRefusal."""
+        row = self._one(select(t.intents.c.outcome).where(t.intents.c.number == number))
+        if row is None:
+            raise InputError(f"there is no intent {number}: it was never stored, or its transaction was rolled back")
+        if row.outcome == outcome:
+            return
+        if row.outcome is not None:
+            raise RuleRefusal(
+                "an outcome is recorded once",
+                f"intent {number} is settled as {row.outcome!r}, it cannot become {outcome.value!r}",
+                "a new intent for a new write",
+            )
+        self._update(t.intents, {"number": number}, outcome=outcome, settled_at=event.at)
+        self.audit(event)
+
+    def intents(self, workload: str, *, change: str | None = None, only_open: bool = False) -> Sequence[Intent]:
+        query = select(t.intents).where(t.intents.c.workload == workload).order_by(t.intents.c.number)
+        if change is not None:
+            query = query.where(t.intents.c.change == change)
+        if only_open:
+            query = query.where(t.intents.c.outcome.is_(None))
+        return [Intent.model_validate(row._asdict()) for row in self._all(query)]
+
+    def remember_original(self, change: str, workload: str, setting: Setting, event: AuditEvent) -> None:
+        if self.original(change, workload) is None:
+            self._insert(t.originals, change=change, workload=workload, setting=setting)
+            self.audit(event)
+
+    def original(self, change: str, workload: str) -> Setting | None:
+        where = t.originals.c.change == change, t.originals.c.workload == workload
+        row = self._one(select(t.originals.c.setting).where(*where))
+        return row.setting if row else None
+
+    # Policies
+    def versions(self, entity: str, policy: str) -> Sequence[PolicyVersion]:
+        return read_versions(self._connection, entity, policy)
+
+    def put_version(self, version: PolicyVersion, event: AuditEvent) -> None:
+        # As JSON, because a document may hold what YAML reads as a date.
+        values = {**_fields(version), "document": version.model_dump(mode="json")["document"]}
+        key = {name: values.pop(name) for name in ("entity", "policy", "version")}
+        self._put(t.policy_versions, key, **values)
+        self.audit(event)
+
+    # Change rules
+    def rules(self) -> ChangeRules:
+        row = self._one(select(t.change_rules.c.rules).order_by(t.change_rules.c.version.desc()).limit(1))
+        return row.rules if row else ChangeRules()
+
+    def put_rules(self, rules: ChangeRules, event: AuditEvent) -> int:
+        version = self._insert_numbered(t.change_rules, rules=rules, stored_at=event.at)
+        self.audit(event)
+        return version
+
+    # Tickets
+    def add_ticket(self, source: str, ticket: str, revision: str, body: str, received_at: datetime) -> Ticket | None:
+        key = {"source": source, "ticket": ticket, "revision": revision}
+        if self._one(select(t.tickets.c.number).filter_by(**key)) is not None:
+            return None
+        stored = Ticket(number=0, **key, body=body, received_at=received_at)
+        number = self._insert_numbered(t.tickets, **_fields(stored, without="number"))
+        return stored.model_copy(update={"number": number})
+
+    def tickets_without_run(self) -> Sequence[Ticket]:
+        """As the port says; `failure` is why a delivery was given up, `failures` counts attempts that may go on."""
+        where = t.tickets.c.run.is_(None), t.tickets.c.failure.is_(None)
+        rows = self._all(select(t.tickets).where(*where).order_by(t.tickets.c.number))
+        return [Ticket.model_validate(row._asdict()) for row in rows]
+
+    def put_ticket(self, ticket: Ticket) -> None:
+        if not self._update(t.tickets, {"number": ticket.number}, **_fields(ticket, without="number")):
+            raise InputError(f"there is no ticket delivery {ticket.number}: it was never stored")
+
+    # Audit
+    def audit(self, event: AuditEvent) -> AuditEntry:
+        head = self._connection.execute(select(t.audit_head)).one()
+        entry = chained(head.number + 1, event, head.hash)
+        self._insert(t.audit, change=event.change, **_fields(entry))
+        self._update(t.audit_head, {"id": 1}, number=entry.number, hash=entry.hash)
+        return entry
+
+    def audit_entries(self, change: str | None = None) -> Sequence[AuditEntry]:
+        query = select(t.audit).order_by(t.audit.c.number)
+        if change is not None:
+            query = query.where(t.audit.c.change == change)
+        return [audit_entry(row) for row in self._all(query)]
+
+    # SQL
+    def _one(self, query: Select[Any]) -> Row[Any] | None:
+        return self._connection.execute(query).one_or_none()
+
+    def _all(self, query: Select[Any]) -> Sequence[Row[Any]]:
+        return self._connection.execute(query).all()
+
+    def _insert(self, table: Table, **values: Any) -> None:
+        self._connection.execute(insert(table).values(values))
+
+    def _insert_numbered(self, table: Table, **values: Any) -> int:
+        """Returns the number the database gave the new row."""
+        key = self._connection.execute(insert(table).values(values)).inserted_primary_key
+        assert key is not None
+        return int(key[0])
+
+    def _update(self, table: Table, key: Mapping[str, Any], **values: Any) -> int:
+        """Returns how many rows had `key`."""
+        where = and_(*(table.c[name] == value for name, value in key.items()))
+        return self._connection.execute(update(table).where(where).values(values)).rowcount
+
+    def _put(self, table: Table, key: Mapping[str, Any], **values: Any) -> None:
+        if not self._update(table, key, **values):
+            self._insert(table, **key, **values)
+
+
+def read_versions(connection: Connection, entity: str, policy: str) -> list[PolicyVersion]:
+    """All versions of a policy, oldest first."""
+    c = t.policy_versions.c
+    rows = connection.execute(
+        select(t.policy_versions).where(c.entity == entity, c.policy == policy).order_by(c.version)
+    )
+    return [PolicyVersion.model_validate(row._asdict()) for row in rows]
+
+
+def audit_entry(row: Row[Any]) -> AuditEntry:
+    return AuditEntry(number=row.number, event=row.event, previous_hash=row.previous_hash, hash=row.hash)
+
+
+def _change(row: Row[Any]) -> ChangeRecord:
+    columns = row._asdict()
+    return ChangeRecord.model_validate({name: columns[name] for name in ChangeRecord.model_fields})
+
+
+def _current(change: str) -> ColumnElement[bool]:
+    return and_(t.plans.c.change == change, t.plans.c.current)
+
+
+def _fields(model: Model, *, without: str = "") -> dict[str, Any]:
+    """The model's fields as they are (a nested model stays one); the tables' columns are called like them."""
+    return {name: getattr(model, name) for name in type(model).model_fields if name != without}
