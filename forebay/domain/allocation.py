@@ -49,9 +49,15 @@ class TargetState(Model):
     causes: tuple[str, ...] = ()
 
 
-def setting_for(now: Setting, units: int) -> Setting:
-    """The setting that asks for `units`, touching nothing else: a ceiling is lifted only where it is in the way."""
+def setting_for(now: Setting, units: int, *, lower: bool = False) -> Setting:
+    """The setting that asks for `units`, touching as little as possible.
+
+    A ceiling is lifted only where it is in the way. `lower`: the allocation must come down to `units` because an
+    entitlement's ceiling demands it; under an autoscaler only its maximum can do that.
+    """
     if now.lever is Lever.COUNT:
         return Setting(lever=Lever.COUNT, count=units)
+    if lower:
+        return Setting(lever=Lever.FLOOR, floor=min(now.units, units), ceiling=units)
     ceiling = units if now.ceiling is None else max(now.ceiling, units)
     return Setting(lever=Lever.FLOOR, floor=units, ceiling=ceiling)

@@ -50,13 +50,17 @@ class Outcome(StrEnum):
 
 
 class Intent(Model):
-    """An external write, stored before it is made. `number` is given by the store. Open while `outcome` is None."""
+    """An external write, stored before it is made. `number` is given by the store. Open while `outcome` is None.
+
+    `units` is what it asks for, `sequence` the step it belongs to; None where it restores what was there before.
+    """
 
     number: int
     change: str
     workload: str
     sequence: int | None
     plan_hash: str | None
+    units: int
     old: Setting
     new: Setting
     why: str

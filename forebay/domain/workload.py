@@ -7,7 +7,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from forebay.domain.model import Duration, DurationOrZero, Model, Name, parse_yaml, validate
 from forebay.domain.resources import Resource, ResourceVector
@@ -92,8 +92,17 @@ class Verification(Model):
     corrections: Annotated[int, Field(ge=0, le=10)] = 2
 
 
+def _metric_period(value: timedelta) -> timedelta:
+    seconds = value.total_seconds()
+    if seconds % 60 and seconds not in (1, 5, 10, 20, 30):
+        raise ValueError(
+            f"{seconds:g} s is no period of CloudWatch: use PT1S, PT5S, PT10S, PT20S, PT30S or whole minutes"
+        )
+    return value
+
+
 class Workload(Model):
-    """One shaped workload. Resources without an objective are not planned (they must not bind)."""
+    """One shaped workload. `metric_period`: how often its usage is published. Resources without an objective are not planned (they must not bind)."""
 
     name: Name
     target: TargetRef
@@ -105,6 +114,7 @@ class Workload(Model):
     risk: Risk = Risk()
     verification: Verification = Verification()
     slot: Duration = timedelta(minutes=5)
+    metric_period: Annotated[Duration, AfterValidator(_metric_period)] = timedelta(minutes=1)
     seasons: Annotated[tuple[Duration, ...], Field(min_length=1)] = (timedelta(days=1), timedelta(days=7))
     history: Duration = timedelta(days=14)
     shares: Mapping[str, Annotated[float, Field(ge=0, le=1)]] = {}
@@ -121,6 +131,11 @@ class Workload(Model):
         for resource in self.objectives:
             if not self.unit[resource]:
                 raise ValueError(f"objectives name {resource}, but the unit has none of it: set its size under unit")
+        if self.verification.window < self.metric_period:
+            raise ValueError(
+                f"verification.window {self.verification.window} is shorter than metric_period {self.metric_period}: "
+                "no datapoint would fall into it; make it at least as long, better three times"
+            )
         if sum(self.shares.values()) > 1 + 1e-9:
             raise ValueError(f"shares add up to {sum(self.shares.values()):.2f}: together they must not exceed 1")
         return self

@@ -1,0 +1,184 @@
+"""Advance one workload of one change: settle what a crash left open, observe, decide, check again, act, record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from forebay.app.arm import enforce, try_to_arm
+from forebay.app.context import Context
+from forebay.app.people import hold_by_controller
+from forebay.app.writing import last_setting, settle_open_intents, write
+from forebay.control.decide import Ask, Decision, Hold, Serving, Stop, Verified, View, Wait, decide, verification_window
+from forebay.domain.audit import AuditEvent
+from forebay.domain.errors import LostLease, OutsideError, RuleRefusal
+from forebay.domain.lifecycle import MOVING, StepState
+from forebay.domain.records import Lease, StepRecord
+
+# A sleeping controller looks up this often: to renew its lease, and to notice a cancel or a hold.
+NAP = timedelta(seconds=10)
+
+
+@dataclass(frozen=True)
+class Tick:
+    """What one tick decided. `again_at`: when to look again; None if this run has nothing more to do."""
+
+    decision: Decision
+    again_at: datetime | None
+
+
+def drive(
+    ctx: Context,
+    change: str,
+    workload: str,
+    holder: str,
+    report: Callable[[Decision], None],
+    linger: timedelta = timedelta(seconds=30),
+) -> str:
+    """Tick until nothing is left to do for this run; returns why it ended.
+
+    A run stays for the step it works on, and for one that is due within `linger`; later ones have their own
+    wake-ups. Whoever does not get the workload's lease leaves at once: another run is at it.
+    """
+    with ctx.store.transaction() as tx:
+        lease = tx.acquire_lease(workload, holder, ctx.clock.now(), ctx.lease)
+    if lease is None:
+        return "nothing to do: another run holds the workload"
+    try:
+        return _drive(ctx, change, workload, lease, report, linger)
+    except LostLease:
+        return "nothing to do: another run took the workload over"
+    finally:
+        with ctx.store.transaction() as tx:
+            tx.release_lease(lease, ctx.clock.now())
+
+
+def _drive(
+    ctx: Context,
+    change: str,
+    workload: str,
+    lease: Lease,
+    report: Callable[[Decision], None],
+    linger: timedelta,
+) -> str:
+    last: Decision | None = None
+    failing_since: datetime | None = None
+    while True:
+        try:
+            result = tick(ctx, change, workload, lease)
+            failing_since = None
+        except OutsideError as error:
+            now = ctx.clock.now()
+            failing_since = failing_since or now
+            result = _outside_failed(ctx, change, workload, error, failing_since)
+        if result.decision != last:
+            report(result.decision)
+            last = result.decision
+        if result.again_at is None:
+            return result.decision.reason
+        idle = isinstance(result.decision, Wait) and not result.decision.asked
+        if idle and result.again_at > ctx.clock.now() + linger:
+            return f"nothing to do now: {result.decision.reason}"
+        _sleep_until(ctx, change, result.again_at, lease)
+
+
+def _sleep_until(ctx: Context, change: str, until: datetime, lease: Lease) -> None:
+    """Sleep in naps, keeping the lease; wake early if the change stopped moving. Raises LostLease."""
+    while (left := until - ctx.clock.now()) > timedelta(0):
+        ctx.clock.sleep(min(NAP, left))
+        with ctx.store.transaction() as tx:
+            tx.check_lease(lease, ctx.clock.now())
+            tx.acquire_lease(lease.workload, lease.holder, ctx.clock.now(), ctx.lease)
+            record = tx.change(change)
+        if record is None or record.state not in MOVING:
+            return
+
+
+def tick(ctx: Context, change: str, workload_name: str, lease: Lease) -> Tick:
+    """One look and at most one step forward. Raises LostLease if another writer took over, and OutsideError."""
+    workload = ctx.workload(workload_name)
+    now = ctx.clock.now()
+    with ctx.store.transaction() as tx:
+        tx.check_lease(lease, now)
+        record = tx.change(change)
+        plan = tx.plan(change, workload_name)
+    if record is None or plan is None or record.state not in MOVING:
+        return Tick(Stop(f"change is {record.state}: {record.note}" if record else f"no change {change}"), None)
+    settle_open_intents(ctx, record, workload, lease)
+    with ctx.store.transaction() as tx:
+        steps = tx.steps(change, workload_name)
+        freezes = tx.rules().freezes
+    target = ctx.target(workload).observe()
+    active = next((s for s in steps if s.state is StepState.ASKED), None)
+    window = verification_window(workload, active) if active else None
+    known = window is not None and now >= window[2]
+    view = View(
+        now=now,
+        change=record,
+        workload=workload,
+        plan=plan,
+        steps=steps,
+        target=target,
+        ours=last_setting(ctx, change, workload_name),
+        freezes=freezes,
+        usage=ctx.usage(workload).measure(window[0], window[1]) if window and known else None,
+    )
+    return _act(ctx, lease, view, decide(view, ctx.poll))
+
+
+def _act(ctx: Context, lease: Lease, view: View, decision: Decision) -> Tick:
+    now, change = ctx.clock.now(), view.change.change
+    match decision:
+        case Wait(until=until):
+            return Tick(decision, until)
+        case Stop(done=True):
+            return _all_passed(ctx, view, decision)
+        case Stop():
+            return Tick(decision, None)
+        case Hold(reason=reason):
+            hold_by_controller(ctx, change.change, reason)
+            return Tick(decision, None)
+        case Serving(step=step, reason=reason):
+            event = _step_event(ctx, view, step, f"step {step.step.sequence} serving", reason)
+            _record(ctx, lease, step.model_copy(update={"serving_at": now}), event)
+        case Verified(step=step, judgement=judgement, complete=complete):
+            state = StepState.PASSED if complete else StepState.PENDING
+            update = {"state": state, "passed_at": now if complete else None, "judgement": judgement}
+            event = _step_event(ctx, view, step, f"step {step.step.sequence} verified", decision.reason)
+            _record(ctx, lease, step.model_copy(update=update), event)
+        case Ask():
+            try:
+                write(ctx, lease, view, decision)
+            except RuleRefusal as refusal:
+                return Tick(Stop(str(refusal)), None)
+    return Tick(decision, ctx.clock.now())
+
+
+def _all_passed(ctx: Context, view: View, decision: Stop) -> Tick:
+    """Arm, now that this workload is through; what other workloads still lack is theirs to do."""
+    change = view.change.change
+    missing = try_to_arm(ctx, change.change)
+    if missing is None and ctx.clock.now() >= change.effective_at:
+        enforce(ctx, change.change)  # deferred until now: its own wake-up has long gone by
+    return Tick(decision if missing is None else Stop(missing), None)
+
+
+def _step_event(ctx: Context, view: View, step: StepRecord, action: str, reason: str) -> AuditEvent:
+    return ctx.event(view.change.change, action, reason, workload=view.workload.name, plan_hash=step.plan_hash)
+
+
+def _record(ctx: Context, lease: Lease, step: StepRecord, event: AuditEvent) -> None:
+    with ctx.store.transaction() as tx:
+        tx.check_lease(lease, ctx.clock.now())
+        tx.put_step(step, event)
+
+
+def _outside_failed(ctx: Context, change: str, workload: str, error: OutsideError, failing_since: datetime) -> Tick:
+    """Retry what can heal, with growing pauses, within the workload's patience; else hold with the cause."""
+    now = ctx.clock.now()
+    if not error.retryable or now >= failing_since + ctx.workload(workload).verification.patience:
+        hold_by_controller(ctx, change, str(error))
+        return Tick(Hold(str(error)), None)
+    pause = max(ctx.poll / 4, min(now - failing_since, ctx.poll * 2))
+    return Tick(Wait(now + pause, f"trying again: {error}", asked=True), now + pause)

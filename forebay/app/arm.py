@@ -1,0 +1,137 @@
+"""Arm a change once its capacity is there and verified on every workload, and bring its policy into force."""
+
+from __future__ import annotations
+
+from forebay.app.context import CONTROLLER, Context
+from forebay.app.people import hold_by_controller, own_version, withdraw
+from forebay.app.writing import last_setting
+from forebay.control.decide import misalignment
+from forebay.domain.errors import OutsideError
+from forebay.domain.lifecycle import MOVING, ChangeState
+from forebay.domain.policy import PolicyVersion
+from forebay.domain.records import ChangeRecord
+
+DEFERRED = "deferred"
+
+
+def missing_for_alignment(ctx: Context, record: ChangeRecord) -> str | None:
+    """None if every workload of the change is aligned at this moment; else what is missing. Raises OutsideError."""
+    for name in record.change.workloads:
+        workload = ctx.workload(name)
+        with ctx.store.transaction() as tx:
+            plan, steps = tx.plan(record.change.change, name), tx.steps(record.change.change, name)
+        if plan is None:
+            return f"{name}: no plan"
+        ours = last_setting(ctx, record.change.change, name)
+        if missing := misalignment(plan, steps, ctx.target(workload).observe(), ours):
+            return missing
+    return None
+
+
+def try_to_arm(ctx: Context, change: str) -> str | None:
+    """Arm the change if it is aligned: from its effective time on the decision point switches by itself.
+
+    Returns None if it is armed, else what is missing. Raises OutsideError.
+    """
+    with ctx.store.transaction() as tx:
+        record = tx.change(change)
+    if record is None or record.state not in MOVING:
+        return None if record and record.state is ChangeState.ARMED else f"change {change} is not being shaped"
+    if missing := missing_for_alignment(ctx, record):
+        return missing
+    with ctx.store.transaction() as tx:
+        record = tx.change(change)
+        assert record is not None
+        if record.state not in MOVING:
+            return f"change {change} is {record.state}"
+        version = own_version(tx, record)
+        assert version is not None, "a received change has its policy version"
+        armed = version.model_copy(update={"armed_at": ctx.clock.now()})
+        event = ctx.event(record.change, "armed", f"aligned and verified; in force from {armed.in_force_from}")
+        tx.put_version(armed, event)
+        tx.move(change, ChangeState.ARMED, event)
+    ctx.notifier.notify(event)
+    return None
+
+
+def watch_armed(ctx: Context, change: str) -> str | None:
+    """An armed change must still be aligned; one that is not is disarmed and held. Returns what was found missing."""
+    with ctx.store.transaction() as tx:
+        record = tx.change(change)
+    if record is None or record.state is not ChangeState.ARMED or ctx.clock.now() >= record.change.effective_at:
+        return None
+    missing = missing_for_alignment(ctx, record)
+    if missing:
+        hold_by_controller(ctx, change, f"no longer aligned: {missing}")
+    return missing
+
+
+def enforce(ctx: Context, change: str) -> str:
+    """Record that an armed policy came into force and push it out; returns what happened, in words.
+
+    The decision point has switched by itself; this is the record and the push, and may run late or twice.
+    A change that is not armed at its effective time is deferred until it is, or rejected, as it says.
+    """
+    now = ctx.clock.now()
+    with ctx.store.transaction() as tx:
+        record = tx.change(change)
+        assert record is not None, f"{change} vanished from the store"
+        version = own_version(tx, record)
+        began = version.in_force_from if version else None
+        if record.state is ChangeState.ARMED and began is not None and began <= now:
+            assert version is not None
+            event = ctx.event(
+                record.change,
+                "in force",
+                f"version {version.version} is in force since {began.isoformat()}",
+                old=f"version {version.version - 1}",
+                new=f"version {version.version}",
+            )
+            record = tx.move(change, ChangeState.IN_FORCE, event)
+    if record.state is ChangeState.IN_FORCE:
+        assert version is not None
+        _push(ctx, record, version)
+        return f"version {version.version} is in force since {began:%H:%M:%S.%f} UTC"
+    if record.state in MOVING and now >= record.change.effective_at:
+        return _misaligned(ctx, record)
+    return f"nothing to do: change is {record.state}"
+
+
+def _push(ctx: Context, record: ChangeRecord, version: PolicyVersion) -> None:
+    """To every enforcer, then on to `settling`. One that fails keeps the change `in force`: it is pushed again."""
+    for enforcer in ctx.enforcers:
+        try:
+            enforcer.push(version)
+        except OutsideError as error:
+            with ctx.store.transaction() as tx:
+                tx.audit(ctx.event(record.change, f"push to {enforcer.name} failed", str(error)))
+            raise
+        with ctx.store.transaction() as tx:
+            tx.audit(ctx.event(record.change, f"pushed to {enforcer.name}", f"version {version.version}"))
+    with ctx.store.transaction() as tx:
+        until = record.change.effective_at + record.change.settle
+        event = ctx.event(record.change, "settling", f"watched until {until.isoformat()}, then handed back")
+        tx.move(record.change.change, ChangeState.SETTLING, event)
+    ctx.notifier.notify(event)
+
+
+def _misaligned(ctx: Context, record: ChangeRecord) -> str:
+    """Not armed at its effective time: rejected, or deferred: shaping goes on, and the policy waits for it."""
+    change = record.change
+    try:
+        missing = missing_for_alignment(ctx, record) or "aligned only now"
+    except OutsideError as error:
+        missing = f"alignment cannot be told: {error}"
+    with ctx.store.transaction() as tx:
+        current = tx.change(change.change)
+        if current is None or current.state not in MOVING:
+            return f"nothing to do: change is {current.state if current else 'gone'}"
+        if change.on_misalignment == "reject":
+            _, event = withdraw(tx, ctx, current, CONTROLLER, f"not aligned at the effective time: {missing}")
+        else:
+            if any(entry.event.action == DEFERRED for entry in tx.audit_entries(change.change)):
+                return f"deferred: {missing}"
+            event = ctx.event(change, DEFERRED, f"not aligned at the effective time: {missing}")
+            tx.audit(event)
+    ctx.notifier.notify(event)
+    return f"{event.action}: {missing}"

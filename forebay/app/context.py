@@ -1,0 +1,51 @@
+"""What every use case is handed: the ports, wired."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from forebay.domain.audit import AuditEvent
+from forebay.domain.change import PolicyChange
+from forebay.domain.errors import InputError
+from forebay.domain.workload import Workload, WorkloadCatalog
+from forebay.ports import Clock, Enforcer, Notifier, Store, Target, Usage
+
+CONTROLLER = "forebay"
+
+
+@dataclass(frozen=True)
+class Context:
+    """`poll`: how often the outside is looked at while it works. `lease`: a writer's silence that frees its lease."""
+
+    clock: Clock
+    store: Store
+    catalog: WorkloadCatalog
+    target: Callable[[Workload], Target]
+    usage: Callable[[Workload], Usage]
+    notifier: Notifier
+    enforcers: Sequence[Enforcer] = ()
+    poll: timedelta = timedelta(seconds=10)
+    lease: timedelta = timedelta(seconds=60)
+    forecast_budget: timedelta = timedelta(seconds=60)
+
+    def workload(self, name: str) -> Workload:
+        """Raises InputError listing the known ones."""
+        found = self.catalog.get(name)
+        if found is None:
+            known = ", ".join(w.name for w in self.catalog.workloads) or "none"
+            raise InputError(f"workload {name!r} is not in the workloads file. Known: {known}")
+        return found
+
+    def event(self, change: PolicyChange, action: str, reason: str, actor: str = CONTROLLER, **more: str) -> AuditEvent:
+        """An audit event about `change` at the clock's present."""
+        return AuditEvent(
+            at=self.clock.now(),
+            actor=actor,
+            action=action,
+            reason=reason,
+            change=change.change,
+            entity=change.entity,
+            **more,
+        )

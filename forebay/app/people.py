@@ -1,0 +1,118 @@
+"""What people do to a change: hold, resume, cancel. Always with a name and a reason; and the controller's own hold."""
+
+from __future__ import annotations
+
+from forebay.app.context import Context
+from forebay.app.writing import adopt_live_value
+from forebay.domain.audit import AuditEvent
+from forebay.domain.errors import InputError, RuleRefusal
+from forebay.domain.lifecycle import BEFORE_IN_FORCE, MOVING, ChangeState
+from forebay.domain.policy import PolicyVersion
+from forebay.domain.records import ChangeRecord
+from forebay.domain.rules import Action
+from forebay.ports import Transaction
+
+
+def hold(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:
+    """No further step is made until the change is resumed. Raises InputError and RuleRefusal."""
+    with ctx.store.transaction() as tx:
+        record = _permitted(tx, change, "hold", actor, reason)
+        event = ctx.event(record.change, "held", reason, actor)
+        if record.state is ChangeState.ARMED:
+            _disarm(tx, ctx, record, reason)
+        record = tx.move(change, ChangeState.HELD, event)
+    ctx.notifier.notify(event)
+    return record
+
+
+def hold_by_controller(ctx: Context, change: str, reason: str) -> None:
+    """The controller found something a person must look at. A change that no longer moves is left alone."""
+    with ctx.store.transaction() as tx:
+        record = tx.change(change)
+        if record is None or record.state not in MOVING | {ChangeState.ARMED}:
+            return
+        if record.state is ChangeState.ARMED:
+            _disarm(tx, ctx, record, reason)
+        event = ctx.event(record.change, "held", reason)
+        tx.move(change, ChangeState.HELD, event)
+    ctx.notifier.notify(event)
+
+
+def resume(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:
+    """Go on where the change was held. Late steps are made in order, each with its verification.
+
+    Where another hand has set a value meanwhile, resuming is the decision to go on from that value.
+    """
+    with ctx.store.transaction() as tx:
+        record = _permitted(tx, change, "hold", actor, reason)
+        if record.state is not ChangeState.HELD:
+            raise RuleRefusal("life of a change", f"change {change} is {record.state}", "resuming a held change")
+        planned = all(tx.plan(change, workload) for workload in record.change.workloads)
+    for name in record.change.workloads if planned else ():
+        adopt_live_value(ctx, record, ctx.workload(name), f"resumed by {actor}: {reason}")
+    with ctx.store.transaction() as tx:
+        event = ctx.event(record.change, "resumed", reason, actor)
+        record = tx.move(change, ChangeState.SHAPING if planned else ChangeState.PLANNED, event)
+    ctx.notifier.notify(event)
+    return record
+
+
+def cancel(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:
+    """Stop a change that is not in force; its allocation then goes back. Raises InputError and RuleRefusal."""
+    with ctx.store.transaction() as tx:
+        record, event = withdraw(tx, ctx, _permitted(tx, change, "cancel", actor, reason), actor, reason)
+    ctx.notifier.notify(event)
+    return record
+
+
+def withdraw(
+    tx: Transaction, ctx: Context, record: ChangeRecord, actor: str, reason: str
+) -> tuple[ChangeRecord, AuditEvent]:
+    """Cancel within `tx`. The clock is read in the cancelling transaction: an armed policy whose effective time
+    has come is in force, whatever its stored state says (rule 2), and cannot be cancelled any more.
+    """
+    now = ctx.clock.now()
+    version = own_version(tx, record)
+    begun = version is not None and version.in_force_from is not None and version.in_force_from <= now
+    if record.state not in BEFORE_IN_FORCE or begun:
+        state = "in force" if begun else record.state
+        raise RuleRefusal(
+            "cancel only before in force",
+            f"change {record.change.change} is {state}",
+            "a new change that sets the policy back",
+        )
+    if version is not None:
+        tx.put_version(
+            version.model_copy(update={"withdrawn_at": now, "armed_at": None}),
+            ctx.event(record.change, "policy version withdrawn", reason, actor),
+        )
+    event = ctx.event(record.change, "cancelled", reason, actor)
+    return tx.move(record.change.change, ChangeState.CANCELLED, event), event
+
+
+def own_version(tx: Transaction, record: ChangeRecord) -> PolicyVersion | None:
+    """The policy version this change brings."""
+    versions = tx.versions(record.change.entity, record.change.policy)
+    return next((v for v in versions if v.version == record.policy_version), None)
+
+
+def _disarm(tx: Transaction, ctx: Context, record: ChangeRecord, reason: str) -> None:
+    """An armed policy that is held must not switch by itself. One that is in force already stays in force."""
+    version = own_version(tx, record)
+    assert version is not None and version.in_force_from is not None, "an armed change has an armed version"
+    if version.in_force_from <= ctx.clock.now():
+        raise RuleRefusal(
+            "hold only before in force", f"change {record.change.change} is in force", "a change that sets it back"
+        )
+    event = ctx.event(record.change, "disarmed", reason)
+    tx.put_version(version.model_copy(update={"armed_at": None}), event)
+
+
+def _permitted(tx: Transaction, change: str, action: Action, actor: str, reason: str) -> ChangeRecord:
+    if not actor.strip() or not reason.strip():
+        raise InputError("give your name (--by) and a reason (--reason): the audit log keeps both")
+    record = tx.change(change)
+    if record is None:
+        raise InputError(f"there is no change {change!r}: `forebay status` lists them")
+    tx.rules().check_permitted(action, record.change, actor)
+    return record

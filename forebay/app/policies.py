@@ -1,0 +1,51 @@
+"""The decision point as a function, and the first version of a policy that was in force before Forebay came."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from forebay.app.context import Context
+from forebay.domain.audit import AuditEvent
+from forebay.domain.errors import RuleRefusal
+from forebay.domain.model import Model, UtcTime
+from forebay.domain.policy import PolicyVersion, in_force, next_switch
+
+
+class PolicyAnswer(Model):
+    """What is in force at `at`, and the next switch known now. `version` is None where nothing is in force."""
+
+    at: UtcTime
+    version: PolicyVersion | None
+    next_switch_at: UtcTime | None
+
+
+def policy_at(ctx: Context, entity: str, policy: str, at: datetime | None = None) -> PolicyAnswer:
+    """The policy decision point: stored effective times and the clock decide, no scheduler does (rule 2)."""
+    when = at or ctx.clock.now()
+    versions = ctx.store.versions(entity, policy)
+    return PolicyAnswer(at=when, version=in_force(versions, when), next_switch_at=next_switch(versions, when))
+
+
+def import_policy(
+    ctx: Context, entity: str, policy: str, kind: str, document: Mapping[str, Any], actor: str, reason: str
+) -> PolicyVersion:
+    """Store what is in force already as version 1. Raises RuleRefusal if the policy is known: then change it."""
+    now = ctx.clock.now()
+    version = PolicyVersion(
+        entity=entity,
+        policy=policy,
+        kind=kind,
+        version=1,
+        document=document,
+        change=None,
+        effective_at=now,
+        armed_at=now,
+    )
+    event = AuditEvent(at=now, actor=actor, action="policy imported", reason=reason, entity=entity, new="version 1")
+    with ctx.store.transaction() as tx:
+        if tx.versions(entity, policy):
+            raise RuleRefusal("import only once", f"policy {policy!r} of {entity!r} is known", "a policy change")
+        tx.put_version(version, event)
+    return version

@@ -1,0 +1,84 @@
+"""The reconciler: what must exist or happen for every open change, found from the store alone. Safe to run anytime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from forebay.app.arm import enforce, watch_armed
+from forebay.app.context import Context
+from forebay.app.people import own_version
+from forebay.app.restore import restore_change
+from forebay.app.wakeups import wake_ups
+from forebay.domain.errors import ForebayError
+from forebay.domain.lifecycle import MOVING, TERMINAL, ChangeState, StepState
+from forebay.domain.records import ChangeRecord, WakeUp
+
+# A run that should be at work but holds no lease this long after its time is taken for dead.
+DEAD_AFTER = timedelta(seconds=20)
+
+
+def reconcile(
+    ctx: Context, holder: str, horizon: timedelta, trouble: Callable[[str, ForebayError], None]
+) -> list[WakeUp]:
+    """Repair what is repairable, and return the wake-ups that must exist for the time until `horizon` from now.
+
+    A change whose repair fails is reported to `trouble` and does not stand in the way of the others.
+    """
+    with ctx.store.transaction() as tx:
+        records = tx.changes(frozenset(ChangeState) - TERMINAL)
+    wanted: list[WakeUp] = []
+    for record in records:
+        try:
+            repair(ctx, record, holder)
+            wanted += wake_ups(ctx, record)
+        except ForebayError as error:
+            trouble(record.change.change, error)
+    until = ctx.clock.now() + horizon
+    return [wake_up for wake_up in wanted if wake_up.at <= until]
+
+
+def repair(ctx: Context, record: ChangeRecord, holder: str) -> None:
+    """What this one change needs right now and no run of its own will do."""
+    change, now = record.change, ctx.clock.now()
+    if record.state in MOVING:
+        renew_dead_attempts(ctx, record, now)
+    if record.state in MOVING | {ChangeState.ARMED, ChangeState.IN_FORCE} and now >= change.effective_at:
+        enforce(ctx, change.change)
+    elif record.state is ChangeState.ARMED:
+        watch_armed(ctx, change.change)
+    elif record.state is ChangeState.CANCELLED or (record.state is ChangeState.SETTLING and _settled(ctx, record, now)):
+        restore_change(ctx, record, holder)
+
+
+def _settled(ctx: Context, record: ChangeRecord, now: datetime) -> bool:
+    """Settling counts from when the policy took force, which a deferral moves past the effective time."""
+    with ctx.store.transaction() as tx:
+        version = own_version(tx, record)
+    began = version.in_force_from if version else None
+    return began is not None and now >= began + record.change.settle
+
+
+def renew_dead_attempts(ctx: Context, record: ChangeRecord, now: datetime) -> None:
+    """An open step past its time whose workload nobody holds gets a new attempt, and with it a new wake-up."""
+    with ctx.store.transaction() as tx:
+        for name in record.change.workloads:
+            lease = tx.lease(name)
+            quiet_since = lease.expires_at if lease else record.updated_at
+            if quiet_since + DEAD_AFTER > now:
+                continue
+            step = next(
+                (s for s in tx.steps(record.change.change, name) if s.state in (StepState.PENDING, StepState.ASKED)),
+                None,
+            )
+            if step is None or step.step.due_at + DEAD_AFTER * step.attempt > now:
+                continue
+            tx.put_step(
+                step.model_copy(update={"attempt": step.attempt + 1}),
+                ctx.event(
+                    record.change,
+                    f"step {step.step.sequence} woken again",
+                    f"attempt {step.attempt + 1}: nobody has held the workload since {quiet_since:%H:%M:%S}",
+                    workload=name,
+                ),
+            )

@@ -1,0 +1,110 @@
+"""Giving back: after a cancel the allocation goes down in steps; after settling a raised floor is handed back."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+
+from forebay.app.context import Context
+from forebay.app.writing import last_setting, settle, settle_open_intents
+from forebay.control.restore import GiveBack, Leave, LookAgain, next_restore
+from forebay.domain.allocation import Setting
+from forebay.domain.lifecycle import ChangeState
+from forebay.domain.records import ChangeRecord, Intent, Lease, Outcome
+from forebay.domain.workload import Workload
+
+
+def restore_change(ctx: Context, record: ChangeRecord, holder: str) -> str:
+    """One restoring tick on every workload of a cancelled or settled change; closes it once all are done.
+
+    Returns what happened, in words. Raises OutsideError; the next tick goes on from what is there.
+    """
+    change = record.change
+    outcomes = []
+    for name in change.workloads:
+        with ctx.store.transaction() as tx:
+            lease = tx.acquire_lease(name, holder, ctx.clock.now(), ctx.lease)
+        if lease is None:
+            return f"{name}: another run holds the workload"
+        try:
+            outcomes.append(_restore_workload(ctx, record, ctx.workload(name), lease))
+        finally:
+            with ctx.store.transaction() as tx:
+                tx.release_lease(lease, ctx.clock.now())
+    pending = [text for done, text in outcomes if not done]
+    if pending:
+        return "; ".join(pending)
+    text = "; ".join(text for _, text in outcomes)
+    after = ChangeState.ROLLED_BACK if record.state is ChangeState.CANCELLED else ChangeState.CLOSED
+    with ctx.store.transaction() as tx:
+        current = tx.change(change.change)
+        if current is None or current.state is not record.state:
+            return f"nothing to do: change is {current.state if current else 'gone'}"
+        event = ctx.event(change, str(after), text)
+        tx.move(change.change, after, event)
+    ctx.notifier.notify(event)
+    return f"{after}: {text}"
+
+
+def _restore_workload(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease) -> tuple[bool, str]:
+    settle_open_intents(ctx, record, workload, lease)
+    change = record.change.change
+    with ctx.store.transaction() as tx:
+        original = tx.original(change, workload.name)
+        intents = tx.intents(workload.name, change=change)
+    now = ctx.clock.now()
+    decision = next_restore(
+        workload=workload,
+        target=ctx.target(workload).observe(),
+        original=original,
+        ours=last_setting(ctx, change, workload.name),
+        last_write_at=max((i.stored_at for i in intents), default=None),
+        required_units=_required_units(ctx, workload, now),
+        keep_count=record.state is ChangeState.SETTLING,
+        now=now,
+    )
+    match decision:
+        case Leave(reason=reason):
+            return True, f"{workload.name}: {reason}"
+        case LookAgain(reason=reason):
+            return False, f"{workload.name}: {reason}"
+        case GiveBack(setting=setting, reason=reason):
+            _write_back(ctx, record, workload, lease, setting, reason)
+            return False, f"{workload.name}: {reason}"
+
+
+def _required_units(ctx: Context, workload: Workload, now: datetime) -> int | None:
+    """Units the demand seen last needs; None without data, which never lets anything shrink (rule 7)."""
+    verification = workload.verification
+    end = now - verification.metric_delay
+    usage = ctx.usage(workload).measure(end - verification.window, end)
+    if any(resource not in usage for resource in workload.resources):
+        return None
+    return math.ceil(workload.units_for(usage)[0] - 1e-9)
+
+
+def _write_back(
+    ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease, setting: Setting, reason: str
+) -> None:
+    change, now = record.change, ctx.clock.now()
+    old = ctx.target(workload).observe().setting
+    with ctx.store.transaction() as tx:
+        tx.check_lease(lease, now)
+        intent = tx.add_intent(
+            Intent(
+                number=0,
+                change=change.change,
+                workload=workload.name,
+                sequence=None,
+                plan_hash=None,
+                units=setting.units,
+                old=old,
+                new=setting,
+                why=reason,
+                fencing=lease.fencing,
+                stored_at=now,
+            ),
+            ctx.event(change, "give back asked", reason, workload=workload.name),
+        )
+    ctx.target(workload).apply(setting)
+    settle(ctx, record, workload, intent, Outcome.DONE, "accepted")

@@ -1,0 +1,59 @@
+"""What an operator wants to see of the changes: one summary a change, the same for CLI, pages and the API."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from forebay.app.context import Context
+from forebay.app.people import own_version
+from forebay.app.plan import change_record
+from forebay.domain.allocation import Setting
+from forebay.domain.audit import AuditEntry
+from forebay.domain.model import Model
+from forebay.domain.plan import ShapingPlan
+from forebay.domain.records import ChangeRecord, StepRecord
+
+
+class WorkloadStatus(Model):
+    """One workload of a change: its plan, its steps, and what is raised and will be given back."""
+
+    workload: str
+    plan: ShapingPlan | None
+    steps: tuple[StepRecord, ...]
+    original: Setting | None
+
+
+class ChangeStatus(Model):
+    """A change with everything that hangs on it. `in_force_from` is None while it is not armed."""
+
+    record: ChangeRecord
+    in_force_from: datetime | None
+    workloads: tuple[WorkloadStatus, ...]
+    audit: tuple[AuditEntry, ...]
+
+
+def list_changes(ctx: Context) -> list[ChangeRecord]:
+    """All changes, newest first."""
+    with ctx.store.transaction() as tx:
+        return list(tx.changes())
+
+
+def change_status(ctx: Context, name: str) -> ChangeStatus:
+    """Raises InputError if there is no such change."""
+    record = change_record(ctx, name)
+    with ctx.store.transaction() as tx:
+        version = own_version(tx, record)
+        return ChangeStatus(
+            record=record,
+            in_force_from=version.in_force_from if version else None,
+            workloads=tuple(
+                WorkloadStatus(
+                    workload=workload,
+                    plan=tx.plan(name, workload),
+                    steps=tuple(tx.steps(name, workload)),
+                    original=tx.original(name, workload),
+                )
+                for workload in record.change.workloads
+            ),
+            audit=tuple(tx.audit_entries(name)),
+        )

@@ -1,0 +1,71 @@
+"""Tickets: a delivery is stored before it is answered; a sweep starts the run of each that has none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from forebay.app.context import Context
+from forebay.domain.change import ChangeRequest
+from forebay.domain.errors import OutsideError
+from forebay.domain.model import Model, parse_yaml, validate
+from forebay.domain.records import Ticket
+
+
+class TicketDelivery(Model):
+    """The body of a generic ticket webhook: the ticket, its revision, and the change it asks for."""
+
+    ticket: Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$")]
+    revision: Annotated[str, Field(max_length=20, pattern=r"^[A-Za-z0-9._-]*$")] = "1"
+    change: ChangeRequest
+
+    @property
+    def request(self) -> ChangeRequest:
+        """The change, named after ticket and revision unless it has a name of its own."""
+        if self.change.change:
+            return self.change
+        name = self.ticket if self.revision in ("", "1") else f"{self.ticket}.{self.revision}"
+        return self.change.model_copy(update={"change": name})
+
+
+def parse_delivery(body: str) -> TicketDelivery:
+    """Raises InputError naming field, value and mend."""
+    return validate(TicketDelivery, parse_yaml(body, "ticket"), "ticket")
+
+
+def store_ticket(ctx: Context, source: str, body: str) -> tuple[TicketDelivery, Ticket | None]:
+    """Check a delivery and store it; the ticket is None if it was stored before. Raises InputError, OutsideError."""
+    delivery = parse_delivery(body)
+    for workload in delivery.request.accepted(ctx.clock.now()).workloads:
+        ctx.workload(workload)
+    with ctx.store.transaction() as tx:
+        stored = tx.add_ticket(source, delivery.ticket, delivery.revision, body, ctx.clock.now())
+    return delivery, stored
+
+
+StartRun = Callable[[str, dict[str, Any]], str]
+
+
+def sweep_tickets(ctx: Context, start_run: StartRun) -> int:
+    """Start the run of every ticket that has none; returns how many were started.
+
+    `start_run(idempotency_key, parameters)` starts a `policy_change` run and returns its name; calling it twice
+    for one key starts one run. Raises OutsideError from it after recording the failure on the ticket.
+    """
+    with ctx.store.transaction() as tx:
+        waiting = tx.tickets_without_run()
+    for ticket in waiting:
+        request = parse_delivery(ticket.body).request
+        key = f"ticket:{ticket.source}:{ticket.ticket}:{ticket.revision}"
+        try:
+            run = start_run(key, {"change": request.model_dump(mode="json", exclude_defaults=True)})
+        except OutsideError as error:
+            failed = ticket.model_copy(update={"failure": str(error), "failures": ticket.failures + 1})
+            with ctx.store.transaction() as tx:
+                tx.put_ticket(failed)
+            raise
+        with ctx.store.transaction() as tx:
+            tx.put_ticket(ticket.model_copy(update={"run": run, "failure": None}))
+    return len(waiting)

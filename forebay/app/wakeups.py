@@ -1,0 +1,77 @@
+"""Which runs must exist so that a change goes on by itself: what the scheduler is asked for, again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from forebay.app.context import Context
+from forebay.domain.lifecycle import MOVING, ChangeState, StepState
+from forebay.domain.records import ChangeRecord, StepRecord, WakeUp
+
+# A run needs a moment to start its process; the step itself waits for its exact time.
+HEAD_START = timedelta(seconds=3)
+ENFORCE_HEAD_START = timedelta(seconds=15)
+
+
+def wake_ups(ctx: Context, record: ChangeRecord) -> list[WakeUp]:
+    """Every wake-up `record` still needs. Creating one that exists is harmless: its key is the same."""
+    change = record.change
+    if record.state is ChangeState.RECEIVED:
+        return [
+            WakeUp(
+                kind="plan",
+                key=f"{change.change}:plan",
+                change=change.change,
+                workload=None,
+                sequence=None,
+                at=record.received_at,
+                name=f"{change.title}: plan {change.change}",
+            )
+        ]
+    wanted = []
+    if record.state in MOVING:
+        with ctx.store.transaction() as tx:
+            steps = tx.steps(change.change)
+        open_steps = [s for s in steps if s.state in (StepState.PENDING, StepState.ASKED)]
+        wanted += [_step(record, s, _count(steps, s)) for s in open_steps]
+    if record.state in MOVING | {ChangeState.ARMED, ChangeState.IN_FORCE}:
+        wanted.append(_enforce(record))
+    return wanted
+
+
+def _count(steps: Sequence[StepRecord], step: StepRecord) -> int:
+    return sum(1 for s in steps if s.workload == step.workload)
+
+
+def _step(record: ChangeRecord, step: StepRecord, of: int) -> WakeUp:
+    planned = step.step
+    return WakeUp(
+        kind="step",
+        key=f"{step.plan_hash[:16]}:{planned.sequence}:{step.attempt}",
+        change=record.change.change,
+        workload=step.workload,
+        sequence=planned.sequence,
+        at=planned.due_at - HEAD_START,
+        name=(
+            f"{record.change.title}: step {planned.sequence}/{of}, {planned.from_units} to {planned.to_units} units"
+            f"{'' if len(record.change.workloads) == 1 else f' of {step.workload}'}"
+        ),
+    )
+
+
+def _enforce(record: ChangeRecord) -> WakeUp:
+    change = record.change
+    return WakeUp(
+        kind="enforce",
+        key=f"{change.change}:enforce:{record.policy_version}",
+        change=change.change,
+        workload=None,
+        sequence=None,
+        at=change.effective_at - ENFORCE_HEAD_START,
+        name=f"{change.title}: version {record.policy_version} comes into force at {_clock(change.effective_at)}",
+    )
+
+
+def _clock(at: datetime) -> str:
+    return f"{at:%H:%M:%S} UTC"

@@ -1,0 +1,260 @@
+"""One tick's decision for one workload of one change: at most one step forward, and a no-op is a decision too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from forebay.control.verify import judge
+from forebay.domain.allocation import Setting, TargetState, setting_for
+from forebay.domain.lifecycle import MOVING, StepState
+from forebay.domain.plan import ShapingPlan
+from forebay.domain.records import ChangeRecord, StepRecord
+from forebay.domain.resources import Resource
+from forebay.domain.rules import FreezeWindow
+from forebay.domain.verdict import Judgement, Verdict
+from forebay.domain.workload import Workload
+
+Measure = Callable[[datetime, datetime], Mapping[Resource, float]]
+
+
+@dataclass(frozen=True)
+class View:
+    """Everything a decision rests on, observed once. `ours`: the setting Forebay wrote last, None before step 1."""
+
+    now: datetime
+    change: ChangeRecord
+    workload: Workload
+    plan: ShapingPlan
+    steps: Sequence[StepRecord]
+    target: TargetState
+    ours: Setting | None
+    freezes: Sequence[FreezeWindow] = ()
+    usage: Mapping[Resource, float] | None = None
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Nothing to do in this run: the change is not moving, or every step has passed."""
+
+    reason: str
+    done: bool = False
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Look again at `until`. `asked` tells a step under way from one that is not due yet."""
+
+    until: datetime
+    reason: str
+    asked: bool = False
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Write `setting`, which asks for `units`, for `step`."""
+
+    step: StepRecord
+    units: int
+    setting: Setting
+    reason: str
+    correction: bool = False
+    judgement: Judgement | None = None
+
+
+@dataclass(frozen=True)
+class Serving:
+    """The capacity asked for by `step` serves now: its verification window begins."""
+
+    step: StepRecord
+    reason: str
+
+
+@dataclass(frozen=True)
+class Verified:
+    """`step` has its pass. `complete` is false where limits let it ask for less than planned: it goes on."""
+
+    step: StepRecord
+    judgement: Judgement
+    complete: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Hold:
+    """A person must look: the change is held with this reason, nothing is written."""
+
+    reason: str
+    judgement: Judgement | None = None
+
+
+Decision = Stop | Wait | Ask | Serving | Verified | Hold
+
+
+def verification_window(workload: Workload, step: StepRecord) -> tuple[datetime, datetime, datetime] | None:
+    """(start, end, known_at) of the window that judges `step`; None while its capacity does not serve yet."""
+    if step.state is not StepState.ASKED or step.serving_at is None:
+        return None
+    end = step.serving_at + workload.verification.window
+    return step.serving_at, end, end + workload.verification.metric_delay
+
+
+def decide(view: View, poll: timedelta) -> Decision:
+    """The one decision for what was observed. `poll`: how soon to look again while the outside is at work."""
+    if view.change.state not in MOVING:
+        return Stop(f"change is {view.change.state}: {view.change.note}")
+    step = next((s for s in view.steps if s.state in (StepState.PENDING, StepState.ASKED)), None)
+    if step is None:
+        return Stop("every step has passed", done=True)
+    if foreign := foreign_write(view):
+        return Hold(foreign)
+    if step.state is StepState.PENDING:
+        return _next_step(view, step, poll)
+    return _under_way(view, step, poll)
+
+
+def foreign_write(view: View) -> str | None:
+    """Who wrote over our setting is not known, but that it was not us is: say so and touch nothing (rule 9)."""
+    if view.ours is None or view.target.setting == view.ours:
+        return None
+    return (
+        f"changed by another: {view.workload.name} stands at {in_words(view.target.setting)}, "
+        f"we had set {in_words(view.ours)}"
+    )
+
+
+def _next_step(view: View, step: StepRecord, poll: timedelta) -> Decision:
+    soft = view.workload.limits.soft
+    last_asked = max((s.asked_at for s in view.steps if s.asked_at is not None), default=None)
+    free_at = max(step.step.due_at, last_asked + soft.dwell if last_asked else step.step.due_at)
+    if view.now < free_at:
+        return Wait(free_at, f"step {step.step.sequence} is due at {free_at:%H:%M:%S}")
+    if freeze := next((f for f in view.freezes if f.covers(view.now)), None):
+        return Wait(freeze.end, f"freeze window until {freeze.end:%Y-%m-%d %H:%M}: {freeze.reason}")
+    if view.target.problems:
+        text = "; ".join(view.target.problems)
+        patience_ends = max(free_at, view.change.updated_at) + view.workload.verification.patience
+        return Hold(text) if view.now >= patience_ends else Wait(view.now + poll, text)
+    lower = step.step.to_units < step.step.from_units
+    units, limit = bounded(view, step.step.to_units, lower=lower)
+    setting = setting_for(view.target.setting, units, lower=lower)
+    short = "" if units == step.step.to_units else f"; {limit} allows {units} now"
+    return Ask(step, units, setting, f"{step.step.reason.text}{short}")
+
+
+def bounded(view: View, wanted: int, *, lower: bool = False) -> tuple[int, str]:
+    """`wanted` units cut to what one move may do from the live allocation, and the limit that cut it (rule 6).
+
+    Below the live allocation only a `lower`ing step is a move: a floor raised to less than what an autoscaler
+    runs takes nothing away.
+    """
+    live = view.target.desired
+    largest = view.workload.limits.soft.largest_move(live)
+    limits = view.workload.limits
+    entitlement = view.change.change.entitlement(view.workload.name)
+    ceiling = limits.max_units
+    if entitlement and entitlement.max_units is not None:
+        ceiling = min(ceiling, entitlement.max_units)
+    if wanted > live + largest:
+        wanted, limit = live + largest, f"the soft limit of {largest} units from {live}"
+    elif lower and wanted < live - largest:
+        wanted, limit = live - largest, f"the soft limit of {largest} units from {live}"
+    else:
+        limit = "the plan"
+    if wanted > ceiling and live <= ceiling:
+        return ceiling, f"the ceiling of {ceiling} units"
+    return max(wanted, limits.min_units), limit
+
+
+def _under_way(view: View, step: StepRecord, poll: timedelta) -> Decision:
+    asked = step.asked_units
+    assert asked is not None and step.asked_at is not None, "an asked step says what and when"
+    verification = view.workload.verification
+    # Patience starts anew when a person resumed the change, else a resumed change would be held again at once.
+    since = max(step.asked_at + view.workload.lead_time, view.change.updated_at)
+    window = verification_window(view.workload, step)
+    if window is None:
+        if _serves(view.target, step, asked):
+            return Serving(step, f"{view.target.serving} units serve, {asked} asked")
+        if view.now >= since + verification.patience:
+            causes = "; ".join(view.target.causes) or "the cloud names no cause"
+            return Hold(f"{view.target.serving} of {asked} units serve since {step.asked_at:%H:%M:%S}: {causes}")
+        waiting = "; ".join(view.target.causes) or "launching"
+        return Wait(view.now + poll, f"{view.target.serving} of {asked} units serve: {waiting}", asked=True)
+    start, end, known_at = window
+    if view.now < known_at:
+        return Wait(known_at, f"verification of step {step.step.sequence} is due at {known_at:%H:%M:%S}", asked=True)
+    judgement = judge(
+        view.workload,
+        view.plan,
+        start=start,
+        end=end,
+        usage=view.usage or {},
+        serving_units=view.target.serving,
+        asked_units=asked if step.step.to_units >= step.step.from_units else 0,
+    )
+    text = judgement.evidence.text
+    match judgement.verdict:
+        case Verdict.NO_DATA | Verdict.ERROR:
+            if view.now >= max(known_at, view.change.updated_at) + verification.patience:
+                return Hold(f"{judgement.verdict}: {text}", judgement)
+            return Wait(view.now + poll, f"{judgement.verdict}: {text}", asked=True)
+        case Verdict.HIGH:
+            return _correct(view, step, asked, judgement)
+        case Verdict.PASS | Verdict.LOW:
+            return _verified(step, asked, judgement)
+
+
+def _correct(view: View, step: StepRecord, asked: int, judgement: Judgement) -> Decision:
+    """`high`: raise at once within the soft limits; a budget keeps repeated corrections from flapping."""
+    text = judgement.evidence.text
+    units, limit = bounded(view, max(judgement.required_units, asked))
+    if units <= asked or view.target.serving >= judgement.required_units:
+        # Nothing more may or need be asked here: what serves carries it, and the later steps go on.
+        return _verified(step, asked, judgement)
+    if step.corrections >= view.workload.verification.corrections:
+        return Hold(f"still high after {step.corrections} corrections: {text}", judgement)
+    assert step.asked_at is not None
+    free_at = step.asked_at + view.workload.limits.soft.dwell
+    if view.now < free_at:
+        return Wait(free_at, f"high: {text}; the dwell allows a correction at {free_at:%H:%M:%S}", asked=True)
+    reason = f"correction: {text}; {asked} to {units} units within {limit}"
+    return Ask(step, units, setting_for(view.target.setting, units), reason, correction=True, judgement=judgement)
+
+
+def _verified(step: StepRecord, asked: int, judgement: Judgement) -> Verified:
+    planned = step.step
+    complete = asked >= planned.to_units if planned.to_units >= planned.from_units else asked <= planned.to_units
+    return Verified(step, judgement, complete, f"{judgement.verdict}: {judgement.evidence.text}")
+
+
+def _serves(target: TargetState, step: StepRecord, asked: int) -> bool:
+    if step.step.to_units < step.step.from_units:
+        return target.stable and target.serving <= asked
+    # An autoscaler above our floor keeps launching units of its own; that must not delay a verdict on ours.
+    return target.serving >= asked and (target.stable or target.desired > asked)
+
+
+def misalignment(
+    plan: ShapingPlan, steps: Sequence[StepRecord], target: TargetState, ours: Setting | None
+) -> str | None:
+    """None if the plan's allocation is there and verified; else what is missing. Arming rests on this alone."""
+    if left := [s.step.sequence for s in steps if s.state in (StepState.PENDING, StepState.ASKED)]:
+        return f"{plan.workload}: steps {', '.join(map(str, left))} are not verified"
+    if ours is not None and target.setting != ours:
+        return (
+            f"{plan.workload}: changed by another, it stands at {in_words(target.setting)}, we had set {in_words(ours)}"
+        )
+    if target.serving < plan.aligned_units:
+        return f"{plan.workload}: {target.serving} units serve, {plan.aligned_units} are needed"
+    if target.setting.units < plan.aligned_units:
+        return f"{plan.workload}: the floor is {target.setting.units}, {plan.aligned_units} must be held"
+    return None
+
+
+def in_words(setting: Setting) -> str:
+    """`floor 5 (ceiling 20)` or `count 5`."""
+    if setting.floor is None:
+        return f"count {setting.count}"
+    return f"floor {setting.floor} (ceiling {setting.ceiling})"

@@ -1,0 +1,81 @@
+"""What a verification means: measured usage against the forecast band and the objectives."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import datetime
+
+from forebay.domain.plan import Band, ShapingPlan
+from forebay.domain.resources import CANONICAL_UNIT, Resource
+from forebay.domain.verdict import Evidence, Judgement, Verdict
+from forebay.domain.workload import Workload
+
+
+def judge(
+    workload: Workload,
+    plan: ShapingPlan,
+    *,
+    start: datetime,
+    end: datetime,
+    usage: Mapping[Resource, float],
+    serving_units: int,
+    asked_units: int,
+) -> Judgement:
+    """The verdict on `usage` (absolute, canonical units, mean over [start, end)) while `serving_units` served.
+
+    Absolute usage is compared, never a percentage: a percentage falls by itself when units are added. `error` if
+    fewer units serve than were asked; `no_data` if a planned resource has no data; `high` if an objective or the
+    forecast's upper band is exceeded by more than the tolerance; `low` below the lower band; else `pass`.
+    """
+    slot = plan.slot_at(start + (end - start) / 2)
+    band = dict(slot.demand) if slot else {}
+    tolerance = workload.verification.tolerance
+    capacity = {r: serving_units * workload.unit[r] for r in workload.resources}
+    utilisation = {r: usage[r] / capacity[r] for r in workload.resources if r in usage and capacity[r]}
+    missing = [r for r in workload.resources if r not in usage or math.isnan(usage[r])]
+
+    def judgement(verdict: Verdict, text: str, required: int) -> Judgement:
+        evidence = Evidence(
+            start=start,
+            end=end,
+            usage={r: v for r, v in usage.items() if not math.isnan(v)},
+            band=band,
+            utilisation=utilisation,
+            serving_units=serving_units,
+            asked_units=asked_units,
+            text=text,
+        )
+        return Judgement(verdict=verdict, required_units=required, evidence=evidence)
+
+    if serving_units < asked_units:
+        return judgement(Verdict.ERROR, f"only {serving_units} of {asked_units} units serve", asked_units)
+    if missing:
+        return judgement(Verdict.NO_DATA, f"no data for {', '.join(missing)}", asked_units)
+
+    needed, binding = workload.units_for(usage)
+    required = math.ceil(needed - 1e-9)
+    over_objective = {r: u for r, u in utilisation.items() if u > workload.objectives[r] * (1 + tolerance)}
+    over_band = {r: usage[r] / band[r].high for r in workload.resources if _above(usage[r], band, r, tolerance)}
+    under_band = [r for r in workload.resources if r in band and usage[r] < band[r].low * (1 - tolerance)]
+    if over_objective:
+        text = ", ".join(f"{r} at {u:.0%}, objective {workload.objectives[r]:.0%}" for r, u in over_objective.items())
+        return judgement(Verdict.HIGH, text, max(required, serving_units + 1))
+    if over_band:
+        # The rest of the plan was drawn for less: raise this step by as much as demand exceeds its band.
+        excess = max(over_band.values())
+        text = ", ".join(f"{r} {_amount(r, usage[r])}, forecast up to {_amount(r, band[r].high)}" for r in over_band)
+        return judgement(Verdict.HIGH, text, max(required, math.ceil(asked_units * excess)))
+    if len(under_band) == len(workload.resources):
+        text = ", ".join(f"{r} {_amount(r, usage[r])}, forecast from {_amount(r, band[r].low)}" for r in under_band)
+        return judgement(Verdict.LOW, text, required)
+    text = f"{binding} binds: {_amount(binding, usage[binding])}, {utilisation.get(binding, 0):.0%} of what serves"
+    return judgement(Verdict.PASS, text, required)
+
+
+def _above(value: float, band: Mapping[Resource, Band], resource: Resource, tolerance: float) -> bool:
+    return resource in band and 0 < band[resource].high * (1 + tolerance) < value
+
+
+def _amount(resource: Resource, value: float) -> str:
+    return f"{value:.3g} {CANONICAL_UNIT[resource]}"
