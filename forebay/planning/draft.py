@@ -1,0 +1,119 @@
+"""Everything one plan is drawn from, and the solution of its problem: shared by the plan and the counter-proposal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from forebay.domain.change import PolicyChange
+from forebay.domain.errors import InputError
+from forebay.domain.workload import Limits, Workload
+from forebay.planning.demand import DemandPaths
+from forebay.planning.optimum import Move, Optimum, solve
+from forebay.planning.problem import Clock, ShapingProblem, earliest_climb, shaping_problem
+from forebay.planning.required import Ints, aligned_units, alignment_window, required
+from forebay.planning.slots import SlotIndex, plan_end
+
+# First with one slot to spare between the last verdict and the effective time; without it only if nothing else does.
+SLACKS: Sequence[int] = (1, 0)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """One workload under one change, as it stands now. `floor`: where the floor lever stands, None for a count."""
+
+    change: PolicyChange
+    workload: Workload
+    demand: DemandPaths
+    start_units: int
+    floor: int | None
+    clock: Clock
+
+    @property
+    def index(self) -> SlotIndex:
+        """The plan's slots: those of the demand, cut where the plan ends."""
+        whole = self.demand.index
+        return whole.part(0, min(len(whole), whole.first_from(plan_end(self.change, self.workload))))
+
+    def check(self) -> None:
+        """Raises InputError if the effective time is not ahead, ValueError if the demand does not cover the plan."""
+        if self.change.effective_at <= self.clock.now:
+            raise InputError(
+                f"change {self.change.change}: effective_at {self.change.effective_at.isoformat()} is not after now "
+                f"({self.clock.now.isoformat()}): there is no time left to move capacity in; set a later effective_at"
+            )
+        whole, end = self.demand.index, plan_end(self.change, self.workload)
+        if whole.start > self.clock.now or whole.end < end:
+            raise ValueError(
+                f"demand covers {whole.start.isoformat()} until {whole.end.isoformat()}; the plan needs "
+                f"{self.clock.now.isoformat()} until {end.isoformat()}: forecast the slots of horizon_slots()"
+            )
+
+    def aligned(self) -> int:
+        """Units that must serve when the change comes into force, by demand alone."""
+        begin, end = alignment_window(self.workload, self.change.effective_at, self.demand.index)
+        demand = self.demand.under(self.workload, self.change, begin, end)
+        return aligned_units(required(self.workload, demand).needs, self.workload.risk.confidence)
+
+    def problem(self, aligned: int, units: Ints, index: SlotIndex, slack: int) -> ShapingProblem:
+        return shaping_problem(
+            self.workload,
+            self.change,
+            index,
+            self.clock,
+            start_units=self.start_units,
+            aligned=aligned,
+            required=units,
+            slack=slack,
+        )
+
+    def bare_problem(self, aligned: int, slack: int = 0) -> ShapingProblem:
+        """The constraints alone, without demand and prices, up to the effective time."""
+        index = self.demand.index.part(0, self.demand.index.first_from(self.change.effective_at))
+        problem = self.problem(aligned, np.zeros((1, len(index)), dtype=np.int64), index, slack)
+        return replace(problem, unit_price=0.0, shortfall_price=0.0)
+
+    def with_limits(self, limits: Limits) -> Draft:
+        return replace(self, workload=self.workload.model_copy(update={"limits": limits}))
+
+    def with_change(self, **fields: object) -> Draft:
+        return replace(self, change=self.change.model_copy(update=fields))
+
+
+def feasible(draft: Draft, aligned: int) -> bool:
+    """Whether any plan meets the constraints, if `aligned` units must serve."""
+    problem = draft.bare_problem(aligned)
+    if problem.start <= problem.high:
+        # Nothing has to shrink, so the fastest climb is the answer, and holding the floor the only other question.
+        climbs = problem.low <= problem.high and earliest_climb(problem, problem.deadline) >= problem.low
+        return climbs and (holds_floor(problem, draft.floor) or bool(problem.legal[: problem.deadline + 1].any()))
+    return solve(problem) is not None
+
+
+def holds_floor(problem: ShapingProblem, floor: int | None) -> bool:
+    """Whether nothing can take away what must serve: a count stays, a floor below `low` lets an autoscaler drop it."""
+    return floor is None or floor >= problem.low
+
+
+def solve_holding(problem: ShapingProblem, floor: int | None) -> Optimum | None:
+    """The optimum in which a floor lever holds `low` by the deadline.
+
+    Any move up to the deadline sets the floor. Where the optimum makes none and the floor is too low, a step that
+    asks for what is there already is put at the last shaping point; later moves keep their distance from it.
+    """
+    optimum = solve(problem)
+    if optimum is None or holds_floor(problem, floor) or any(move.slot <= problem.deadline for move in optimum.moves):
+        return optimum
+    points = np.flatnonzero(problem.legal[: problem.deadline + 1])
+    if not len(points):
+        return None
+    hold = int(points[-1])
+    legal = problem.legal.copy()
+    legal[problem.deadline + 1 : hold + problem.spacing] = False
+    optimum = solve(replace(problem, legal=legal))
+    if optimum is None or any(move.slot <= problem.deadline for move in optimum.moves):
+        return optimum
+    held = int(optimum.asked[hold])
+    return replace(optimum, moves=(Move(hold, held, held), *optimum.moves))

@@ -1,0 +1,205 @@
+"""The cheapest way to the required units: an exact dynamic programme over (shaping point, units).
+
+Minimised: unit price x units asked + shortfall price x expected shortfall + move price x moves, over all slots.
+
+Why the state (slot, units) is enough. A move from u to v at slot t bars further moves until t + spacing, and an
+increase serves from t + lead on. Since lead <= spacing, no two increases are ever under way at once: whenever a move
+is free to be made, all that was asked for serves. The cost of slots t until t + spacing therefore depends on u and v
+only, and a move can be taken as one jump from (t, u) to (t + spacing, v), free to move again. The time since the last
+move never enters the state, so the recursion looks at every admissible plan, and its minimum is the minimum.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from forebay.planning.demand import Floats
+from forebay.planning.problem import ShapingProblem, latest_descent
+from forebay.planning.required import Ints
+
+# Plans this close in cost are equal: then the later and smaller move wins. A move that is free is not taken idly.
+TIE = 1e-9
+
+
+@dataclass(frozen=True)
+class Move:
+    """At the start of `slot` the units asked for go from `before` to `after`."""
+
+    slot: int
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """Units asked for and serving per slot (n_slots,), the moves that make them, and what all of it costs."""
+
+    moves: tuple[Move, ...]
+    asked: Ints = field(repr=False)
+    serving: Ints = field(repr=False)
+    cost: float
+
+
+def solve(problem: ShapingProblem) -> Optimum | None:
+    """The optimum; None if no plan meets the constraints."""
+    if problem.low > problem.high:
+        return None
+    return _Programme(problem).optimum()
+
+
+def expected_shortfall(required: Ints, units: Ints) -> Floats:
+    """E over paths of max(0, required - u) for each slot and each u of the consecutive `units`: (n_slots, n_units)."""
+    base, top = int(units[0]), int(units[-1])
+    n_paths, n_slots = required.shape
+    clipped = np.clip(required, base, top) - base
+    cells = (clipped + np.arange(n_slots) * len(units)).ravel()
+    counts = np.bincount(cells, minlength=n_slots * len(units)).reshape(n_slots, len(units))
+    above = _sum_of_later(counts)  # paths that need more than u
+    beyond_top = np.maximum(required - top, 0).sum(axis=0)
+    return np.asarray((_sum_of_later(above) + above + beyond_top[:, None]) / n_paths)
+
+
+def profile(start: int, moves: tuple[Move, ...], lead: int, n_slots: int) -> tuple[Ints, Ints]:
+    """Units asked for and units serving, each (n_slots,): increases serve after `lead` slots, decreases at once."""
+    asked = np.full(n_slots, start, dtype=np.int64)
+    serving = asked.copy()
+    for move in moves:
+        asked[move.slot :] = move.after
+        serving[move.slot + (lead if move.after > move.before else 0) :] = move.after
+    return asked, serving
+
+
+def cost_of(problem: ShapingProblem, moves: tuple[Move, ...]) -> float:
+    """The objective's value for these moves."""
+    asked, serving = profile(problem.start, moves, problem.lead, problem.n_slots)
+    shortfall = np.maximum(problem.required - serving, 0).mean(axis=0).sum()
+    return float(
+        problem.unit_price * asked.sum() + problem.shortfall_price * shortfall + problem.move_price * len(moves)
+    )
+
+
+class _Programme:
+    """Backward recursion over slots, vectorised over units; then one walk forward along the decisions."""
+
+    def __init__(self, problem: ShapingProblem) -> None:
+        self.problem = problem
+        base = min(problem.start, problem.high)
+        # More than any path ever requires is never worth asking for, and opens no shorter way to anything.
+        top = max(problem.start, problem.low, min(problem.most, int(problem.required.max())))
+        self.units = np.arange(base, top + 1)
+        shortfall = problem.shortfall_price * expected_shortfall(problem.required, self.units)
+        self.shortfall_until = np.vstack([np.zeros(len(self.units)), np.cumsum(shortfall, axis=0)])
+        self.outside = (self.units < problem.low) | (self.units > problem.high)
+        self.move_price = max(problem.move_price, TIE)
+        moves = np.array([problem.soft.largest_move(int(u)) for u in self.units])
+        places = np.arange(len(self.units))
+        # Places (not units) that a move from each place may land on, first and last.
+        self.up = (places + 1, np.minimum(places + moves, len(self.units) - 1))
+        self.lowest_down = np.maximum(places - moves, 0)
+        self.descent = latest_descent(problem)
+        self.value = np.zeros((problem.n_slots + 1, len(self.units)))
+
+    def optimum(self) -> Optimum | None:
+        rising = RangeMinimum(*self.up)
+        for slot in reversed(range(self.problem.n_slots)):
+            best = self._stay(slot)
+            if self.problem.legal[slot]:
+                best = np.minimum(best, self._before_serving(slot) + rising(self._landed(slot, rising=True)))
+                if self.descent[slot] < self.units[-1]:
+                    best = np.minimum(best, RangeMinimum(*self._down(slot))(self._landed(slot, rising=False)))
+            self.value[slot] = best
+        place = self.problem.start - int(self.units[0])
+        return self._walk(place) if np.isfinite(self.value[0, place]) else None
+
+    def _walk(self, place: int) -> Optimum:
+        moves: list[Move] = []
+        slot = 0
+        while slot < self.problem.n_slots:
+            staying, (moving, landing) = self._stay(slot)[place], self._best_move(slot, place)
+            if moving < staying - TIE * (1 + abs(moving)):
+                moves.append(Move(slot, int(self.units[place]), int(self.units[landing])))
+                slot, place = slot + self.problem.spacing, landing
+            else:
+                slot += 1
+        made = tuple(moves)
+        asked, serving = profile(self.problem.start, made, self.problem.lead, self.problem.n_slots)
+        return Optimum(made, asked, serving, cost_of(self.problem, made))
+
+    def _stay(self, slot: int) -> Floats:
+        shortfall = self.shortfall_until[slot + 1] - self.shortfall_until[slot]
+        cost = self.problem.unit_price * self.units + shortfall + self.value[slot + 1]
+        return np.where(self.outside, np.inf, cost) if slot >= self.problem.deadline else cost
+
+    def _before_serving(self, slot: int) -> Floats:
+        """Cost, by units before an increase at `slot`, of serving on with them until it is there."""
+        serves = min(slot + self.problem.lead, self.problem.n_slots)
+        return np.asarray(self.shortfall_until[serves] - self.shortfall_until[slot])
+
+    def _landed(self, slot: int, *, rising: bool) -> Floats:
+        """Cost, by units moved to at `slot`, of everything else from there on."""
+        free = min(slot + self.problem.spacing, self.problem.n_slots)
+        serves = min(slot + self.problem.lead, self.problem.n_slots) if rising else slot
+        cost = self.move_price + self.problem.unit_price * self.units * (free - slot) + self.value[free]
+        cost += self.shortfall_until[free] - self.shortfall_until[serves]
+        barred = self.units > self.problem.most if rising else np.zeros(len(self.units), dtype=np.bool_)
+        if free > self.problem.deadline:
+            barred = barred | self.outside
+        return np.where(barred, np.inf, cost)
+
+    def _down(self, slot: int) -> tuple[Ints, Ints]:
+        least = int(self.descent[slot]) - int(self.units[0])
+        return np.maximum(self.lowest_down, max(least, 0)), np.arange(len(self.units)) - 1
+
+    def _best_move(self, slot: int, place: int) -> tuple[float, int]:
+        """Cost and landing place of the best move from `place`; of equal ones the smallest."""
+        best = (np.inf, place)
+        if not self.problem.legal[slot]:
+            return best
+        first, last = int(self.up[0][place]), int(self.up[1][place])
+        if first <= last:
+            costs = self._landed(slot, rising=True)[first : last + 1] + self._before_serving(slot)[place]
+            best = (float(costs.min()), first + _first_least(costs))
+        if self.descent[slot] < self.units[place]:
+            lowest = int(self._down(slot)[0][place])
+            costs = self._landed(slot, rising=False)[lowest:place][::-1]
+            if costs.min() < best[0]:
+                best = (float(costs.min()), place - 1 - _first_least(costs))
+        return best
+
+
+class RangeMinimum:
+    """Minima of values over many fixed ranges at once, by a table of minima over powers of two.
+
+    `first`, `last` (both included): one range per place; an empty one has the minimum infinity.
+    """
+
+    def __init__(self, first: Ints, last: Ints) -> None:
+        length = np.maximum(last - first + 1, 0)
+        self.empty = length == 0
+        power = np.where(self.empty, 0, np.floor(np.log2(np.maximum(length, 1)))).astype(np.int64)
+        self.powers = int(power.max(initial=0))
+        size = len(first)
+        self.left = power * size + np.clip(first, 0, size - 1)
+        self.right = power * size + np.clip(last - (1 << power) + 1, 0, size - 1)
+
+    def __call__(self, values: Floats) -> Floats:
+        table = np.empty((self.powers + 1, len(values)))
+        table[0] = values
+        for power in range(self.powers):
+            half = 1 << power
+            table[power + 1] = table[power]
+            np.minimum(table[power, :-half], table[power, half:], out=table[power + 1, :-half])
+        flat = table.ravel()
+        return np.where(self.empty, np.inf, np.minimum(flat[self.left], flat[self.right]))
+
+
+def _first_least(costs: Floats) -> int:
+    least = costs.min()
+    return int(np.argmax(costs <= least + TIE * (1 + abs(least))))
+
+
+def _sum_of_later(values: Ints) -> Ints:
+    """Along the last axis, the sum of all entries after each."""
+    return np.asarray(np.cumsum(values[:, ::-1], axis=1)[:, ::-1] - values, dtype=np.int64)

@@ -1,0 +1,135 @@
+"""Draw the shaping plan of one workload, or say why there is none and what would do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+
+import numpy as np
+
+from forebay.domain.change import PolicyChange
+from forebay.domain.plan import Band, PlanPrice, PlanRefusal, PlanSlot, ShapingPlan, ShapingStep
+from forebay.domain.resources import Resource
+from forebay.domain.rules import FreezeWindow
+from forebay.domain.workload import Workload
+from forebay.planning.counter import refusal
+from forebay.planning.demand import DemandPaths, Floats
+from forebay.planning.draft import SLACKS, Draft, solve_holding
+from forebay.planning.optimum import Optimum
+from forebay.planning.problem import Clock
+from forebay.planning.reasons import Reasons
+from forebay.planning.required import Ints, Required, alignment_window, required
+
+BAND = (0.05, 0.5, 0.95)
+
+
+def draw_plan(
+    *,
+    change: PolicyChange,
+    workload: Workload,
+    demand: DemandPaths,
+    start_units: int,
+    floor: int | None,
+    now: datetime,
+    earliest: datetime,
+    freezes: Sequence[FreezeWindow] = (),
+    forecast_notes: Mapping[str, tuple[str, ...]],
+) -> ShapingPlan | PlanRefusal:
+    """The optimal plan for `workload`, or a refusal with counter-proposals.
+
+    `demand`: paths over `horizon_slots(change, workload, now)` at least until the plan's end; where they reach
+    further, a refusal can look for a later effective time. `start_units`: units asked for at `now`. `floor`: where
+    the floor lever stands, None for a count lever. `earliest`: no step before it (a moment after `now`, for there is
+    work to do before the first one). `forecast_notes`: per resource the forecast's own words. Times are aware UTC.
+
+    Raises InputError if the effective time is not after `now`, ValueError if `demand` does not cover the plan.
+    """
+    draft = Draft(change, workload, demand, start_units, floor, Clock(now, earliest, freezes))
+    draft.check()
+    aligned, index = draft.aligned(), draft.index
+    with_change = {resource: paths[:, : len(index)] for resource, paths in demand.with_change.items()}
+    needs = required(workload, with_change)
+    units = needs.units
+    for slack in SLACKS:
+        problem = draft.problem(aligned, units, index, slack)
+        optimum = solve_holding(problem, floor)
+        if optimum is not None:
+            reasons = Reasons(draft, problem, optimum, needs)
+            return ShapingPlan(
+                change=change.change,
+                workload=workload.name,
+                created_at=now,
+                effective_at=change.effective_at,
+                start_units=start_units,
+                aligned_units=problem.low,
+                confidence=workload.risk.confidence,
+                steps=_steps(draft, optimum, reasons),
+                slots=_slots(draft, optimum, needs, with_change),
+                price=_price(draft, optimum, units),
+                forecast=forecast_notes,
+            )
+    return refusal(draft)
+
+
+def _steps(draft: Draft, optimum: Optimum, reasons: Reasons) -> tuple[ShapingStep, ...]:
+    return tuple(
+        ShapingStep(
+            sequence=sequence,
+            due_at=draft.index.at(move.slot),
+            from_units=move.before,
+            to_units=move.after,
+            verified_by=draft.index.at(move.slot) + draft.workload.verified_after,
+            reason=reasons.of(move),
+        )
+        for sequence, move in enumerate(optimum.moves, start=1)
+    )
+
+
+def _slots(draft: Draft, optimum: Optimum, needs: Required, demand: Mapping[Resource, Floats]) -> tuple[PlanSlot, ...]:
+    high, median = needs.quantile(draft.workload.risk.confidence), needs.quantile(0.5)
+    bands = {resource: np.quantile(paths, BAND, axis=0).T.tolist() for resource, paths in demand.items()}
+    return tuple(
+        PlanSlot(
+            at=at,
+            asked=int(optimum.asked[slot]),
+            serving=int(optimum.serving[slot]),
+            required_median=round(float(median[slot]), 4),
+            required_high=round(float(high[slot]), 4),
+            demand={resource: _band(rows[slot]) for resource, rows in bands.items()},
+        )
+        for slot, at in enumerate(draft.index)
+    )
+
+
+def _band(quantiles: Sequence[float]) -> Band:
+    low, median, high = (round(value, 4) for value in quantiles)
+    return Band(low=low, median=median, high=high)
+
+
+def _price(draft: Draft, optimum: Optimum, units: Ints) -> PlanPrice:
+    """Both sides carry the same demand, that with the change: what differs is the shaping."""
+    workload, hours = draft.workload, draft.index.hours_per_slot
+    begin, end = alignment_window(workload, draft.change.effective_at, draft.index)
+    left_alone = np.full(len(draft.index), draft.start_units, dtype=np.int64)
+
+    def shortfall(serving: Ints) -> float:
+        return round(float(np.maximum(units - serving, 0).mean(axis=0).sum()) * hours, 4)
+
+    def misaligned(serving: Ints) -> float:
+        return round(float((units[:, begin:end] > serving[begin:end]).any(axis=1).mean()), 4)
+
+    def money(asked: Ints) -> Decimal:
+        return (workload.price.per_unit_hour * Decimal(str(round(asked.sum() * hours, 4)))).quantize(Decimal("0.0001"))
+
+    return PlanPrice(
+        currency=workload.price.currency,
+        unit_hours_with=round(float(optimum.asked.sum() * hours), 4),
+        unit_hours_without=round(float(left_alone.sum() * hours), 4),
+        money_with=money(optimum.asked),
+        money_without=money(left_alone),
+        shortfall_unit_hours_with=shortfall(optimum.serving),
+        shortfall_unit_hours_without=shortfall(left_alone),
+        misaligned_with=misaligned(optimum.serving),
+        misaligned_without=misaligned(left_alone),
+    )

@@ -1,0 +1,175 @@
+"""The planning problem as plain numbers: what the optimum needs to know, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import numpy as np
+import numpy.typing as npt
+
+from forebay.domain.change import PolicyChange
+from forebay.domain.rules import FreezeWindow
+from forebay.domain.workload import SoftLimit, Workload
+from forebay.planning.required import Ints
+from forebay.planning.slots import SlotIndex, slots_in
+
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class ShapingProblem:
+    """Choose the units asked for in each slot. Slots count from 0; prices are per unit and slot, and per move.
+
+    `start`: units asked before slot 0. `legal` (n_slots,): a move may be made at the slot's start.
+    `spacing`: slots from one move to the next at least; `lead`: slots until an increase serves, at most `spacing`
+    (a decrease is out at once). From slot `deadline` on units lie within [low, high]; before it, no move goes above
+    `most`. No move shrinks, except toward `ceiling` and as late as it can (`latest_descent`).
+    `required` (n_paths, n_slots): units each path needs.
+    """
+
+    start: int
+    legal: Bools = field(repr=False)
+    spacing: int
+    lead: int
+    deadline: int
+    low: int
+    high: int
+    most: int
+    ceiling: int | None
+    soft: SoftLimit
+    required: Ints = field(repr=False)
+    unit_price: float
+    shortfall_price: float
+    move_price: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.lead <= self.spacing:
+            raise ValueError(f"lead {self.lead} must lie within 1 and the spacing {self.spacing}")
+
+    @property
+    def n_slots(self) -> int:
+        return len(self.legal)
+
+
+@dataclass(frozen=True)
+class Clock:
+    """When moves may be made: slot starts after `now`, from `earliest` on, outside the freeze windows."""
+
+    now: datetime
+    earliest: datetime
+    freezes: Sequence[FreezeWindow] = ()
+
+    def allows(self, at: datetime) -> bool:
+        return at > self.now and at >= self.earliest and not any(freeze.covers(at) for freeze in self.freezes)
+
+
+def alignment_slot(workload: Workload, effective_at: datetime, index: SlotIndex, slack: int) -> int:
+    """The last slot at whose start a move can still be verified `slack` slots before the effective time.
+
+    Negative if that lies before the grid.
+    """
+    return index.covering(effective_at - workload.verified_after - slack * workload.slot)
+
+
+def legal_points(clock: Clock, index: SlotIndex, alignment: int, effective_at: datetime) -> Bools:
+    """Which slot starts are shaping points, (n_slots,).
+
+    None between the alignment slot and the effective time: such a step would still await its verdict when the
+    change comes into force, and a change is armed only with every step behind it passed.
+    """
+    return np.array(
+        [clock.allows(at) and (slot <= alignment or at >= effective_at) for slot, at in enumerate(index)],
+        dtype=np.bool_,
+    )
+
+
+def shaping_problem(
+    workload: Workload,
+    change: PolicyChange,
+    index: SlotIndex,
+    clock: Clock,
+    *,
+    start_units: int,
+    aligned: int,
+    required: Ints,
+    slack: int,
+) -> ShapingProblem:
+    """The problem of `workload` under `change`. `aligned`: units that must serve when it comes into force."""
+    limits, entitlement = workload.limits, change.entitlement(workload.name)
+    floor = (entitlement and entitlement.min_units) or 0
+    ceiling = entitlement.max_units if entitlement else None
+    alignment = alignment_slot(workload, change.effective_at, index, slack)
+    hours = workload.slot / timedelta(hours=1)
+    return ShapingProblem(
+        start=start_units,
+        legal=legal_points(clock, index, alignment, change.effective_at),
+        spacing=slots_in(workload.step_spacing, workload.slot),
+        lead=slots_in(workload.lead_time, workload.slot),
+        deadline=max(0, alignment),
+        low=max(aligned, limits.min_units, floor),
+        high=limits.max_units if ceiling is None else min(limits.max_units, ceiling),
+        most=limits.max_units,
+        ceiling=ceiling,
+        soft=limits.soft,
+        required=required,
+        unit_price=float(workload.price.per_unit_hour) * hours,
+        shortfall_price=float(workload.risk.shortfall_per_unit_hour) * hours,
+        move_price=float(workload.risk.move),
+    )
+
+
+def latest_points(problem: ShapingProblem) -> list[int]:
+    """Shaping points up to the deadline, latest first, as late and as dense as the spacing lets them be."""
+    points: list[int] = []
+    for slot in range(problem.deadline, -1, -1):
+        if problem.legal[slot] and (not points or points[-1] - slot >= problem.spacing):
+            points.append(slot)
+    return points
+
+
+def latest_climb(problem: ShapingProblem) -> Ints:
+    """Units (n_slots,) that must be asked for in each slot at least, or `low` is out of reach by the deadline."""
+    least = np.zeros(problem.n_slots, dtype=np.int64)
+    level, until = problem.low, problem.n_slots
+    for point in latest_points(problem):
+        least[point:until] = level
+        until = point
+        while level > 0 and level - 1 + problem.soft.largest_move(level - 1) >= least[point]:
+            level -= 1
+    least[:until] = level
+    return least
+
+
+def latest_descent(problem: ShapingProblem) -> Ints:
+    """Units (n_slots,) above which the ceiling is out of reach by the deadline: no shrink goes below them.
+
+    Capacity leaves only as far and as early as an entitlement's ceiling demands. Without a ceiling nothing may.
+    """
+    unbounded = np.iinfo(np.int64).max
+    most = np.full(problem.n_slots, unbounded, dtype=np.int64)
+    if problem.ceiling is None:
+        return most
+    level, until, top = problem.ceiling, problem.n_slots, max(problem.start, problem.most)
+    for point in latest_points(problem):
+        most[point:until] = level
+        until = point
+        if level >= top:
+            break
+        while level < top and level + 1 - problem.soft.largest_move(level + 1) <= most[point]:
+            level += 1
+    return most
+
+
+def earliest_climb(problem: ShapingProblem, until: int) -> int:
+    """The most units that can be asked for in slot `until`: the largest move at every point from the first on.
+
+    Moving as much and as early as possible is best, since from more units at least as many are within reach.
+    """
+    units, free = problem.start, 0
+    for slot in range(min(until, problem.n_slots - 1) + 1):
+        if problem.legal[slot] and slot >= free and units < problem.high:
+            units = min(units + problem.soft.largest_move(units), problem.high)
+            free = slot + problem.spacing
+    return units

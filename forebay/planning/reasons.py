@@ -1,0 +1,104 @@
+"""Why each step is as it is: what binds, which slot forces it, which limit shaped it, in one sentence for people."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import numpy as np
+
+from forebay.domain.plan import StepReason
+from forebay.planning.draft import Draft
+from forebay.planning.optimum import Move, Optimum, expected_shortfall
+from forebay.planning.problem import ShapingProblem, latest_climb
+from forebay.planning.required import Required, alignment_window, covering_quantile
+
+
+class Reasons:
+    """The reasons of the steps of one optimum. `needs`: required units with the change, over the plan's slots."""
+
+    def __init__(self, draft: Draft, problem: ShapingProblem, optimum: Optimum, needs: Required) -> None:
+        self.draft, self.problem, self.optimum, self.needs = draft, problem, optimum, needs
+        self.confidence = draft.workload.risk.confidence
+        self.index = draft.index
+        self.high = needs.quantile(self.confidence)
+        self.window = alignment_window(draft.workload, draft.change.effective_at, self.index)
+        self.climb = latest_climb(problem)
+
+    def of(self, move: Move) -> StepReason:
+        limit, because = self._limit(move)
+        slot, what = self._force(move)
+        size = move.after - move.before
+        change = f"{size:+d} unit{'s' * (abs(size) > 1)}" if size else f"hold {move.after} units"
+        binding = self.needs.binding(slot, self.confidence)
+        return StepReason(
+            binding=binding,
+            quantile=self.confidence,
+            forced_by=self.index.at(slot),
+            limit=limit,
+            text=f"{what.format(binding=binding)}: {change}, {because}",
+        )
+
+    def _force(self, move: Move) -> tuple[int, str]:
+        """The slot that forces the move, and what is the matter there."""
+        begin, end = self.window
+        peak = begin + int(np.argmax(self.high[begin:end]))
+        entitlement = self.draft.change.entitlement(self.draft.workload.name)
+        if move.after < move.before:
+            return begin, f"the policy allows {self.problem.high} units at most from {clock(self._effective)} on"
+        serves = min(move.slot + self.problem.lead, len(self.index) - 1)
+        # Only a move that could not wait is the effective time's doing; an earlier one answers an earlier need.
+        if move.slot <= self.problem.deadline and (move.after == move.before or move.before < self.climb[move.slot]):
+            need = covering_quantile(self.needs.needs[:, begin:end], self.confidence)
+            if entitlement and (entitlement.min_units or 0) >= max(need, self.problem.low):
+                return peak, f"the policy guarantees {self.problem.low} units from {clock(self._effective)} on"
+            if need <= self.problem.low - 1:
+                return peak, f"min_units of the limits asks for {self.problem.low} units"
+            return peak, f"{{binding}} binds at {self._when(peak)} ({self._share}: {need:.1f} units)"
+        over = np.flatnonzero(self.high[serves:] > move.before)
+        if len(over):
+            slot = serves + int(over[0])
+            until = self._until_next(move)
+            slot = slot if slot >= until else slot + int(np.argmax(self.high[slot:until]))
+            return slot, f"{{binding}} binds at {self._when(slot)} ({self._share}: {self.high[slot]:.1f} units)"
+        at_risk = expected_shortfall(self.needs.units[:, serves:], np.arange(move.before, move.before + 1))[:, 0]
+        slot = serves + int(np.argmax(at_risk))
+        return slot, f"{{binding}} may run short at {self._when(slot)} (expected shortfall {at_risk.max():.2f} units)"
+
+    def _limit(self, move: Move) -> tuple[str, str]:
+        """The limit that shaped the move's size, by name and in words."""
+        soft, limits = self.draft.workload.limits.soft, self.draft.workload.limits
+        size = abs(move.after - move.before)
+        if size == 0:
+            return "floor", f"so that the autoscaler cannot drop below it (its minimum is {self.draft.floor} now)"
+        if move.after < move.before and move.after == self.problem.high:
+            return f"entitlement max_units {self.problem.high}", "which meets the policy's ceiling"
+        if size == soft.largest_move(move.before):
+            by_percent = int(move.before * soft.percent / 100 + 1e-9) < soft.units
+            name = f"soft limit {soft.percent:g} percent" if by_percent else f"soft limit {soft.units} units"
+            return name, f"the most the soft limit allows ({name.removeprefix('soft limit ')})"
+        if move.after == limits.max_units:
+            return f"max_units {limits.max_units}", "up to the workload's max_units"
+        if move.after == self.problem.low:
+            return "none", f"which makes the {self.problem.low} units that must serve"
+        return "none", "the cheapest by unit price, risk and moves"
+
+    def _until_next(self, move: Move) -> int:
+        later = [other.slot for other in self.optimum.moves if other.slot > move.slot]
+        return min(later[0] + self.problem.lead, len(self.index)) if later else len(self.index)
+
+    @property
+    def _effective(self) -> datetime:
+        return self.draft.change.effective_at
+
+    @property
+    def _share(self) -> str:
+        return f"{self.confidence * 100:g} % quantile"
+
+    def _when(self, slot: int) -> str:
+        """The slot's start; the effective time itself for the slot it lies in."""
+        return clock(max(self.index.at(slot), self._effective) if slot == self.window[0] else self.index.at(slot))
+
+
+def clock(at: datetime) -> str:
+    """`26 Nov 09:00 UTC`."""
+    return f"{at:%d %b %H:%M} UTC"
