@@ -147,18 +147,17 @@ def latest_descent(problem: ShapingProblem) -> Ints:
 
     Capacity leaves only as far and as early as an entitlement's ceiling demands. Without a ceiling nothing may.
     """
-    unbounded = np.iinfo(np.int64).max
-    most = np.full(problem.n_slots, unbounded, dtype=np.int64)
+    top = max(problem.start, problem.most)
+    most = np.full(problem.n_slots, top, dtype=np.int64)
     if problem.ceiling is None:
         return most
-    level, until, top = problem.ceiling, problem.n_slots, max(problem.start, problem.most)
+    level, until = min(problem.ceiling, top), problem.n_slots
     for point in latest_points(problem):
         most[point:until] = level
         until = point
-        if level >= top:
-            break
         while level < top and level + 1 - problem.soft.largest_move(level + 1) <= most[point]:
             level += 1
+    most[:until] = level
     return most
 
 

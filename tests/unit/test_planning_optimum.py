@@ -1,0 +1,265 @@
+"""The dynamic programme against an independent solver of the same problem, and every constraint on random problems."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import Bounds, LinearConstraint, milp
+
+from forebay.domain.workload import SoftLimit
+from forebay.planning.optimum import RangeMinimum, cost_of, expected_shortfall, solve
+from forebay.planning.problem import ShapingProblem, latest_descent
+
+HIGHS_INFEASIBLE = 2
+
+
+def random_problem(seed: int, most_slots: int = 12, most_units: int = 14) -> ShapingProblem:
+    """Small problems of every kind: climbs, ceilings, freezes, ramps, free moves, free units, tight deadlines."""
+    rng = np.random.default_rng(seed)
+    n_slots = int(rng.integers(4, most_slots + 1))
+    lead = int(rng.integers(1, 4))
+    most = int(rng.integers(3, most_units + 1))
+    start = int(rng.integers(0, most + 1))
+    ceiling = int(rng.integers(1, most + 1)) if rng.random() < 0.35 else None
+    high = most if ceiling is None else min(most, ceiling)
+    deadline = int(rng.integers(0, n_slots))
+    effective = int(rng.integers(deadline, n_slots + 1))
+    legal = rng.random(n_slots) < rng.choice([0.6, 1.0])
+    legal[deadline + 1 : effective] = False
+    level = rng.integers(0, most + 1, size=(1, n_slots)) if rng.random() < 0.5 else rng.integers(0, most + 1)
+    return ShapingProblem(
+        start=start,
+        legal=legal,
+        spacing=lead + int(rng.integers(0, 3)),
+        lead=lead,
+        deadline=deadline,
+        low=int(rng.integers(0, high + 1)) if rng.random() < 0.9 else high + 1,
+        high=high,
+        most=most,
+        ceiling=ceiling,
+        soft=SoftLimit(units=int(rng.integers(1, 6)), percent=float(rng.choice([20, 50, 100, 300]))),
+        required=np.maximum(level + rng.integers(-2, 3, size=(int(rng.integers(1, 4)), n_slots)), 0),
+        unit_price=float(rng.choice([0.0, 0.05, 0.3, 1.0])),
+        shortfall_price=float(rng.choice([0.0, 0.5, 2.0, 10.0])),
+        move_price=float(rng.choice([0.0, 0.01, 1.0])),
+    )
+
+
+def descent_by_search(problem: ShapingProblem) -> list[int]:
+    """Per slot the most units from which the ceiling is still met if the first shrink comes after that slot."""
+
+    @cache
+    def can_meet(slot: int, units: int) -> bool:
+        if units <= problem.ceiling:
+            return True
+        if slot > problem.deadline:
+            return False
+        if can_meet(slot + 1, units):
+            return True
+        landing = max(units - problem.soft.largest_move(units), problem.ceiling)
+        return bool(problem.legal[slot]) and (landing == problem.ceiling or can_meet(slot + problem.spacing, landing))
+
+    top = max(problem.start, problem.most)
+    return [max(u for u in range(top + 1) if can_meet(slot + 1, u)) for slot in range(problem.n_slots)]
+
+
+def optimum_by_milp(problem: ShapingProblem) -> float | None:
+    """The least cost by HiGHS. Serving is the least asked for in the last `lead` slots and now: what the words say."""
+    n_slots, n_paths, big = problem.n_slots, len(problem.required), 1000.0
+    names = ["asked", "serving", "rise", "fall", "rises", "falls", "tiny"]
+    at = {name: np.arange(n_slots) + k * n_slots for k, name in enumerate(names)}
+    short = len(names) * n_slots + np.arange(n_paths * n_slots).reshape(n_paths, n_slots)
+    n_variables = int(short[-1, -1]) + 1
+    rows: list[np.ndarray] = []
+    uppers: list[float] = []
+
+    def at_most(bound: float, terms: dict[int, float]) -> None:
+        row = np.zeros(n_variables)
+        for variable, factor in terms.items():
+            row[variable] += factor
+        rows.append(row)
+        uppers.append(bound)
+
+    descent = descent_by_search(problem) if problem.ceiling is not None else None
+    share = problem.soft.percent / 100
+    for t in range(n_slots):
+        before, known = ({at["asked"][t - 1]: 1.0}, 0.0) if t else ({}, float(problem.start))
+        balance = {at["asked"][t]: 1.0, at["rise"][t]: -1.0, at["fall"][t]: 1.0}
+        at_most(known, balance | {k: -v for k, v in before.items()})
+        at_most(-known, {k: -v for k, v in balance.items()} | before)
+        for size, made in (("rise", "rises"), ("fall", "falls")):
+            at_most(0, {at[size][t]: 1, at[made][t]: -problem.soft.units})
+            at_most(1 + big, {at[size][t]: 1, at["tiny"][t]: big})
+            at_most(share * known, {at[size][t]: 1, at["tiny"][t]: -big} | {k: -share * v for k, v in before.items()})
+        at_most(problem.most + big, {at["asked"][t]: 1, at["rises"][t]: big})
+        if descent is not None:
+            at_most(big - descent[t], {at["asked"][t]: -1, at["falls"][t]: big})
+        window = range(t, min(t + problem.spacing, n_slots))
+        at_most(1, {at[made][i]: 1 for i in window for made in ("rises", "falls")})
+        for i in range(problem.lead + 1):
+            served = {at["serving"][t]: 1.0}
+            at_most(0 if t >= i else problem.start, served | ({at["asked"][t - i]: -1.0} if t >= i else {}))
+        for path in range(n_paths):
+            at_most(-float(problem.required[path, t]), {short[path, t]: -1, at["serving"][t]: -1})
+
+    low, high = np.zeros(n_variables), np.full(n_variables, big)
+    for made in ("rises", "falls", "tiny"):
+        high[at[made]] = 1
+    high[at["rises"][~problem.legal]] = 0
+    high[at["falls"][~problem.legal]] = 0
+    if descent is None:
+        high[at["falls"]] = 0
+    low[at["asked"][problem.deadline :]] = problem.low
+    high[at["asked"][problem.deadline :]] = problem.high
+    if problem.low > problem.high:
+        return None
+    cost = np.zeros(n_variables)
+    cost[at["asked"]] = problem.unit_price
+    cost[at["rises"]] = cost[at["falls"]] = problem.move_price
+    cost[short] = problem.shortfall_price / n_paths
+    whole = np.zeros(n_variables)
+    for name in ("asked", "rise", "fall", "rises", "falls", "tiny"):
+        whole[at[name]] = 1
+    constraints = LinearConstraint(np.array(rows), -np.inf, np.array(uppers))
+    found = milp(cost, constraints=constraints, integrality=whole, bounds=Bounds(low, high))
+    assert found.success or found.status == HIGHS_INFEASIBLE, found.message
+    return float(found.fun) if found.success else None
+
+
+@pytest.mark.parametrize("block", range(8))
+def test_the_optimum_is_the_one_a_milp_solver_finds(block: int) -> None:
+    infeasible = 0
+    for seed in range(block * 50, block * 50 + 50):
+        problem = random_problem(seed)
+        ours, theirs = solve(problem), optimum_by_milp(problem)
+        assert (ours is None) == (theirs is None), f"seed {seed}: {ours} against {theirs}: {problem}"
+        infeasible += ours is None
+        if ours is not None and theirs is not None:
+            assert ours.cost == pytest.approx(theirs, abs=1e-5), f"seed {seed}: {ours.moves} in {problem}"
+    assert 5 <= infeasible <= 45, "the cases should hold both kinds"
+
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+@given(seeds)
+@settings(max_examples=300, deadline=None)
+def test_every_constraint_holds(seed: int) -> None:
+    problem = random_problem(seed, most_slots=60, most_units=40)
+    optimum = solve(problem)
+    if optimum is None:
+        return
+    moves, asked = optimum.moves, optimum.asked
+    slots = [move.slot for move in moves]
+    assert all(problem.legal[slot] for slot in slots)
+    assert all(later - earlier >= problem.spacing for earlier, later in pairwise(slots))
+    assert all(1 <= abs(move.after - move.before) <= problem.soft.largest_move(move.before) for move in moves)
+    assert all(problem.low <= units <= problem.high for units in asked[problem.deadline :])
+    assert all(move.after <= problem.most for move in moves if move.after > move.before)
+    shrinks = [move for move in moves if move.after < move.before]
+    assert problem.ceiling is not None or not shrinks
+    assert all(move.after >= problem.ceiling and move.slot <= problem.deadline for move in shrinks)
+    assert [move.before for move in moves] == [problem.start, *[move.after for move in moves]][: len(moves)]
+    assert optimum.cost == pytest.approx(cost_of(problem, moves))
+
+
+@given(seeds)
+@settings(max_examples=200, deadline=None)
+def test_an_increase_serves_after_the_lead_time_and_a_decrease_at_once(seed: int) -> None:
+    problem = random_problem(seed, most_slots=40, most_units=20)
+    optimum = solve(problem)
+    if optimum is None:
+        return
+    asked = np.concatenate([np.full(problem.lead, problem.start), optimum.asked])
+    least = [asked[slot : slot + problem.lead + 1].min() for slot in range(problem.n_slots)]
+    assert optimum.serving.tolist() == least
+
+
+@given(seeds)
+@settings(max_examples=200, deadline=None)
+def test_capacity_shrinks_as_late_as_the_ceiling_allows(seed: int) -> None:
+    problem = random_problem(seed, most_slots=20, most_units=20)
+    if problem.ceiling is None:
+        return
+    expected = descent_by_search(problem)
+    assert latest_descent(problem).tolist() == expected
+    optimum = solve(problem)
+    for move in optimum.moves if optimum else ():
+        assert move.after > move.before or move.after >= expected[move.slot]
+
+
+CALM = ShapingProblem(
+    start=4, legal=np.arange(12) >= 1, spacing=2, lead=1, deadline=8, low=4, high=20, most=20, ceiling=None,
+    soft=SoftLimit(units=3), required=np.zeros((1, 12), dtype=np.int64), unit_price=1.0, shortfall_price=0.0,
+    move_price=0.1,
+)  # fmt: skip
+
+
+def calm(**fields: Any) -> ShapingProblem:
+    return replace(CALM, **fields)
+
+
+def moves_of(problem: ShapingProblem) -> list[tuple[int, int, int]] | None:
+    optimum = solve(problem)
+    return None if optimum is None else [(move.slot, move.before, move.after) for move in optimum.moves]
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        pytest.param({}, [], id="nothing to do, nothing done"),
+        pytest.param({"low": 9}, [(6, 4, 6), (8, 6, 9)], id="as late and as little as the soft limit lets it"),
+        pytest.param({"low": 9, "unit_price": 0.0}, [(6, 4, 6), (8, 6, 9)], id="free units are not taken early"),
+        pytest.param({"low": 6, "unit_price": 0.0, "move_price": 0.0}, [(8, 4, 6)], id="free moves are not made idly"),
+        pytest.param({"low": 17}, None, id="4 moves of 3 reach 16, not 17"),
+        pytest.param({"low": 16}, [(2, 4, 7), (4, 7, 10), (6, 10, 13), (8, 13, 16)], id="4 moves of 3 reach 16"),
+        pytest.param({"low": 21}, None, id="above the hard bound"),
+        pytest.param({"start": 9, "ceiling": 5, "high": 5}, [(6, 9, 8), (8, 8, 5)], id="down late, in soft steps"),
+        pytest.param({"start": 9}, [], id="without a ceiling nothing shrinks, though it would be cheaper"),
+        pytest.param(
+            {"required": np.full((1, 12), 5), "shortfall_price": 3.0}, [(1, 4, 5)], id="worth its price at once"
+        ),
+        pytest.param({"required": np.full((1, 12), 5), "shortfall_price": 0.9}, [], id="not worth its price"),
+    ],
+)
+def test_small_cases(fields: dict[str, object], expected: list[tuple[int, int, int]] | None) -> None:
+    assert moves_of(calm(**fields)) == expected
+
+
+def test_a_frozen_point_moves_the_step_before_it() -> None:
+    frozen = np.ones(12, dtype=bool)
+    frozen[7:9] = False
+    assert moves_of(calm(low=7, legal=frozen)) == [(6, 4, 7)]
+
+
+def test_a_lead_longer_than_the_spacing_is_not_this_problem() -> None:
+    with pytest.raises(ValueError, match="spacing"):
+        calm(lead=3)
+
+
+@given(seeds)
+@settings(max_examples=100, deadline=None)
+def test_expected_shortfall_is_the_mean_over_paths(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    required = rng.integers(0, 30, size=(int(rng.integers(1, 9)), int(rng.integers(1, 9))))
+    units = np.arange(int(rng.integers(0, 15)), 20)
+    direct = np.maximum(required[:, :, None] - units, 0).mean(axis=0)
+    assert expected_shortfall(required, units) == pytest.approx(direct)
+
+
+@given(seeds)
+@settings(max_examples=100, deadline=None)
+def test_range_minima_are_the_minima_of_the_ranges(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    size = int(rng.integers(1, 40))
+    first, last = rng.integers(0, size, size=(2, size))
+    values = rng.normal(size=size)
+    expected = [values[a : b + 1].min() if a <= b else np.inf for a, b in zip(first, last, strict=True)]
+    assert RangeMinimum(first, last)(values).tolist() == expected
