@@ -5,7 +5,8 @@ The harmonics carry the seasons so that the ARIMA part stays small: a seasonal A
 
 The Fourier coefficients are part of the Kalman filter's state, not of the likelihood search. One pass of the
 filter then holds, for every origin, the state estimated from the values before it only; forecasts from all
-rolling origins follow by matrix products, without a single refit.
+rolling origins follow by matrix products, without a single refit. Only the two or three ARMA coefficients are
+estimated once for all origins; they are too few to learn the future by heart.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ HARMONICS = (4, 3)  # of the first (daily) and of each longer season: sharp edge
 SEARCH_ITERATIONS = 15  # the likelihood is flat near its top: more iterations cost time and change nothing
 
 
+def name(order: Order) -> str:
+    return f"ARIMA{order}+Fourier".replace(" ", "")
+
+
 class FitError(Exception):
     """A model that could not be fitted to this series; the message says why."""
 
@@ -35,13 +40,11 @@ class FittedArima:
 
     order: Order
     seasons: tuple[float, ...]
+    """Season lengths in values, shortest first."""
     scale: float
+    """What the values were divided by, to keep the filter well conditioned."""
     result: Any
     """pmdarima's statsmodels result: parameters and the state-space form."""
-
-    @property
-    def name(self) -> str:
-        return f"ARIMA{self.order}+Fourier".replace(" ", "")
 
 
 def fourier_terms(times: Floats, seasons: Sequence[float], constant: bool) -> Floats:
@@ -99,14 +102,14 @@ def forecast_from(model: FittedArima, values: Floats, origins: Sequence[int], ho
         filtered = model.result.apply(values / model.scale, exog=terms[: len(values)])
     states = filtered.filter_results.predicted_state[:, list(origins)]
     ssm = filtered.model.ssm
-    transition = ssm["transition"][:, :, 0] if ssm["transition"].ndim == 3 else ssm["transition"]
-    design = ssm["design"]
-    fixed = (design[0, :, 0] if design.ndim == 3 else design[0])[: -terms.shape[1]]
+    transition = ssm["transition"].reshape(len(states), len(states), -1)[:, :, 0]
+    # the state ends with the Fourier coefficients, whose design is the regressors themselves
+    fixed = ssm["design"].reshape(len(states), -1)[: -terms.shape[1], 0]
     result = np.empty((len(origins), horizon))
     rows = np.asarray(origins)
     for lead in range(horizon):
         at = terms[rows + lead]
-        result[:, lead] = fixed @ states[: len(fixed)] + np.einsum("ok,ko->o", at, states[len(fixed) :])
+        result[:, lead] = fixed @ states[: len(fixed)] + (at.T * states[len(fixed) :]).sum(axis=0)
         states = transition @ states
     return result * model.scale
 

@@ -84,7 +84,7 @@ def forecast_series(
         )
         model = best.name
         reasons += best.reasons
-        paths = calibration.sample_paths(best.centre, best.errors, n_paths, seed)
+        paths = calibration.sample_paths(best.futures, n_paths, seed)
     return _forecast(series, paths, levels, model, reasons, monotonic() - started)
 
 
