@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from forebay.app.context import CONTROLLER, Context
+from forebay.app.lookup import change_record
 from forebay.app.people import hold_by_controller, own_version, withdraw
 from forebay.app.writing import last_setting
 from forebay.control.decide import misalignment
@@ -64,6 +67,11 @@ def watch_armed(ctx: Context, change: str) -> str | None:
     if missing:
         hold_by_controller(ctx, change, f"no longer aligned: {missing}")
     return missing
+
+
+def effective_at(ctx: Context, change: str) -> datetime:
+    """When the change is to take effect (aware UTC). Raises InputError if there is no such change."""
+    return change_record(ctx, change).change.effective_at
 
 
 def enforce(ctx: Context, change: str) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from forebay.app.context import Context
+from forebay.app.lookup import change_record
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError
 from forebay.domain.lifecycle import ChangeState
@@ -18,23 +21,14 @@ from forebay.domain.records import ChangeRecord
 from forebay.domain.resources import Resource
 from forebay.domain.rules import FreezeWindow
 from forebay.domain.workload import Workload
-from forebay.planning import demand_paths, draw_plan, horizon_slots
+from forebay.planning.demand import demand_paths
+from forebay.planning.plan import draw_plan
+from forebay.planning.slots import SlotIndex, horizon_slots
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from forebay.forecasting import Forecast
-
 PLANNABLE = frozenset({ChangeState.RECEIVED, ChangeState.PLANNED})
-
-
-def change_record(ctx: Context, name: str) -> ChangeRecord:
-    """Raises InputError if there is no change of that name."""
-    with ctx.store.transaction() as tx:
-        record = tx.change(name)
-    if record is None:
-        raise InputError(f"there is no change {name!r}: `forebay status` lists them")
-    return record
 
 
 def read_history(ctx: Context, workload: Workload) -> Mapping[Resource, pd.Series]:
@@ -43,37 +37,72 @@ def read_history(ctx: Context, workload: Workload) -> Mapping[Resource, pd.Serie
     return ctx.usage(workload).history(now - workload.history, now, workload.slot)
 
 
+@dataclass(frozen=True)
+class Outlook:
+    """The forecasts of one workload on the slots its plan needs.
+
+    `paths`: resource -> (n_paths, len(index)) joint samples of the demand without the change, canonical units.
+    `notes`: resource -> what the forecast says of itself.
+    """
+
+    index: SlotIndex
+    paths: Mapping[Resource, npt.NDArray[np.float64]]
+    notes: Mapping[str, tuple[str, ...]]
+
+
 def forecast_workload(
-    ctx: Context, workload: Workload, change: PolicyChange, history: Mapping[Resource, pd.Series], now: datetime
-) -> Mapping[Resource, Forecast]:
-    """One forecast a planned resource, on the slots the plan needs. Raises InputError if data lacks."""
+    workload: Workload,
+    change: PolicyChange,
+    history: Mapping[Resource, pd.Series],
+    now: datetime,
+    budget: timedelta,
+) -> Outlook:
+    """Forecast every planned resource. Raises InputError naming a resource without data."""
+    import pandas as pd
+
     from forebay.forecasting import forecast_series
 
     index = horizon_slots(change, workload, now)
-    budget = ctx.forecast_budget.total_seconds() / len(workload.resources)
-    forecasts = {}
+    wanted = pd.DatetimeIndex([index.at(slot) for slot in range(len(index))])
+    paths, notes = {}, {}
     for resource in workload.resources:
-        series = history.get(resource)
-        if series is None or series.dropna().empty:
+        series = _finished(history.get(resource), wanted[0], workload.slot)
+        if series is None or series.empty:
             raise InputError(
                 f"{workload.name}: no {resource} usage in the last {workload.history}: check the metric's name and "
                 f"dimensions, or leave {resource} out of the objectives"
             )
-        forecasts[resource] = forecast_series(
+        forecast = forecast_series(
             series,
-            index=index,
+            horizon=int((wanted[-1] - series.index[-1]) / workload.slot) + 1,
             step=workload.slot,
             seasons=workload.seasons,
-            seed=seed_for(change.change, workload.name),  # one seed: errors of one moment stay together over resources
-            budget_seconds=budget,
+            seed=seed_for(change.change, workload.name),  # one seed: errors of one moment stay together
+            budget_seconds=budget.total_seconds() / len(workload.resources),
         )
-    return forecasts
+        columns = forecast.index.get_indexer(wanted)
+        assert (columns >= 0).all(), "forecast and plan share one grid"
+        paths[resource] = forecast.paths[:, columns]
+        notes[resource.value] = tuple(forecast.reasons)
+    return Outlook(index, paths, notes)
+
+
+def _finished(series: pd.Series | None, before: pd.Timestamp, slot: timedelta) -> pd.Series | None:
+    """The samples whose interval ended before the plan begins: the mean of a slot that is not over is no sample."""
+    if series is None or len(known := series.dropna()) == 0:
+        return None
+    import pandas as pd
+
+    spacing = pd.Timedelta(slot)
+    if len(known) > 1:
+        spacing = max(spacing, pd.Timedelta(known.index.to_series().diff().median()))
+    return known[known.index <= before - spacing]
 
 
 def draw(
     workload: Workload,
     change: PolicyChange,
-    forecasts: Mapping[Resource, Forecast],
+    outlook: Outlook,
     *,
     start_units: int,
     floor: int | None,
@@ -81,22 +110,18 @@ def draw(
     earliest: datetime,
     freezes: Sequence[FreezeWindow] = (),
 ) -> ShapingPlan | PlanRefusal:
-    """The optimal plan of one workload for these forecasts. Deterministic: the random draw is seeded by the change."""
-    index = horizon_slots(change, workload, now)
-    paths = {resource: forecast.paths for resource, forecast in forecasts.items()}
+    """The optimal plan of one workload for its outlook. Deterministic: the random draw is seeded by the change."""
     rng = np.random.default_rng(seed_for(change.change, workload.name))
-    demand = demand_paths(workload, change, paths, index, rng)
-    notes = {resource.value: tuple(forecast.reasons) for resource, forecast in forecasts.items()}
     return draw_plan(
         change=change,
         workload=workload,
-        demand=demand,
+        demand=demand_paths(workload, change, outlook.paths, outlook.index, rng),
         start_units=start_units,
         floor=floor,
         now=now,
         earliest=earliest,
         freezes=freezes,
-        forecast_notes=notes,
+        forecast_notes=outlook.notes,
     )
 
 
@@ -127,7 +152,7 @@ def store_plans(ctx: Context, name: str, plans: Sequence[ShapingPlan | PlanRefus
 
 
 def plan_change(ctx: Context, name: str, lead: timedelta = timedelta(0)) -> ChangeRecord:
-    """The whole of this module for a stored change. `lead`: how far ahead the first step must be."""
+    """The whole of this module for a stored change. `lead`: how far ahead of now the first step must be."""
     record = change_record(ctx, name)
     if record.state not in PLANNABLE:
         return record
@@ -135,27 +160,23 @@ def plan_change(ctx: Context, name: str, lead: timedelta = timedelta(0)) -> Chan
     for workload_name in record.change.workloads:
         workload = ctx.workload(workload_name)
         now = ctx.clock.now()
-        forecasts = forecast_workload(ctx, workload, record.change, read_history(ctx, workload), now)
-        plans.append(draw_live(ctx, workload, record.change, forecasts, now, lead))
+        history = read_history(ctx, workload)
+        outlook = forecast_workload(workload, record.change, history, now, ctx.forecast_budget)
+        plans.append(draw_live(ctx, workload, record.change, outlook, now, lead))
     return store_plans(ctx, name, plans)
 
 
 def draw_live(
-    ctx: Context,
-    workload: Workload,
-    change: PolicyChange,
-    forecasts: Mapping[Resource, Forecast],
-    now: datetime,
-    lead: timedelta,
+    ctx: Context, workload: Workload, change: PolicyChange, outlook: Outlook, now: datetime, lead: timedelta
 ) -> ShapingPlan | PlanRefusal:
-    """`draw` from what the target stands at; `now` is the time the forecasts were made for."""
+    """`draw` from what the target stands at; `now` is the time the outlook was made for."""
     state = ctx.target(workload).observe()
     with ctx.store.transaction() as tx:
         freezes = tx.rules().freezes
     return draw(
         workload,
         change,
-        forecasts,
+        outlook,
         start_units=state.desired,
         floor=state.setting.floor,
         now=now,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from forebay.app.context import Context
+from forebay.app.lookup import change_record
 from forebay.app.people import own_version
-from forebay.app.plan import change_record
 from forebay.domain.allocation import Setting
 from forebay.domain.audit import AuditEntry
 from forebay.domain.model import Model

@@ -11,6 +11,7 @@ from forebay.domain.records import ChangeRecord, StepRecord, WakeUp
 
 # A run needs a moment to start its process; the step itself waits for its exact time.
 HEAD_START = timedelta(seconds=3)
+PLANNING_IS_DEAD_AFTER = timedelta(minutes=3)
 ENFORCE_HEAD_START = timedelta(seconds=15)
 
 
@@ -18,17 +19,7 @@ def wake_ups(ctx: Context, record: ChangeRecord) -> list[WakeUp]:
     """Every wake-up `record` still needs. Creating one that exists is harmless: its key is the same."""
     change = record.change
     if record.state is ChangeState.RECEIVED:
-        return [
-            WakeUp(
-                kind="plan",
-                key=f"{change.change}:plan",
-                change=change.change,
-                workload=None,
-                sequence=None,
-                at=record.received_at,
-                name=f"{change.title}: plan {change.change}",
-            )
-        ]
+        return _plan_again(record, ctx.clock.now())
     wanted = []
     if record.state in MOVING:
         with ctx.store.transaction() as tx:
@@ -38,6 +29,25 @@ def wake_ups(ctx: Context, record: ChangeRecord) -> list[WakeUp]:
     if record.state in MOVING | {ChangeState.ARMED, ChangeState.IN_FORCE}:
         wanted.append(_enforce(record))
     return wanted
+
+
+def _plan_again(record: ChangeRecord, now: datetime) -> list[WakeUp]:
+    """The run that received a change plans it too; only one that has been silent for long is taken for dead."""
+    tries = (now - record.received_at) // PLANNING_IS_DEAD_AFTER
+    if not tries:
+        return []
+    name = record.change.change
+    return [
+        WakeUp(
+            kind="plan",
+            key=f"{name}:plan:{tries}",
+            change=name,
+            workload=None,
+            sequence=None,
+            at=now,
+            name=f"{record.change.title}: plan again",
+        )
+    ]
 
 
 def _count(steps: Sequence[StepRecord], step: StepRecord) -> int:

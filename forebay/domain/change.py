@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -69,12 +69,17 @@ class ChangeRequest(Model):
         """From YAML or JSON. Raises InputError naming field, value and mend."""
         return validate(cls, parse_yaml(text, what), what)
 
+    def named(self, at: datetime) -> ChangeRequest:
+        """The request with a name. One left open is made from `at`: a repeat of the same run finds its change."""
+        if self.change:
+            return self
+        return self.model_copy(update={"change": f"{self.entity}-{self.policy}-{at.astimezone(UTC):%Y%m%dT%H%M%SZ}"})
+
     def accepted(self, now: datetime) -> PolicyChange:
         """The change with its name and effective time fixed; both count from `now` (aware UTC) where left open."""
-        fields = self.model_dump(exclude={"change", "effective_at", "effective_in"})
+        fields = self.named(now).model_dump(exclude={"effective_at", "effective_in"})
         effective_at = self.effective_at or now + (self.effective_in or timedelta(0))
-        name = self.change or f"{self.entity}-{self.policy}-{now:%Y%m%dT%H%M%SZ}"
-        return PolicyChange(**fields, change=name, effective_at=effective_at)
+        return PolicyChange(**fields, effective_at=effective_at)
 
 
 class PolicyChange(Model):

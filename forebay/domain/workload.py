@@ -102,7 +102,10 @@ def _metric_period(value: timedelta) -> timedelta:
 
 
 class Workload(Model):
-    """One shaped workload. `metric_period`: how often its usage is published. Resources without an objective are not planned (they must not bind)."""
+    """One shaped workload. Resources without an objective are not planned: they must not bind.
+
+    `metric_period`: how often its usage is published.
+    """
 
     name: Name
     target: TargetRef

@@ -1,0 +1,1 @@
+"""Prefect Blocks: the typed configuration an operator edits in the UI. Each yields a Forebay adapter."""

@@ -1,0 +1,40 @@
+"""What a flow run works with: the blocks called `forebay` where an operator saved them, the environment elsewhere."""
+
+from functools import lru_cache
+from typing import TypeVar
+
+from prefect.blocks.core import Block
+from prefect.exceptions import ObjectNotFound
+
+from blocks.aws import ForebayAws
+from blocks.database import ForebayDatabase
+from blocks.workloads import ForebayWorkloads
+from forebay.app.context import Context
+from forebay.settings import load_settings
+from forebay.wiring import build_context
+
+NAME = "forebay"
+B = TypeVar("B", bound=Block)
+
+
+@lru_cache(maxsize=1)
+def context() -> Context:
+    """One context a process. Raises InputError and OutsideError."""
+    database, workloads, aws = saved(ForebayDatabase), saved(ForebayWorkloads), saved(ForebayAws)
+    return build_context(
+        load_settings(),
+        store=database.store() if database else None,
+        catalog=workloads.catalog() if workloads else None,
+        clients=aws.clients() if aws else None,
+    )
+
+
+def saved(kind: type[B]) -> B | None:
+    """The block of this kind called `forebay`, or None if nobody saved one."""
+    try:
+        return kind.load(NAME, _sync=True)
+    except ValueError as error:
+        # Prefect wraps "not found" in a bare ValueError; anything else wrong with a block must be heard.
+        if isinstance(error.__cause__, ObjectNotFound):
+            return None
+        raise

@@ -1,0 +1,1 @@
+"""Prefect flows: orchestration only, one file a flow. What they do is in `tasks` and `forebay`."""

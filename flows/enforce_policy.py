@@ -1,0 +1,14 @@
+"""Bring an armed policy into force: check once more, wait for the exact time, record it, push it."""
+
+from prefect import flow
+from prefect.states import Completed, State
+
+from tasks.shape import arm_if_aligned, enforce, wait_until_effective
+
+
+@flow(name="enforce-policy")
+def enforce_policy(change: str) -> State:
+    """Arm if aligned, then at the effective time record and push, defer or reject."""
+    arm_if_aligned(change)
+    wait_until_effective(change)
+    return Completed(message=enforce(change))

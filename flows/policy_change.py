@@ -1,0 +1,36 @@
+"""A policy change comes in: receive, read history, forecast, plan, persist, schedule its steps."""
+
+from datetime import UTC, datetime
+
+from prefect import flow, get_run_logger, runtime
+from prefect.states import Completed, State
+
+from forebay.domain.change import ChangeRequest
+from forebay.domain.lifecycle import ChangeState
+from tasks.plan import draw_plan, forecast, persist, read_history, receive_change
+from tasks.preview import preview
+from tasks.wake import schedule_steps
+
+
+def _run_name() -> str:
+    change = runtime.flow_run.parameters["change"]
+    return f"{change['entity']} {change['policy']}: plan" if isinstance(change, dict) else f"{change.title}: plan"
+
+
+@flow(name="policy-change", flow_run_name=_run_name)
+def policy_change(change: ChangeRequest) -> State:
+    """Ask for a policy change: its load is forecast, its plan drawn and stored, and its steps scheduled."""
+    record = receive_change(change.named(runtime.flow_run.scheduled_start_time))
+    name = record.change.change
+    if record.state is ChangeState.RECEIVED:
+        plans = []
+        for workload in record.change.workloads:
+            now = datetime.now(UTC)
+            outlook = forecast(workload, record.change, read_history(workload), now)
+            plans.append(draw_plan(workload, record.change, outlook, now))
+        record = persist(name, plans)
+        preview(record.change, plans)
+    if record.state is ChangeState.DENIED:
+        get_run_logger().error("denied: %s", record.note)
+        return Completed(name="Denied", message=record.note)
+    return Completed(message=f"{name} is {record.state}: {schedule_steps(name)} runs scheduled")

@@ -1,0 +1,39 @@
+"""Settings of a process, from the environment: FOREBAY_DATABASE_URL, FOREBAY_WORKLOADS and so on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from forebay.domain.errors import InputError
+from forebay.domain.model import Duration, explain
+
+
+class Settings(BaseSettings):
+    """Every field is read from the environment variable of its name with the prefix FOREBAY_.
+
+    AWS credentials, region and endpoint come from the usual AWS variables and files.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="FOREBAY_", extra="ignore")
+
+    database_url: SecretStr = SecretStr("sqlite:///forebay.db")
+    workloads: Path = Path("workloads.yaml")
+    aws_region: str | None = None
+    aws_endpoint_url: str | None = None
+    poll: Duration = Field(default="PT10S", validate_default=True)
+    forecast_budget: Duration = Field(default="PT60S", validate_default=True)
+    webhook_secrets: dict[str, list[SecretStr]] = {}
+    replay_window: Duration = Field(default="PT5M", validate_default=True)
+    ssm_prefix: str | None = None
+    event_bus: str | None = None
+
+
+def load_settings() -> Settings:
+    """Raises InputError naming the variable at fault."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise InputError("environment (variables FOREBAY_…) is not valid:\n" + "\n".join(explain(error))) from error

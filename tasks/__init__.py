@@ -1,0 +1,1 @@
+"""Thin Prefect tasks: one effect each, with its retries, timeout and log lines."""

@@ -1,0 +1,72 @@
+"""Tasks of planning: receive, history, forecast, plan, persist."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from pandas import Series
+from prefect import get_run_logger, task
+
+from blocks.context import context
+from forebay.app import plan as planning
+from forebay.app.receive import receive
+from forebay.domain.change import ChangeRequest, PolicyChange
+from forebay.domain.plan import PlanRefusal, ShapingPlan
+from forebay.domain.records import ChangeRecord
+from forebay.domain.resources import Resource
+from tasks.policy import READS
+
+# The first step's run needs this long to be created, picked up and started.
+FIRST_STEP_LEAD = timedelta(seconds=10)
+
+
+@task(name="receive", **READS)
+def receive_change(request: ChangeRequest) -> ChangeRecord:
+    """Store the change, or find the one stored by an earlier delivery."""
+    record = receive(context(), request)
+    get_run_logger().info("%s is %s: %s", record.change.change, record.state, record.note)
+    return record
+
+
+@task(name="read history", task_run_name="history of {workload}", **READS)
+def read_history(workload: str) -> Mapping[Resource, Series]:
+    """Usage of the workload's history window."""
+    history = planning.read_history(context(), context().workload(workload))
+    for resource, series in history.items():
+        get_run_logger().info("%s %s: %d samples since %s", workload, resource, len(series), series.index[0])
+    return history
+
+
+@task(name="forecast", task_run_name="forecast of {workload}", **READS)
+def forecast(
+    workload: str, change: PolicyChange, history: Mapping[Resource, Series], now: datetime
+) -> planning.Outlook:
+    """Demand without the change, on the slots the plan needs."""
+    ctx = context()
+    outlook = planning.forecast_workload(ctx.workload(workload), change, history, now, ctx.forecast_budget)
+    for resource, notes in outlook.notes.items():
+        get_run_logger().info("%s %s: %s", workload, resource, "; ".join(notes))
+    return outlook
+
+
+@task(name="plan", task_run_name="plan of {workload}", **READS)
+def draw_plan(
+    workload: str, change: PolicyChange, outlook: planning.Outlook, now: datetime
+) -> ShapingPlan | PlanRefusal:
+    """The optimal plan from what the target stands at."""
+    ctx = context()
+    plan = planning.draw_live(ctx, ctx.workload(workload), change, outlook, now, FIRST_STEP_LEAD)
+    if isinstance(plan, PlanRefusal):
+        get_run_logger().warning("refused: %s", plan.text)
+    else:
+        get_run_logger().info(
+            "%s: %d steps, %d to %d units", workload, len(plan.steps), plan.start_units, plan.aligned_units
+        )
+    return plan
+
+
+@task(name="persist", **READS)
+def persist(change: str, plans: Sequence[ShapingPlan | PlanRefusal]) -> ChangeRecord:
+    """Plans, steps, transition and audit entries, in one transaction."""
+    record = planning.store_plans(context(), change, plans)
+    get_run_logger().info("%s is %s: %s", change, record.state, record.note)
+    return record

@@ -1,0 +1,24 @@
+"""How every task meets the outside: nothing is cached, and only what can heal is tried again."""
+
+from typing import Any
+
+from prefect.cache_policies import NO_CACHE
+
+from forebay.domain.errors import OutsideError
+
+
+def can_heal(_task: Any, _run: Any, state: Any) -> bool:
+    """Retry condition: the error's own word decides."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, OutsideError) and error.retryable
+
+
+# Writes are the controller's: it retries them itself, after reading. These are reads, and safe to repeat.
+READS: dict[str, Any] = {
+    "cache_policy": NO_CACHE,
+    "persist_result": False,
+    "retries": 3,
+    "retry_delay_seconds": [2, 5, 15],
+    "retry_condition_fn": can_heal,
+}
+ONCE: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}

@@ -1,0 +1,47 @@
+"""Tasks of shaping and enforcing. The controller retries by itself, after reading; these run once."""
+
+from datetime import timedelta
+
+from prefect import get_run_logger, runtime, task
+
+from blocks.context import context
+from forebay.app import arm
+from forebay.app.advance import drive
+from forebay.control.decide import Decision, Hold
+from tasks.policy import ONCE
+
+
+@task(name="advance", task_run_name="advance {workload}", **ONCE)
+def advance(change: str, workload: str) -> str:
+    """Everything that is due on the workload, in order; returns why it ended."""
+    log = get_run_logger()
+
+    def report(decision: Decision) -> None:
+        level = log.warning if isinstance(decision, Hold) else log.info
+        level("%s: %s", type(decision).__name__.lower(), decision.reason)
+
+    return drive(context(), change, workload, holder=f"run {runtime.flow_run.id}", report=report)
+
+
+@task(name="arm", **ONCE)
+def arm_if_aligned(change: str) -> str:
+    """Arm what is aligned; disarm and hold what no longer is. Returns what is missing, or that nothing is."""
+    missing = arm.watch_armed(context(), change) or arm.try_to_arm(context(), change)
+    return missing or "armed"
+
+
+@task(name="wait for the effective time", **ONCE)
+def wait_until_effective(change: str) -> None:
+    """Sleep to the exact effective time. The decision point does not wait for this: it reads the clock itself."""
+    ctx = context()
+    effective_at = arm.effective_at(ctx, change)
+    while (left := effective_at - ctx.clock.now()) > timedelta(0):
+        ctx.clock.sleep(min(left, timedelta(seconds=10)))
+
+
+@task(name="enforce", **ONCE)
+def enforce(change: str) -> str:
+    """Record the activation and push it."""
+    text = arm.enforce(context(), change)
+    get_run_logger().info(text)
+    return text
