@@ -78,7 +78,8 @@ def changed_demand(
         share = _share(workload, change.entity, by_entity)
         total = paths
         if by_entity:
-            total = paths * (1 - share) + _taken_up(paths * share, by_entity, change, index, impact_ranks)
+            theirs = paths * share
+            total = paths + (_taken_up(theirs, by_entity, change, index, impact_ranks) - theirs)
         total = _taken_up(total, [i for i in acting if i.scope == "workload"], change, index, impact_ranks)
         changed[resource] = np.maximum(total, 0.0)
     return changed

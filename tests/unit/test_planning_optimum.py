@@ -26,7 +26,7 @@ def random_problem(seed: int, most_slots: int = 12, most_units: int = 14) -> Sha
     n_slots = int(rng.integers(4, most_slots + 1))
     lead = int(rng.integers(1, 4))
     most = int(rng.integers(3, most_units + 1))
-    start = int(rng.integers(0, most + 1))
+    start = int(rng.integers(0, most + 4))
     ceiling = int(rng.integers(1, most + 1)) if rng.random() < 0.35 else None
     high = most if ceiling is None else min(most, ceiling)
     deadline = int(rng.integers(0, n_slots))
