@@ -154,7 +154,7 @@ class Transaction(Protocol):
         """Store a delivery; None if this source, ticket and revision was stored before."""
 
     def tickets_without_run(self) -> Sequence[Ticket]:
-        """Deliveries for which no run was created and which were not given up, oldest first."""
+        """Deliveries for which no run was created, oldest first; a failed attempt does not give one up."""
 
     def put_ticket(self, ticket: Ticket) -> None: ...
 

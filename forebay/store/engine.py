@@ -38,8 +38,8 @@ def parse_url(text: str) -> URL:
 
 
 def shown(url: URL) -> str:
-    """The URL as it may be printed: without its password."""
-    return url.difference_update_query(["password", "sslpassword"]).set(password=None).render_as_string()
+    """The URL as it may be printed: without its passwords."""
+    return url.difference_update_query(["password", "sslpassword"]).render_as_string(hide_password=True)
 
 
 def connect(url: URL, *, autocommit: bool = False) -> Engine:

@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy import Connection, inspect, text
 
 from forebay.domain.errors import InputError
-from forebay.store.engine import connect, our_errors, parse_url
+from forebay.store.engine import connect, our_errors, parse_url, shown
 from forebay.store.schema import SCHEMA
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -36,7 +36,7 @@ def migrate(url: str) -> None:
         else:
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
         if (found := schema_of(connection)) is not None and found > SCHEMA:
-            raise InputError(too_new(url, found))
+            raise InputError(too_new(shown(database), found))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         connection.commit()

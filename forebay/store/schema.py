@@ -29,7 +29,8 @@ from forebay.domain.audit import AuditEvent
 from forebay.domain.change import PolicyChange
 from forebay.domain.model import Model, to_utc
 from forebay.domain.plan import ShapingPlan
-from forebay.domain.records import StepRecord
+from forebay.domain.policy import PolicyVersion
+from forebay.domain.records import Intent, StepRecord
 from forebay.domain.rules import ChangeRules
 
 # The newest migration. Revisions are numbered, so that an older schema can be told from a newer one by comparing text.
@@ -136,16 +137,8 @@ intents = Table(
     Column("number", Number, primary_key=True),
     Column("change", Text, ForeignKey("changes.name"), nullable=False),
     Column("workload", Text, nullable=False, index=True),
-    Column("sequence", Integer),
-    Column("plan_hash", Text),
-    Column("old", ModelJson(Setting), nullable=False),
-    Column("new", ModelJson(Setting), nullable=False),
-    Column("why", Text, nullable=False),
-    Column("fencing", Number, nullable=False),
-    Column("stored_at", UtcDateTime, nullable=False),
-    Column("outcome", Text),
-    Column("settled_at", UtcDateTime),
-    CheckConstraint("(outcome IS NULL) = (settled_at IS NULL)", name="settled_with_an_outcome"),
+    Column("open", Boolean, nullable=False),
+    Column("intent", ModelJson(Intent), nullable=False),
 )
 
 originals = Table(
@@ -162,12 +155,7 @@ policy_versions = Table(
     Column("entity", Text, primary_key=True),
     Column("policy", Text, primary_key=True),
     Column("version", Integer, primary_key=True, autoincrement=False),
-    Column("kind", Text, nullable=False),
-    Column("document", JSON, nullable=False),
-    Column("change", Text),
-    Column("effective_at", UtcDateTime, nullable=False),
-    Column("armed_at", UtcDateTime),
-    Column("withdrawn_at", UtcDateTime),
+    Column("content", ModelJson(PolicyVersion), nullable=False),
 )
 
 change_rules = Table(

@@ -134,24 +134,27 @@ class SqlTransaction:
 
     # External writes
     def add_intent(self, intent: Intent, event: AuditEvent) -> Intent:
-        number = self._insert_numbered(t.intents, **_fields(intent, without="number"))
+        opened = intent.outcome is None
+        where = {"change": intent.change, "workload": intent.workload}
+        number = self._insert_numbered(t.intents, **where, open=opened, intent=intent)
         self.audit(event)
         return intent.model_copy(update={"number": number})
 
     def settle_intent(self, number: int, outcome: Outcome, event: AuditEvent) -> None:
         """As the port says; settled twice alike is settled once, settled twice differently raises RuleRefusal."""
-        row = self._one(select(t.intents.c.outcome).where(t.intents.c.number == number))
+        row = self._one(select(t.intents.c.intent).where(t.intents.c.number == number))
         if row is None:
             raise InputError(f"there is no intent {number}: it was never stored, or its transaction was rolled back")
-        if row.outcome == outcome:
+        if row.intent.outcome is outcome:
             return
-        if row.outcome is not None:
+        if row.intent.outcome is not None:
             raise RuleRefusal(
                 "an outcome is recorded once",
-                f"intent {number} is settled as {row.outcome!r}, it cannot become {outcome.value!r}",
+                f"intent {number} is settled as {row.intent.outcome.value!r}, it cannot become {outcome.value!r}",
                 "a new intent for a new write",
             )
-        self._update(t.intents, {"number": number}, outcome=outcome, settled_at=event.at)
+        settled = row.intent.model_copy(update={"outcome": outcome, "settled_at": event.at})
+        self._update(t.intents, {"number": number}, open=False, intent=settled)
         self.audit(event)
 
     def intents(self, workload: str, *, change: str | None = None, only_open: bool = False) -> Sequence[Intent]:
@@ -159,8 +162,8 @@ class SqlTransaction:
         if change is not None:
             query = query.where(t.intents.c.change == change)
         if only_open:
-            query = query.where(t.intents.c.outcome.is_(None))
-        return [Intent.model_validate(row._asdict()) for row in self._all(query)]
+            query = query.where(t.intents.c.open)
+        return [row.intent.model_copy(update={"number": row.number}) for row in self._all(query)]
 
     def remember_original(self, change: str, workload: str, setting: Setting, event: AuditEvent) -> None:
         if self.original(change, workload) is None:
@@ -177,10 +180,8 @@ class SqlTransaction:
         return read_versions(self._connection, entity, policy)
 
     def put_version(self, version: PolicyVersion, event: AuditEvent) -> None:
-        # As JSON, because a document may hold what YAML reads as a date.
-        values = {**_fields(version), "document": version.model_dump(mode="json")["document"]}
-        key = {name: values.pop(name) for name in ("entity", "policy", "version")}
-        self._put(t.policy_versions, key, **values)
+        key = {"entity": version.entity, "policy": version.policy, "version": version.version}
+        self._put(t.policy_versions, key, content=version)
         self.audit(event)
 
     # Change rules
@@ -203,9 +204,7 @@ class SqlTransaction:
         return stored.model_copy(update={"number": number})
 
     def tickets_without_run(self) -> Sequence[Ticket]:
-        """As the port says; `failure` is why a delivery was given up, `failures` counts attempts that may go on."""
-        where = t.tickets.c.run.is_(None), t.tickets.c.failure.is_(None)
-        rows = self._all(select(t.tickets).where(*where).order_by(t.tickets.c.number))
+        rows = self._all(select(t.tickets).where(t.tickets.c.run.is_(None)).order_by(t.tickets.c.number))
         return [Ticket.model_validate(row._asdict()) for row in rows]
 
     def put_ticket(self, ticket: Ticket) -> None:
@@ -255,10 +254,8 @@ class SqlTransaction:
 def read_versions(connection: Connection, entity: str, policy: str) -> list[PolicyVersion]:
     """All versions of a policy, oldest first."""
     c = t.policy_versions.c
-    rows = connection.execute(
-        select(t.policy_versions).where(c.entity == entity, c.policy == policy).order_by(c.version)
-    )
-    return [PolicyVersion.model_validate(row._asdict()) for row in rows]
+    query = select(c.content).where(c.entity == entity, c.policy == policy).order_by(c.version)
+    return [row.content for row in connection.execute(query)]
 
 
 def audit_entry(row: Row[Any]) -> AuditEntry:

@@ -59,16 +59,8 @@ def upgrade() -> None:
         sa.Column("number", NUMBER, primary_key=True),
         sa.Column("change", sa.Text, sa.ForeignKey("changes.name"), nullable=False),
         sa.Column("workload", sa.Text, nullable=False, index=True),
-        sa.Column("sequence", sa.Integer),
-        sa.Column("plan_hash", sa.Text),
-        sa.Column("old", sa.JSON, nullable=False),
-        sa.Column("new", sa.JSON, nullable=False),
-        sa.Column("why", sa.Text, nullable=False),
-        sa.Column("fencing", NUMBER, nullable=False),
-        sa.Column("stored_at", TIME, nullable=False),
-        sa.Column("outcome", sa.Text),
-        sa.Column("settled_at", TIME),
-        sa.CheckConstraint("(outcome IS NULL) = (settled_at IS NULL)", name="settled_with_an_outcome"),
+        sa.Column("open", sa.Boolean, nullable=False),
+        sa.Column("intent", sa.JSON, nullable=False),
     )
     op.create_table(
         "originals",
@@ -81,12 +73,7 @@ def upgrade() -> None:
         sa.Column("entity", sa.Text, primary_key=True),
         sa.Column("policy", sa.Text, primary_key=True),
         sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
-        sa.Column("kind", sa.Text, nullable=False),
-        sa.Column("document", sa.JSON, nullable=False),
-        sa.Column("change", sa.Text),
-        sa.Column("effective_at", TIME, nullable=False),
-        sa.Column("armed_at", TIME),
-        sa.Column("withdrawn_at", TIME),
+        sa.Column("content", sa.JSON, nullable=False),
     )
     op.create_table(
         "change_rules",

@@ -1,0 +1,114 @@
+"""The store: policy versions, change rules and ticket deliveries, on both databases; times and odd text survive."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from forebay.domain.errors import InputError
+from forebay.domain.rules import ChangeRule, ChangeRules, FreezeWindow
+from forebay.store import SqlStore, open_store
+from tests.support.samples import NOW, a_change, a_version, an_event
+from tests.support.stores import drop, postgresql_url, store, store_url  # noqa: F401
+
+
+def test_versions_come_oldest_first_and_per_policy(store: SqlStore) -> None:  # noqa: F811
+    with store.transaction() as tx:
+        for version in (a_version(10), a_version(2), a_version(1), a_version(1, entity="globex")):
+            tx.put_version(version, an_event())
+        assert tx.versions("acme", "quota") == [a_version(1), a_version(2), a_version(10)]
+    assert store.versions("acme", "quota") == [a_version(1), a_version(2), a_version(10)]
+    assert store.versions("globex", "quota") == [a_version(1, entity="globex")]
+    assert store.versions("acme", "tier") == []
+
+
+def test_a_version_is_replaced_and_audited(store: SqlStore) -> None:  # noqa: F811
+    armed = a_version(armed_at=NOW + timedelta(microseconds=1))
+    with store.transaction() as tx:
+        tx.put_version(a_version(), an_event("accepted"))
+    with store.transaction() as tx:
+        tx.put_version(armed, an_event("armed"))
+        assert [entry.event.action for entry in tx.audit_entries()] == ["accepted", "armed"]
+    assert store.versions("acme", "quota") == [armed]
+
+
+def test_reads_of_the_decision_point_do_not_wait_for_a_writer(store: SqlStore) -> None:  # noqa: F811
+    with store.transaction() as tx:
+        tx.put_version(a_version(1), an_event())
+    with store.transaction() as tx:
+        tx.put_version(a_version(2), an_event())
+        assert store.versions("acme", "quota") == [a_version(1)]  # a wait would end in OutsideError
+    assert store.versions("acme", "quota") == [a_version(1), a_version(2)]
+
+
+def test_change_rules_start_with_the_default_and_are_versioned(store: SqlStore) -> None:  # noqa: F811
+    freeze = FreezeWindow(start=NOW, end=NOW + timedelta(days=2), reason="Black Friday")
+    strict = ChangeRules(rules=(ChangeRule(name="strict", minimum_delay=timedelta(hours=4)),), freezes=(freeze,))
+    with store.transaction() as tx:
+        assert tx.rules() == ChangeRules()
+        assert tx.put_rules(ChangeRules(freezes=(freeze,)), an_event("rules")) == 1
+        assert tx.put_rules(strict, an_event("rules")) == 2
+    with store.transaction() as tx:
+        assert tx.rules() == strict
+        assert len(tx.audit_entries()) == 2
+
+
+def test_a_delivery_is_stored_once(store: SqlStore) -> None:  # noqa: F811
+    with store.transaction() as tx:
+        first = tx.add_ticket("jira", "OPS-1", "1", '{"a": 1}', NOW)
+        assert tx.add_ticket("jira", "OPS-1", "1", "another body", NOW) is None
+        others = [tx.add_ticket(*key, "{}", NOW) for key in (("snow", "OPS-1", "1"), ("jira", "OPS-1", "2"))]
+    with store.transaction() as tx:
+        assert tx.tickets_without_run() == [first, *others]
+    assert (first.body, first.run, first.failures) == ('{"a": 1}', None, 0)
+
+
+def test_a_delivery_waits_until_it_has_a_run_however_often_that_failed(store: SqlStore) -> None:  # noqa: F811
+    with store.transaction() as tx:
+        first = tx.add_ticket("jira", "OPS-1", "1", "{}", NOW)
+        second = tx.add_ticket("jira", "OPS-2", "1", "{}", NOW)
+    failed = first.model_copy(update={"failure": "the server is away", "failures": 3})
+    with store.transaction() as tx:
+        tx.put_ticket(failed)
+        assert tx.tickets_without_run() == [failed, second]
+        tx.put_ticket(failed.model_copy(update={"run": "brave-otter", "failure": None}))
+    with store.transaction() as tx:
+        assert tx.tickets_without_run() == [second]
+
+
+def test_an_unknown_delivery_cannot_be_written(store: SqlStore) -> None:  # noqa: F811
+    with store.transaction() as tx:
+        ticket = tx.add_ticket("jira", "OPS-1", "1", "{}", NOW)
+    with pytest.raises(InputError, match="no ticket delivery 99"), store.transaction() as tx:
+        tx.put_ticket(ticket.model_copy(update={"number": 99}))
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        pytest.param(datetime(2026, 11, 24, 10, 30, 0, 1, tzinfo=timezone(timedelta(hours=5, minutes=30))), id="zone"),
+        pytest.param(datetime(2026, 10, 25, 0, 59, 59, 999999, tzinfo=UTC), id="last microsecond before DST ends"),
+        pytest.param(datetime(1, 1, 1, tzinfo=UTC), id="first"),
+        pytest.param(datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC), id="last"),
+    ],
+)
+def test_times_come_back_as_the_same_instant_in_utc(store: SqlStore, at: datetime) -> None:  # noqa: F811
+    with store.transaction() as tx:
+        tx.add_change(a_change(), 1, an_event(at=at))
+        tx.acquire_lease("web", "a", at - timedelta(0), timedelta(0))
+    with store.transaction() as tx:
+        for read in (tx.change("CHG-1").received_at, tx.lease("web").expires_at):
+            assert read == at
+            assert read.utcoffset() == timedelta(0)
+            assert read.microsecond == at.microsecond
+
+
+def test_a_value_the_database_cannot_hold_is_the_callers_fault() -> None:
+    """Only PostgreSQL refuses a NUL; whoever sent it must hear so rather than be told to try again."""
+    url = postgresql_url()
+    opened = open_store(url)
+    with pytest.raises(InputError, match=r"NUL"), opened.transaction() as tx:
+        tx.add_ticket("jira", "OPS-1", "1", "\u0000", NOW)
+    opened.close()
+    drop(url)
