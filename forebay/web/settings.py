@@ -1,0 +1,42 @@
+"""What the web door is configured with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import Field, SecretStr, field_validator
+
+from forebay.domain.model import Duration, Model
+
+SOURCES = ("generic",)
+SHORTEST_SECRET = 16
+
+
+class WebSettings(Model):
+    """`webhook_secrets` by source; two may be valid at once, so that a secret can be changed without a gap.
+
+    `replay_window`: how far a delivery's timestamp may be from our clock. `max_body_bytes`: the largest delivery.
+    """
+
+    webhook_secrets: Mapping[str, tuple[SecretStr, ...]] = {}
+    replay_window: Duration = timedelta(seconds=300)
+    max_body_bytes: Annotated[int, Field(ge=1)] = 64 * 1024
+
+    @field_validator("webhook_secrets")
+    @classmethod
+    def _usable(cls, secrets: Mapping[str, tuple[SecretStr, ...]]) -> Mapping[str, tuple[SecretStr, ...]]:
+        for source, valid in secrets.items():
+            if source not in SOURCES:
+                raise ValueError(f"there is no source {source!r}: give secrets for {', '.join(SOURCES)}")
+            if any(len(secret.get_secret_value()) < SHORTEST_SECRET for secret in valid):
+                raise ValueError(
+                    f"a secret of {source} is shorter than {SHORTEST_SECRET} characters: make one with "
+                    "`openssl rand -hex 32`"
+                )
+        return secrets
+
+    def secrets(self, source: str) -> tuple[str, ...]:
+        """The secrets that are valid for `source` now; none means that every delivery is refused."""
+        return tuple(secret.get_secret_value() for secret in self.webhook_secrets.get(source, ()))

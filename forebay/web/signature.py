@@ -1,0 +1,66 @@
+"""Signed deliveries: HMAC-SHA256 over `timestamp.body`, so that neither can be altered and none can be kept for later.
+
+Pure: bytes and times in, an answer out. The sender's half (`sign`, `signed_headers`) is here as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+
+from forebay.domain.errors import InputError
+
+TIMESTAMP_HEADER = "X-Forebay-Timestamp"
+SIGNATURE_HEADER = "X-Forebay-Signature"
+# One spelling only (no sign, no leading zero): a second spelling of the same time would be a second delivery.
+_UNIX_SECONDS = re.compile(r"0|[1-9][0-9]{0,10}")
+
+
+class BadSignature(InputError):
+    """The delivery is unsigned, wrongly signed, or outside the replay window; the text says which and the mend."""
+
+
+def sign(secret: str, timestamp: str, body: bytes) -> str:
+    """`sha256=<hex>` of the HMAC (RFC 2104) over timestamp (unix seconds as sent), a dot, and the raw body."""
+    return "sha256=" + hmac.new(secret.encode(), timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
+
+
+def signed_headers(secret: str, body: bytes, now: datetime) -> dict[str, str]:
+    """The two headers a sender adds to `body` at `now` (aware)."""
+    timestamp = str(int(now.timestamp()))
+    return {TIMESTAMP_HEADER: timestamp, SIGNATURE_HEADER: sign(secret, timestamp, body)}
+
+
+def check_signature(
+    headers: Mapping[str, str], body: bytes, secrets: Iterable[str], now: datetime, window: timedelta
+) -> None:
+    """Raises BadSignature unless one of `secrets` signed `body` within `window` of `now` (aware), in either direction.
+
+    A timestamp exactly `window` away is still accepted.
+    """
+    timestamp, given = headers.get(TIMESTAMP_HEADER), headers.get(SIGNATURE_HEADER)
+    if timestamp is None or given is None:
+        raise BadSignature(
+            f"the delivery is not signed: send {TIMESTAMP_HEADER} (unix seconds) and {SIGNATURE_HEADER}: "
+            "sha256=<hex HMAC-SHA256 of secret over timestamp, a dot, and the raw body>"
+        )
+    if not _UNIX_SECONDS.fullmatch(timestamp):
+        raise BadSignature(f"{TIMESTAMP_HEADER} {timestamp!r} is no time: send whole unix seconds, e.g. 1795510800")
+    # Every secret is tried whatever the first ones say, so that the time taken tells nothing. Bytes, because
+    # compare_digest refuses text beyond ASCII.
+    matches = [hmac.compare_digest(sign(s, timestamp, body).encode(), given.encode()) for s in secrets]
+    if not any(matches):
+        raise BadSignature(
+            f"{SIGNATURE_HEADER} does not match: sign timestamp, a dot, and the body byte for byte as sent, "
+            "with the secret of this source, as sha256=<lower-case hex>"
+        )
+    apart = now - datetime.fromtimestamp(int(timestamp), UTC)
+    if abs(apart) > window:
+        side = "old" if apart > timedelta(0) else "in the future"
+        raise BadSignature(
+            f"{TIMESTAMP_HEADER} is {abs(apart).total_seconds():.0f} s {side}, more than the "
+            f"{window.total_seconds():.0f} s allowed: sign anew, and check the sender's clock"
+        )
