@@ -1,0 +1,1 @@
+"""How Forebay is run: local start, automations, container image, compose, IAM policy. Nothing imports it."""

@@ -1,0 +1,35 @@
+"""The reconciler loop: every few seconds, make sure that what the store wants exists. A light process of its own."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from forebay.domain.errors import OutsideError
+from tasks.reconcile import logger, reconcile_once
+
+PERIOD_S = 5.0
+
+
+def main() -> None:
+    """Until told to stop. The outside being away is logged once it is and once it is back; the loop goes on."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    known: set[str] = set()
+    away = ""
+    logger.info("reconciling every %.0f s", PERIOD_S)
+    while True:
+        try:
+            reconcile_once("reconciler", known)
+            if away:
+                logger.info("back: reconciling again")
+                away = ""
+        except OutsideError as error:
+            if str(error) != away:
+                away = str(error)
+                logger.warning("away: %s", error)
+        time.sleep(PERIOD_S)
+
+
+if __name__ == "__main__":
+    main()

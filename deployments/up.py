@@ -1,0 +1,99 @@
+"""`make up`: everything on this host by one command: Prefect server, runner, receiver, reconciler."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deployments.processes import Processes, StartError, require_free
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Ports and files of one local start. `env` goes to every child (FOREBAY_… and AWS_… settings)."""
+
+    data: Path
+    prefect_port: int = 4200
+    web_port: int = 8080
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def prefect_url(self) -> str:
+        return f"http://127.0.0.1:{self.prefect_port}"
+
+    @property
+    def web_url(self) -> str:
+        return f"http://127.0.0.1:{self.web_port}"
+
+    @property
+    def child_env(self) -> dict[str, str]:
+        """What each child needs to find the others."""
+        return {
+            "PREFECT_HOME": str(self.data / "prefect"),
+            "PREFECT_API_URL": f"{self.prefect_url}/api",
+            "PREFECT_UI_API_URL": f"{self.prefect_url}/api",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            # An orphaned run must outlive its runner's pipe, and a silent one must be told from a dead one.
+            "PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS": "logging.StreamHandler",
+            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+            "PYTHONPATH": str(ROOT),
+            "MPLBACKEND": "Agg",
+            "FOREBAY_DATABASE_URL": f"sqlite:///{self.data / 'forebay.db'}",
+            **self.env,
+        }
+
+
+def start_server(processes: Processes, stack: Stack) -> None:
+    """The Prefect server; returns at once."""
+    argv = ["-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(stack.prefect_port)]
+    processes.start("prefect", argv, stack.child_env)
+
+
+def start_stack(processes: Processes, stack: Stack) -> None:
+    """Everything, ready to work when this returns. Raises StartError."""
+    require_free(stack.prefect_port, "the Prefect server", "stop what listens there, or choose --prefect-port")
+    require_free(stack.web_port, "the receiver", "stop what listens there, or choose --web-port")
+    env = stack.child_env
+    start_server(processes, stack)
+    processes.start("receiver", ["-m", "forebay.cli", "serve", "--migrate", "--port", str(stack.web_port)], env)
+    processes.wait_ready("receiver", f"{stack.web_url}/healthz")
+    processes.wait_ready("prefect", f"{stack.prefect_url}/api/health")
+    processes.start("runner", ["-m", "deployments.runner"], env)
+    processes.wait_logged("runner", "serving")
+    processes.start("reconciler", ["-m", "deployments.reconciler"], env)
+    processes.wait_logged("reconciler", "reconciling every")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Start Forebay on this host; Ctrl-C stops everything.")
+    parser.add_argument("--data", type=Path, default=ROOT / "var" / "up", help="databases and logs")
+    parser.add_argument("--prefect-port", type=int, default=4200)
+    parser.add_argument("--web-port", type=int, default=8080)
+    args = parser.parse_args()
+    stack = Stack(args.data.resolve(), args.prefect_port, args.web_port)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with Processes(stack.data / "logs") as processes:
+            start_stack(processes, stack)
+            print(f"Prefect UI  {stack.prefect_url}\nChanges     {stack.web_url}/changes")
+            print(f"Logs        {stack.data / 'logs'}\nCtrl-C stops everything.", flush=True)
+            while not (ended := processes.ended()):
+                time.sleep(1)
+            print(f"{ended[0]} ended:\n{processes.tail(ended[0])}", file=sys.stderr)
+            return 4
+    except StartError as error:
+        print(error, file=sys.stderr)
+        return 4
+    except KeyboardInterrupt:
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
