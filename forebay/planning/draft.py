@@ -12,7 +12,7 @@ from forebay.domain.errors import InputError
 from forebay.domain.workload import Limits, Workload
 from forebay.planning.demand import DemandPaths
 from forebay.planning.optimum import Move, Optimum, solve
-from forebay.planning.problem import Clock, ShapingProblem, earliest_climb, shaping_problem
+from forebay.planning.problem import Clock, ShapingProblem, reachable, shaping_problem
 from forebay.planning.required import Ints, aligned_units, alignment_window, required
 from forebay.planning.slots import SlotIndex, plan_end
 
@@ -85,11 +85,8 @@ class Draft:
 def feasible(draft: Draft, aligned: int) -> bool:
     """Whether any plan meets the constraints, if `aligned` units must serve."""
     problem = draft.bare_problem(aligned)
-    if problem.start <= problem.high:
-        # Nothing has to shrink, so the fastest climb is the answer, and holding the floor the only other question.
-        climbs = problem.low <= problem.high and earliest_climb(problem, problem.deadline) >= problem.low
-        return climbs and (holds_floor(problem, draft.floor) or bool(problem.legal[: problem.deadline + 1].any()))
-    return solve(problem) is not None
+    can_hold = holds_floor(problem, draft.floor) or bool(problem.legal[: problem.deadline + 1].any())
+    return can_hold and reachable(problem)
 
 
 def holds_floor(problem: ShapingProblem, floor: int | None) -> bool:

@@ -44,8 +44,8 @@ class Optimum:
 
 def solve(problem: ShapingProblem) -> Optimum | None:
     """The optimum; None if no plan meets the constraints."""
-    if problem.low > problem.high:
-        return None
+    if problem.low > problem.high or (problem.start > problem.high and problem.ceiling != problem.high):
+        return None  # nothing lies within the bounds, or what may not shrink lies above them
     return _Programme(problem).optimum()
 
 

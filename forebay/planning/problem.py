@@ -172,3 +172,13 @@ def earliest_climb(problem: ShapingProblem, until: int) -> int:
             units = min(units + problem.soft.largest_move(units), problem.high)
             free = slot + problem.spacing
     return units
+
+
+def reachable(problem: ShapingProblem) -> bool:
+    """Whether any plan meets the constraints, without solving for the best one. No move at slot 0 is looked at."""
+    if problem.low > problem.high:
+        return False
+    if problem.start <= problem.high:
+        return earliest_climb(problem, problem.deadline) >= problem.low
+    # Only a ceiling lets capacity shrink; once down at it, nothing is missing.
+    return problem.ceiling == problem.high and problem.start <= int(latest_descent(problem)[0])

@@ -35,7 +35,7 @@ class Reasons:
             quantile=self.confidence,
             forced_by=self.index.at(slot),
             limit=limit,
-            text=f"{what.format(binding=binding)}: {change}, {because}",
+            text=f"{what.format(binding=binding)}: {change}, {because}{self._spare(move)}",
         )
 
     def _force(self, move: Move) -> tuple[int, str]:
@@ -81,6 +81,11 @@ class Reasons:
         if move.after == self.problem.low:
             return "none", f"which makes the {self.problem.low} units that must serve"
         return "none", "the cheapest by unit price, risk and moves"
+
+    def _spare(self, move: Move) -> str:
+        verified_by = self.index.at(move.slot) + self.draft.workload.verified_after
+        tight = verified_by <= self._effective < verified_by + self.index.length
+        return "; its verdict is due less than one slot before the effective time" if tight else ""
 
     def _until_next(self, move: Move) -> int:
         later = [other.slot for other in self.optimum.moves if other.slot > move.slot]

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from forebay.domain.workload import SoftLimit
+from forebay.planning.draft import solve_holding
 from forebay.planning.optimum import RangeMinimum, cost_of, expected_shortfall, solve
-from forebay.planning.problem import ShapingProblem, latest_descent
+from forebay.planning.problem import ShapingProblem, latest_descent, reachable
 
 HIGHS_INFEASIBLE = 2
 
@@ -202,6 +203,14 @@ CALM = ShapingProblem(
 )  # fmt: skip
 
 
+@given(seeds)
+@settings(max_examples=300, deadline=None)
+def test_what_is_reachable_is_what_can_be_solved(seed: int) -> None:
+    problem = random_problem(seed, most_slots=20, most_units=20)
+    problem.legal[0] = False
+    assert reachable(problem) == (solve(problem) is not None)
+
+
 def calm(**fields: Any) -> ShapingProblem:
     return replace(CALM, **fields)
 
@@ -237,6 +246,27 @@ def test_a_frozen_point_moves_the_step_before_it() -> None:
     frozen = np.ones(12, dtype=bool)
     frozen[7:9] = False
     assert moves_of(calm(low=7, legal=frozen)) == [(6, 4, 7)]
+
+
+@pytest.mark.parametrize(
+    ("floor", "fields", "expected"),
+    [
+        pytest.param(None, {}, [(7, 4, 5)], id="a count stays where it is"),
+        pytest.param(4, {}, [(7, 4, 5)], id="the floor holds already"),
+        pytest.param(2, {}, [(5, 4, 4), (8, 4, 5)], id="hold the floor, and keep the distance from it"),
+        pytest.param(2, {"unit_price": 1.0, "shortfall_price": 3.0}, [(5, 4, 5)], id="moving early is cheaper"),
+        pytest.param(2, {"legal": np.arange(12) > 5}, None, id="no point to hold the floor at"),
+    ],
+)
+def test_a_floor_is_held_by_the_deadline(
+    floor: int | None, fields: dict[str, Any], expected: list[tuple[int, int, int]] | None
+) -> None:
+    """Five units are needed from slot 8 on, four until then; moves keep 3 slots apart."""
+    required = np.where(np.arange(12) >= 8, 5, 0)[None, :]
+    rising = calm(spacing=3, deadline=5, required=required, unit_price=2.0, shortfall_price=4.0)
+    optimum = solve_holding(replace(rising, **fields), floor)
+    made = None if optimum is None else [(move.slot, move.before, move.after) for move in optimum.moves]
+    assert made == expected
 
 
 def test_a_lead_longer_than_the_spacing_is_not_this_problem() -> None:
