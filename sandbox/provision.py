@@ -1,0 +1,72 @@
+"""Creates what a workload needs: an ECS service already at its units, its scalable target and its policy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moto.applicationautoscaling.models import applicationautoscaling_backends
+from moto.ecs.models import Service, ecs_backends
+
+from sandbox.config import TargetTracking, Workload
+from sandbox.ecs import Services, target_of
+from sandbox.ecs_api import FARGATE_MEMORY_MIB
+from sandbox.play import Observed
+from sandbox.world import ACCOUNT, World
+
+DIMENSION = "ecs:service:DesiredCount"
+PREDEFINED = {"cpu": "ECSServiceAverageCPUUtilization", "memory": "ECSServiceAverageMemoryUtilization"}
+
+
+class ServiceUnits:
+    """The tasks of an ECS service as a workload's units."""
+
+    def __init__(self, world: World, services: Services, workload: Workload) -> None:
+        self._world, self._services, self._workload = world, services, workload
+
+    def observe(self) -> Observed | None:
+        service = self._services.find(self._world.config.region, ACCOUNT, self._workload.target)
+        if service is None or service.status != "ACTIVE":
+            return None
+        capacity = self._services.capacity(service, self._workload.unit)
+        return Observed(service.running_count, service.pending_count, service.desired_count, capacity)
+
+
+def ecs_service(world: World, services: Services, workload: Workload) -> None:
+    """Creates cluster, task definition, service, scalable target and policy; leaves an existing service as it is."""
+    region = world.config.region
+    if services.find(region, ACCOUNT, workload.target):
+        return
+    cluster, name = workload.target.split("/")
+    backend = ecs_backends[ACCOUNT][region]
+    if cluster not in backend.clusters:
+        backend.create_cluster(cluster, None, [{"name": "containerInsights", "value": "enabled"}])
+    cpu, memory = round(workload.unit.cpu_cores * 1024), round(workload.unit.memory_gib * 1024)
+    launch_type = "FARGATE" if memory in FARGATE_MEMORY_MIB.get(cpu, []) else "EC2"
+    definition = backend.register_task_definition(
+        family=name,
+        container_definitions=[{"name": name, "image": "sandbox", "cpu": cpu, "memory": memory}],
+        requires_compatibilities=[launch_type],
+        cpu=str(cpu),
+        memory=str(memory),
+    )
+    service = backend.create_service(cluster, name, workload.units, definition.arn, launch_type=launch_type)
+    services.start_warm(service)
+    scalable_target(region, service, workload)
+
+
+def scalable_target(region: str, service: Service, workload: Workload) -> None:
+    backend = applicationautoscaling_backends[ACCOUNT][region]
+    resource = f"service/{target_of(service)}"
+    backend.register_scalable_target("ecs", resource, DIMENSION, workload.min_units, workload.max_units, "", "")
+    if workload.target_tracking:
+        body = tracking_policy(workload.target_tracking)
+        backend.put_scaling_policy("target-tracking", "ecs", resource, DIMENSION, body, "TargetTrackingScaling")
+
+
+def tracking_policy(policy: TargetTracking) -> dict[str, Any]:
+    return {
+        "TargetValue": policy.target_percent,
+        "PredefinedMetricSpecification": {"PredefinedMetricType": PREDEFINED[policy.metric]},
+        "ScaleInCooldown": policy.in_cooldown_s,
+        "DisableScaleIn": policy.disable_scale_in,
+    }
