@@ -98,7 +98,8 @@ def solve_holding(problem: ShapingProblem, floor: int | None) -> Optimum | None:
     """The optimum in which a floor lever holds `low` by the deadline.
 
     Any move up to the deadline sets the floor. Where the optimum makes none and the floor is too low, a step that
-    asks for what is there already is put at the last shaping point; later moves keep their distance from it.
+    asks for what is there already is put at the last shaping point; later moves keep their distance from it. The
+    step itself is not priced: there is no plan without it.
     """
     optimum = solve(problem)
     if optimum is None or holds_floor(problem, floor) or any(move.slot <= problem.deadline for move in optimum.moves):
