@@ -8,16 +8,18 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from forebay.app.context import Context
+from forebay.app.receive import receive
 from forebay.domain.change import ChangeRequest
 from forebay.domain.errors import OutsideError
+from forebay.domain.lifecycle import ChangeState
 from forebay.domain.model import Model, parse_yaml, validate
-from forebay.domain.records import Ticket
+from forebay.domain.records import ChangeRecord, Ticket
 
 
 class TicketDelivery(Model):
     """The body of a generic ticket webhook: the ticket, its revision, and the change it asks for."""
 
-    ticket: Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$")]
+    ticket: Annotated[str, Field(min_length=1, max_length=120, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$")]
     revision: Annotated[str, Field(max_length=20, pattern=r"^[A-Za-z0-9._-]*$")] = "1"
     change: ChangeRequest
 
@@ -43,6 +45,18 @@ def store_ticket(ctx: Context, source: str, body: str) -> tuple[TicketDelivery, 
     with ctx.store.transaction() as tx:
         stored = tx.add_ticket(source, delivery.ticket, delivery.revision, body, ctx.clock.now())
     return delivery, stored
+
+
+def submit(ctx: Context, request: ChangeRequest) -> ChangeRecord:
+    """Receive a change at once, so that its sender sees a denial, and leave it for the sweep to have it planned."""
+    record = receive(ctx, request)
+    name = record.change.change
+    if record.state is ChangeState.RECEIVED:
+        delivery = TicketDelivery(ticket=name, change=request.model_copy(update={"change": name}))
+        with ctx.store.transaction() as tx:
+            body = delivery.model_dump_json(exclude_defaults=True)
+            tx.add_ticket("cli", delivery.ticket, delivery.revision, body, ctx.clock.now())
+    return record
 
 
 StartRun = Callable[[str, dict[str, Any]], str]

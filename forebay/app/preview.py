@@ -1,0 +1,61 @@
+"""A plan from files alone: no cloud, no database, nothing stored. What `forebay plan` shows before anyone asks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from forebay.app.plan import Outlook, draw, forecast_workload
+from forebay.domain.change import PolicyChange
+from forebay.domain.errors import InputError
+from forebay.domain.plan import PlanRefusal, ShapingPlan
+from forebay.domain.resources import Resource
+from forebay.domain.workload import Workload, WorkloadCatalog
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Preview:
+    """One workload's plan (or refusal) and what it was drawn from, for the picture."""
+
+    workload: Workload
+    plan: ShapingPlan | PlanRefusal
+    outlook: Outlook
+    history: Mapping[Resource, pd.Series]
+
+
+def preview(
+    change: PolicyChange,
+    catalog: WorkloadCatalog,
+    history: Mapping[str, Mapping[Resource, pd.Series]],
+    now: datetime,
+    budget: timedelta,
+    units: int | None = None,
+) -> list[Preview]:
+    """The plans of a change, by workload -> resource -> usage series (aware UTC, canonical units).
+
+    `units`: what is allocated at `now`; None: what the usage of the last slot needs. Raises InputError.
+    """
+    previews = []
+    for name in change.workloads:
+        workload = catalog.get(name)
+        if workload is None:
+            known = ", ".join(w.name for w in catalog.workloads) or "none"
+            raise InputError(f"workload {name!r} is not in the workloads file. Known: {known}")
+        outlook = forecast_workload(workload, change, history.get(name, {}), now, budget)
+        start = units if units is not None else units_now(workload, history[name])
+        plan = draw(workload, change, outlook, start_units=start, floor=None, now=now, earliest=now)
+        previews.append(Preview(workload, plan, outlook, history[name]))
+    return previews
+
+
+def units_now(workload: Workload, history: Mapping[Resource, pd.Series]) -> int:
+    """Units that the last usage known needs at the objectives, within the workload's bounds."""
+    usage = {resource: float(history[resource].dropna().iloc[-1]) for resource in workload.resources}
+    needed = math.ceil(workload.units_for(usage)[0] - 1e-9)
+    return min(max(needed, workload.limits.min_units), workload.limits.max_units)
