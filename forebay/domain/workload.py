@@ -134,11 +134,6 @@ class Workload(Model):
         for resource in self.objectives:
             if not self.unit[resource]:
                 raise ValueError(f"objectives name {resource}, but the unit has none of it: set its size under unit")
-        if self.verification.window < self.metric_period:
-            raise ValueError(
-                f"verification.window {self.verification.window} is shorter than metric_period {self.metric_period}: "
-                "no datapoint would fall into it; make it at least as long, better three times"
-            )
         if sum(self.shares.values()) > 1 + 1e-9:
             raise ValueError(f"shares add up to {sum(self.shares.values()):.2f}: together they must not exceed 1")
         return self

@@ -1,0 +1,64 @@
+"""Pushes a policy into an SSM parameter, where services that read their limits from there find it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from forebay.aws import AwsClients
+from forebay.aws_errors import aws_call
+from forebay.domain.errors import OutsideError
+from forebay.domain.policy import PolicyVersion
+from forebay.enforcers.record import to_json
+
+
+class SsmParameter:
+    """An Enforcer: one parameter `{prefix}/{entity}/{policy}`, whose value is the version in force as JSON."""
+
+    name = "ssm"
+
+    def __init__(self, clients: AwsClients, prefix: str = "/forebay/policies") -> None:
+        self._clients = clients
+        self._prefix = prefix.rstrip("/")
+
+    def push(self, version: PolicyVersion) -> None:
+        """Two calls. A newer version stays, the same one is not written again, foreign content is never overwritten.
+
+        IAM: ssm:GetParameter, ssm:PutParameter. The read and the write are not one: two versions pushed at the same
+        moment may end with the older one, until the next push.
+        """
+        parameter = f"{self._prefix}/{version.entity}/{version.policy}"
+        value = to_json(version)
+        before = self._value(parameter)
+        if before is not None and (before == value or _version_of(before, parameter) > version.version):
+            return
+        with aws_call("ssm:PutParameter", parameter):
+            # Intelligent-Tiering: a document above 4 KiB needs the advanced tier, a small one must not pay for it.
+            self._clients.ssm.put_parameter(
+                Name=parameter,
+                Value=value,
+                Type="String",
+                Overwrite=before is not None,
+                Tier="Intelligent-Tiering",
+            )
+
+    def _value(self, parameter: str) -> str | None:
+        with aws_call("ssm:GetParameter", parameter):
+            client = self._clients.ssm
+            try:
+                answer = client.get_parameter(Name=parameter)
+            except client.exceptions.ParameterNotFound:
+                return None
+        value: str = answer["Parameter"]["Value"]
+        return value
+
+
+def _version_of(value: str, parameter: str) -> int:
+    try:
+        content: Any = json.loads(value)
+        return int(content["version"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise OutsideError(
+            f"{parameter} holds something that Forebay did not write: move it away, or use another prefix",
+            retryable=False,
+        ) from error

@@ -1,0 +1,172 @@
+"""Usage from CloudWatch, for ECS services and Auto Scaling groups."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from forebay.aws import AwsClients
+from forebay.aws_errors import aws_call, not_found
+from forebay.domain.errors import InputError, OutsideError
+from forebay.domain.resources import Resource, ResourceVector
+from forebay.domain.workload import EcsTarget, Workload
+from forebay.ports import Clock
+from forebay.usage.periods import Window, period_for, windows
+from forebay.usage.sources import CPU_UNITS_PER_CORE, AsgSource, EcsSource, Query, Source
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mypy_boto3_cloudwatch.type_defs import MetricDataQueryTypeDef
+    from mypy_boto3_ecs.type_defs import TaskDefinitionTypeDef
+
+logger = logging.getLogger(__name__)
+
+# Below this share of its datapoints a window counts as one without data: a mean of the rest may miss the peak.
+MINIMUM_SHARE = 0.5
+
+
+class CloudWatchUsage:
+    """A Usage of the workload's resources with an objective.
+
+    IAM: cloudwatch:GetMetricData; for ECS also ecs:DescribeServices and ecs:DescribeTaskDefinition.
+    """
+
+    def __init__(self, workload: Workload, clients: AwsClients, clock: Clock) -> None:
+        self._workload = workload
+        self._clients = clients
+        self._clock = clock
+        target = workload.target
+        self._source: Source = EcsSource(target) if isinstance(target, EcsTarget) else AsgSource(target)
+        self._queries = self._source.queries(workload.resources)
+        if workload.verification.window < workload.metric_period:
+            raise InputError(
+                f"{workload.name}: verification.window ({workload.verification.window}) is shorter than metric_period "
+                f"({workload.metric_period}), so no datapoint would fall into it: make it three times as long"
+            )
+
+    def history(self, start: datetime, end: datetime, step: timedelta) -> Mapping[Resource, pd.Series]:
+        """One call a week of 5-minute steps. A step is there if it has any datapoint: a forecast suffers more from
+        gaps than from noise. Steps count from the epoch; older data comes as coarse as CloudWatch kept it.
+        """
+        import pandas as pd
+
+        now = self._clock.now().timestamp()
+        seconds = step.total_seconds()
+        found: dict[Resource, dict[float, list[float]]] = {r: defaultdict(list) for r in self._workload.resources}
+        for window in windows(start.timestamp(), end.timestamp(), seconds, now):
+            slot = max(seconds, window.period)
+            for resource, usage in self._usage(window).items():
+                for time, value in usage.items():
+                    found[resource][time // slot * slot].append(value)
+        return {
+            resource: pd.Series(
+                [fmean(values) for values in slots.values()],
+                index=pd.to_datetime(list(slots), unit="s", utc=True),
+                dtype="float64",
+                name=resource.value,
+            ).sort_index()
+            for resource, slots in found.items()
+        }
+
+    def measure(self, start: datetime, end: datetime) -> Mapping[Resource, float]:
+        """One call. Both ends are rounded down to the workload's metric period; a resource with less than half of
+        the window's datapoints is left out.
+        """
+        age = self._clock.now().timestamp() - start.timestamp()
+        period = period_for(self._workload.metric_period.total_seconds(), age)
+        window = Window(int(start.timestamp() // period * period), int(end.timestamp() // period * period), period)
+        if window.periods < 1:
+            return {}
+        measured = {}
+        for resource, values in self._usage(window).items():
+            if len(values) >= MINIMUM_SHARE * window.periods:
+                measured[resource] = fmean(values.values())
+            else:
+                logger.warning(
+                    "%s: no %s data: %d of %d datapoints of %d s since %s. If it stays so: %s; "
+                    "if they are published less often, say so in metric_period",
+                    self._workload.name,
+                    resource,
+                    len(values),
+                    window.periods,
+                    period,
+                    datetime.fromtimestamp(window.start, UTC).isoformat(),
+                    self._source.mend,
+                )
+        return measured
+
+    def _usage(self, window: Window) -> dict[Resource, dict[int, float]]:
+        points = self._read(window)
+        reserved = cache(self._reserved)  # for this call only: a deployment may change it
+        return {r: self._source.usage(r, points, reserved, window.period) for r in self._workload.resources}
+
+    def _read(self, window: Window) -> dict[str, dict[int, float]]:
+        """The value of every query at every period that has data."""
+        points: dict[str, dict[int, float]] = {query.key: {} for query in self._queries}
+        with aws_call("cloudwatch:GetMetricData", f"the metrics of {self._workload.name}"):
+            pages = self._clients.cloudwatch.get_paginator("get_metric_data").paginate(
+                MetricDataQueries=[_metric_query(query, window.period) for query in self._queries],
+                StartTime=datetime.fromtimestamp(window.start, UTC),
+                EndTime=datetime.fromtimestamp(window.end, UTC),
+                ScanBy="TimestampAscending",
+            )
+            for page in pages:
+                for result in page["MetricDataResults"]:
+                    if result["StatusCode"] in ("InternalError", "Forbidden"):
+                        raise OutsideError(
+                            f"cloudwatch:GetMetricData gave no {result['Label']} of {self._workload.name} "
+                            f"({result['StatusCode']}): try again; if it is forbidden, allow the action",
+                            retryable=result["StatusCode"] == "InternalError",
+                        )
+                    times = (int(time.timestamp()) for time in result["Timestamps"])
+                    points[result["Id"]].update(zip(times, result["Values"], strict=True))
+        return points
+
+    def _reserved(self) -> ResourceVector:
+        """What one unit has. For ECS what the task definition reserves, which is what percentages relate to."""
+        target, unit = self._workload.target, self._workload.unit
+        if not isinstance(target, EcsTarget):
+            return unit
+        what = f"ECS service {target.cluster}/{target.service}"
+        with aws_call("ecs:DescribeServices", what):
+            answer = self._clients.ecs.describe_services(cluster=target.cluster, services=[target.service])
+        if not answer["services"]:
+            raise not_found("ecs:DescribeServices", what)
+        with aws_call("ecs:DescribeTaskDefinition", what):
+            definition = self._clients.ecs.describe_task_definition(
+                taskDefinition=answer["services"][0]["taskDefinition"]
+            )["taskDefinition"]
+        cores, gib = reservation(definition)
+        return ResourceVector(cpu_cores=cores or unit.cpu_cores, memory_gib=gib or unit.memory_gib)
+
+
+def reservation(definition: TaskDefinitionTypeDef) -> tuple[float, float]:
+    """Cores and GiB that one task reserves; 0 where the definition does not say.
+
+    The task's own size, else the sum of its containers', of whose memory the soft limit counts first (ECS guide,
+    service utilization metrics).
+    """
+    containers = definition["containerDefinitions"]
+    cpu = int(definition.get("cpu") or sum(c.get("cpu", 0) for c in containers))
+    memory = int(definition.get("memory") or sum(c.get("memoryReservation") or c.get("memory", 0) for c in containers))
+    return cpu / CPU_UNITS_PER_CORE, memory / 1024
+
+
+def _metric_query(query: Query, period: int) -> MetricDataQueryTypeDef:
+    return {
+        "Id": query.key,
+        "MetricStat": {
+            "Metric": {
+                "Namespace": query.namespace,
+                "MetricName": query.metric,
+                "Dimensions": [{"Name": name, "Value": value} for name, value in query.dimensions],
+            },
+            "Period": period,
+            "Stat": query.stat,
+        },
+    }
