@@ -27,7 +27,7 @@ SCORED_LEADS = 48  # evenly spread over the horizon; more leads of one trajector
 def error_trajectories(values: Floats, origins: Sequence[int], forecasts: Floats) -> Floats:
     """Shape (trajectories, leads): actual minus forecast from each origin; empty when no error is known at all."""
     leads = forecasts.shape[1]
-    actual = values[np.asarray(origins)[:, None] + np.arange(leads)]
+    actual = values[np.asarray(origins, dtype=int)[:, None] + np.arange(leads)]
     return _gaps_bridged(actual - forecasts)
 
 
@@ -86,8 +86,9 @@ def widened(errors: Floats) -> Floats:
     factors = []
     for side in (above, below):
         ratios = np.concatenate(side).ravel()
-        # 0/0 where the half never erred and the other did not either: inside any band
-        factors.append(np.clip(np.quantile(np.where(np.isnan(ratios), 0.0, ratios), 0.95), 1.0, WIDEST))
+        # 0/0: neither half erred here, which is inside any band; x/0: outside of any
+        bounded = np.clip(np.where(np.isnan(ratios), 0.0, ratios), 1.0, WIDEST)
+        factors.append(np.quantile(bounded, 0.95))
     return np.asarray(median + np.where(errors > median, factors[0], factors[1]) * (errors - median))
 
 

@@ -19,7 +19,7 @@ Floats = npt.NDArray[np.float64]
 NAIVE_NEEDS = 1.125  # seasons: one to repeat, and some errors to learn from
 ARIMA_NEEDS = 3.0  # seasons: with fewer, half of them would decide by a single day
 LONG_SEASON_NEEDS = 2.0  # of the longer season itself, else its harmonics fit the trend
-JUDGED_FROM = 1.5  # seasons on: the filter then knows its Fourier coefficients well enough to be judged
+JUDGED_FROM = 2.5  # seasons on, at latest from half of the history: before, the filter is still learning the season
 FITTED_ON = 7  # seasons: more values do not move an ARMA coefficient, but cost time
 MODEL_POINTS = 96  # a season; measured, finer modelling costs 25 times as much for no better skill
 ORDERS: tuple[arima.Order, ...] = ((1, 0, 1), (0, 1, 1))  # back to the usual level, or on from the last one
@@ -62,7 +62,10 @@ def chosen(
         return Candidate("seasonal naive", futures, [reason, *_beyond(backtest, horizon, step)])
 
     ratio = -(-season // MODEL_POINTS)
-    backtest = rolling_origins(n, season, horizon, round(JUDGED_FROM * season), ratio)
+    seasons = [slots for slots in season_slots if slots < ARIMA_NEEDS * season or n >= LONG_SEASON_NEEDS * slots]
+    # a longer season cannot be told from a trend before it has passed once
+    first = min(max(round(JUDGED_FROM * season), round(seasons[-1])), n // 2)
+    backtest = rolling_origins(n, season, horizon, first, ratio)
     baseline = _naive_futures(values, season, horizon, backtest)
     if baseline is None:
         return _last_value(values, horizon, "nothing is known of the recent past, so no model can be judged")
@@ -70,7 +73,6 @@ def chosen(
     naive_past = naive.seasonal_naive(values, season, backtest.origins, backtest.leads)
     naive_loss = best_loss = calibration.backtest_loss(actual, [naive_past])
     best, reasons = Candidate("seasonal naive", baseline, []), []
-    seasons = [slots for slots in season_slots if slots < ARIMA_NEEDS * season or n >= LONG_SEASON_NEEDS * slots]
     for tried, order in enumerate(ORDERS):
         if out_of_time():
             reasons.append(f"time budget {budget_seconds:g} s spent after {tried} of {len(ORDERS)} ARIMA orders")

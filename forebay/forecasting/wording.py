@@ -6,10 +6,10 @@ from datetime import timedelta
 
 
 def duration(span: timedelta) -> str:
-    """The span in its largest fitting unit: "14 days", "1.2 days", "15 min", "90 s"."""
+    """The span in its largest fitting unit: "14 days", "1.2 days", "90 min"."""
     seconds = span.total_seconds()
     for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
-        if seconds >= size * (1 if unit != "h" else 2):
+        if seconds == size or seconds >= size * (2 if unit == "h" else 1):
             amount = f"{seconds / size:.1f}".removesuffix(".0")
             return f"{amount} {'day' if unit == 'days' and amount == '1' else unit}"
     return f"{seconds:g} s"

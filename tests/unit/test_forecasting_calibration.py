@@ -1,0 +1,107 @@
+"""Calibration: from past errors to whole futures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from forebay.forecasting import calibration
+from forebay.forecasting.backtest import rolling_origins
+
+NAN = float("nan")
+errors_of_any_shape = arrays.arrays(
+    float,
+    st.tuples(st.integers(1, 40), st.integers(1, 30)),
+    elements=st.floats(-1e6, 1e6, allow_subnormal=False),
+)
+
+
+def test_errors_are_actual_minus_forecast() -> None:
+    values = np.array([1.0, 2.0, 4.0, 8.0])
+    got = calibration.error_trajectories(values, [1, 2], np.array([[1.0, 1.0], [2.0, 2.0]]))
+    assert got.tolist() == [[1, 3], [2, 6]]
+
+
+def test_unknown_errors_are_borrowed_at_the_same_lead() -> None:
+    values = np.array([0.0, NAN, 5.0, 9.0])
+    got = calibration.error_trajectories(values, [0, 1, 2], np.zeros((3, 2)))
+    # lead 0: 0, ?, 5; lead 1: ?, 5, 9
+    assert got.tolist() == [[0, 5], [5, 5], [5, 9]]
+
+
+def test_nothing_known_gives_no_trajectories() -> None:
+    assert len(calibration.error_trajectories(np.full(4, NAN), [0, 1], np.zeros((2, 2)))) == 0
+
+
+def test_leads_never_seen_repeat_the_last_block_and_may_grow() -> None:
+    errors = np.array([[1.0, 2.0, 3.0, 4.0]])
+    assert calibration.extended(errors, 7, 2, growing=False).tolist() == [[1, 2, 3, 4, 3, 4, 3]]
+    assert calibration.extended(errors, 3, 2, growing=False).tolist() == [[1, 2, 3]]
+    grown = calibration.extended(errors, 16, 1, growing=True)[0]
+    assert grown[15] == pytest.approx(4 * np.sqrt(16 / 4))
+
+
+@given(errors_of_any_shape)
+def test_widening_never_narrows_nor_goes_beyond_its_cap(errors: np.ndarray) -> None:
+    wide = calibration.widened(errors)
+    median = np.median(errors, axis=0)
+    before, after = np.abs(errors - median), np.abs(wide - median)
+    slack = 1e-6 * (1 + np.abs(errors))
+    assert (after >= before - slack).all()
+    assert (after <= calibration.WIDEST * before + slack).all()
+
+
+def test_widening_answers_to_a_past_whose_halves_disagree() -> None:
+    rng = np.random.default_rng(0)
+    alike = rng.normal(size=(400, 12))
+    drifted = alike + np.where(np.arange(400) < 200, -1.5, 1.5)[:, None]
+    stretch = [np.ptp(calibration.widened(errors)) / np.ptp(errors) for errors in (alike, drifted)]
+    assert stretch[0] < 1.1
+    assert stretch[1] > 1.3
+
+
+@given(errors_of_any_shape, st.integers(1, 200), st.integers(0, 9))
+def test_paths_are_whole_futures_used_evenly(futures: np.ndarray, n_paths: int, seed: int) -> None:
+    paths = calibration.sample_paths(futures, n_paths, seed)
+    rows, counts = np.unique(paths, axis=0, return_counts=True)
+    there, known = np.unique(futures, axis=0, return_counts=True)
+    assert {tuple(row) for row in rows} <= {tuple(row) for row in there}
+    assert counts.max() <= known.max() * -(-n_paths // len(futures))
+    assert (paths == calibration.sample_paths(futures, n_paths, seed)).all()
+
+
+@given(errors_of_any_shape)
+def test_quantiles_never_cross(paths: np.ndarray) -> None:
+    quantiles = calibration.path_quantiles(paths, [0.05, 0.5, 0.9, 0.95])
+    assert (np.diff(quantiles, axis=1) >= -1e-9 * (1 + np.abs(quantiles[:, 1:]))).all()
+
+
+def test_backtest_loss_ranks_the_better_forecast_first_and_ignores_gaps() -> None:
+    rng = np.random.default_rng(0)
+    actual = 10 + rng.normal(size=(60, 24))
+    exact, noisy = np.full((60, 24), 10.0), 10 + 3 * rng.normal(size=(60, 24))
+    good, bad = calibration.backtest_loss(actual, [exact]), calibration.backtest_loss(actual, [noisy])
+    assert good < bad
+    assert good < calibration.backtest_loss(actual, [exact, noisy]) < bad
+    holed = np.where(rng.random((60, 24)) < 0.1, NAN, actual)
+    assert calibration.backtest_loss(holed, [exact]) == pytest.approx(good, rel=0.1)
+    assert calibration.backtest_loss(np.full((60, 24), NAN), [exact]) == float("inf")
+
+
+def test_the_loss_of_a_half_does_not_come_from_its_own_errors() -> None:
+    # the second half sits 5 higher: only a half that saw itself could have known
+    actual = np.repeat([[10.0]] * 20 + [[15.0]] * 20, 4, axis=1)
+    assert calibration.backtest_loss(actual, [np.full((40, 4), 10.0)]) == pytest.approx(5.0)
+
+
+@given(st.integers(2, 20), st.integers(30, 400), st.integers(1, 300), st.integers(1, 8), st.floats(0.1, 0.9))
+def test_origins_stay_inside_the_past(season: int, n: int, horizon: int, ratio: int, share: float) -> None:
+    first = int(share * n)
+    backtest = rolling_origins(n, season, horizon, first, ratio)
+    assert 1 <= backtest.leads <= horizon
+    assert backtest.origins == sorted(set(backtest.origins))
+    assert all((n - origin) % ratio == 0 for origin in backtest.origins)
+    assert backtest.origins[-1] + backtest.leads <= n

@@ -1,0 +1,259 @@
+"""The whole forecast: which model, why, and whether its quantiles and paths can be trusted."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+from datetime import timedelta
+from itertools import count
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from forebay.forecasting import (
+    Forecast,
+    History,
+    HistoryError,
+    SeriesKey,
+    forecast,
+    forecast_history,
+    forecast_series,
+)
+from forebay.forecasting.scores import coverage, share_above
+
+HOUR = timedelta(hours=1)
+MONDAY = pd.Timestamp("2026-11-02T00:00:00Z")
+LEVELS = [0.05, 0.5, 0.95]
+
+
+def hourly(values: np.ndarray, freq: str = "1h") -> pd.Series:
+    return pd.Series(values, index=pd.date_range(MONDAY, periods=len(values), freq=freq))
+
+
+def daily_load(n: int, season: int = 24, noise: float = 1.0, seed: int = 0) -> np.ndarray:
+    """A daily wave with errors that persist for a few hours."""
+    rng = np.random.default_rng(seed)
+    drift = np.convolve(rng.normal(size=n + 40), 0.8 ** np.arange(40), mode="valid")[:n]
+    return np.maximum(20 + 6 * np.sin(2 * np.pi * np.arange(n) / season) + noise * drift, 0)
+
+
+def run(values: np.ndarray, horizon: int = 24, **more: object) -> Forecast:
+    return forecast_series(hourly(values), horizon=horizon, step=HOUR, levels=LEVELS, **more)  # type: ignore[arg-type]
+
+
+def test_the_stable_call_gives_a_table_of_levels_over_future_utc_slots() -> None:
+    history = hourly(daily_load(240)).tz_convert("America/New_York")
+    table = forecast(history, 5, [0.5, 0.95])
+    assert table.columns.tolist() == [0.5, 0.95]
+    assert str(table.index.tz) == "UTC"
+    assert table.index[0] == MONDAY + pd.Timedelta(hours=240)
+    assert (table.index.to_series().diff().dropna() == HOUR).all()
+    assert (table[0.95] > table[0.5]).all()
+
+
+def test_arima_is_chosen_where_it_is_better_and_says_by_how_much() -> None:
+    got = run(daily_load(336))
+    assert got.model.startswith("ARIMA(")
+    assert "on 1 h steps, pooled with seasonal naive: quantile loss 0." in got.reasons[0]
+    assert "past origins" in got.reasons[0]
+
+
+def test_seasonal_naive_is_kept_where_arima_is_worse_and_says_so() -> None:
+    jobs = np.where(np.isin(np.arange(336) % 24, (3, 4, 11, 19)), 30.0, 5.0)  # sharp edges: no few harmonics follow
+    got = run(jobs + np.random.default_rng(0).normal(0, 0.1, 336))
+    assert got.model == "seasonal naive"
+    assert "no ARIMA did better" in got.reasons[0]
+    assert got.quantiles[0.5].to_numpy() == pytest.approx(jobs[:24], abs=1)
+
+
+def test_the_bands_cover_what_they_promise() -> None:
+    covered, above = [], []
+    for seed in range(8):
+        load = daily_load(336 + 24, seed=seed)
+        quantiles, actual = run(load[:336]).quantiles, load[336:]
+        covered.append(coverage(actual, quantiles[0.05].to_numpy(), quantiles[0.95].to_numpy()))
+        above.append(share_above(actual, quantiles[0.95].to_numpy()))
+    assert 0.82 <= np.mean(covered) <= 0.99
+    assert np.mean(above) <= 0.09
+
+
+def test_paths_keep_the_persistence_of_errors_and_agree_with_the_quantiles() -> None:
+    got = run(daily_load(336, noise=2.0))
+    assert got.paths.shape == (500, 24)
+    assert pytest.approx(got.quantiles.to_numpy()) == np.quantile(got.paths, LEVELS, axis=0).T
+    deviations = got.paths - np.median(got.paths, axis=0)
+    neighbours = np.corrcoef(deviations[:, 10], deviations[:, 11])[0, 1]
+    shuffled = np.corrcoef(deviations[:, 10], np.random.default_rng(0).permutation(deviations[:, 11]))[0, 1]
+    assert neighbours > 0.4 > abs(shuffled), "slot-wise noise would not hang together"
+
+
+def test_the_same_seed_gives_the_same_paths() -> None:
+    load = daily_load(240)
+    assert (run(load, seed=1).paths == run(load, seed=1).paths).all()
+    assert (run(load, seed=1).paths != run(load, seed=2).paths).any()
+
+
+def test_a_peak_inside_a_model_step_is_covered_slot_by_slot() -> None:
+    n = 7 * 288
+    slots = np.arange(n)
+    spikes = np.where(slots % 12 == 0, 40.0, 0.0)  # 5 min each hour; modelled on 15 min, whose mean hides it
+    load = 10 + 3 * np.sin(2 * np.pi * slots / 288) + spikes + np.random.default_rng(0).normal(0, 0.5, n)
+    series = pd.Series(load, index=pd.date_range(MONDAY, periods=n, freq="5min"))
+    got = forecast_series(series, horizon=72, step=timedelta(minutes=5), levels=LEVELS)
+    high = got.quantiles[0.95].to_numpy()
+    expected = 10 + 3 * np.sin(2 * np.pi * np.arange(72) / 288) + spikes[:72]
+    assert (high[::12] > expected[::12]).all(), "the spike is covered"
+    assert np.delete(high, np.arange(0, 72, 12)).max() < 35, "and stays in its slot"
+
+
+def test_a_weekly_pattern_is_learnt_from_two_weeks_on() -> None:
+    hours = np.arange(4 * 168)
+    weekend = (hours // 24) % 7 >= 5
+    load = np.where(weekend, 8.0, 20.0) + 3 * np.sin(2 * np.pi * hours / 24)
+    load += np.random.default_rng(0).normal(0, 0.5, len(load))
+    got = run(load[: 3 * 168 + 5 * 24], horizon=48)  # Friday night: two weekend days follow
+    assert got.model.startswith("ARIMA")
+    assert got.quantiles[0.5].mean() < 14, "seasonal naive alone says 20"
+
+
+def test_a_day_may_be_24_minutes() -> None:
+    series = pd.Series(daily_load(7 * 288, 288), index=pd.date_range(MONDAY, periods=7 * 288, freq="5s"))
+    seasons = (timedelta(minutes=24), timedelta(minutes=168))
+    got = forecast_series(series, horizon=60, step=timedelta(seconds=10), seasons=seasons, levels=LEVELS)
+    assert got.model.startswith("ARIMA")
+    assert "on 20 s steps" in got.reasons[0]
+    assert got.index[1] - got.index[0] == pd.Timedelta(seconds=10)
+    expected = 20 + 6 * np.sin(2 * np.pi * (np.arange(60) + 0.25) / 144)
+    assert np.abs(got.quantiles[0.5].to_numpy() - expected).mean() < 2
+
+
+SHORT = {
+    "one sample": (1, "last value", "only 1 h of history, 3 days needed"),
+    "under a season": (20, "last value", "only 20 h of history, 3 days needed"),
+    "over a season": (29, "seasonal naive", "only 1.2 days of history, 3 days needed"),
+    "enough": (72, None, "past origins"),
+}
+
+
+@pytest.mark.parametrize(("n", "model", "said"), SHORT.values(), ids=SHORT.keys())
+def test_short_histories_fall_back_and_say_so(n: int, model: str | None, said: str) -> None:
+    got = run(daily_load(n))
+    assert model is None or got.model == model
+    assert any(said in reason for reason in got.reasons), got.reasons
+
+
+def test_the_band_of_a_last_value_widens() -> None:
+    band = run(daily_load(20), horizon=48).quantiles
+    width = (band[0.95] - band[0.05]).to_numpy()
+    assert width[47] > width[11] > 0
+
+
+def test_errors_beyond_those_seen_are_said() -> None:
+    got = run(daily_load(96), horizon=96)
+    assert any("ahead are assumed" in reason for reason in got.reasons)
+
+
+def ticking(start: float = 0.0, by: float = 1.0):  # type: ignore[no-untyped-def]
+    ticks = count(start, by)
+    return lambda: next(ticks)
+
+
+@pytest.mark.parametrize(("budget", "said"), [(0.5, "spent after 0 of 2"), (1.5, "spent after 1 of 2")])
+def test_no_model_is_started_after_the_budget(budget: float, said: str) -> None:
+    got = run(daily_load(336), budget_seconds=budget, monotonic=ticking())
+    assert any(f"time budget {budget:g} s {said} ARIMA orders" in reason for reason in got.reasons), got.reasons
+    assert got.seconds >= budget
+
+
+def test_a_gap_in_the_middle_is_left_out_not_taken_for_zero() -> None:
+    load = daily_load(336)
+    load[150:190] = np.nan
+    got = run(load)
+    assert any("used 12.3 days of 14 days" in reason for reason in got.reasons)
+    assert got.quantiles[0.05].min() > 5
+
+
+def test_a_gap_at_the_end_moves_nothing() -> None:
+    load = daily_load(336)
+    load[-30:] = np.nan
+    got = run(load)
+    assert got.index[0] == MONDAY + pd.Timedelta(hours=336)
+    expected = 20 + 6 * np.sin(2 * np.pi * np.arange(336, 360) / 24)
+    assert np.abs(got.quantiles[0.5].to_numpy() - expected).mean() < 2.5
+
+
+@pytest.mark.parametrize("level", [0.0, 5.0])
+def test_a_constant_series_is_forecast_constant_without_a_warning(level: float) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        got = run(np.full(336, level))
+    assert got.model == "constant"
+    assert np.abs(got.quantiles.to_numpy() - level).max() <= 0.05 * level
+    if level:
+        assert (got.quantiles[0.95] > got.quantiles[0.05]).all()
+
+
+def test_mostly_idle_loads_stay_at_or_above_zero() -> None:
+    bursts = np.where(np.random.default_rng(0).random(336) < 0.1, 8.0, 0.0)
+    got = run(bursts)
+    assert (got.paths >= 0).all()
+    assert (got.quantiles[0.5] < 2).mean() > 0.8
+    assert got.quantiles[0.95].max() > 4
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.one_of(st.floats(0, 1e9), st.just(0.0), st.just(float("nan"))), min_size=2, max_size=90),
+    st.integers(1, 40),
+)
+def test_any_history_gives_an_honest_table_or_a_refusal(values: list[float], horizon: int) -> None:
+    try:
+        got = run(np.array(values), horizon=horizon)
+    except HistoryError:
+        assert np.isnan(values).all()
+        return
+    table = got.quantiles.to_numpy()
+    assert table.shape == (horizon, 3)
+    assert np.isfinite(table).all()
+    assert (table >= 0).all()
+    assert (np.diff(table, axis=1) >= 0).all()
+    assert got.reasons
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"horizon": 0}, "horizon is 0"),
+        ({"levels": [0.5, 1.0]}, "between 0 and 1"),
+        ({"levels": []}, "between 0 and 1"),
+        ({"step": timedelta(0)}, "longer than 0"),
+        ({"seasons": ()}, "shortest first"),
+        ({"seasons": (timedelta(days=7), timedelta(days=1))}, "shortest first"),
+        ({"seasons": (timedelta(hours=1),)}, "2 steps"),
+        ({"n_paths": 0}, "n_paths is 0"),
+    ],
+)
+def test_senseless_arguments_are_refused(wrong: dict[str, object], said: str) -> None:
+    arguments: dict[str, object] = {"horizon": 5, "step": HOUR, **wrong}
+    with pytest.raises(ValueError, match=said):
+        forecast_series(hourly(daily_load(48)), **arguments)  # type: ignore[arg-type]
+
+
+def test_a_history_is_forecast_series_by_series() -> None:
+    load = hourly(daily_load(48))
+    history = History({SeriesKey("web", "cpu", "acme"): load, SeriesKey("web", "memory", ""): load * 2})
+    got = forecast_history(history, timedelta(hours=5.5), levels=LEVELS)
+    assert list(got) == list(history.series)
+    assert all(len(each.index) == 6 for each in got.values())
+    broken = History({SeriesKey("web", "cpu", "acme"): -load})
+    with pytest.raises(HistoryError, match=r"web/cpu/acme: history: value -\d"):
+        forecast_history(broken, timedelta(hours=5))
+
+
+def test_pmdarima_is_imported_only_when_a_model_is_fitted() -> None:
+    program = "import sys, forebay.forecasting; sys.exit('pmdarima' in sys.modules or 'statsmodels' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -1,0 +1,143 @@
+"""Reading history files: units, zones, gaps; and the message for each thing that can be wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from forebay.domain.errors import InputError
+from forebay.forecasting.history import SeriesKey, read_history
+
+HEADER = "timestamp,workload,entity,resource,value,unit\n"
+
+
+def written(folder: Path, rows: str, header: str = HEADER) -> Path:
+    path = folder / "history.csv"
+    path.write_text(header + rows)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("resource", "value", "unit", "canonical"),
+    [
+        ("cpu", "2.5", "cores", 2.5),
+        ("cpu", "1500", "millicores", 1.5),
+        ("memory", "3", "GiB", 3.0),
+        ("memory", "512", "MiB", 0.5),
+        ("memory", "2147483648", "bytes", 2.0),
+        ("network", "40", "Mbit/s", 40.0),
+        ("network", "5", "MB/s", 40.0),
+        ("network", "5000", "KB/s", 40.0),
+        ("network", "5e6", "bytes/s", 40.0),
+    ],
+)
+def test_units_become_canonical(tmp_path: Path, resource: str, value: str, unit: str, canonical: float) -> None:
+    path = written(tmp_path, f"2026-11-02T00:00:00Z,web,acme,{resource},{value},{unit}\n")
+    assert read_history(path).get("web", resource, "acme").tolist() == pytest.approx([canonical])
+
+
+def test_offsets_become_utc_and_rows_may_come_in_any_order(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        "2026-11-02T02:05:00+02:00,web,,cpu,2,cores\n"
+        "2026-11-01T19:00:00-05:00,web,,cpu,1,cores\n"
+        "2026-11-02T00:10:00Z,web,,cpu,3,cores\n",
+    )
+    series = read_history(path).get("web", "cpu")
+    assert series.tolist() == [1, 2, 3]
+    assert [str(time) for time in series.index] == [f"2026-11-02 00:{m}:00+00:00" for m in ("00", "05", "10")]
+
+
+ROW = "2026-11-02T00:00:00Z,web,acme,cpu,1,cores\n"
+WRONG = {
+    "naive": ("2026-11-02T00:05:00,web,acme,cpu,1,cores", ["column timestamp", "2026-11-02T00:05:00", "add Z or an"]),
+    "date only": ("2026-11-02,web,acme,cpu,1,cores", ["column timestamp", "add Z or an offset"]),
+    "no time": ("yesterday,web,acme,cpu,1,cores", ["column timestamp", "'yesterday'", "ISO 8601"]),
+    "unit of another": ("2026-11-02T00:05:00Z,web,acme,cpu,1,GiB", ["column unit", "'GiB'", "cores, millicores"]),
+    "no unit": ("2026-11-02T00:05:00Z,web,acme,memory,1,", ["column unit", "GiB, MiB, bytes"]),
+    "resource": ("2026-11-02T00:05:00Z,web,acme,disk,1,GiB", ["column resource", "'disk'", "cpu, memory, network"]),
+    "no workload": ("2026-11-02T00:05:00Z,,acme,cpu,1,cores", ["column workload", "name the workload"]),
+    "word": ("2026-11-02T00:05:00Z,web,acme,cpu,two,cores", ["column value", "'two'", "not a number"]),
+    "comma": ('2026-11-02T00:05:00Z,web,acme,cpu,"1,5",cores', ["column value", "'1,5'", "not a number"]),
+    "negative": ("2026-11-02T00:05:00Z,web,acme,cpu,-1,cores", ["column value", "'-1'", "below zero"]),
+    "infinite": ("2026-11-02T00:05:00Z,web,acme,cpu,inf,cores", ["column value", "'inf'", "infinite"]),
+    "repeated": ("2026-11-02T01:00:00+01:00,web,acme,cpu,2,cores", ["web/cpu/acme", "at line 2", "keep one"]),
+}
+
+
+@pytest.mark.parametrize(("row", "said"), WRONG.values(), ids=WRONG.keys())
+def test_wrong_rows_are_refused_by_line_and_mend(tmp_path: Path, row: str, said: list[str]) -> None:
+    path = written(tmp_path, f"{ROW}\n{row}\n")  # the blank line is skipped, and counted
+    with pytest.raises(InputError) as refusal:
+        read_history(path)
+    for words in [f"{path}, line 4", *said]:
+        assert words in str(refusal.value)
+
+
+def test_wrong_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"column unit is missing .* the columns are timestamp,workload"):
+        read_history(written(tmp_path, "", "timestamp,workload,entity,resource,value\n"))
+    with pytest.raises(InputError, match="has no rows"):
+        read_history(written(tmp_path, ""))
+    with pytest.raises(InputError, match="the file is empty"):
+        read_history(written(tmp_path, "", ""))
+    with pytest.raises(InputError, match=r"a \.csv or a \.parquet file"):
+        read_history(tmp_path / "history.xlsx")
+    broken = tmp_path / "broken.parquet"
+    broken.write_bytes(b"not parquet")
+    with pytest.raises(InputError, match="not readable as parquet"):
+        read_history(broken)
+    with pytest.raises(FileNotFoundError):
+        read_history(tmp_path / "nowhere.csv")
+
+
+def test_an_empty_value_is_a_gap_not_zero(tmp_path: Path) -> None:
+    rows = "2026-11-02T00:00:00Z,web,acme,cpu,,cores\n2026-11-02T00:05:00Z,web,acme,cpu,NaN,cores\n"
+    assert read_history(written(tmp_path, rows)).get("web", "cpu", "acme").isna().all()
+
+
+def test_totals(tmp_path: Path) -> None:
+    rows = (
+        "2026-11-02T00:00:00Z,web,acme,cpu,1,cores\n"
+        "2026-11-02T00:00:00Z,web,beta,cpu,2,cores\n"
+        "2026-11-02T00:05:00Z,web,acme,cpu,1,cores\n"
+        "2026-11-02T00:00:00Z,web,acme,memory,1,GiB\n"
+        "2026-11-02T00:00:00Z,web,,memory,5,GiB\n"
+        "2026-11-02T00:00:00Z,api,,cpu,7,cores\n"
+    )
+    history = read_history(written(tmp_path, rows))
+    assert history.workloads() == ["api", "web"]
+    assert history.resources("web") == ["cpu", "memory"]
+    assert history.entities("web", "cpu") == ["acme", "beta"]
+    assert history.entities("api", "cpu") == []
+    assert SeriesKey("web", "cpu", "acme") in set(history)
+    summed = history.total("web", "cpu")
+    assert summed.iloc[0] == 3
+    assert pd.isna(summed.iloc[1]), "half a total would be mistaken for a low load"
+    assert history.total("web", "memory").tolist() == [5], "the measured total wins"
+    assert history.total("api", "cpu").tolist() == [7]
+    with pytest.raises(InputError, match=r"no network usage of workload 'api' as a total; it holds api/cpu, web/cpu"):
+        history.total("api", "network")
+
+
+def test_parquet_reads_as_csv_does(tmp_path: Path) -> None:
+    table = pd.DataFrame(
+        {
+            "timestamp": pd.date_range("2026-11-02", periods=3, freq="5min", tz="Europe/Berlin"),
+            "workload": "web",
+            "entity": None,
+            "resource": "network",
+            "value": [1.0, None, 3.0],
+            "unit": "MB/s",
+        }
+    )
+    path = tmp_path / "history.parquet"
+    table.to_parquet(path)
+    series = read_history(path).get("web", "network")
+    assert series.dropna().tolist() == [8, 24]
+    assert str(series.index[0]) == "2026-11-01 23:00:00+00:00"
+    table.assign(timestamp=table["timestamp"].dt.tz_localize(None)).to_parquet(path)
+    with pytest.raises(InputError, match=r"row 1, column timestamp: .*: the time zone is missing: add Z"):
+        read_history(path)

@@ -1,0 +1,110 @@
+"""The models: what they forecast, and that no origin sees its own future."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forebay.forecasting import arima, naive
+
+NAN = float("nan")
+
+
+def daily(n: int, season: int = 24, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    noise = np.convolve(rng.normal(size=n + 40), 0.8 ** np.arange(40), mode="valid")[:n]
+    return 20 + 6 * np.sin(2 * np.pi * np.arange(n) / season) + 0.5 * noise
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        pytest.param([1, 2, 3, 4, 5, 6], [4, 5, 6, 4, 5, 6, 4], id="repeats the last season"),
+        pytest.param([1, 2, 3, 4, NAN, 6], [4, 2, 6, 4, 2, 6, 4], id="a gap is bridged by the season before"),
+        pytest.param([1, NAN, 3, 4, NAN, 6], [4, 6, 6, 4, 6, 6, 4], id="else by the newest value"),
+        pytest.param([1, 2], [2, 1, 2, 2, 1, 2, 2], id="less than a season"),
+    ],
+)
+def test_seasonal_naive(values: list[float], expected: list[float]) -> None:
+    got = naive.seasonal_naive(np.array(values, dtype=float), 3, [len(values)], 7)
+    assert got[0].tolist() == expected
+
+
+def test_last_value_skips_gaps() -> None:
+    got = naive.last_value(np.array([1.0, 2.0, NAN]), [1, 3], 2)
+    assert got.tolist() == [[1, 1], [2, 2]]
+
+
+@given(st.integers(25, 90), st.integers(1, 60), st.floats(0, 1e6))
+def test_naive_forecasts_do_not_see_their_future(origin: int, horizon: int, surprise: float) -> None:
+    values = daily(96)
+    changed = values.copy()
+    changed[origin:] = surprise
+    for model in (
+        lambda v: naive.seasonal_naive(v, 24, [origin], horizon),
+        lambda v: naive.last_value(v, [origin], horizon),
+    ):
+        assert (model(values) == model(changed)).all()
+
+
+@pytest.mark.parametrize("order", [(1, 0, 1), (0, 1, 1), (2, 1, 0)])
+def test_arima_forecasts_as_statsmodels_does(order: arima.Order) -> None:
+    values = daily(240)
+    model = arima.fit(values, [24.0], order)
+    ours = arima.forecast_from(model, values, [240], 30)[0]
+    future = arima.fourier_terms(np.arange(240, 270, dtype=float), [24.0], constant=order[1] == 0)
+    past = arima.fourier_terms(np.arange(240, dtype=float), [24.0], constant=order[1] == 0)
+    theirs = model.result.apply(values / model.scale, exog=past).forecast(30, exog=future) * model.scale
+    assert ours == pytest.approx(theirs, rel=1e-6)
+
+
+@pytest.mark.parametrize("order", [(1, 0, 1), (0, 1, 1)])
+def test_arima_forecasts_from_past_origins_do_not_see_their_future(order: arima.Order) -> None:
+    values = daily(240)
+    model = arima.fit(values, [24.0], order)
+    changed = values.copy()
+    changed[150:] = 999.0
+    before = arima.forecast_from(model, values, [100, 150], 24)
+    assert before == pytest.approx(arima.forecast_from(model, changed, [100, 150], 24))
+    assert before[1] == pytest.approx(arima.forecast_from(model, values[:150], [150], 24)[0])
+
+
+def test_arima_learns_the_season() -> None:
+    values = 20 + 6 * np.sin(2 * np.pi * np.arange(240) / 24) + np.random.default_rng(1).normal(0, 0.2, 240)
+    model = arima.fit(values[:216], [24.0], (1, 0, 1))
+    got = arima.forecast_from(model, values[:216], [216], 24)[0]
+    assert np.abs(got - (20 + 6 * np.sin(2 * np.pi * np.arange(216, 240) / 24))).max() < 0.5
+
+
+def test_arima_forecasts_over_gaps() -> None:
+    values = daily(240)
+    holed = values.copy()
+    holed[120:150] = NAN
+    holed[-3:] = NAN
+    model = arima.fit(holed, [24.0], (1, 0, 1))
+    got = arima.forecast_from(model, holed, [240], 24)
+    assert np.isfinite(got).all()
+    assert np.abs(got - 20).max() < 12
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        pytest.param(np.full(240, 3.0), "do not vary", id="constant"),
+        pytest.param(daily(20), "only 20 values in a row", id="too short"),
+        pytest.param(np.where(np.arange(240) % 9 == 0, NAN, daily(240)), "only 8 values", id="too many gaps"),
+        pytest.param(np.full(30, NAN), "no values are known", id="nothing known"),
+    ],
+)
+def test_arima_says_why_it_cannot_be_fitted(values: np.ndarray, why: str) -> None:
+    with pytest.raises(arima.FitError, match=why):
+        arima.fit(values, [24.0], (1, 0, 1))
+
+
+def test_weekly_harmonics_that_are_daily_ones_are_left_out() -> None:
+    times = np.arange(400, dtype=float)
+    terms = arima.fourier_terms(times, [24.0, 48.0], constant=True)
+    assert terms.shape[1] == 1 + 8 + 2 * 2  # 48/2 is 24: already there
+    assert np.linalg.matrix_rank(terms) == terms.shape[1]
