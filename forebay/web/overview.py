@@ -1,0 +1,47 @@
+"""Everything under way at one moment: what the list of changes and the metrics are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from forebay.app.context import Context
+from forebay.domain.lifecycle import BEFORE_IN_FORCE, TERMINAL
+from forebay.domain.records import ChangeRecord, StepRecord, Ticket
+
+
+@dataclass(frozen=True)
+class ChangeLine:
+    """A change with its steps, which are left out once it is over."""
+
+    record: ChangeRecord
+    steps: Sequence[StepRecord]
+
+
+@dataclass(frozen=True)
+class Overview:
+    """All changes, newest first; stored tickets whose run was not started; external writes of unknown outcome."""
+
+    now: datetime
+    changes: Sequence[ChangeLine]
+    waiting_tickets: Sequence[Ticket]
+    open_intents: int
+
+    @property
+    def next_effective_at(self) -> datetime | None:
+        """The earliest effective time of a change that is not in force yet; in the past where one is overdue."""
+        times = [line.record.change.effective_at for line in self.changes if line.record.state in BEFORE_IN_FORCE]
+        return min(times, default=None)
+
+
+def overview(ctx: Context) -> Overview:
+    """Read in one transaction, so that the numbers belong together. Raises OutsideError."""
+    with ctx.store.transaction() as tx:
+        records = tx.changes()
+        return Overview(
+            now=ctx.clock.now(),
+            changes=[ChangeLine(r, () if r.state in TERMINAL else tx.steps(r.change.change)) for r in records],
+            waiting_tickets=tx.tickets_without_run(),
+            open_intents=sum(len(tx.intents(w.name, only_open=True)) for w in ctx.catalog.workloads),
+        )

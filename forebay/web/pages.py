@@ -1,0 +1,95 @@
+"""The operators' pages, and the same as JSON. They only show: what changes something goes through the command line."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import RedirectResponse
+
+from forebay.app.context import Context
+from forebay.app.status import ChangeStatus, change_status, list_changes
+from forebay.domain.errors import InputError
+from forebay.domain.lifecycle import TERMINAL
+from forebay.domain.records import ChangeRecord
+from forebay.report.words import percent
+from forebay.web import words
+from forebay.web.answers import Refused, templates
+from forebay.web.overview import overview
+
+REFRESH_SECONDS = 10
+# A picture is looked at, never run. Its styles are its own and inline, which only matters if it is opened by itself.
+SVG_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+# Drawing changes settings that matplotlib keeps for the whole process.
+_drawing = threading.Lock()
+
+templates.env.filters |= {
+    "clock": words.clock,
+    "from_now": words.from_now,
+    "percent": percent,
+    "pretty_json": lambda value: json.dumps(value, indent=2, ensure_ascii=False),
+}
+templates.env.globals |= {"next_step": words.next_step, "demands": words.demands, "terminal": TERMINAL}
+
+
+def pages(ctx: Context) -> APIRouter:
+    """`GET /`, `/changes`, `/changes/{name}` for people; `/v1/changes`, `/v1/changes/{name}` for programs."""
+    router = APIRouter()
+
+    @router.get("/", include_in_schema=False)
+    def root() -> RedirectResponse:
+        return RedirectResponse("/changes")
+
+    @router.get("/changes", include_in_schema=False)
+    def changes_page(request: Request) -> Response:
+        seen = overview(ctx)
+        context = {"seen": seen, "now": seen.now, "refresh": REFRESH_SECONDS}
+        return templates.TemplateResponse(request, "changes.html", context)
+
+    @router.get("/changes/{name}", include_in_schema=False)
+    def change_page(request: Request, name: str) -> Response:
+        status = _status(ctx, name)
+        context = {
+            "status": status,
+            "record": status.record,
+            "change": status.record.change,
+            "steps": [step for workload in status.workloads for step in workload.steps],
+            "now": ctx.clock.now(),
+            "refresh": None if status.record.state in TERMINAL else REFRESH_SECONDS,
+        }
+        return templates.TemplateResponse(request, "change.html", context)
+
+    @router.get("/changes/{name}/{workload}.svg", include_in_schema=False)
+    def plan_picture(request: Request, name: str, workload: str) -> Response:
+        plan = next((w.plan for w in _status(ctx, name).workloads if w.workload == workload), None)
+        if plan is None:
+            raise Refused(404, f"there is no plan of {workload!r} in change {name!r}")
+        # A plan never changes, so a picture that was seen once need not be drawn again: pages refresh often.
+        headers = {"ETag": f'"{plan.hash}"', "Content-Security-Policy": SVG_POLICY}
+        if request.headers.get("if-none-match") == headers["ETag"]:
+            return Response(status_code=304, headers=headers)
+        from forebay.report.picture import plan_svg
+
+        with _drawing:
+            svg = plan_svg(plan, ctx.workload(workload))
+        return Response(svg, media_type="image/svg+xml", headers=headers)
+
+    @router.get("/v1/changes")
+    def changes() -> list[ChangeRecord]:
+        """All changes, newest first."""
+        return list_changes(ctx)
+
+    @router.get("/v1/changes/{name}")
+    def change(name: str) -> ChangeStatus:
+        """A change with its plans, steps and audit trail. 404 if there is none of that name."""
+        return _status(ctx, name)
+
+    return router
+
+
+def _status(ctx: Context, name: str) -> ChangeStatus:
+    try:
+        return change_status(ctx, name)
+    except InputError as error:
+        raise Refused(404, f"there is no change {name!r}: /changes lists them") from error
