@@ -28,6 +28,8 @@ class Pace:
 
     evaluated: int = 0
     last_in: float = -math.inf
+    last_out: float = -math.inf
+    last_step: int = 0
 
     def due(self, world: World, target: str, now: float) -> float | None:
         """The end of the newest complete period if it was not looked at yet."""
@@ -40,13 +42,16 @@ class Pace:
         self.evaluated = index
         return float(index * timing.autoscaler_period_s)
 
-    def allows(self, proposal: Proposal, now: float, in_cooldown_s: float) -> bool:
-        """Scale-in waits for its cooldown. Scale-out does not: what an earlier scale-out added is part of the desired
-        count already, so only a still larger wish gets here."""
-        return proposal.wish is Wish.OUT or now - self.last_in >= in_cooldown_s
+    def allows(self, proposal: Proposal, desired: int, now: float, out_s: float, in_s: float) -> bool:
+        """In waits for its cooldown. Out waits for its own too, unless it is a larger step than the last (as AWS)."""
+        if proposal.wish is Wish.OUT:
+            return now - self.last_out >= out_s or proposal.capacity - desired > self.last_step
+        return now - self.last_in >= in_s
 
-    def note(self, proposal: Proposal, now: float) -> None:
-        if proposal.wish is Wish.IN:
+    def note(self, proposal: Proposal, desired: int, now: float) -> None:
+        if proposal.wish is Wish.OUT:
+            self.last_out, self.last_step = now, proposal.capacity - desired
+        else:
             self.last_in = now
 
 
@@ -108,13 +113,14 @@ class ServiceAutoscaler:
         # AWS turns scale-in off while a deployment is in progress; scale-out goes on.
         if decision.wish is Wish.IN and (suspended.get("DynamicScalingInSuspended") or deploying):
             return
+        out_s = max(float(c.get("ScaleOutCooldown", DEFAULT_COOLDOWN_S)) for c in policies)
         in_s = max(float(c.get("ScaleInCooldown", DEFAULT_COOLDOWN_S)) for c in policies)
-        if not pace.allows(decision, now, in_s):
+        if not pace.allows(decision, service.desired_count, now, out_s, in_s):
             return
         capacity = max(target.min_capacity, min(target.max_capacity, decision.capacity))
         if capacity == service.desired_count:
             return
-        pace.note(decision, now)
+        pace.note(decision, service.desired_count, now)
         self.targets.scale(
             backend, target, capacity, f"monitor alarm triggered target tracking ({decision.wish.value})"
         )

@@ -61,6 +61,7 @@ class TargetTracking(_Model):
 
     metric: Literal["cpu", "memory"] = "cpu"
     target_percent: float = Field(gt=0, le=100)
+    out_cooldown_s: int = Field(300, ge=0)
     in_cooldown_s: int = Field(300, ge=0)
     disable_scale_in: bool = False
 
@@ -72,6 +73,7 @@ class Workload(_Model):
     ecs_service: str | None = Field(None, pattern=r"^[^/]+/[^/]+$", description="cluster/service")
     asg: str | None = None
     create: bool = Field(True, description="create the service or group if it does not exist")
+    instance_type: str = Field("m5.large", description="of a group that the sandbox creates")
     unit: Amount
     peak: Amount = Field(description="demand of all entities together where the trace is 1.0")
     entities: dict[str, Annotated[float, Field(gt=0)]] = {"all": 1.0}

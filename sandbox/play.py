@@ -83,9 +83,9 @@ class Play:
     record: dict[str, array[float]] = field(default_factory=_columns)
 
     def tick(self, time: float, seconds: float) -> None:
-        """Measures the tick that ends at `time` (epoch seconds) and lasted `seconds`."""
+        """Measures the tick that ends at `time` (epoch seconds) and lasted `seconds` (0: only a first look)."""
         seen = self.units.observe()
-        if seen is None or seconds <= 0:
+        if seen is None:
             return
         demand = self.load.demand(time)
         usage = served(demand, seen.capacity)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from moto.applicationautoscaling.models import applicationautoscaling_backends
+from moto.autoscaling.models import autoscaling_backends
+from moto.ec2.models import ec2_backends
 from moto.ecs.models import Service, ecs_backends
 
-from sandbox.config import TargetTracking, Workload
+from sandbox.asg import Groups, alive, in_service
+from sandbox.config import ConfigError, TargetTracking, Workload
 from sandbox.ecs import Services, target_of
 from sandbox.ecs_api import FARGATE_MEMORY_MIB
 from sandbox.play import Observed
@@ -29,6 +32,71 @@ class ServiceUnits:
             return None
         capacity = self._services.capacity(service, self._workload.unit)
         return Observed(service.running_count, service.pending_count, service.desired_count, capacity)
+
+
+class GroupUnits:
+    """The instances of an Auto Scaling group as a workload's units."""
+
+    def __init__(self, world: World, groups: Groups, workload: Workload) -> None:
+        self._world, self._groups, self._workload = world, groups, workload
+
+    def observe(self) -> Observed | None:
+        group = self._groups.find(self._world.config.region, ACCOUNT, self._workload.target)
+        if group is None:
+            return None
+        serving, (cpu, memory, network) = in_service(group), self._workload.unit.vector()
+        capacity = (serving * cpu, serving * memory, serving * network)
+        return Observed(serving, len(alive(group)) - serving, group.desired_capacity or 0, capacity)
+
+
+def auto_scaling_group(world: World, groups: Groups, workload: Workload) -> None:
+    """Creates launch template, group and policy; leaves an existing group as it is."""
+    region = world.config.region
+    if groups.find(region, ACCOUNT, workload.target):
+        return
+    data = {"ImageId": "ami-12c6146b", "InstanceType": workload.instance_type}
+    template = ec2_backends[ACCOUNT][region].create_launch_template(workload.target, "sandbox", data, {})
+    backend = autoscaling_backends[ACCOUNT][region]
+    group = backend.create_auto_scaling_group(
+        name=workload.target,
+        availability_zones=[f"{region}a"],
+        desired_capacity=workload.units,
+        max_size=workload.max_units,
+        min_size=workload.min_units,
+        launch_config_name="",
+        launch_template={"LaunchTemplateId": template.id},
+        vpc_zone_identifier=None,
+        default_cooldown=None,
+        health_check_period=None,
+        health_check_type=None,
+        load_balancers=[],
+        target_group_arns=[],
+        placement_group=None,
+        termination_policies=[],
+        tags=[],
+    )
+    groups.start_warm(group)
+    if workload.target_tracking:
+        policy = tracking_policy(workload.target_tracking)
+        if workload.target_tracking.metric != "cpu":
+            raise ConfigError(
+                f"{workload.name}.target_tracking.metric: a group has no predefined memory metric; use cpu"
+            )
+        policy["PredefinedMetricSpecification"] = {"PredefinedMetricType": "ASGAverageCPUUtilization"}
+        backend.put_scaling_policy(
+            name="target-tracking",
+            policy_type="TargetTrackingScaling",
+            metric_aggregation_type="",
+            adjustment_type="",
+            as_name=workload.target,
+            min_adjustment_magnitude="",
+            scaling_adjustment=None,
+            cooldown=None,
+            target_tracking_config=policy,
+            step_adjustments="",
+            estimated_instance_warmup="",
+            predictive_scaling_configuration="",
+        )
 
 
 def ecs_service(world: World, services: Services, workload: Workload) -> None:
@@ -67,6 +135,7 @@ def tracking_policy(policy: TargetTracking) -> dict[str, Any]:
     return {
         "TargetValue": policy.target_percent,
         "PredefinedMetricSpecification": {"PredefinedMetricType": PREDEFINED[policy.metric]},
+        "ScaleOutCooldown": policy.out_cooldown_s,
         "ScaleInCooldown": policy.in_cooldown_s,
         "DisableScaleIn": policy.disable_scale_in,
     }

@@ -12,14 +12,16 @@ from moto.core.base_backend import BackendDict
 from moto.core.model_instances import reset_model_data
 from pydantic import TypeAdapter, ValidationError
 
-from sandbox import aas_api, cloudwatch_api, ecs_api, provision, quotas
+from sandbox import aas_api, asg_api, cloudwatch_api, ecs_api, provision, quotas
 from sandbox.aas_api import ScalableTargets
+from sandbox.asg import Groups
 from sandbox.autoscaler import ServiceAutoscaler
 from sandbox.clock import Clock, ManualClock, RealClock
 from sandbox.config import ConfigError, Fault, SandboxConfig, Workload, describe, parse
 from sandbox.control import Control
 from sandbox.ecs import Services
 from sandbox.gate import Gate
+from sandbox.group_autoscaler import GroupAutoscaler
 from sandbox.report import report, ticks
 from sandbox.server import Server, moto_app
 from sandbox.stage import Stage
@@ -99,9 +101,12 @@ class Sandbox:
         self.services = Services(world)
         targets = ScalableTargets(world, self.services)
         self.autoscaler = ServiceAutoscaler(world, targets)
+        self.groups = Groups(world)
+        self.group_autoscaler = GroupAutoscaler(world, self.groups)
         self.stage = Stage(world)
         ecs_api.install(self._patches, self.services)
         aas_api.install(self._patches, targets)
+        asg_api.install(self._patches, self.groups)
         cloudwatch_api.install(self._patches, world)
         quotas.install(self._patches, world)
         self._before = world.now()
@@ -151,7 +156,9 @@ class Sandbox:
         seconds = (now - self._before).total_seconds()
         self.stage.tick(seconds)
         self.autoscaler.tick(self._before)
+        self.group_autoscaler.tick(self._before)
         self.services.tick()
+        self.groups.tick()
         self._before = now
 
     def _run(self) -> None:
@@ -170,9 +177,14 @@ class Sandbox:
         with self._lock:
             if known.timing:
                 self.world.timings[known.target] = known.timing
-            if known.create:
-                provision.ecs_service(self.world, self.services, known)
-            self.stage.add(known, provision.ServiceUnits(self.world, self.services, known))
+            if known.ecs_service:
+                if known.create:
+                    provision.ecs_service(self.world, self.services, known)
+                self.stage.add(known, provision.ServiceUnits(self.world, self.services, known))
+            else:
+                if known.create:
+                    provision.auto_scaling_group(self.world, self.groups, known)
+                self.stage.add(known, provision.GroupUnits(self.world, self.groups, known))
 
     def fault(self, **rule: Any) -> str:
         """Puts a fault in force, e.g. `fault(kind="throttle", op="UpdateService", count=3)`; answers its id."""

@@ -33,6 +33,7 @@ class Stage:
             for datum in publish.data(workload, shown):
                 store.put(datum.metric, time, datum.value, datum.unit, datum.samples)
         self.plays[workload.name] = play
+        play.tick(now, 0)
         return play
 
     def tick(self, seconds: float) -> None:
@@ -69,16 +70,16 @@ class Stage:
 def shown_of(period: Period) -> Shown | None:
     """The means of a period; None if nothing was measured in it."""
     last = period.last
-    if last is None:
+    if last is None or not period.seconds:
         return None
-    served_all_along = min(period.capacity) > 0
+    served_at_all = min(period.capacity) > 0
     return Shown(
         period.seconds,
         period.mean(period.demand),
         period.mean(period.usage),
         period.mean(period.capacity),
         {e: period.mean(total) for e, total in period.entities.items()},
-        last.serving if served_all_along else 0,
+        last.serving if served_at_all else 0,
         last.pending,
         last.desired,
     )
