@@ -1,0 +1,22 @@
+"""Plans and refusals as JSON, for machines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from forebay.domain.plan import PlanRefusal, ShapingPlan
+
+
+def document(result: ShapingPlan | PlanRefusal) -> dict[str, Any]:
+    """Everything the plan says, its hash, and which of the two it is (`plan` or `refusal`). Times are ISO, UTC."""
+    body = result.model_dump(mode="json")
+    if isinstance(result, ShapingPlan):
+        return {"result": "plan", "hash": result.hash} | body
+    return {"result": "refusal", "text": result.text} | body
+
+
+def documents_json(results: Sequence[ShapingPlan | PlanRefusal]) -> str:
+    """`{"workloads": [...]}`, one document a workload of the change."""
+    return json.dumps({"workloads": [document(result) for result in results]}, indent=2, ensure_ascii=False)

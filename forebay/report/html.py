@@ -1,0 +1,50 @@
+"""The plans of a change as one HTML page that needs nothing else: no script, no font, no picture from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from forebay.domain.change import PolicyChange
+from forebay.domain.plan import PlanRefusal, ShapingPlan
+from forebay.domain.workload import Workload
+from forebay.report.picture import History, plan_svg
+from forebay.report.words import explain, moment, percent, span
+
+
+@dataclass(frozen=True)
+class Section:
+    """One workload of the change: its plan or refusal, and the history to be shown with it."""
+
+    workload: Workload
+    result: ShapingPlan | PlanRefusal
+    history: History = field(default_factory=dict)
+
+
+def page(change: PolicyChange, sections: Sequence[Section]) -> str:
+    """Title and facts, then per workload the picture, the steps with their reasons, the price, the forecast's words."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("forebay.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {"moment": moment, "percent": percent, "span": span}
+    shown = [
+        {
+            "workload": section.workload,
+            "plan": section.result if isinstance(section.result, ShapingPlan) else None,
+            "sentences": explain(section.result).splitlines(),
+            # The only text not escaped: our own drawing, in which matplotlib escaped every name.
+            "picture": Markup(_picture(section)),  # noqa: S704
+        }
+        for section in sections
+    ]
+    return environment.get_template("plan.html").render(change=change, sections=shown)
+
+
+def _picture(section: Section) -> str:
+    if isinstance(section.result, PlanRefusal):
+        return ""
+    return plan_svg(section.result, section.workload, section.history)

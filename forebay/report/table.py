@@ -1,0 +1,72 @@
+"""A plan as plain-text tables that fit a terminal of 100 columns."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+from forebay.domain.plan import PlanRefusal, ShapingPlan
+from forebay.report.words import explain, moment, percent, units
+
+WIDTH = 100
+
+
+def plan_table(result: ShapingPlan | PlanRefusal) -> str:
+    """Head, steps, price and the forecast's own words; a refusal in words. No line is longer than WIDTH."""
+    if isinstance(result, PlanRefusal):
+        return "\n".join(_wrapped(line) for line in explain(result).splitlines())
+    head = (
+        f"{result.workload}: plan {result.hash[:12]} for {result.change}, in force at {moment(result.effective_at)}\n"
+        f"{units(result.start_units)} now; {result.aligned_units} must serve then "
+        f"({percent(result.confidence)} confidence)"
+    )
+    notes = [f"{resource}: {note}" for resource, words in result.forecast.items() for note in words]
+    forecast = "\n".join(["forecast", *(_wrapped(f"  {note}") for note in notes)]) if notes else ""
+    parts = ["\n".join(map(_wrapped, head.splitlines())), steps_table(result), price_table(result), forecast]
+    return "\n\n".join(part for part in parts if part)
+
+
+def steps_table(plan: ShapingPlan) -> str:
+    """One row a step: number, time, from, to, when its verdict is due, and why."""
+    if not plan.steps:
+        return "no step is needed: what is there is enough, and stays"
+    rows = [
+        (str(s.sequence), moment(s.due_at), str(s.from_units), str(s.to_units), f"{s.verified_by:%H:%M}", s.reason.text)
+        for s in plan.steps
+    ]
+    return text_table(("step", "at", "from", "to", "verified", "why"), rows)
+
+
+def price_table(plan: ShapingPlan) -> str:
+    """With the plan, and with the allocation left as it is, both under the demand of the change."""
+    price = plan.price
+    rows = [
+        ("unit-hours", f"{price.unit_hours_with:.2f}", f"{price.unit_hours_without:.2f}"),
+        (f"price ({price.currency})", f"{price.money_with:.2f}", f"{price.money_without:.2f}"),
+        (
+            "expected shortfall (unit-hours)",
+            f"{price.shortfall_unit_hours_with:.2f}",
+            f"{price.shortfall_unit_hours_without:.2f}",
+        ),
+        ("too small at the effective time", percent(price.misaligned_with), percent(price.misaligned_without)),
+    ]
+    return text_table(("", "with the plan", "left as it is"), rows)
+
+
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns two blanks apart; the last one takes the rest of WIDTH and wraps."""
+    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
+    widths[-1] = max(20, WIDTH - sum(widths[:-1]) - 2 * (len(widths) - 1))
+    lines = []
+    for row in (header, *rows):
+        last = textwrap.wrap(row[-1], widths[-1]) or [""]
+        first = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
+        lines.append("  ".join([*first, last[0]]).rstrip())
+        indent = " " * (sum(widths[:-1]) + 2 * (len(widths) - 1))
+        lines += [indent + more for more in last[1:]]
+    return "\n".join(lines)
+
+
+def _wrapped(line: str) -> str:
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    return textwrap.fill(line, WIDTH, subsequent_indent=indent, break_on_hyphens=False)

@@ -1,0 +1,82 @@
+"""A plan and a refusal in sentences, and times, spans and numbers as people write them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from forebay.domain.plan import PlanPrice, PlanRefusal, ShapingPlan
+
+
+def explain(result: ShapingPlan | PlanRefusal) -> str:
+    """What is going to happen, why, and what it costs; or why nothing is, and what would do. One sentence a line."""
+    return "\n".join(_plan(result) if isinstance(result, ShapingPlan) else _refusal(result))
+
+
+def moment(at: datetime) -> str:
+    """`2026-11-26 09:00 UTC`; `at` is aware UTC. Seconds only where there are any."""
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC" if at.second else f"{at:%Y-%m-%d %H:%M} UTC"
+
+
+def span(length: timedelta) -> str:
+    """`2 days 3 h`, `45 min`, `90 s`: the two largest parts."""
+    seconds = round(length.total_seconds())
+    if seconds < 120:
+        return f"{seconds} s"
+    days, hours, minutes = seconds // 86400, seconds // 3600 % 24, seconds // 60 % 60
+    parts = (
+        [f"{days} day{'s' * (days > 1)}"] * bool(days)
+        + [f"{hours} h"] * bool(hours)
+        + [f"{minutes} min"] * bool(minutes)
+    )
+    return " ".join(parts[:2])
+
+
+def units(count: int) -> str:
+    return f"{count} unit" if abs(count) == 1 else f"{count} units"
+
+
+def percent(share: float) -> str:
+    """`95 %`, `0.4 %`; what is not quite none or all never reads as such."""
+    if 0 < share < 0.001:
+        return "under 0.1 %"
+    if 0.999 < share < 1:
+        return "over 99.9 %"
+    return f"{share * 100:.1f}".removesuffix(".0") + " %"
+
+
+def price_sentence(price: PlanPrice) -> str:
+    more = price.money_with - price.money_without
+    cost = f"{abs(more):.2f} {price.currency} {'more' if more >= 0 else 'less'} than leaving the allocation as it is"
+    risk = percent(price.misaligned_with)
+    if price.misaligned_with != price.misaligned_without:
+        risk += f" instead of {percent(price.misaligned_without)}"
+    return (
+        f"Until the plan's end it costs {price.money_with:.2f} {price.currency}, {cost}; "
+        f"the risk of being too small at the effective time is {risk}."
+    )
+
+
+def _plan(plan: ShapingPlan) -> list[str]:
+    lines = [
+        f"{plan.workload}: {units(plan.aligned_units)} must serve, verified, when {plan.change} comes into force at "
+        f"{moment(plan.effective_at)} ({percent(plan.confidence)} confidence); {units(plan.start_units)} "
+        f"{'is' if plan.start_units == 1 else 'are'} asked for now."
+    ]
+    if not plan.steps:
+        lines.append("No step is needed: what is there is enough, and stays.")
+    for step in plan.steps:
+        lines.append(
+            f"Step {step.sequence}, {moment(step.due_at)}: {step.from_units} -> {step.to_units}, "
+            f"verified by {step.verified_by:%H:%M}, because {step.reason.text}."
+        )
+    return [*lines, price_sentence(plan.price)]
+
+
+def _refusal(refusal: PlanRefusal) -> list[str]:
+    counter = refusal.counter_proposal
+    ways = [f"an effective time of {moment(at)}"] if (at := counter.earliest_effective_at) else []
+    ways += counter.relax
+    lines = [f"{refusal.workload}: no plan meets the effective time. {refusal.reason}."]
+    if not ways:
+        return [*lines, "Neither a later effective time within the forecast nor any single limit would do."]
+    return [*lines, "Any one of these would do:", *(f"  - {way}" for way in ways)]

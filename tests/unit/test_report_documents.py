@@ -1,0 +1,161 @@
+"""The table, the JSON, the picture and the page of a plan."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import timedelta
+from html.parser import HTMLParser
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forebay.domain.plan import PlanRefusal, ShapingPlan
+from forebay.domain.resources import Resource
+from forebay.report.document import documents_json
+from forebay.report.html import Section, page
+from forebay.report.picture import plan_figure, plan_svg
+from forebay.report.table import WIDTH, plan_table, text_table
+from tests.support.planning_cases import NOW, change, drawn, refused, workload
+
+SOON = NOW + timedelta(minutes=28)
+BOTH = {"unit": {"cpu_cores": 1, "memory_gib": 2}, "objectives": {"cpu": 0.5, "memory": 0.5}}
+
+
+def history(plan: ShapingPlan, days: int = 10) -> dict[Resource, Any]:
+    times = [plan.slots[0].at - timedelta(minutes=5 * back) for back in range(288 * days, 0, -1)]
+    return {resource: (times, [4.0] * len(times)) for resource in plan.slots[0].demand}
+
+
+def test_the_steps_table() -> None:
+    steps = plan_table(drawn(start=8)).split("\n\n")[1].splitlines()
+    assert steps == [
+        "step  at                    from  to  verified  why",
+        "1     2026-11-24 11:35 UTC  8     9   11:45     cpu binds at 24 Nov 12:00 UTC (95 % quantile: 12.0",
+        "                                                units): +1 unit, the cheapest by unit price, risk",
+        "                                                and moves",
+        "2     2026-11-24 11:45 UTC  9     12  11:55     cpu binds at 24 Nov 12:00 UTC (95 % quantile: 12.0",
+        "                                                units): +3 units, the most the soft limit allows (3",
+        "                                                units)",
+    ]
+
+
+def test_the_price_table_and_the_forecasts_words() -> None:
+    _, _, price, forecast = plan_table(drawn(start=8)).split("\n\n")
+    assert price.splitlines() == [
+        "                                 with the plan  left as it is",
+        "unit-hours                       33.17          29.33",
+        "price (USD)                      1.66           1.47",
+        "expected shortfall (unit-hours)  0.00           2.67",
+        "too small at the effective time  0 %            100 %",
+    ]
+    assert forecast.splitlines() == ["forecast", "  cpu: flat"]
+
+
+def test_tables_fit_the_terminal() -> None:
+    long = "w" * 60
+    gone = change(impacts=[{"workload": long, "factor": 3.0}], effective_at=SOON)
+    wordy = drawn(start=8, forecast_notes={"cpu": ("a long note " * 20,)})
+    for result in (wordy, drawn(start=30), refused(workload(name=long, soft={"percent": 1}), gone)):
+        assert all(len(line) <= WIDTH for line in plan_table(result).splitlines())
+
+
+@given(st.lists(st.tuples(st.text("ab", max_size=8), st.text("cd ", max_size=200)), min_size=1, max_size=5))
+def test_a_text_table_keeps_every_word(rows: list[tuple[str, str]]) -> None:
+    table = text_table(("x", "y"), rows)
+    assert all(len(line) <= WIDTH for line in table.splitlines())
+    words = [word for row in rows for word in row[1].split() if len(word) < 60]
+    assert all(word in table for word in words)
+
+
+def test_json_holds_the_plan_and_its_hash() -> None:
+    plan, refusal = drawn(), refused(to_be=change(effective_at=SOON), start=4)
+    first, second = json.loads(documents_json([plan, refusal]))["workloads"]
+    assert (first.pop("result"), second.pop("result")) == ("plan", "refusal")
+    assert first.pop("hash") == plan.hash
+    assert ShapingPlan.model_validate(first) == plan
+    assert second.pop("text") == refusal.text
+    assert PlanRefusal.model_validate(second) == refusal
+
+
+def lines_of(panel: Any) -> dict[str, list[float]]:
+    return {line.get_label(): list(line.get_ydata()) for line in panel.get_lines() if line.get_label()[0] != "_"}
+
+
+def test_the_picture_draws_what_the_plan_says() -> None:
+    plan = drawn(workload(**BOTH), start=9, noise=0.1)
+    figure = plan_figure(plan, workload(**BOTH), history(plan))
+    main, cpu, memory, close_up = figure.get_axes()
+    drawn_lines = lines_of(main)
+    assert drawn_lines["asked for"] == [slot.asked for slot in plan.slots]
+    assert drawn_lines["serving"] == [slot.serving for slot in plan.slots]
+    assert drawn_lines["required, median"] == [slot.required_median for slot in plan.slots]
+    assert drawn_lines["required, 95 % quantile"] == [slot.required_high for slot in plan.slots]
+    assert set(drawn_lines["required, as measured"]) == {8.0}
+    assert [cpu.get_ylabel(), memory.get_ylabel()] == ["cpu\ncores", "memory\nGiB"]
+    assert list(main.get_xlim()) == list(cpu.get_xlim()) == list(memory.get_xlim())
+    assert [text.get_text() for text in close_up.texts] == [str(step.sequence) for step in plan.steps]
+
+
+def test_history_goes_back_as_far_as_the_plan_reaches_or_one_season() -> None:
+    plan = drawn(start=9)
+    figure = plan_figure(plan, workload(), history(plan))
+    assert len(lines_of(figure.get_axes()[0])["required, as measured"]) == 288
+
+
+def test_steps_that_lie_close_share_a_label() -> None:
+    plan = drawn(workload(soft={"units": 1}), start=8)
+    main, _, close_up = plan_figure(plan, workload(), history(plan)).get_axes()
+    assert [text.get_text() for text in main.texts] == ["1-4"]
+    assert [text.get_text() for text in close_up.texts] == ["1", "2", "3", "4"]
+
+
+def test_a_plan_without_steps_or_history_has_a_picture_too() -> None:
+    assert len(plan_figure(drawn(start=30), workload()).get_axes()) == 2
+
+
+def test_the_svg_is_well_formed_and_the_same_each_time() -> None:
+    plan = drawn(start=9)
+    first = plan_svg(plan, workload(), history(plan))
+    assert ElementTree.fromstring(first).tag == "{http://www.w3.org/2000/svg}svg"
+    assert first == plan_svg(plan, workload(), history(plan))
+
+
+def test_rounded_paths_stay_where_they_were() -> None:
+    plan = drawn(start=9, noise=0.1)
+    numbers = re.findall(r' d="M ([\d.]+) ([\d.]+)', plan_svg(plan, workload()))
+    assert numbers and all(np.isfinite([float(x), float(y)]).all() for x, y in numbers)
+    assert all(len(part.partition(".")[2]) <= 1 for pair in numbers for part in pair)
+
+
+class Outside(HTMLParser):
+    """Collects what a page would load from elsewhere, and the tags that could run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.tags: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.loads += [
+            value for name, value in attrs if name in ("src", "href", "xlink:href") and value and value[0] != "#"
+        ]
+
+
+def test_the_page_stands_alone_and_escapes_what_people_wrote() -> None:
+    evil = "<script>alert(1)</script>"
+    plan = drawn(start=9, forecast_notes={"cpu": (evil,)})
+    other = refused(to_be=change(effective_at=SOON), start=4)
+    text = page(change(reason=evil), [Section(workload(), plan, history(plan)), Section(workload(name="api"), other)])
+    seen = Outside()
+    seen.feed(text)
+    assert seen.loads == []
+    assert "script" not in seen.tags
+    assert text.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 2
+    assert seen.tags.count("svg") == 1
+    assert plan.hash in text and plan.steps[0].reason.text in text
+    assert "<h2>api</h2>" in text and "no plan meets the effective time" in text

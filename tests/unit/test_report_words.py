@@ -1,0 +1,76 @@
+"""Plans and refusals in sentences, and how times, spans and shares are written."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from forebay.report.words import explain, moment, percent, span, units
+from tests.support.planning_cases import change, drawn, refused, workload
+
+AT = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("length", "text"),
+    [
+        pytest.param(timedelta(seconds=90), "90 s", id="seconds"),
+        pytest.param(timedelta(minutes=13), "13 min", id="minutes"),
+        pytest.param(timedelta(minutes=90), "1 h 30 min", id="hours and minutes"),
+        pytest.param(timedelta(days=1), "1 day", id="one day"),
+        pytest.param(timedelta(days=2, hours=3, minutes=20), "2 days 3 h", id="the two largest parts"),
+    ],
+)
+def test_spans(length: timedelta, text: str) -> None:
+    assert span(length) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0.95, "95 %"), (0.975, "97.5 %"), (0.0, "0 %"), (1.0, "100 %"), (0.0004, "under 0.1 %"), (0.9996, "over 99.9 %")],
+)
+def test_a_share_that_is_not_quite_none_or_all_never_reads_as_such(share: float, text: str) -> None:
+    assert percent(share) == text
+
+
+def test_moments_and_units() -> None:
+    assert moment(AT) == "2026-11-24 09:00 UTC"
+    assert moment(AT + timedelta(seconds=7)) == "2026-11-24 09:00:07 UTC"
+    assert (units(1), units(3)) == ("1 unit", "3 units")
+
+
+def test_a_plan_in_sentences() -> None:
+    assert explain(drawn(start=9)).splitlines() == [
+        "web: 12 units must serve, verified, when CHG-1 comes into force at 2026-11-24 12:00 UTC (95 % confidence); "
+        "9 units are asked for now.",
+        "Step 1, 2026-11-24 11:45 UTC: 9 -> 12, verified by 11:55, because cpu binds at 24 Nov 12:00 UTC "
+        "(95 % quantile: 12.0 units): +3 units, the most the soft limit allows (3 units).",
+        "Until the plan's end it costs 1.79 USD, 0.14 USD more than leaving the allocation as it is; "
+        "the risk of being too small at the effective time is 0 % instead of 100 %.",
+    ]
+
+
+def test_a_plan_without_steps_says_so() -> None:
+    lines = explain(drawn(start=14)).splitlines()
+    assert lines[1] == "No step is needed: what is there is enough, and stays."
+    assert lines[-1].endswith("0.00 USD more than leaving the allocation as it is; "
+                              "the risk of being too small at the effective time is 0 %.")  # fmt: skip
+
+
+def test_a_refusal_lists_every_way_out() -> None:
+    soon = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
+    lines = explain(refused(workload(soft={"dwell": "PT20M"}), change(effective_at=soon), start=8)).splitlines()
+    assert lines[0].startswith("web: no plan meets the effective time. 12 units must serve, verified, at 24 Nov 09:30")
+    assert lines[1:] == [
+        "Any one of these would do:",
+        "  - an effective time of 2026-11-24 09:35 UTC",
+        "  - limits.soft.units 4 (now 3)",
+        "  - limits.soft.dwell 15 min (now 20 min)",
+    ]
+
+
+def test_a_refusal_without_a_way_out_says_so() -> None:
+    tight = workload(limits={"min_units": 2, "max_units": 10, "soft": {"units": 1}})
+    lines = explain(refused(tight, change(effective_at=AT + timedelta(minutes=30)), start=8)).splitlines()
+    assert lines[1:] == ["Neither a later effective time within the forecast nor any single limit would do."]
