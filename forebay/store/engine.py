@@ -9,7 +9,15 @@ from typing import Any
 
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    InterfaceError,
+    OperationalError,
+    SQLAlchemyError,
+    StatementError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -93,14 +101,11 @@ def our_errors(url: URL) -> Iterator[None]:
     """
     try:
         yield
-    except DataError as error:
-        raise InputError(f"the store cannot hold this value: {_cause(error)}") from error
     except SQLAlchemyError as error:
+        # SQLAlchemy's own text repeats the statement and its values, which may be secret: only the cause is told.
+        cause = " ".join(str(error.orig if isinstance(error, StatementError) else error).split())
+        if isinstance(error, DataError) or type(error) is StatementError:
+            raise InputError(f"the store cannot hold this value: {cause}") from error
         lost = isinstance(error, DBAPIError) and error.connection_invalidated
         retryable = lost or isinstance(error, OperationalError | InterfaceError | PoolTimeout)
-        raise OutsideError(f"store {shown(url)}: {_cause(error)}", retryable=retryable) from error
-
-
-def _cause(error: SQLAlchemyError) -> str:
-    """The database's own words: SQLAlchemy's repeat the statement and its values, which may be secret."""
-    return " ".join(str(error.orig if isinstance(error, DBAPIError) else error).split())
+        raise OutsideError(f"store {shown(url)}: {cause}", retryable=retryable) from error

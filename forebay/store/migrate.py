@@ -30,20 +30,22 @@ def migrate(url: str) -> None:
     engine = connect(database)
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    with our_errors(database), engine.connect() as connection:
-        if engine.dialect.name == "sqlite":
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-        else:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
-        if (found := schema_of(connection)) is not None and found > SCHEMA:
-            raise InputError(too_new(shown(database), found))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-        connection.commit()
-        if engine.dialect.name == "sqlite":
-            # Kept in the file: readers then do not wait for the writer, nor it for them.
-            connection.exec_driver_sql("PRAGMA journal_mode = WAL")
-    engine.dispose()
+    try:
+        with our_errors(database), engine.connect() as connection:
+            if engine.dialect.name == "sqlite":
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            else:
+                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
+            if (found := schema_of(connection)) is not None and found > SCHEMA:
+                raise InputError(too_new(shown(database), found))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            connection.commit()
+            if engine.dialect.name == "sqlite":
+                # Kept in the file: readers then do not wait for the writer, nor it for them.
+                connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+    finally:
+        engine.dispose()
 
 
 def schema_of(connection: Connection) -> str | None:

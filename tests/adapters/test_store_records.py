@@ -104,6 +104,25 @@ def test_times_come_back_as_the_same_instant_in_utc(store: SqlStore, at: datetim
             assert read.microsecond == at.microsecond
 
 
+def test_a_time_is_stored_as_its_instant_whatever_its_zone(store: SqlStore) -> None:  # noqa: F811
+    india = timezone(timedelta(hours=5, minutes=30))
+    with store.transaction() as tx:
+        lease = tx.acquire_lease("web", "a", NOW, timedelta(minutes=1))
+        tx.release_lease(lease, NOW.astimezone(india))
+    with store.transaction() as tx:
+        assert tx.lease("web").expires_at == NOW
+
+
+def test_a_time_without_a_zone_is_the_callers_fault(store: SqlStore) -> None:  # noqa: F811
+    event = an_event().model_copy(update={"at": NOW.replace(tzinfo=None)})
+    with (
+        pytest.raises(InputError, match=r"2026-11-24T09:30:00.123456 has no zone") as refused,
+        store.transaction() as tx,
+    ):
+        tx.put_rules(ChangeRules(), event)
+    assert "INSERT" not in str(refused.value)
+
+
 def test_a_value_the_database_cannot_hold_is_the_callers_fault() -> None:
     """Only PostgreSQL refuses a NUL; whoever sent it must hear so rather than be told to try again."""
     url = postgresql_url()
