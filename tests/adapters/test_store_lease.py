@@ -92,7 +92,7 @@ moves = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(script=st.lists(moves, max_size=14))
 def test_there_are_never_two_holders_and_fencing_only_grows(store: SqlStore, script: list) -> None:  # noqa: F811
     """Each holder believes its last lease for as long as the store confirms it, as a controller does."""
