@@ -83,6 +83,12 @@ class ScalableTargets:
         self.activities = [activity, *self.activities][:ACTIVITIES_KEPT]
 
 
+def suspension(target: FakeScalableTarget) -> dict[str, bool]:
+    """Which parts of scaling are suspended; moto types it as text and keeps a mapping."""
+    state: Any = target.suspended_state
+    return state or {}
+
+
 def name_of(resource_id: str) -> str:
     """`service/cluster/name` -> `cluster/name`."""
     return resource_id.split("/", 1)[1]
@@ -149,7 +155,7 @@ def _register(patches: Patches, targets: ScalableTargets) -> None:
             raise AWSValidationException("You must specify MinCapacity and MaxCapacity when registering a new target.")
         if low < 0 or low > high:
             raise AWSValidationException(f"Maximum capacity ({high}) cannot be less than minimum capacity ({low}).")
-        state = NO_SUSPENSION | ((before.suspended_state if before else None) or {}) | (suspended_state or {})
+        state: Any = NO_SUSPENSION | (suspension(before) if before else {}) | (suspended_state or {})
         target = register(self, namespace, r_id, dimension, min_capacity, max_capacity, role_arn, state)
         if namespace == "ecs":
             targets.clamp(self, target, f"minimum capacity was set to {low}, maximum capacity was set to {high}")
@@ -185,18 +191,19 @@ def due_actions(
 
     An at() action has done its work after that and is removed, as AWS does.
     """
-    found = []
+    found: list[tuple[Any, FakeScalableTarget, dict[str, Any], str]] = []
     for account in list(models.applicationautoscaling_backends.values()):
         for backend in list(account.values()):
             for action in list(backend.scheduled_actions):
                 target = backend.targets.get(action.scalable_dimension, {}).get(action.resource_id)
-                if target is None or (target.suspended_state or {}).get("ScheduledScalingSuspended"):
+                if target is None or suspension(target).get("ScheduledScalingSuspended"):
                     continue
                 if not _within(action, until):
                     continue
                 created = datetime.fromtimestamp(action.creation_time, UTC)
                 if schedules.due(action.schedule, action.timezone or "UTC", created, after, until):
-                    found.append((backend, target, action.scalable_target_action or {}, action.scheduled_action_name))
+                    bounds: Any = action.scalable_target_action or {}
+                    found.append((backend, target, bounds, action.scheduled_action_name))
                     if action.schedule.startswith("at("):
                         backend.scheduled_actions.remove(action)
     return found

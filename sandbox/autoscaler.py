@@ -104,7 +104,7 @@ class ServiceAutoscaler:
         store = self.world.store(backend.region_name, backend.account_id)
         wishes = [self._propose(store, config, service, name, end) for config in policies]
         decision = combine([w for w in wishes if w is not None], service.desired_count)
-        suspended = target.suspended_state or {}
+        suspended = aas_api.suspension(target)
         deploying = len(service.deployments) > 1 or service.deployments[0]["rolloutState"] == "IN_PROGRESS"
         if decision.wish is Wish.HOLD:
             return

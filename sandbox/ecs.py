@@ -269,7 +269,8 @@ def task_size(service: Service, task_definition_arn: str | None) -> tuple[float,
     definition = service._backend.task_definitions.get(family, {}).get(int(revision))
     if definition is None:
         return 0.0, 0.0
-    containers = definition.container_definitions
+    containers: list[dict[str, Any]] = definition.container_definitions
+    # Without a task size the containers' sizes add up; a soft memory limit counts before a hard one.
     cpu = float(definition.cpu or sum(c.get("cpu") or 0 for c in containers))
     memory = float(definition.memory or sum(c.get("memoryReservation") or c.get("memory") or 0 for c in containers))
     return cpu / 1024, memory / 1024

@@ -32,14 +32,14 @@ def install(patches: Patches, services: Services) -> None:
     _register(patches)
     _create(patches, services)
     _update(patches, services)
-    describe = patches.set(responses.EC2ContainerServiceResponse, "describe_services", None)
+    describe = responses.EC2ContainerServiceResponse.describe_services
 
     def describe_services(self: Any) -> Any:
         if len(self._get_param("services", [])) > MOST_SERVICES:
             raise InvalidParameterException(f"Services cannot have more than {MOST_SERVICES} elements.")
         return describe(self)
 
-    responses.EC2ContainerServiceResponse.describe_services = describe_services
+    patches.set(responses.EC2ContainerServiceResponse, "describe_services", describe_services)
 
 
 def _register(patches: Patches) -> None:
@@ -84,7 +84,7 @@ def _create(patches: Patches, services: Services) -> None:
         desired = self._get_int_param("desiredCount")
         if desired is not None and desired < 0:
             raise InvalidParameterException("desiredCount must be 0 or more.")
-        result = answer(self)
+        result: Any = answer(self)
         # moto drops the deployment configuration at creation; the circuit breaker lives in it.
         result.result["service"].deployment_configuration = self._get_param("deploymentConfiguration")
         return result
@@ -105,7 +105,7 @@ def _update(patches: Patches, services: Services) -> None:
         for name, value in rest.items():
             if value is not None:
                 setattr(service, name, value)
-        if forced or arn != service.task_definition:
+        if arn and (forced or arn != service.task_definition):
             services.deploy(service, arn)
         services.set_desired(service, service.desired_count if desired is None else desired)
         return service

@@ -124,13 +124,14 @@ class MetricStore:
             return self._percentile(
                 float(percentile.group(1)), starts, edges, sums[lo:hi] / counts[lo:hi], maxima[lo:hi] - minima[lo:hi]
             )
-        values = {
-            "Average": lambda: total / count,
-            "Sum": lambda: total,
-            "SampleCount": lambda: count,
-            "Minimum": lambda: np.minimum.reduceat(minima[lo:hi], edges),
-            "Maximum": lambda: np.maximum.reduceat(maxima[lo:hi], edges),
-        }[stat]()
+        if stat == "Average":
+            values = total / count
+        elif stat == "Minimum":
+            values = np.minimum.reduceat(minima[lo:hi], edges)
+        elif stat == "Maximum":
+            values = np.maximum.reduceat(maxima[lo:hi], edges)
+        else:
+            values = total if stat == "Sum" else count
         return starts.tolist(), values.tolist()
 
     @staticmethod

@@ -24,8 +24,9 @@ def report(play: Play) -> dict[str, Any]:
     seconds = c["seconds"]
     total = float(seconds.sum())
     result: dict[str, Any] = {"workload": play.config.name, "target": play.config.target, "seconds": total}
-    if not total:
-        return result
+    if not seconds.size:
+        return result  # the service or group has not existed yet
+    whole = total or 1.0
     unit = play.config.unit.vector()
     demand = np.stack([c[f"demand_{r}"] for r in RESOURCES])
     usage = np.stack([c[f"usage_{r}"] for r in RESOURCES])
@@ -41,8 +42,8 @@ def report(play: Play) -> dict[str, Any]:
     short = (unmet > EPSILON).any(axis=0)
     moves = np.diff(c["desired"])
     return result | {
-        "share_ticks_unmet": float((short * seconds).sum() / total),
-        "share_ticks_over_target": float((over * seconds).sum() / total),
+        "share_ticks_unmet": float((short * seconds).sum() / whole),
+        "share_ticks_over_target": float((over * seconds).sum() / whole),
         "unit_hours_running": float((c["serving"] * seconds).sum() / 3600),
         "unit_hours_desired": float((c["desired"] * seconds).sum() / 3600),
         "max_move": int(np.abs(moves).max()) if moves.size else 0,

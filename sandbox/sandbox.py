@@ -22,6 +22,7 @@ from sandbox.control import Control
 from sandbox.ecs import Services
 from sandbox.gate import Gate
 from sandbox.group_autoscaler import GroupAutoscaler
+from sandbox.metrics import Metric
 from sandbox.report import report, ticks
 from sandbox.server import Server, moto_app
 from sandbox.stage import Stage
@@ -113,10 +114,15 @@ class Sandbox:
 
     def _warm_up(self) -> None:
         """Meets each service's first call, which loads its model, before a client does."""
-        key = {"aws_access_key_id": "sandbox", "aws_secret_access_key": "sandbox"}
         session = botocore.session.Session()
         for name, call in WARM_UP:
-            client = session.create_client(name, self.config.region, endpoint_url=self.url, **key)
+            client = session.create_client(
+                name,
+                self.config.region,
+                endpoint_url=self.url,
+                aws_access_key_id="sandbox",
+                aws_secret_access_key="sandbox",  # noqa: S106 - moto wants some key, any will do
+            )
             getattr(client, call[0])(**call[1])
 
     def reset(self, config: SandboxConfig | None = None) -> None:
@@ -175,6 +181,7 @@ class Sandbox:
         """
         known = workload if isinstance(workload, Workload) else parse(Workload, workload)
         with self._lock:
+            self.stage.check(known)
             if known.timing:
                 self.world.timings[known.target] = known.timing
             if known.ecs_service:
@@ -223,7 +230,7 @@ class Sandbox:
     ) -> None:
         """Stores a datapoint in any namespace, also AWS/..., at any time: for tests that need a chosen past."""
         with self._lock:
-            metric = cloudwatch_api.Metric.of(namespace, name, dimensions)
+            metric = Metric.of(namespace, name, dimensions)
             self.world.store().put(metric, at.timestamp(), value, None, samples)
 
     def _play(self, workload: str) -> Any:

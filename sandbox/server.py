@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from threading import Thread
 
-from moto.server import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from sandbox.gate import App

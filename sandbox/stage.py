@@ -21,10 +21,14 @@ class Stage:
         self._waiting: list[tuple[float, int, float, Datum, MetricStore]] = []
         self._order = itertools.count()
 
-    def add(self, workload: Workload, units: Units) -> Play:
-        """Begins to play; publishes its history first. Raises ValueError for a name that is taken."""
+    def check(self, workload: Workload) -> None:
+        """Raises ValueError for a name that is taken, ConfigError for a trace that cannot be used."""
         if workload.name in self.plays:
             raise ValueError(f"a workload called {workload.name!r} plays already; choose another name")
+        read_trace(workload.trace)
+
+    def add(self, workload: Workload, units: Units) -> Play:
+        """Begins to play; publishes its history first."""
         trace, now = read_trace(workload.trace), self.world.now().timestamp()
         load = Load(trace, workload.peak, dict(workload.entities), now, workload.trace_start, workload.speed)
         play = Play(workload, load, units)

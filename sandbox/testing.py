@@ -28,6 +28,7 @@ from sandbox.sandbox import Sandbox
 START = datetime(2026, 3, 2, tzinfo=UTC)  # a Monday, 00:00
 _shared: Sandbox | None = None
 _session: botocore.session.Session | None = None
+_clients: dict[str, Any] = {}
 
 
 @contextmanager
@@ -49,13 +50,21 @@ def close_shared() -> None:
     if _shared is not None:
         shared, _shared = _shared, None
         shared.close()
+        while _clients:
+            _clients.popitem()[1].close()
 
 
 def client(sandbox: Sandbox, service: str, **config: Any) -> Any:
-    """A boto client of `service` at the sandbox; `config` goes to botocore's Config (retries, timeouts)."""
+    """A boto client of `service` at the sandbox; `config` goes to botocore's Config (retries, timeouts).
+
+    Clients are kept: making one takes longer than most calls.
+    """
     global _session
+    key = f"{sandbox.url} {sandbox.config.region} {service} {config}"
+    if key in _clients:
+        return _clients[key]
     _session = _session or botocore.session.Session()
-    return _session.create_client(
+    made = _session.create_client(
         service,
         region_name=sandbox.config.region,
         endpoint_url=sandbox.url,
@@ -63,3 +72,5 @@ def client(sandbox: Sandbox, service: str, **config: Any) -> Any:
         aws_secret_access_key="sandbox",  # noqa: S106 - moto wants some key, any will do
         config=botocore.config.Config(**config),
     )
+    _clients[key] = made
+    return made
