@@ -9,7 +9,7 @@ import numpy as np
 from forebay.domain.plan import StepReason
 from forebay.planning.draft import Draft
 from forebay.planning.optimum import Move, Optimum, expected_shortfall
-from forebay.planning.problem import ShapingProblem, latest_climb
+from forebay.planning.problem import ShapingProblem, latest_climb, latest_descent
 from forebay.planning.required import Required, alignment_window, covering_quantile
 
 
@@ -22,7 +22,7 @@ class Reasons:
         self.index = draft.index
         self.high = needs.quantile(self.confidence)
         self.window = alignment_window(draft.workload, draft.change.effective_at, self.index)
-        self.climb = latest_climb(problem)
+        self.climb, self.descent = latest_climb(problem), latest_descent(problem)
 
     def of(self, move: Move) -> StepReason:
         limit, because = self._limit(move)
@@ -78,6 +78,10 @@ class Reasons:
             return name, f"the most the soft limit allows ({name.removeprefix('soft limit ')})"
         if move.after == limits.max_units:
             return f"max_units {limits.max_units}", "up to the workload's max_units"
+        on_the_way = move.before < self.climb[move.slot] == move.after < self.problem.low
+        if on_the_way or self.problem.high < move.after == self.descent[move.slot] < move.before:
+            goal = self.problem.low if on_the_way else self.problem.high
+            return "soft limit of later steps", f"the least that lets the later steps reach {goal} units in time"
         if move.after == self.problem.low:
             return "none", f"which makes the {self.problem.low} units that must serve"
         return "none", "the cheapest by unit price, risk and moves"

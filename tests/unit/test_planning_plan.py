@@ -14,6 +14,8 @@ from forebay.domain.errors import InputError
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.resources import Resource
 from forebay.domain.rules import FreezeWindow
+from forebay.planning.problem import Clock, legal_points
+from forebay.planning.slots import SlotIndex
 from tests.support.planning_cases import EFFECTIVE, NOW, change, drawn, moves, plan, workload
 
 
@@ -62,6 +64,10 @@ def test_steps_after_the_effective_time_follow_a_ramp() -> None:
     steps = drawn(to_be=to_be).steps
     assert [step.to_units for step in steps] == [9, 10, 11, 12]
     assert [step.due_at >= EFFECTIVE for step in steps] == [False, True, True, True]
+    assert [step.reason.forced_by > step.due_at for step in steps] == [True] * 4
+    assert steps[-1].reason.text == (
+        "cpu binds at 24 Nov 14:00 UTC (95 % quantile: 12.0 units): +1 unit, the cheapest by unit price, risk and moves"
+    )
 
 
 def test_a_freeze_window_moves_steps_before_it() -> None:
@@ -119,6 +125,29 @@ def test_the_last_step_says_why(fields: dict[str, Any], limit: str, text: str) -
     assert (reason.limit, reason.text) == (limit, text)
 
 
+@pytest.mark.parametrize(
+    ("fields", "goal"),
+    [
+        pytest.param({"start": 8}, 12, id="up"),
+        pytest.param({"start": 16, "to_be": change(**entitlement(max_units=12))}, 12, id="down"),
+    ],
+)
+def test_a_small_first_step_says_what_it_is_for(fields: dict[str, Any], goal: int) -> None:
+    reason = drawn(**fields).steps[0].reason
+    assert reason.limit == "soft limit of later steps"
+    assert reason.text.endswith(f"1 unit, the least that lets the later steps reach {goal} units in time")
+
+
+def test_a_risk_worth_its_price_is_a_reason_of_its_own() -> None:
+    """At 12 units only the rarest paths run short, after the window: dear enough to move, not the 95 % quantile's."""
+    ramp = {"shape": "ramp", "over": "PT1H"}
+    rare = [{"workload": "web", "factor": 1.0, "low": 1.0, "high": 3.0, "adoption": ramp}]
+    dear = workload(risk={"shortfall_per_unit_hour": "1000"})
+    last = drawn(dear, change(impacts=rare), start=14).steps[-1]
+    assert last.reason.text.startswith("cpu may run short at 24 Nov")
+    assert last.due_at < last.reason.forced_by
+
+
 def test_a_step_without_a_slot_to_spare_says_so() -> None:
     tight = drawn(to_be=change(effective_at=NOW + timedelta(minutes=14)), start=9).steps[-1]
     assert tight.reason.text.endswith("; its verdict is due less than one slot before the effective time")
@@ -149,6 +178,18 @@ def test_the_price_of_acting_and_of_not_acting() -> None:
     assert price.shortfall_unit_hours_without == pytest.approx(4 * 8 / 12, abs=1e-4)
     assert price.shortfall_unit_hours_with == 0
     assert (price.misaligned_with, price.misaligned_without) == (0, 1)
+
+
+def test_one_unit_short_at_the_effective_time_is_misaligned() -> None:
+    assert drawn(start=11).price.misaligned_without == 1
+    assert drawn(start=12).price.misaligned_without == 0
+
+
+def test_no_shaping_point_between_the_last_verdict_and_the_effective_time() -> None:
+    index = SlotIndex(EFFECTIVE - timedelta(minutes=30), timedelta(minutes=5), 8)
+    freeze = FreezeWindow(start=index.at(2), end=index.at(3), reason="release")
+    points = legal_points(Clock(index.at(0), index.at(0), [freeze]), index, 4, EFFECTIVE)
+    assert points.tolist() == [False, True, False, True, True, False, True, True]
 
 
 @given(

@@ -35,8 +35,8 @@ def test_the_steps_table() -> None:
     assert steps == [
         "step  at                    from  to  verified  why",
         "1     2026-11-24 11:35 UTC  8     9   11:45     cpu binds at 24 Nov 12:00 UTC (95 % quantile: 12.0",
-        "                                                units): +1 unit, the cheapest by unit price, risk",
-        "                                                and moves",
+        "                                                units): +1 unit, the least that lets the later steps",
+        "                                                reach 12 units in time",
         "2     2026-11-24 11:45 UTC  9     12  11:55     cpu binds at 24 Nov 12:00 UTC (95 % quantile: 12.0",
         "                                                units): +3 units, the most the soft limit allows (3",
         "                                                units)",
