@@ -21,7 +21,7 @@ class Section:
     history: History = field(default_factory=dict)
 
 
-def page(change: PolicyChange, sections: Sequence[Section]) -> str:
+def plan_html(change: PolicyChange, sections: Sequence[Section]) -> str:
     """Title and facts, then per workload the picture, the steps with their reasons, the price, the forecast's words."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup

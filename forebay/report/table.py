@@ -1,12 +1,14 @@
-"""A plan as plain-text tables that fit a terminal of 100 columns."""
+"""Plans and changes as plain-text tables that fit a terminal of 100 columns."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from datetime import datetime
 
 from forebay.domain.plan import PlanRefusal, ShapingPlan
-from forebay.report.words import explain, moment, percent, units
+from forebay.domain.records import ChangeRecord, StepRecord
+from forebay.report.words import explain, from_now, moment, percent, units
 
 WIDTH = 100
 
@@ -51,6 +53,46 @@ def price_table(plan: ShapingPlan) -> str:
         ("too small at the effective time", percent(price.misaligned_with), percent(price.misaligned_without)),
     ]
     return text_table(("", "with the plan", "left as it is"), rows)
+
+
+def changes_table(records: Sequence[ChangeRecord], now: datetime) -> str:
+    """One row a change: where it stands, when it comes into force, and why it is where it is."""
+    if not records:
+        return "no changes"
+    rows = []
+    for record in records:
+        at = record.change.effective_at
+        row = (
+            record.change.change,
+            record.change.title,
+            record.state.value,
+            moment(at),
+            from_now(at, now),
+            record.note,
+        )
+        rows.append(row)
+    return text_table(("change", "policy", "state", "in force at", "", "note"), rows)
+
+
+def status_table(record: ChangeRecord, steps: Sequence[StepRecord], now: datetime) -> str:
+    """A change and its steps as they went: asked for, judged, with the verdict's evidence or else the step's reason."""
+    head = (
+        f"{record.change.change} ({record.change.title}): {record.state}. {record.note}\n"
+        f"in force at {moment(record.change.effective_at)} ({from_now(record.change.effective_at, now)})"
+    )
+    rows = [
+        (
+            step.workload,
+            str(step.step.sequence),
+            moment(step.step.due_at),
+            f"{step.step.from_units} -> {step.step.to_units if step.asked_units is None else step.asked_units}",
+            step.state.value,
+            f"{step.judgement.verdict}: {step.judgement.evidence.text}" if step.judgement else step.step.reason.text,
+        )
+        for step in steps
+    ]
+    table = text_table(("workload", "step", "due", "units", "state", "evidence, else reason"), rows) if rows else ""
+    return "\n\n".join(part for part in ("\n".join(map(_wrapped, head.splitlines())), table) if part)
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -31,6 +31,11 @@ def span(length: timedelta) -> str:
     return " ".join(parts[:2])
 
 
+def from_now(at: datetime, now: datetime) -> str:
+    """`in 2 h 5 min`, `45 s ago`."""
+    return f"in {span(at - now)}" if at >= now else f"{span(now - at)} ago"
+
+
 def units(count: int) -> str:
     return f"{count} unit" if abs(count) == 1 else f"{count} units"
 

@@ -13,12 +13,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forebay.domain.lifecycle import ChangeState, StepState
 from forebay.domain.plan import PlanRefusal, ShapingPlan
+from forebay.domain.records import ChangeRecord, StepRecord
 from forebay.domain.resources import Resource
 from forebay.report.document import documents_json
-from forebay.report.html import Section, page
+from forebay.report.html import Section, plan_html
 from forebay.report.picture import plan_figure, plan_svg
-from forebay.report.table import WIDTH, plan_table, text_table
+from forebay.report.table import WIDTH, changes_table, plan_table, status_table, text_table
 from tests.support.planning_cases import NOW, change, drawn, refused, workload
 
 SOON = NOW + timedelta(minutes=28)
@@ -61,6 +63,37 @@ def test_tables_fit_the_terminal() -> None:
     wordy = drawn(start=8, forecast_notes={"cpu": ("a long note " * 20,)})
     for result in (wordy, drawn(start=30), refused(workload(name=long, soft={"percent": 1}), gone)):
         assert all(len(line) <= WIDTH for line in plan_table(result).splitlines())
+
+
+def test_changes_and_steps_as_they_stand() -> None:
+    plan = drawn(start=8)
+    record = ChangeRecord(
+        change=change(),
+        state=ChangeState.SHAPING,
+        note="step 1 passed",
+        policy_version=2,
+        received_at=NOW,
+        updated_at=NOW,
+    )
+    first, second = (
+        StepRecord(change="CHG-1", workload="web", plan_hash=plan.hash, step=step, state=state, asked_units=asked)
+        for step, state, asked in zip(plan.steps, (StepState.PASSED, StepState.PENDING), (10, None), strict=True)
+    )
+    assert changes_table([record], NOW).splitlines() == [
+        "change  policy      state    in force at                          note",
+        "CHG-1   acme quota  shaping  2026-11-24 12:00 UTC  in 2 h 58 min  step 1 passed",
+    ]
+    assert changes_table([], NOW) == "no changes"
+    lines = status_table(record, [first, second], NOW).splitlines()
+    assert lines[:2] == [
+        "CHG-1 (acme quota): shaping. step 1 passed",
+        "in force at 2026-11-24 12:00 UTC (in 2 h 58 min)",
+    ]
+    rows = [line.split("  cpu")[0] for line in lines if line.startswith("web")]
+    assert rows == [
+        "web       1     2026-11-24 11:35 UTC  8 -> 10  passed ",
+        "web       2     2026-11-24 11:45 UTC  9 -> 12  pending",
+    ]
 
 
 @given(st.lists(st.tuples(st.text("ab", max_size=8), st.text("cd ", max_size=200)), min_size=1, max_size=5))
@@ -150,7 +183,9 @@ def test_the_page_stands_alone_and_escapes_what_people_wrote() -> None:
     evil = "<script>alert(1)</script>"
     plan = drawn(start=9, forecast_notes={"cpu": (evil,)})
     other = refused(to_be=change(effective_at=SOON), start=4)
-    text = page(change(reason=evil), [Section(workload(), plan, history(plan)), Section(workload(name="api"), other)])
+    text = plan_html(
+        change(reason=evil), [Section(workload(), plan, history(plan)), Section(workload(name="api"), other)]
+    )
     seen = Outside()
     seen.feed(text)
     assert seen.loads == []
