@@ -185,7 +185,7 @@ def aws_call(call: str, resource: str) -> Iterator[None]:
         raise _outside(_kind_of_answer(error), call, resource, _said(error)) from error
     except ResponseParserError as error:
         # An HTML page (of a proxy, or of a service that lacks the operation) where XML was due.
-        raise _outside(UNREADABLE, call, resource, str(error).splitlines()[0]) from error
+        raise _outside(UNREADABLE, call, resource, str(error).splitlines()[0].rstrip(": ")) from error
     except BotoCoreError as error:
         raise _outside(_kind_of_failure(error), call, resource, str(error)) from error
 
@@ -230,6 +230,7 @@ def _kind_of_failure(error: BotoCoreError) -> Kind:
     # The metadata service that hands out a role's credentials is a network call like any other.
     passing = (
         exceptions.HTTPClientError,
+        exceptions.ConnectionError,
         exceptions.IncompleteReadError,
         exceptions.CredentialRetrievalError,
         exceptions.MetadataRetrievalError,

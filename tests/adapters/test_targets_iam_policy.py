@@ -1,0 +1,102 @@
+"""The IAM policy that is shipped allows exactly the calls that the adapters make: no more, no fewer."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from forebay.aws import AwsClients
+from forebay.domain.allocation import Lever, Setting
+from forebay.domain.policy import PolicyVersion
+from forebay.enforcers.eventbridge import EventBridgeEvent
+from forebay.enforcers.ssm import SsmParameter
+from forebay.targets.asg import AutoScalingGroup
+from forebay.targets.ecs import EcsService
+from forebay.usage.cloudwatch import CloudWatchUsage
+from sandbox.testing import fresh
+from tests.support.aws import ASG, ECS, REGION, TIMING, TRACKING, CloudClock, a_workload, clients, played
+
+POLICY = json.loads((Path(__file__).parents[2] / "deployments" / "iam" / "policy.json").read_text())
+READS = ("Describe", "Get", "List")
+COUNT, FLOOR = Setting(lever=Lever.COUNT, count=5), Setting(lever=Lever.FLOOR, floor=6, ceiling=20)
+
+
+def actions(statement):
+    given = statement["Action"]
+    return [given] if isinstance(given, str) else given
+
+
+@pytest.fixture
+def called(tmp_path, monkeypatch):
+    """IAM actions of all calls that the adapters made when everything of them was used."""
+    ecs = played(tmp_path, target_tracking=TRACKING)
+    asg = played(tmp_path, name="group", asg="web")
+    with fresh({"workloads": [ecs, asg], "timing": TIMING}) as cloud:
+        clients(cloud, monkeypatch)
+        aws, seen = AwsClients(REGION, cloud.url), set()
+
+        def note(model, **_):
+            prefix = {"monitoring": "cloudwatch"}.get(
+                model.service_model.signing_name, model.service_model.signing_name
+            )
+            seen.add(f"{prefix}:{model.name}")
+
+        aws.session.events.register("before-call", note)
+        cloud.fault(kind="no_metrics", metric="ECS/ContainerInsights/CpuUtilized")  # so that percentages are used
+        clock = CloudClock(cloud)
+        for target in (EcsService(ECS, aws, clock), AutoScalingGroup(ASG, aws, clock)):
+            for setting in (COUNT, FLOOR):
+                target.apply(setting)
+                target.observe()
+        cloud.advance(120, step_s=10)
+        for ref in (ECS, ASG):
+            usage = CloudWatchUsage(a_workload(ref), aws, clock)
+            assert usage.measure(cloud.now() - timedelta(minutes=2), cloud.now())
+            usage.history(cloud.now() - timedelta(minutes=10), cloud.now(), timedelta(minutes=5))
+        at = datetime(2026, 3, 2, tzinfo=UTC)
+        version = PolicyVersion(
+            entity="acme",
+            policy="quota",
+            kind="quota",
+            version=1,
+            document={},
+            change=None,
+            effective_at=at,
+            armed_at=at,
+        )
+        for enforcer in (SsmParameter(aws), EventBridgeEvent(aws)):
+            enforcer.push(version)
+        yield seen
+
+
+def test_the_policy_allows_what_is_called_and_nothing_else(called):
+    assert called == {action for statement in POLICY["Statement"] for action in actions(statement)}
+
+
+def test_a_write_is_allowed_on_named_or_tagged_resources_only():
+    for statement in POLICY["Statement"]:
+        if not all(action.split(":")[1].startswith(READS) for action in actions(statement)):
+            assert statement["Resource"] != "*"
+            everything = statement["Resource"].endswith(("service/*", "scalable-target/*", "autoScalingGroupName/*"))
+            assert not everything or "Condition" in statement
+
+
+def test_every_action_is_told_where_it_is_needed():
+    docs = " ".join(
+        method.__doc__
+        for method in (
+            EcsService.observe,
+            EcsService.apply,
+            AutoScalingGroup.observe,
+            AutoScalingGroup.apply,
+            CloudWatchUsage,
+            SsmParameter.push,
+            EventBridgeEvent.push,
+        )
+    )
+    for statement in POLICY["Statement"]:
+        for action in actions(statement):
+            assert action.split(":")[1] in docs
