@@ -19,7 +19,7 @@ from forebay.forecasting.scores import SCORED_LEVELS, quantile_loss
 
 Floats = npt.NDArray[np.float64]
 
-WIDEST = 1.5  # measured: wider bands cost more quantile loss than the coverage they win
+WIDEST = 1.35  # measured: wider bands cost more quantile loss than the coverage they win is worth
 FEWEST = 8  # trajectories in each half, to measure a widening at all
 SCORED_LEADS = 48  # evenly spread over the horizon; more leads of one trajectory tell little new
 
@@ -67,11 +67,11 @@ def extended(errors: Floats, horizon: int, block: int, growing: bool) -> Floats:
 
 
 def widened(errors: Floats) -> Floats:
-    """Errors stretched away from their median, up and down apart, by a cross-fitted conformal factor in [1, 1.5].
+    """Errors stretched away from their median, up and down apart, by a cross-fitted conformal factor in [1, 1.35].
 
     The factor is the 0.95 quantile of (error / band of the other half of the origins), as in conformalized
     quantile regression (Romano, Patterson & Candes, 2019). It repairs that overlapping trajectories are few and
-    that the future drifts. With too few trajectories to measure it is 1.5.
+    that the future drifts. With too few trajectories to measure it is 1.35.
     """
     median = np.median(errors, axis=0)
     half = len(errors) // 2
