@@ -18,7 +18,7 @@ from forebay.app.status import ChangeStatus
 from forebay.app.tickets import parse_delivery
 from forebay.domain.errors import OutsideError
 from forebay.domain.lifecycle import ChangeState, StepState
-from forebay.domain.records import ChangeRecord
+from forebay.domain.records import ChangeRecord, Outcome
 from forebay.domain.verdict import Evidence, Judgement, Verdict
 from forebay.store import open_store
 from tests.support.samples import NOW, a_count, a_plan, an_event, an_intent, store_change
@@ -223,8 +223,9 @@ def test_a_hostile_name_never_gets_in(ctx: Context, client: TestClient, field: s
 
 
 def test_a_hostile_address_is_shown_as_text(client: TestClient) -> None:
-    page = see(client, "/changes/%3Cscript%3Ealert(1)%3C%2Fscript%3E", 404)
-    assert not [v for n, v in page.attributes if n == "src" and v != "/static/countdown.js"]
+    page = see(client, "/changes/%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E", 404)
+    assert "there is no change '<img src=x onerror=alert(1)>'" in page.text
+    assert "img" not in page.tags
 
 
 def test_pages_load_nothing_from_elsewhere_and_run_nothing_inline(ctx: Context, client: TestClient) -> None:
@@ -291,10 +292,13 @@ def test_metrics_count_what_is_there(ctx: Context, client: TestClient) -> None:
     assert set(empty.values()) == {0.0}
     assert sum(name.startswith("forebay_changes{") for name in empty) == len(ChangeState)
 
-    shaping(ctx)
     store_change(ctx.store, "CHG-2", ChangeState.DENIED)
+    assert "forebay_next_effective_seconds" not in _metrics(client), "a denied change never takes effect"
+
+    shaping(ctx)
     client.post("/v1/tickets/generic", **signed(a_delivery()))
     with ctx.store.transaction() as tx:
+        tx.settle_intent(tx.add_intent(an_intent(), an_event()).number, Outcome.DONE, an_event())
         tx.add_intent(an_intent(), an_event())
     full = _metrics(client)
     assert full['forebay_changes{state="shaping"}'] == 1
