@@ -14,7 +14,8 @@ from tasks.wake import schedule_steps
 
 def _run_name() -> str:
     change = runtime.flow_run.parameters["change"]
-    return f"{change['entity']} {change['policy']}: plan" if isinstance(change, dict) else f"{change.title}: plan"
+    request = change if isinstance(change, ChangeRequest) else ChangeRequest.model_validate(change)
+    return f"{request.entity} {request.policy}: plan {request.change}".strip()
 
 
 @flow(name="policy-change", flow_run_name=_run_name)

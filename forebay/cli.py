@@ -19,6 +19,7 @@ from forebay.domain.plan import PlanRefusal
 if TYPE_CHECKING:
     from forebay.app.context import Context
     from forebay.app.preview import Preview
+    from forebay.domain.change import PolicyChange
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 audit_app = typer.Typer(no_args_is_help=True, help="The audit log.")
@@ -74,7 +75,7 @@ def plan(
     accepted = request.accepted(at)
     ChangeRules().check_request(accepted, at)
     previews = preview(accepted, catalog, series, at, timedelta(seconds=60), units)
-    text = _shown(request, previews, output_format)
+    text = _shown(accepted, previews, output_format)
     if out is None:
         typer.echo(text)
     else:
@@ -155,7 +156,7 @@ def status(
         typer.echo(json.dumps(rows) if as_json else changes_table(records, ctx.clock.now()))
         return
     found = change_status(ctx, change)
-    typer.echo(found.model_dump_json() if as_json else status_table(found, ctx.clock.now()))
+    typer.echo(found.model_dump_json() if as_json else status_table(found.record, found.steps, ctx.clock.now()))
 
 
 @app.command()
@@ -343,22 +344,18 @@ def _end_of(series: Any) -> datetime:
     return end
 
 
-def _shown(request: ChangeRequest, previews: list[Preview], output_format: PlanFormat) -> str:
-    from forebay.report.html import plan_html
+def _shown(change: PolicyChange, previews: list[Preview], output_format: PlanFormat) -> str:
+    from forebay.report.document import documents_json
+    from forebay.report.html import Section, plan_html
     from forebay.report.table import plan_table
 
     match output_format:
         case PlanFormat.JSON:
-            return json.dumps({"plans": [_plan_json(p) for p in previews]}, indent=2)
+            return documents_json([p.plan for p in previews])
         case PlanFormat.TABLE:
             return "\n\n".join(plan_table(p.plan) for p in previews)
         case PlanFormat.HTML:
-            return "\n".join(plan_html(p) for p in previews)
-
-
-def _plan_json(preview: Preview) -> dict[str, Any]:
-    dumped = preview.plan.model_dump(mode="json")
-    return dumped if isinstance(preview.plan, PlanRefusal) else {**dumped, "hash": preview.plan.hash}
+            return plan_html(change, [Section(p.workload, p.plan, p.samples) for p in previews])
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -110,12 +111,21 @@ def draw(
     earliest: datetime,
     freezes: Sequence[FreezeWindow] = (),
 ) -> ShapingPlan | PlanRefusal:
-    """The optimal plan of one workload for its outlook. Deterministic: the random draw is seeded by the change."""
+    """The optimal plan of one workload for its outlook. Deterministic: the random draw is seeded by the change.
+
+    Under an autoscaler (`floor` given) `start_units` above what demand needs is not counted on: it may scale in
+    again before the first step.
+    """
     rng = np.random.default_rng(seed_for(change.change, workload.name))
+    demand = demand_paths(workload, change, outlook.paths, outlook.index, rng)
+    if floor is not None:
+        medians = {r: float(np.median(demand.without_change[r][:, 0])) for r in workload.resources}
+        kept = max(floor, math.ceil(workload.units_for(medians)[0]))
+        start_units = min(start_units, kept)
     return draw_plan(
         change=change,
         workload=workload,
-        demand=demand_paths(workload, change, outlook.paths, outlook.index, rng),
+        demand=demand,
         start_units=start_units,
         floor=floor,
         now=now,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -27,6 +27,11 @@ class Preview:
     plan: ShapingPlan | PlanRefusal
     outlook: Outlook
     history: Mapping[Resource, pd.Series]
+
+    @property
+    def samples(self) -> dict[Resource, tuple[Sequence[datetime], Sequence[float]]]:
+        """The history as plain times and values."""
+        return {r: ([t.to_pydatetime() for t in s.index], s.tolist()) for r, s in self.history.items()}
 
 
 def preview(

@@ -31,6 +31,11 @@ class ChangeStatus(Model):
     workloads: tuple[WorkloadStatus, ...]
     audit: tuple[AuditEntry, ...]
 
+    @property
+    def steps(self) -> list[StepRecord]:
+        """The steps of all workloads."""
+        return [step for workload in self.workloads for step in workload.steps]
+
 
 def list_changes(ctx: Context) -> list[ChangeRecord]:
     """All changes, newest first."""

@@ -9,8 +9,9 @@ from pydantic import Field
 
 from forebay.app.context import Context
 from forebay.app.receive import receive
+from forebay.domain.audit import AuditEvent
 from forebay.domain.change import ChangeRequest
-from forebay.domain.errors import OutsideError
+from forebay.domain.errors import InputError, OutsideError
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.model import Model, parse_yaml, validate
 from forebay.domain.records import ChangeRecord, Ticket
@@ -59,6 +60,7 @@ def submit(ctx: Context, request: ChangeRequest) -> ChangeRecord:
     return record
 
 
+REFUSED = "refused"
 StartRun = Callable[[str, dict[str, Any]], str]
 
 
@@ -72,14 +74,28 @@ def sweep_tickets(ctx: Context, start_run: StartRun) -> int:
         waiting = tx.tickets_without_run()
     for ticket in waiting:
         request = parse_delivery(ticket.body).request
-        key = f"ticket:{ticket.source}:{ticket.ticket}:{ticket.revision}"
         try:
+            # Received here, not only in the run: a run that dies at its start must not take the change with it.
+            receive(ctx, request)
+            key = f"ticket:{ticket.source}:{ticket.ticket}:{ticket.revision}"
             run = start_run(key, {"change": request.model_dump(mode="json", exclude_defaults=True)})
+        except InputError as error:
+            _put(ctx, ticket.model_copy(update={"run": REFUSED, "failure": str(error)}))
+            ctx.notifier.notify(_refusal(ctx, ticket, error))
         except OutsideError as error:
-            failed = ticket.model_copy(update={"failure": str(error), "failures": ticket.failures + 1})
-            with ctx.store.transaction() as tx:
-                tx.put_ticket(failed)
+            _put(ctx, ticket.model_copy(update={"failure": str(error), "failures": ticket.failures + 1}))
             raise
-        with ctx.store.transaction() as tx:
-            tx.put_ticket(ticket.model_copy(update={"run": run, "failure": None}))
+        else:
+            _put(ctx, ticket.model_copy(update={"run": run, "failure": None}))
     return len(waiting)
+
+
+def _put(ctx: Context, ticket: Ticket) -> None:
+    with ctx.store.transaction() as tx:
+        tx.put_ticket(ticket)
+
+
+def _refusal(ctx: Context, ticket: Ticket, error: InputError) -> AuditEvent:
+    return AuditEvent(
+        at=ctx.clock.now(), actor=f"{ticket.source} {ticket.ticket}", action="ticket refused", reason=str(error)
+    )

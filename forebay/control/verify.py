@@ -25,8 +25,9 @@ def judge(
     """The verdict on `usage` (absolute, canonical units, mean over [start, end)) while `serving_units` served.
 
     Absolute usage is compared, never a percentage: a percentage falls by itself when units are added. `error` if
-    fewer units serve than were asked; `no_data` if a planned resource has no data; `high` if an objective or the
-    forecast's upper band is exceeded by more than the tolerance; `low` below the lower band; else `pass`.
+    fewer units serve than were asked; `no_data` if a planned resource has no data; `high` if the forecast's upper
+    band is exceeded by more than the tolerance, or a resource is close to saturation; `low` if all are below the
+    lower band; else `pass`.
     """
     slot = plan.slot_at(start + (end - start) / 2)
     band = dict(slot.demand) if slot else {}
@@ -55,11 +56,11 @@ def judge(
 
     needed, binding = workload.units_for(usage)
     required = math.ceil(needed - 1e-9)
-    over_objective = {r: u for r, u in utilisation.items() if u > workload.objectives[r] * (1 + tolerance)}
+    saturated = {r: u for r, u in utilisation.items() if u > acute(workload.objectives[r])}
     over_band = {r: usage[r] / band[r].high for r in workload.resources if _above(usage[r], band, r, tolerance)}
     under_band = [r for r in workload.resources if r in band and usage[r] < band[r].low * (1 - tolerance)]
-    if over_objective:
-        text = ", ".join(f"{r} at {u:.0%}, objective {workload.objectives[r]:.0%}" for r, u in over_objective.items())
+    if saturated:
+        text = ", ".join(f"{r} at {u:.0%}, objective {workload.objectives[r]:.0%}" for r, u in saturated.items())
         return judgement(Verdict.HIGH, text, max(required, serving_units + 1))
     if over_band:
         # The rest of the plan was drawn for less: raise this step by as much as demand exceeds its band.
@@ -71,6 +72,14 @@ def judge(
         return judgement(Verdict.LOW, text, required)
     text = f"{binding} binds: {_amount(binding, usage[binding])}, {utilisation.get(binding, 0):.0%} of what serves"
     return judgement(Verdict.PASS, text, required)
+
+
+def acute(objective: float) -> float:
+    """The utilisation that cannot wait for the next step: halfway from the objective to saturation.
+
+    Below it an excess is what the plan weighed: it may run above the objective for a slot, at the risk price.
+    """
+    return (1 + objective) / 2
 
 
 def _above(value: float, band: Mapping[Resource, Band], resource: Resource, tolerance: float) -> bool:

@@ -81,7 +81,7 @@ class Risk(Model):
 class Verification(Model):
     """When and how a step is judged: after the lead time and `metric_delay`, over `window`.
 
-    `tolerance`: relative excess over the forecast band or the objective that still counts as on plan.
+    `tolerance`: relative excess over the forecast band that still counts as on plan.
     `patience`: how long missing data or missing capacity is waited for before the change is held.
     """
 
