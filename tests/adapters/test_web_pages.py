@@ -111,9 +111,14 @@ def test_the_list_shows_what_waits(ctx: Context, client: TestClient) -> None:
     client.post("/v1/tickets/generic", **signed(a_delivery("CHG-9", "3")))
     with ctx.store.transaction() as tx:
         tx.add_intent(an_intent(), an_event())
+        (ticket,) = tx.tickets_without_run()
+        tx.put_ticket(ticket.model_copy(update={"failure": "no scheduler answers", "failures": 1}))
     ctx.clock.time += timedelta(seconds=75)
     text = see(client, "/changes").text
-    assert "waiting for a run: ticket CHG-9 revision 3 (generic, received 1 min 15 s ago)" in text
+    assert (
+        "waiting for a run: ticket CHG-9 revision 3 (generic, received 1 min 15 s ago; not started: no scheduler answers)"
+        in text
+    )
     assert "1 external write under way" in text
 
 

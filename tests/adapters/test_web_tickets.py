@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from forebay.app.context import Context
-from forebay.domain.errors import OutsideError
+from forebay.app.tickets import sweep_tickets
+from forebay.domain.errors import InputError, OutsideError
 from forebay.store import SqlStore, open_store
+from forebay.web import answers
 from forebay.web.signature import SIGNATURE_HEADER, TIMESTAMP_HEADER
 from tests.support.samples import NOW
 from tests.support.stores import sqlite_url
@@ -133,6 +136,19 @@ def test_an_unknown_source_is_told_the_known_ones(client: TestClient) -> None:
     assert answer.json() == {"error": "there is no ticket source 'jira': send to one of generic"}
 
 
+def test_an_error_may_quote_what_utf_8_cannot_carry() -> None:
+    app = FastAPI()
+    answers.install(app)
+
+    @app.get("/")
+    def refuse() -> None:
+        raise InputError("ticket is not valid:\n  reason: (found '\ud83d')")
+
+    answer = TestClient(app).get("/")
+    assert answer.status_code == 400
+    assert answer.json() == {"error": "ticket is not valid:", "details": ["reason: (found '\\ud83d')"]}
+
+
 def test_only_post_is_for_tickets(client: TestClient) -> None:
     assert client.get(URL).status_code == 405
 
@@ -203,7 +219,7 @@ def test_the_run_starts_after_the_ticket_is_stored(ctx: Context) -> None:
 
 
 @pytest.mark.parametrize("failure", [OutsideError("scheduler away", retryable=True), ZeroDivisionError("a bug")])
-def test_a_run_that_does_not_start_is_logged_and_the_delivery_stays_stored(
+def test_a_run_that_does_not_start_is_logged_and_left_to_the_next_sweep(
     ctx: Context, caplog: pytest.LogCaptureFixture, failure: Exception
 ) -> None:
     def start_run(key: str, parameters: dict[str, Any]) -> str:
@@ -212,7 +228,11 @@ def test_a_run_that_does_not_start_is_logged_and_the_delivery_stays_stored(
     with caplog.at_level(logging.ERROR):
         assert a_client(ctx, start_run).post(URL, **signed(a_delivery())).status_code == 202
     assert str(failure) in caplog.text
-    assert a_client(ctx).post(URL, **signed(a_delivery())).json()["status"] == "known"
+
+    started = []
+    assert sweep_tickets(ctx, lambda key, parameters: started.append(key) or "vivid-otter") == 1
+    assert started == ["ticket:generic:CHG-7:1"]
+    assert stored_tickets(ctx.store) == []
 
 
 # Alterations
