@@ -23,6 +23,8 @@ from forebay.forecasting import (
     forecast_history,
     forecast_series,
 )
+from forebay.forecasting.candidates import chosen
+from forebay.forecasting.regular import regular_series
 from forebay.forecasting.scores import coverage, share_above
 
 HOUR = timedelta(hours=1)
@@ -60,6 +62,18 @@ def test_arima_is_chosen_where_it_is_better_and_says_by_how_much() -> None:
     assert got.model.startswith("ARIMA(")
     assert "on 1 h steps, pooled with seasonal naive: quantile loss 0." in got.reasons[0]
     assert "past origins" in got.reasons[0]
+
+
+def test_half_of_the_futures_shipped_with_an_arima_are_seasonal_naives() -> None:
+    series = regular_series(hourly(daily_load(336)), HOUR, timedelta(hours=24))
+    pool, alone = (
+        chosen(series, [24.0, 168.0], 24, out_of_time=lambda spent=spent: spent, budget_seconds=1.0)
+        for spent in (False, True)
+    )
+    assert (pool.name[:5], alone.name) == ("ARIMA", "seasonal naive")
+    half = len(pool.futures) // 2
+    assert (pool.futures[half:] == alone.futures).all()
+    assert (pool.futures[:half] != alone.futures).any()
 
 
 def test_seasonal_naive_is_kept_where_arima_is_worse_and_says_so() -> None:
