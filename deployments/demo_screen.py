@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 WIDTH = 118
-QUIET = ("policy version stored", "original recorded", "planned", "shaping", "write done", "scheduled")
+QUIET = (
+    "policy version stored",
+    "original recorded",
+    "planned",
+    "shaping",
+    "write done",
+    "scheduled",
+    "policy version armed",
+)
 
 
 class Screen:

@@ -50,8 +50,10 @@ def try_to_arm(ctx: Context, change: str) -> str | None:
         version = own_version(tx, record)
         assert version is not None, "a received change has its policy version"
         armed = version.model_copy(update={"armed_at": ctx.clock.now()})
-        event = ctx.event(record.change, "armed", f"aligned and verified; in force from {armed.in_force_from}")
-        tx.put_version(armed, event)
+        began = armed.in_force_from
+        assert began is not None, "it was just armed"
+        tx.put_version(armed, ctx.event(record.change, "policy version armed", f"in force from {began.isoformat()}"))
+        event = ctx.event(record.change, "armed", f"aligned and verified; in force from {began.isoformat()}")
         tx.move(change, ChangeState.ARMED, event)
     ctx.notifier.notify(event)
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ from forebay.domain.audit import AuditEvent
 from forebay.domain.change import ChangeRequest
 from forebay.domain.errors import InputError, OutsideError
 from forebay.domain.lifecycle import ChangeState
-from forebay.domain.model import Model, parse_yaml, validate
+from forebay.domain.model import Model, validate
 from forebay.domain.records import ChangeRecord, Ticket
 
 
@@ -35,7 +36,11 @@ class TicketDelivery(Model):
 
 def parse_delivery(body: str) -> TicketDelivery:
     """Raises InputError naming field, value and mend."""
-    return validate(TicketDelivery, parse_yaml(body, "ticket"), "ticket")
+    try:
+        data = json.loads(body)
+    except ValueError as error:
+        raise InputError(f"ticket: this is not JSON: {error}") from error
+    return validate(TicketDelivery, data, "ticket")
 
 
 def store_ticket(ctx: Context, source: str, body: str) -> tuple[TicketDelivery, Ticket | None]:
@@ -68,12 +73,14 @@ def sweep_tickets(ctx: Context, start_run: StartRun) -> int:
     """Start the run of every ticket that has none; returns how many were started.
 
     `start_run(idempotency_key, parameters)` starts a `policy_change` run and returns its name; calling it twice
-    for one key starts one run. Raises OutsideError from it after recording the failure on the ticket.
+    for one key starts one run. Its first OutsideError is raised at the end: one ticket must not block the others.
     """
     with ctx.store.transaction() as tx:
         waiting = tx.tickets_without_run()
+    away: OutsideError | None = None
     for ticket in waiting:
-        request = parse_delivery(ticket.body).request
+        # A relative effective time counts from when the ticket came, however long it had to wait for its run.
+        request = parse_delivery(ticket.body).request.fixed(ticket.received_at)
         try:
             # Received here, not only in the run: a run that dies at its start must not take the change with it.
             receive(ctx, request)
@@ -83,10 +90,12 @@ def sweep_tickets(ctx: Context, start_run: StartRun) -> int:
             _put(ctx, ticket.model_copy(update={"run": REFUSED, "failure": str(error)}))
             ctx.notifier.notify(_refusal(ctx, ticket, error))
         except OutsideError as error:
+            away = away or error
             _put(ctx, ticket.model_copy(update={"failure": str(error), "failures": ticket.failures + 1}))
-            raise
         else:
             _put(ctx, ticket.model_copy(update={"run": run, "failure": None}))
+    if away:
+        raise away
     return len(waiting)
 
 

@@ -75,11 +75,15 @@ class ChangeRequest(Model):
             return self
         return self.model_copy(update={"change": f"{self.entity}-{self.policy}-{at.astimezone(UTC):%Y%m%dT%H%M%SZ}"})
 
+    def fixed(self, at: datetime) -> ChangeRequest:
+        """The same request with an absolute effective time; a relative one counts from `at` (aware UTC)."""
+        if self.effective_in is None:
+            return self
+        return self.model_copy(update={"effective_at": at + self.effective_in, "effective_in": None})
+
     def accepted(self, now: datetime) -> PolicyChange:
         """The change with its name and effective time fixed; both count from `now` (aware UTC) where left open."""
-        fields = self.named(now).model_dump(exclude={"effective_at", "effective_in"})
-        effective_at = self.effective_at or now + (self.effective_in or timedelta(0))
-        return PolicyChange(**fields, effective_at=effective_at)
+        return PolicyChange(**self.named(now).fixed(now).model_dump(exclude={"effective_in"}))
 
 
 class PolicyChange(Model):

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from forebay.app.context import Context
-from forebay.app.tickets import sweep_tickets
+from forebay.app.tickets import parse_delivery, sweep_tickets
 from forebay.domain.errors import InputError, OutsideError
 from forebay.store import SqlStore, open_store
 from forebay.web import answers
@@ -96,7 +96,7 @@ REFUSED = {
     "not UTF-8": (signed(b'{"ticket": "\xff"}'), 400, "not UTF-8"),
     "half a character": (signed(b'{"ticket": "\\ud800"}'), 400, "half a character"),
     "nested without end": (signed(b"[" * 30_000), 400, "nested too deeply"),
-    "nested deeply": (signed(b'{"ticket": ' + b"[" * 500 + b"]" * 500 + b"}"), 400, "nested too deeply"),
+    "nested deeply": (signed(b'{"ticket": ' + b"[" * 500 + b"]" * 500 + b"}"), 422, "ticket is not valid"),
     "a list": (signed([1, 2]), 422, "ticket is not valid"),
 }
 
@@ -278,3 +278,13 @@ def test_a_real_store_whose_file_vanished_is_away(tmp_path: Path) -> None:
     tmp_path.rmdir()
     answer = a_client(a_context(store, HandClock())).post(URL, **signed(a_delivery()))
     assert answer.status_code == 503
+
+
+def test_a_ticket_is_read_as_json_and_not_as_yaml(ctx: Context, client: TestClient) -> None:
+    """YAML 1.1 has other escapes and other numbers: an escaped emoji and 1e22 must arrive as they were sent."""
+    change = {**a_delivery()["change"], "reason": "sale \N{PARTY POPPER}", "document": {"limit": 1e22}}
+    assert client.post(URL, **signed({**a_delivery(), "change": change})).status_code == 202
+    with ctx.store.transaction() as tx:
+        (stored,) = tx.tickets_without_run()
+    request = parse_delivery(stored.body).request
+    assert (request.reason, request.document) == ("sale \N{PARTY POPPER}", {"limit": 1e22})
