@@ -1,0 +1,74 @@
+# Forebay, from a fresh clone: only Python 3.11+ is needed. `make` lists what there is.
+VENV := .venv
+PY := $(VENV)/bin/python
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up check test browser lock example-history plan-picture clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
+
+setup: $(VENV)/.dev ## Install everything for work on Forebay into .venv (again only after a dependency changed)
+
+demo: $(VENV)/.demo ## The main job on a real trace, in about 4 minutes; Ctrl-C stops it. DEMO_ARGS="--prefect-port 4300 …", KEEP=1
+	@exec $(PY) -m deployments.demo $(DEMO_ARGS)
+
+up: $(VENV)/.demo ## Run Forebay on this host: Prefect, runner, receiver, reconciler. UP_ARGS="--web-port 8090 …"
+	@exec $(PY) -m deployments.up $(UP_ARGS)
+
+check: $(VENV)/.dev ## Lint, types, import contracts and the unit tests: the fast loop, under a minute
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/mypy
+	$(PY) -m pytest tests/unit -n 2
+
+test: $(VENV)/.dev ## All checks and every test that needs no browser; under 10 minutes on 2 cores
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/mypy
+	$(PY) -m pytest -n 2 --dist loadfile -m "not browser" --durations 10 $(TEST_ARGS)
+
+browser: $(VENV)/.dev ## The pages and the Prefect form in a real browser (needs chromium)
+	$(PY) -m pytest -m browser tests/browser
+
+lock: $(VENV)/.dev ## Compile constraints.txt anew from pyproject.toml
+	$(PY) -m pip install --quiet uv
+	$(PY) -m uv pip compile pyproject.toml --universal --python-version 3.11 --extra prefect --group dev \
+	  --upgrade --no-emit-index-url --no-annotate --no-header --output-file constraints.txt
+
+example-history: $(VENV)/.demo ## Make examples/history.csv anew from the trace
+	$(PY) examples/make_history.py
+
+plan-picture: $(VENV)/.demo ## Draw docs/plan.svg anew from examples/
+	$(VENV)/bin/forebay plan examples/change.yaml --workloads examples/workloads.yaml --history examples/history.csv \
+	  --format html | $(PY) examples/picture_of.py > docs/plan.svg
+
+clean: ## Remove the environment, caches and local data
+	rm -rf $(VENV) var dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# The stamps: a repeat is instant until what is installed from changes.
+$(VENV)/.demo: pyproject.toml constraints.txt | $(PY)
+	@echo 'installing what Forebay needs into $(VENV), once; this takes a minute or two'
+	$(PY) -m pip install --quiet --upgrade 'pip>=25.1'
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[prefect]' --group sandbox
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(PY)
+	@echo 'installing what work on Forebay needs into $(VENV), once; this takes a minute or two'
+	$(PY) -m pip install --quiet --upgrade 'pip>=25.1'
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[prefect]' --group dev
+	@touch $(VENV)/.demo $@
+
+# The first Python that runs, is new enough and can make an environment; the tested versions come first.
+$(PY):
+	@for python in $(PYTHON) python3.11 python3.12 python3.13 python3 python; do \
+	  if $$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    echo "making $(VENV) with $$python ($$($$python --version))"; \
+	    exec $$python -m venv $(VENV); \
+	  fi; \
+	done; \
+	echo "no Python 3.11 or newer with the venv module was found: install one (on Debian: python3 and python3-venv)," \
+	  "or name it: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3" >&2; exit 1
