@@ -43,7 +43,9 @@ def repair(ctx: Context, record: ChangeRecord, holder: str) -> None:
     change, now = record.change, ctx.clock.now()
     if record.state in MOVING:
         renew_dead_attempts(ctx, record, now)
-    if record.state in MOVING | {ChangeState.ARMED, ChangeState.IN_FORCE} and now >= change.effective_at:
+    # The enforcing run has the first word; this is for when it died or was late.
+    overdue = now >= change.effective_at + DEAD_AFTER
+    if record.state in MOVING | {ChangeState.ARMED, ChangeState.IN_FORCE} and overdue:
         enforce(ctx, change.change)
     elif record.state is ChangeState.ARMED:
         watch_armed(ctx, change.change)

@@ -28,19 +28,29 @@ class SsmParameter:
         moment may end with the older one, until the next push.
         """
         parameter = f"{self._prefix}/{version.entity}/{version.policy}"
+        if not self._put(parameter, version):
+            self._put(parameter, version)  # another push created it first: read it again, and then overwrite or leave it
+
+    def _put(self, parameter: str, version: PolicyVersion) -> bool:
+        """False if the parameter came into being between the read and the write."""
         value = to_json(version)
         before = self._value(parameter)
         if before is not None and (before == value or _version_of(before, parameter) > version.version):
-            return
+            return True
         with aws_call("ssm:PutParameter", parameter):
-            # Intelligent-Tiering: a document above 4 KiB needs the advanced tier, a small one must not pay for it.
-            self._clients.ssm.put_parameter(
-                Name=parameter,
-                Value=value,
-                Type="String",
-                Overwrite=before is not None,
-                Tier="Intelligent-Tiering",
-            )
+            client = self._clients.ssm
+            try:
+                # Intelligent-Tiering: a document above 4 KiB needs the advanced tier, a small one must not pay for it.
+                client.put_parameter(
+                    Name=parameter,
+                    Value=value,
+                    Type="String",
+                    Overwrite=before is not None,
+                    Tier="Intelligent-Tiering",
+                )
+            except client.exceptions.ParameterAlreadyExists:
+                return False
+        return True
 
     def _value(self, parameter: str) -> str | None:
         with aws_call("ssm:GetParameter", parameter):

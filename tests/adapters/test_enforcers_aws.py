@@ -82,6 +82,22 @@ def test_foreign_content_is_not_overwritten(aws):
     assert aws.ssm.get_parameter(Name=PARAMETER)["Parameter"]["Value"] == "mine"
 
 
+@pytest.mark.parametrize(("other", "writes"), [(1, 1), (2, 1)])
+def test_two_pushes_at_once_end_with_the_newer_version(aws, other, writes):
+    """The parameter comes into being between our read and our write."""
+    pushed = []
+
+    def another_push(**_):
+        if not pushed:
+            pushed.append(other)
+            SsmParameter(aws).push(version(other))
+
+    aws.ssm.meta.events.register("before-parameter-build.ssm.PutParameter", another_push)
+    SsmParameter(aws).push(version(1))
+    content, count = stored(aws)
+    assert (content["version"], count) == (other, writes)
+
+
 @pytest.mark.parametrize("kind", ["throttle", "lost_answer"])
 def test_a_disturbed_push_can_be_repeated(cloud, aws, kind):
     cloud.fault(kind=kind, op="PutParameter", count=1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 WIDTH = 118
@@ -75,15 +74,13 @@ def summary_lines(
     report: Mapping[str, Any],
     error_ms: float | None,
     chain: str,
-    page: Path,
-    seconds: float,
 ) -> list[str]:
     """The outcome, for a person to judge."""
     shaped, alone = report["checkout"], report["checkout-alone"]
     steps = status["workloads"][0]["steps"]
     passed = sum(step["state"] == "passed" for step in steps)
     activation = (
-        "not in force" if error_ms is None else f"{error_ms:+.0f} ms from the effective time, as a client sees it"
+        "not in force" if error_ms is None else f"{error_ms:+.0f} ms from its effective time, as a client saw it"
     )
     rows = [
         ("", "with Forebay", "autoscaler alone"),
@@ -100,8 +97,6 @@ def summary_lines(
         f"policy      {status['record']['state']}: {activation}",
         f"steps       {passed} of {len(steps)} verified",
         f"audit       {chain}",
-        f"report      {page}",
-        f"took        {seconds:.0f} s from ticket to this line",
     ]
 
 
