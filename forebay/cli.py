@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from forebay.app.context import Context
     from forebay.app.preview import Preview
     from forebay.domain.change import PolicyChange
+    from forebay.forecasting.history import History
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 audit_app = typer.Typer(no_args_is_help=True, help="The audit log.")
@@ -62,12 +63,11 @@ def plan(
     from forebay.app.preview import preview
     from forebay.domain.resources import Resource
     from forebay.domain.rules import ChangeRules
-    from forebay.forecasting.history import read_history
     from forebay.wiring import read_catalog
 
     request = ChangeRequest.parse(_read(change), str(change))
     catalog = read_catalog(workloads)
-    recorded = read_history(history)
+    recorded = _history(history)
     series = {
         name: {Resource(r): recorded.total(name, r) for r in recorded.resources(name)} for name in recorded.workloads()
     }
@@ -81,11 +81,9 @@ def plan(
     else:
         out.write_text(text, encoding="utf-8")
         typer.echo(f"wrote {out}")
-    refused = [p.plan for p in previews if isinstance(p.plan, PlanRefusal)]
-    if refused:
-        raise RuleRefusal(
-            "a plan within the limits", refused[0].reason, refused[0].text.partition("What would do: ")[2]
-        )
+    for refused in (p.plan for p in previews if isinstance(p.plan, PlanRefusal)):
+        typer.echo(f"forebay: refused: {refused.text}", err=True)
+        raise typer.Exit(3)
 
 
 @app.command()
@@ -98,13 +96,12 @@ def forecast(
     import pandas as pd
 
     from forebay.forecasting import forecast_history
-    from forebay.forecasting.history import read_history
 
     try:
         span = pd.Timedelta(horizon).to_pytimedelta()
     except ValueError as error:
         raise InputError(f"--horizon {horizon!r} is not a duration: write 48h, 90m or 3d") from error
-    forecasts = forecast_history(read_history(history), span)
+    forecasts = forecast_history(_history(history), span)
     if output_format is SeriesFormat.JSON:
         typer.echo(
             json.dumps(
@@ -327,6 +324,15 @@ def _read(path: Path) -> str:
     from forebay.wiring import read_text
 
     return sys.stdin.read() if str(path) == "-" else read_text(path)
+
+
+def _history(path: Path) -> History:
+    from forebay.forecasting.history import read_history
+
+    try:
+        return read_history(path)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error}") from error
 
 
 def _time(text: str, what: str) -> datetime:

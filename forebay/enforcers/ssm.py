@@ -29,7 +29,7 @@ class SsmParameter:
         """
         parameter = f"{self._prefix}/{version.entity}/{version.policy}"
         if not self._put(parameter, version):
-            self._put(parameter, version)  # another push created it first: read it again, and then overwrite or leave it
+            self._put(parameter, version)  # another push created it: read that, then overwrite it or leave it
 
     def _put(self, parameter: str, version: PolicyVersion) -> bool:
         """False if the parameter came into being between the read and the write."""

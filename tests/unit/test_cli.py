@@ -1,0 +1,224 @@
+"""The `forebay` command as people call it: what it prints, its exit codes, and that bad input changes nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from forebay import cli
+from tests.support.stores import sqlite_url
+
+START = datetime(2026, 3, 2, tzinfo=UTC)
+WORKLOADS = """
+workloads:
+  - name: checkout
+    target: {type: ecs, cluster: prod, service: checkout}
+    unit: {cpu_cores: 1, memory_gib: 2, network_mbps: 100}
+    objectives: {cpu: 0.6}
+    limits: {min_units: 2, max_units: 60, soft: {units: 4, percent: 50, dwell: PT10M}}
+    lead_time: PT4M
+    price: {per_unit_hour: "0.05"}
+    shares: {acme: 0.5}
+"""
+CHANGE = """
+change: CHG-1
+entity: acme
+policy: quota
+effective_in: PT3H
+requested_by: jane
+impacts: [{workload: checkout, factor: 2, low: 1.8, high: 2.3}]
+"""
+HEADER = "timestamp,workload,entity,resource,value,unit\n"
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a change, the workloads and two days of a plain daily history; the settings point into it."""
+    rows = [
+        f"{(START + timedelta(minutes=5 * i)).isoformat()},checkout,,cpu,{4 + (i % 288) / 96:.3f},cores\n"
+        for i in range(2 * 288)
+    ]
+    (tmp_path / "history.csv").write_text(HEADER + "".join(rows))
+    (tmp_path / "workloads.yaml").write_text(WORKLOADS)
+    (tmp_path / "change.yaml").write_text(CHANGE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FOREBAY_DATABASE_URL", sqlite_url(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def forebay(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Call the command: words in, (exit code, standard output, standard error) out."""
+
+    def call(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["forebay", *words])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as exit_:
+            code = int(exit_.code or 0)
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return call
+
+
+PLAN = ("plan", "change.yaml", "--workloads", "workloads.yaml", "--units", "8", "--history", "history.csv")
+
+
+def test_a_plan_is_drawn_from_files_in_three_formats(files: Path, forebay) -> None:
+    code, table, _ = forebay(*PLAN)
+    assert code == 0
+    assert "plan " in table and "CHG-1" in table and "unit-hours" in table
+
+    code, text, _ = forebay(*PLAN, "--format", "json")
+    (plan,) = json.loads(text)["workloads"]
+    assert code == 0
+    assert datetime.fromisoformat(plan["effective_at"]) == START + timedelta(days=2, hours=3)
+    assert plan["hash"][:12] in table
+    steps = plan["steps"]
+    assert [s["from_units"] for s in steps[1:]] == [s["to_units"] for s in steps[:-1]]
+    assert steps[-1]["to_units"] >= plan["aligned_units"]
+
+    code, _, _ = forebay(*PLAN, "--format", "html", "--out", "plan.html")
+    page = (files / "plan.html").read_text()
+    assert code == 0
+    assert "<svg" in page and "CHG-1" in page and "src=" not in page
+
+
+def test_a_plan_that_cannot_be_is_refused_with_a_counter_proposal(files: Path, forebay) -> None:
+    (files / "change.yaml").write_text(
+        CHANGE.replace("PT3H", "PT15M").replace("factor: 2, low: 1.8, high: 2.3", "factor: 9")
+    )
+    code, _, error = forebay(*PLAN)
+    assert code == 3
+    assert "What would do: effective_at 2026-03-04T" in error
+
+
+def test_a_forecast_is_printed_as_csv_and_json(files: Path, forebay) -> None:
+    code, text, _ = forebay("forecast", "history.csv", "--horizon", "6h")
+    lines = text.splitlines()
+    assert (code, len(lines)) == (0, 1 + 72)
+    assert lines[0].startswith("timestamp,workload,resource,entity,0.")
+    assert lines[1].startswith("2026-03-04 00:00:00+00:00,checkout,cpu,")
+    code, text, _ = forebay("forecast", "history.csv", "--horizon", "6h", "--format", "json")
+    (series,) = json.loads(text)
+    assert code == 0
+    assert len(series["timestamps"]) == 72 and series["reasons"]
+
+
+HISTORIES = {
+    "empty": (HEADER, "history"),
+    "duplicated": (HEADER + "2026-03-02T00:00:00Z,checkout,,cpu,1,cores\n" * 2, "2026-03-02T00:00:00"),
+    "naive time": (HEADER + "2026-03-02T00:00:00,checkout,,cpu,1,cores\n", "offset"),
+    "wrong unit": (HEADER + "2026-03-02T00:00:00Z,checkout,,cpu,1,GiB\n", "cores"),
+    "negative": (HEADER + "2026-03-02T00:00:00Z,checkout,,cpu,-1,cores\n", "-1"),
+    # the change asks for checkout, the history holds another
+    "no such workload": (
+        HEADER + "2026-03-02T00:00:00Z,cart,,cpu,1,cores\n2026-03-02T01:00:00Z,cart,,cpu,1,cores\n",
+        "checkout",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", HISTORIES)
+def test_a_bad_history_is_refused_with_its_mend(files: Path, forebay, case: str) -> None:
+    text, words = HISTORIES[case]
+    (files / "history.csv").write_text(text)
+    code, out, error = forebay(*PLAN)
+    assert (code, out) == (2, "")
+    assert words in error
+
+
+def test_another_zone_and_gaps_in_the_history_are_read_for_what_they_are(files: Path, forebay) -> None:
+    """The same instants with another offset, and an hour missing: the plan stands, and says what was filled."""
+    lines = (files / "history.csv").read_text().splitlines(keepends=True)
+    shifted = [
+        line.replace(
+            line.split(",")[0],
+            (datetime.fromisoformat(line.split(",")[0]) + timedelta(hours=5)).isoformat()[:19] + "+05:00",
+        )
+        for line in lines[1:]
+    ]
+    (files / "history.csv").write_text(lines[0] + "".join(shifted[:300] + shifted[306:]))
+    code, text, _ = forebay(*PLAN, "--format", "json")
+    (plan,) = json.loads(text)["workloads"]
+    assert code == 0
+    assert datetime.fromisoformat(plan["effective_at"]) == START + timedelta(days=2, hours=3)
+    assert any("filled" in note for note in plan["forecast"]["cpu"])
+
+
+WRONG = {
+    "no such file": (("plan", "nothing.yaml", *PLAN[2:]), "nothing.yaml"),
+    "no such history": ((*PLAN[:-1], "nothing.csv"), "nothing.csv"),
+    "naive now": ((*PLAN, "--now", "2026-03-04T00:00:00"), "has no zone"),
+    "now is no time": ((*PLAN, "--now", "soon"), "--now"),
+    "horizon is no duration": (("forecast", "history.csv", "--horizon", "soon"), "48h"),
+    "unknown change": (("hold", "CHG-9", "--by", "jane", "--reason", "why"), "forebay status"),
+    "no reason": (("cancel", "CHG-9", "--by", "jane", "--reason", " "), "--reason"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_words_are_refused_with_their_mend(files: Path, forebay, case: str) -> None:
+    words, mend = WRONG[case]
+    code, out, error = forebay(*words)
+    assert (code, out) == (2, "")
+    assert mend in error
+
+
+def test_a_change_is_submitted_held_resumed_and_cancelled(files: Path, forebay) -> None:
+    assert forebay("submit", "change.yaml")[:2] == (0, "CHG-1: received: no reason given\n")
+    assert forebay("submit", "change.yaml")[0] == 0, "the same change again is the same change"
+    code, out, _ = forebay("hold", "CHG-1", "--by", "jane", "--reason", "audit day")
+    assert (code, out) == (0, "CHG-1: held: audit day\n")
+    assert "held" in forebay("status")[1]
+    code, out, _ = forebay("resume", "CHG-1", "--by", "jane", "--reason", "audit done")
+    assert (code, out) == (0, "CHG-1: planned: audit done\n")
+    assert forebay("cancel", "CHG-1", "--by", "jane", "--reason", "not needed")[0] == 0
+    code, out, _ = forebay("status", "CHG-1")
+    assert code == 0
+    assert "cancelled" in out
+    assert forebay("cancel", "CHG-1", "--by", "jane", "--reason", "again")[0] == 3
+    code, out, _ = forebay("audit", "verify")
+    assert code == 0
+    assert "the audit chain holds" in out
+    events = [json.loads(line)["event"] for line in forebay("audit", "show", "CHG-1")[1].splitlines()]
+    assert [(e["actor"], e["action"]) for e in events if e["actor"] == "jane"][-1] == ("jane", "cancelled")
+
+
+def test_a_denied_change_names_its_rule_and_the_earliest_legal_time(files: Path, forebay) -> None:
+    (files / "rules.yaml").write_text("rules: [{name: quotas wait a day, minimum_delay: P1D}]")
+    assert forebay("rules", "set", "rules.yaml", "--by", "sam", "--reason", "policy board")[0] == 0
+    code, out, _ = forebay("submit", "change.yaml")
+    assert code == 3
+    assert "quotas wait a day" in out and "What would pass: effective_at" in out
+
+
+def test_a_policy_in_force_is_imported_once_and_answered(files: Path, forebay) -> None:
+    (files / "v1.yaml").write_text("requests_per_minute: 6000")
+    words = ("policy", "import", "acme", "quota", "--document", "v1.yaml", "--by", "sam", "--reason", "as it was")
+    assert forebay(*words)[0] == 0
+    assert forebay(*words)[0] == 3, "a known policy is changed, not imported"
+    answer = json.loads(forebay("policy", "show", "acme", "quota")[1])
+    assert (answer["version"]["version"], answer["version"]["document"]) == (1, {"requests_per_minute": 6000})
+
+
+def test_a_database_that_is_away_is_the_outside_failing(files: Path, forebay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOREBAY_DATABASE_URL", "postgresql://jane:hunter2@127.0.0.1:1/forebay")
+    code, _, error = forebay("status")
+    assert code == 4
+    assert "127.0.0.1:1" in error and "hunter2" not in error
+
+
+def test_a_database_without_tables_says_what_mends_it(files: Path, forebay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOREBAY_DATABASE_URL", f"sqlite:///{files / 'new.db'}")
+    code, _, error = forebay("status")
+    assert code in (2, 4)
+    assert "forebay migrate" in error
+    assert forebay("migrate")[0] == 0
+    assert forebay("status")[0] == 0
