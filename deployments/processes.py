@@ -8,10 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -87,7 +88,11 @@ class Processes:
         return (self._logs / f"{name}.log").read_text(errors="replace")
 
     def stop(self) -> None:
-        """Ask each group to end, then end what is left."""
+        """Ask each group to end, then end what is left. A second Ctrl-C must not cut this short."""
+        with _deaf_to_interrupts():
+            self._stop()
+
+    def _stop(self) -> None:
         for child in reversed(self._children.values()):
             signal_group(child, signal.SIGTERM)
         deadline = time.monotonic() + GRACE_S
@@ -97,6 +102,18 @@ class Processes:
             signal_group(child, signal.SIGKILL)
             child.wait()
         self._children.clear()
+
+
+@contextlib.contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread gets signals
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def signal_group(child: subprocess.Popen[bytes], number: signal.Signals) -> None:

@@ -78,7 +78,9 @@ def main() -> int:
     parser.add_argument("--web-port", type=int, default=8080)
     args = parser.parse_args()
     stack = Stack(args.data.resolve(), args.prefect_port, args.web_port)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A shell's background job is started with SIGINT ignored; both signals must end it cleanly.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         with Processes(stack.data / "logs") as processes:
             start_stack(processes, stack)

@@ -26,7 +26,9 @@ def main() -> int:
     parser.add_argument("--cloud-port", type=int, default=5566)
     args = parser.parse_args()
     screen = Screen()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A shell's background job is started with SIGINT ignored; both signals must end it cleanly.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     shutil.rmtree(args.data, ignore_errors=True)
     cloud = f"http://127.0.0.1:{args.cloud_port}"
     stack = Stack(args.data.resolve(), args.prefect_port, args.web_port, env=_settings(cloud))
