@@ -1,0 +1,57 @@
+"""`python -m benchmarks.planning`: seconds from 14 days of 5-minute usage of three resources to a plan."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+ROOT = Path(__file__).resolve().parent.parent
+PEAK = {"cpu": 50.0, "memory": 12.0, "network": 800.0}
+RUNS = 5
+
+
+def timed(work: Callable[[], T]) -> tuple[float, T]:
+    began = time.perf_counter()
+    result = work()
+    return time.perf_counter() - began, result
+
+
+def main() -> None:
+    """Median of five runs for each part, after one warm-up that pays for the imports (shown apart)."""
+    import pandas as pd
+
+    from forebay.app.plan import draw, forecast_workload
+    from forebay.domain.change import ChangeRequest
+    from forebay.domain.resources import Resource
+    from forebay.wiring import read_catalog
+
+    trace = pd.read_csv(ROOT / "sandbox/traces/smd-1-6.csv", parse_dates=["timestamp"], index_col=0).iloc[: 14 * 288]
+    history = {Resource(name): trace[name] * peak for name, peak in PEAK.items()}
+    workload = read_catalog(ROOT / "examples/workloads.yaml").workloads[0]
+    now = (trace.index[-1] + pd.Timedelta(minutes=5)).to_pydatetime()
+    request = ChangeRequest.parse((ROOT / "examples/change.yaml").read_text())
+    change = request.model_copy(update={"effective_in": timedelta(hours=72)}).accepted(now)
+
+    first, _ = timed(lambda: forecast_workload(workload, change, history, now, timedelta(seconds=60)))
+    forecasts, plans = [], []
+    for _ in range(RUNS):
+        seconds, outlook = timed(lambda: forecast_workload(workload, change, history, now, timedelta(seconds=60)))
+        forecasts.append(seconds)
+        seconds, plan = timed(
+            lambda outlook=outlook: draw(workload, change, outlook, start_units=8, floor=2, now=now, earliest=now)
+        )
+        plans.append(seconds)
+    print(f"14 days of 5-minute data, 3 resources, effective in 72 h; median of {RUNS} (min to max), one process")
+    print(f"  forecast, first call with imports  {first:6.2f} s")
+    for name, values in (("forecast", forecasts), ("plan (demand, optimum, reasons)", plans)):
+        print(f"  {name:<33}  {statistics.median(values):6.2f} s ({min(values):.2f} to {max(values):.2f})")
+    print(f"  paths {outlook.paths[Resource.CPU].shape}, {len(getattr(plan, 'steps', ()))} steps")
+
+
+if __name__ == "__main__":
+    main()
