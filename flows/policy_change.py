@@ -22,16 +22,17 @@ def _run_name() -> str:
 def policy_change(change: ChangeRequest) -> State:
     """Ask for a policy change: its load is forecast, its plan drawn and stored, and its steps scheduled."""
     record = receive_change(change.named(runtime.flow_run.scheduled_start_time))
-    name = record.change.change
+    name, plans = record.change.change, []
     if record.state is ChangeState.RECEIVED:
-        plans = []
         for workload in record.change.workloads:
             now = datetime.now(UTC)
             outlook = forecast(workload, record.change, read_history(workload), now)
             plans.append(draw_plan(workload, record.change, outlook, now))
         record = persist(name, plans)
+    scheduled = schedule_steps(name)
+    if plans:
         preview(record.change, plans)
     if record.state is ChangeState.DENIED:
         get_run_logger().error("denied: %s", record.note)
         return Completed(name="Denied", message=record.note)
-    return Completed(message=f"{name} is {record.state}: {schedule_steps(name)} runs scheduled")
+    return Completed(message=f"{name} is {record.state}: {scheduled} runs scheduled")

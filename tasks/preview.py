@@ -13,7 +13,7 @@ from tasks.policy import ONCE
 @task(name="preview", **ONCE)
 def preview(change: PolicyChange, plans: Sequence[ShapingPlan | PlanRefusal]) -> None:
     """A markdown artifact with every workload's plan."""
-    from forebay.report.words import plan_markdown
+    from forebay.report.markdown import plan_markdown
 
     key = "plan-" + "".join(c if c.isalnum() else "-" for c in change.change.lower()).strip("-")
     text = "\n\n".join(plan_markdown(change, plan) for plan in plans)

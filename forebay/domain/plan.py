@@ -50,22 +50,29 @@ class ShapingStep(Model):
     reason: StepReason
 
 
-class PlanPrice(Model):
-    """Over the plan's horizon, with the change shaped (`with_`) and with the allocation left as it is (`without_`).
+class Outlay(Model):
+    """What one way of allocating takes and risks over the plan's horizon, under the demand of the change.
 
-    `unit_hours` allocated and what they cost; `shortfall_unit_hours` is the expected demand not carried, in units.
-    `misaligned` is the probability that the demand at the effective time exceeds the allocation.
+    `unit_hours` asked for and the `money` they cost; `shortfall_unit_hours` is the expected demand not carried, in
+    units; `misaligned` the probability that demand exceeds what serves at the effective time.
+    """
+
+    unit_hours: float
+    money: Decimal
+    shortfall_unit_hours: float
+    misaligned: float
+
+
+class PlanPrice(Model):
+    """The plan against what one would do without it: leave the allocation as it is, or set the number in one jump.
+
+    The jump asks for the aligned units at the last moment that lets them serve in time, whatever the soft limits say.
     """
 
     currency: str
-    unit_hours_with: float
-    unit_hours_without: float
-    money_with: Decimal
-    money_without: Decimal
-    shortfall_unit_hours_with: float
-    shortfall_unit_hours_without: float
-    misaligned_with: float
-    misaligned_without: float
+    shaped: Outlay
+    left_alone: Outlay
+    one_jump: Outlay
 
 
 class ShapingPlan(Model):

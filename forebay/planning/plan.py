@@ -9,17 +9,18 @@ from decimal import Decimal
 import numpy as np
 
 from forebay.domain.change import PolicyChange
-from forebay.domain.plan import Band, PlanPrice, PlanRefusal, PlanSlot, ShapingPlan, ShapingStep
+from forebay.domain.plan import Band, Outlay, PlanPrice, PlanRefusal, PlanSlot, ShapingPlan, ShapingStep
 from forebay.domain.resources import Resource
 from forebay.domain.rules import FreezeWindow
 from forebay.domain.workload import Workload
 from forebay.planning.counter import refusal
 from forebay.planning.demand import DemandPaths, Floats
 from forebay.planning.draft import SLACKS, Draft, solve_holding
-from forebay.planning.optimum import Optimum
+from forebay.planning.optimum import Move, Optimum, profile
 from forebay.planning.problem import Clock
 from forebay.planning.reasons import Reasons
 from forebay.planning.required import Ints, Required, alignment_window, required
+from forebay.planning.slots import slots_in
 
 BAND = (0.05, 0.5, 0.95)
 
@@ -66,7 +67,7 @@ def draw_plan(
                 confidence=workload.risk.confidence,
                 steps=_steps(draft, optimum, reasons),
                 slots=_slots(draft, optimum, needs, with_change),
-                price=_price(draft, optimum, units),
+                price=_price(draft, optimum, units, problem.low),
                 forecast=forecast_notes,
             )
     return refusal(draft)
@@ -107,29 +108,29 @@ def _band(quantiles: Sequence[float]) -> Band:
     return Band(low=low, median=median, high=high)
 
 
-def _price(draft: Draft, optimum: Optimum, units: Ints) -> PlanPrice:
-    """Both sides carry the same demand, that with the change: what differs is the shaping."""
-    workload, hours = draft.workload, draft.index.hours_per_slot
-    begin, end = alignment_window(workload, draft.change.effective_at, draft.index)
-    left_alone = np.full(len(draft.index), draft.start_units, dtype=np.int64)
+def _price(draft: Draft, optimum: Optimum, units: Ints, aligned: int) -> PlanPrice:
+    """All sides carry the same demand, that with the change: what differs is the shaping."""
+    workload, index = draft.workload, draft.index
+    begin, end = alignment_window(workload, draft.change.effective_at, index)
+    lead = slots_in(workload.lead_time, workload.slot)
+    at = max(0, index.covering(draft.change.effective_at) - lead)
+    jump = (Move(at, draft.start_units, aligned),) if aligned > draft.start_units else ()
 
-    def shortfall(serving: Ints) -> float:
-        return round(float(np.maximum(units - serving, 0).mean(axis=0).sum()) * hours, 4)
-
-    def misaligned(serving: Ints) -> float:
-        return round(float((units[:, begin:end] > serving[begin:end]).any(axis=1).mean()), 4)
-
-    def money(asked: Ints) -> Decimal:
-        return (workload.price.per_unit_hour * Decimal(str(round(asked.sum() * hours, 4)))).quantize(Decimal("0.0001"))
+    def outlay(asked: Ints, serving: Ints) -> Outlay:
+        unit_hours = round(float(asked.sum() * index.hours_per_slot), 4)
+        money = workload.price.per_unit_hour * Decimal(str(unit_hours))
+        shortfall = np.maximum(units - serving, 0).mean(axis=0).sum() * index.hours_per_slot
+        misaligned = (units[:, begin:end] > serving[begin:end]).any(axis=1).mean()
+        return Outlay(
+            unit_hours=unit_hours,
+            money=money.quantize(Decimal("0.0001")),
+            shortfall_unit_hours=round(float(shortfall), 4),
+            misaligned=round(float(misaligned), 4),
+        )
 
     return PlanPrice(
         currency=workload.price.currency,
-        unit_hours_with=round(float(optimum.asked.sum() * hours), 4),
-        unit_hours_without=round(float(left_alone.sum() * hours), 4),
-        money_with=money(optimum.asked),
-        money_without=money(left_alone),
-        shortfall_unit_hours_with=shortfall(optimum.serving),
-        shortfall_unit_hours_without=shortfall(left_alone),
-        misaligned_with=misaligned(optimum.serving),
-        misaligned_without=misaligned(left_alone),
+        shaped=outlay(optimum.asked, optimum.serving),
+        left_alone=outlay(*profile(draft.start_units, (), lead, len(index))),
+        one_jump=outlay(*profile(draft.start_units, jump, lead, len(index))),
     )

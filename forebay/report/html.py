@@ -9,7 +9,7 @@ from forebay.domain.change import PolicyChange
 from forebay.domain.plan import PlanRefusal, ShapingPlan
 from forebay.domain.workload import Workload
 from forebay.report.picture import History, plan_svg
-from forebay.report.words import explain, moment, percent, span
+from forebay.report.words import explain, moment, percent, price_rows, span
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def plan_html(change: PolicyChange, sections: Sequence[Section]) -> str:
         loader=PackageLoader("forebay.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"moment": moment, "percent": percent, "span": span}
+    environment.filters |= {"moment": moment, "percent": percent, "price_rows": price_rows, "span": span}
     shown = [
         {
             "workload": section.workload,

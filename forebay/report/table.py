@@ -8,7 +8,7 @@ from datetime import datetime
 
 from forebay.domain.plan import PlanRefusal, ShapingPlan
 from forebay.domain.records import ChangeRecord, StepRecord
-from forebay.report.words import explain, from_now, moment, percent, units
+from forebay.report.words import explain, from_now, moment, percent, price_rows, units
 
 WIDTH = 100
 
@@ -40,19 +40,9 @@ def steps_table(plan: ShapingPlan) -> str:
 
 
 def price_table(plan: ShapingPlan) -> str:
-    """With the plan, and with the allocation left as it is, both under the demand of the change."""
-    price = plan.price
-    rows = [
-        ("unit-hours", f"{price.unit_hours_with:.2f}", f"{price.unit_hours_without:.2f}"),
-        (f"price ({price.currency})", f"{price.money_with:.2f}", f"{price.money_without:.2f}"),
-        (
-            "expected shortfall (unit-hours)",
-            f"{price.shortfall_unit_hours_with:.2f}",
-            f"{price.shortfall_unit_hours_without:.2f}",
-        ),
-        ("too small at the effective time", percent(price.misaligned_with), percent(price.misaligned_without)),
-    ]
-    return text_table(("", "with the plan", "left as it is"), rows)
+    """With the plan, by one jump, and with the allocation left as it is, all under the demand of the change."""
+    header, *rows = price_rows(plan.price)
+    return text_table(header, rows)
 
 
 def changes_table(records: Sequence[ChangeRecord], now: datetime) -> str:

@@ -49,14 +49,31 @@ def percent(share: float) -> str:
     return f"{share * 100:.1f}".removesuffix(".0") + " %"
 
 
+def price_rows(price: PlanPrice) -> list[tuple[str, str, str, str]]:
+    """What it takes and risks: a header row, then one row a figure, for any kind of table."""
+    sides = (price.shaped, price.one_jump, price.left_alone)
+
+    def row(title: str, *figures: str) -> tuple[str, str, str, str]:
+        first, second, third = figures
+        return (title, first, second, third)
+
+    return [
+        ("", "with the plan", "one jump", "left as it is"),
+        row("unit-hours", *(f"{side.unit_hours:.2f}" for side in sides)),
+        row(f"price ({price.currency})", *(f"{side.money:.2f}" for side in sides)),
+        row("expected shortfall (unit-hours)", *(f"{side.shortfall_unit_hours:.2f}" for side in sides)),
+        row("too small at the effective time", *(percent(side.misaligned) for side in sides)),
+    ]
+
+
 def price_sentence(price: PlanPrice) -> str:
-    more = price.money_with - price.money_without
+    more = price.shaped.money - price.left_alone.money
     cost = f"{abs(more):.2f} {price.currency} {'more' if more >= 0 else 'less'} than leaving the allocation as it is"
-    risk = percent(price.misaligned_with)
-    if price.misaligned_with != price.misaligned_without:
-        risk += f" instead of {percent(price.misaligned_without)}"
+    risk = percent(price.shaped.misaligned)
+    if price.shaped.misaligned != price.left_alone.misaligned:
+        risk += f" instead of {percent(price.left_alone.misaligned)}"
     return (
-        f"Until the plan's end it costs {price.money_with:.2f} {price.currency}, {cost}; "
+        f"Until the plan's end it costs {price.shaped.money:.2f} {price.currency}, {cost}; "
         f"the risk of being too small at the effective time is {risk}."
     )
 

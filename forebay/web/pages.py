@@ -13,7 +13,7 @@ from forebay.app.status import ChangeStatus, change_status, list_changes
 from forebay.domain.errors import InputError
 from forebay.domain.lifecycle import TERMINAL
 from forebay.domain.records import ChangeRecord
-from forebay.report.words import percent
+from forebay.report.words import percent, price_rows
 from forebay.web import words
 from forebay.web.answers import Refused, templates
 from forebay.web.overview import overview
@@ -28,6 +28,7 @@ templates.env.filters |= {
     "clock": words.clock,
     "from_now": words.from_now,
     "percent": percent,
+    "price_rows": price_rows,
     "pretty_json": lambda value: json.dumps(value, indent=2, ensure_ascii=False),
 }
 templates.env.globals |= {"next_step": words.next_step, "demands": words.demands, "terminal": TERMINAL}

@@ -134,9 +134,9 @@ def test_a_change_page_shows_where_it_stands_and_why(ctx: Context, client: TestC
         "Before the first step: 4 units (count)",
         "4 → 5 passed pass cpu 2.3 cores, within 1.9 to 3.0",
         "5 → 6 pending \N{EN DASH} CPU binds",
-        "USD 1.23 0.10",
-        "expected unit-hours missing 0.00 3.00",
-        "risk of too little at the effective time 5 % 90 %",
+        "price (USD) 1.23 1.10 0.10",
+        "expected shortfall (unit-hours) 0.00 0.50 3.00",
+        "too small at the effective time 5 % 5 % 90 %",
         "cpu: seasonal naive",
         "ann plan stored",
     ):

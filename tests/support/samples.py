@@ -10,7 +10,7 @@ from forebay.domain.audit import AuditEvent
 from forebay.domain.change import PolicyChange
 from forebay.domain.impact import Impact
 from forebay.domain.lifecycle import ChangeState
-from forebay.domain.plan import Band, PlanPrice, PlanSlot, ShapingPlan, ShapingStep, StepReason
+from forebay.domain.plan import Band, Outlay, PlanPrice, PlanSlot, ShapingPlan, ShapingStep, StepReason
 from forebay.domain.policy import PolicyVersion
 from forebay.domain.records import Intent
 from forebay.domain.resources import Resource
@@ -77,14 +77,9 @@ def a_plan(change: str = "CHG-1", workload: str = "web", *, steps: int = 2, star
         ),
         price=PlanPrice(
             currency="USD",
-            unit_hours_with=10.5,
-            unit_hours_without=9.0,
-            money_with=Decimal("1.2300"),
-            money_without=Decimal("0.1"),
-            shortfall_unit_hours_with=0.0,
-            shortfall_unit_hours_without=3.0,
-            misaligned_with=0.05,
-            misaligned_without=0.9,
+            shaped=Outlay(unit_hours=10.5, money=Decimal("1.2300"), shortfall_unit_hours=0.0, misaligned=0.05),
+            left_alone=Outlay(unit_hours=9.0, money=Decimal("0.1"), shortfall_unit_hours=3.0, misaligned=0.9),
+            one_jump=Outlay(unit_hours=10.0, money=Decimal("1.1"), shortfall_unit_hours=0.5, misaligned=0.05),
         ),
         forecast={"cpu": ("seasonal naive",)},
     )

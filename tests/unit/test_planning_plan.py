@@ -171,18 +171,25 @@ def test_slots_hold_the_profile_and_the_bands() -> None:
 def test_the_price_of_acting_and_of_not_acting() -> None:
     """44 slots from 09:00 until 12:40 (settle 30 min, verification 10 min): 8 units all along, or 9 and 12 late."""
     price = drawn().price
-    assert price.unit_hours_without == pytest.approx(8 * 44 / 12, abs=1e-4)
-    assert price.unit_hours_with == pytest.approx((8 * 31 + 9 * 2 + 12 * 11) / 12, abs=1e-4)
-    assert price.money_without == Decimal("1.4667")
-    assert price.money_with == Decimal("1.6583")
-    assert price.shortfall_unit_hours_without == pytest.approx(4 * 8 / 12, abs=1e-4)
-    assert price.shortfall_unit_hours_with == 0
-    assert (price.misaligned_with, price.misaligned_without) == (0, 1)
+    assert price.left_alone.unit_hours == pytest.approx(8 * 44 / 12, abs=1e-4)
+    assert price.shaped.unit_hours == pytest.approx((8 * 31 + 9 * 2 + 12 * 11) / 12, abs=1e-4)
+    assert price.left_alone.money == Decimal("1.4667")
+    assert price.shaped.money == Decimal("1.6583")
+    assert price.left_alone.shortfall_unit_hours == pytest.approx(4 * 8 / 12, abs=1e-4)
+    assert price.shaped.shortfall_unit_hours == 0
+    assert (price.shaped.misaligned, price.left_alone.misaligned) == (0, 1)
+
+
+def test_the_price_of_one_jump_by_hand() -> None:
+    """12 units from 11:55 (5 min of lead before 12:00) until 12:40: as late as it can serve, and four units at once."""
+    jump = drawn().price.one_jump
+    assert jump.unit_hours == pytest.approx((8 * 35 + 12 * 9) / 12, abs=1e-4)
+    assert (jump.shortfall_unit_hours, jump.misaligned) == (0, 0)
 
 
 def test_one_unit_short_at_the_effective_time_is_misaligned() -> None:
-    assert drawn(start=11).price.misaligned_without == 1
-    assert drawn(start=12).price.misaligned_without == 0
+    assert drawn(start=11).price.left_alone.misaligned == 1
+    assert drawn(start=12).price.left_alone.misaligned == 0
 
 
 def test_no_shaping_point_between_the_last_verdict_and_the_effective_time() -> None:
@@ -205,7 +212,7 @@ def test_a_plan_is_aligned_within_its_limits_or_it_is_refused(
     if not isinstance(result, ShapingPlan):
         assert result.counter_proposal.earliest_effective_at or result.counter_proposal.relax
         return
-    assert result.price.misaligned_with <= 1 - confidence + 1e-9
+    assert result.price.shaped.misaligned <= 1 - confidence + 1e-9
     before = [step for step in result.steps if step.due_at < result.effective_at]
     assert all(step.verified_by <= result.effective_at for step in before)
     assert all(step.to_units - step.from_units in range(units + 1) for step in result.steps)

@@ -19,6 +19,7 @@ from forebay.domain.records import ChangeRecord, StepRecord
 from forebay.domain.resources import Resource
 from forebay.report.document import documents_json
 from forebay.report.html import Section, plan_html
+from forebay.report.markdown import plan_markdown
 from forebay.report.picture import plan_figure, plan_svg
 from forebay.report.table import WIDTH, changes_table, plan_table, status_table, text_table
 from tests.support.planning_cases import NOW, change, drawn, refused, workload
@@ -48,13 +49,27 @@ def test_the_steps_table() -> None:
 def test_the_price_table_and_the_forecasts_words() -> None:
     _, _, price, forecast = plan_table(drawn(start=8)).split("\n\n")
     assert price.splitlines() == [
-        "                                 with the plan  left as it is",
-        "unit-hours                       33.17          29.33",
-        "price (USD)                      1.66           1.47",
-        "expected shortfall (unit-hours)  0.00           2.67",
-        "too small at the effective time  0 %            100 %",
+        "                                 with the plan  one jump  left as it is",
+        "unit-hours                       33.17          32.33     29.33",
+        "price (USD)                      1.66           1.62      1.47",
+        "expected shortfall (unit-hours)  0.00           0.00      2.67",
+        "too small at the effective time  0 %            0 %       100 %",
     ]
     assert forecast.splitlines() == ["forecast", "  cpu: flat"]
+
+
+def test_a_plan_in_markdown_is_escaped_and_complete() -> None:
+    plan = drawn(start=8)
+    hostile = plan.model_copy(update={"forecast": {"cpu": ("flat", "<b>|x")}})
+    text = plan_markdown(change(), hostile)
+    assert "<b>" not in text and "&lt;b&gt;" in text
+    rows = [line for line in text.splitlines() if line.startswith("| 1 ") or line.startswith("| 2 ")]
+    assert [row.split(" | ")[2] for row in rows] == ["8 to 9", "9 to 12"]
+    assert "left as it is" in text and "- cpu: flat" in text and hostile.hash[:16] in text
+
+
+def test_a_refusal_in_markdown_says_what_would_do() -> None:
+    assert "would do" in plan_markdown(change(), refused(to_be=change(effective_at=SOON), start=4))
 
 
 def test_tables_fit_the_terminal() -> None:

@@ -1,0 +1,52 @@
+"""A plan or refusal as Markdown, for places that render it (a Prefect artifact, a ticket's comment)."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+from forebay.domain.change import PolicyChange
+from forebay.domain.plan import PlanRefusal, ShapingPlan
+from forebay.report.words import explain, moment, price_rows
+
+
+def plan_markdown(change: PolicyChange, result: ShapingPlan | PlanRefusal) -> str:
+    """Head, steps with their reasons, price and risk, and the forecast's own words. All of it is escaped."""
+    head = f"## {_text(change.title)}: {_text(result.workload)}"
+    if isinstance(result, PlanRefusal):
+        return "\n\n".join([head, *map(_text, explain(result).splitlines())])
+    first, *_, price = explain(result).splitlines()
+    steps = [
+        (
+            str(step.sequence),
+            moment(step.due_at),
+            f"{step.from_units} to {step.to_units}",
+            f"{step.verified_by:%H:%M:%S}",
+            step.reason.text,
+        )
+        for step in result.steps
+    ]
+    prices = price_rows(result.price)
+    words = [f"- {_text(resource)}: {_text(note)}" for resource, notes in result.forecast.items() for note in notes]
+    return "\n\n".join(
+        part
+        for part in (
+            head,
+            _text(first),
+            _table(("step", "at", "units", "verified by", "why"), steps) if steps else "No step is needed.",
+            _table(prices[0], prices[1:]),
+            _text(price),
+            "\n".join(["### Forecast", "", *words]) if words else "",
+            f"plan `{result.hash[:16]}`",
+        )
+        if part
+    )
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(_text(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _text(text: str) -> str:
+    return html.escape(text, quote=False)
