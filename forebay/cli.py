@@ -58,9 +58,13 @@ def plan(
     ] = None,
     output_format: Annotated[PlanFormat, typer.Option("--format")] = PlanFormat.TABLE,
     out: Annotated[Path | None, typer.Option("--out", help="Write there instead of to standard output.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="In sentences instead of tables.")] = False,
+    impact_scale: Annotated[float, typer.Option("--impact-scale", help="What if the impact were so many times?")] = 1.0,
+    confidence: Annotated[float | None, typer.Option("--confidence", help="What if it had to be so certain?")] = None,
+    effective_at: Annotated[str | None, typer.Option("--effective-at", help="What if it came into force then?")] = None,
 ) -> None:
     """Draw the plan of a change from files alone: no cloud, no database."""
-    from forebay.app.preview import preview
+    from forebay.app.preview import preview, what_if
     from forebay.domain.resources import Resource
     from forebay.domain.rules import ChangeRules
     from forebay.wiring import read_catalog
@@ -75,7 +79,15 @@ def plan(
     accepted = request.accepted(at)
     ChangeRules().check_request(accepted, at)
     previews = preview(accepted, catalog, series, at, timedelta(seconds=60), units)
-    text = _shown(accepted, previews, output_format)
+    others: list[Preview] = []
+    if impact_scale != 1.0 or confidence is not None or effective_at is not None:
+        then = _time(effective_at, "--effective-at") if effective_at else None
+        changed, changed_catalog = what_if(
+            accepted, catalog, impact_scale=impact_scale, confidence=confidence, effective_at=then
+        )
+        ChangeRules().check_request(changed, at)
+        others = preview(changed, changed_catalog, series, at, timedelta(seconds=60), units)
+    text = _shown(accepted, previews, others, output_format, explain)
     if out is None:
         typer.echo(text)
     else:
@@ -350,18 +362,23 @@ def _end_of(series: Any) -> datetime:
     return end
 
 
-def _shown(change: PolicyChange, previews: list[Preview], output_format: PlanFormat) -> str:
+def _shown(
+    change: PolicyChange, previews: list[Preview], others: list[Preview], output_format: PlanFormat, in_words: bool
+) -> str:
     from forebay.report.document import documents_json
     from forebay.report.html import Section, plan_html
-    from forebay.report.table import plan_table
+    from forebay.report.table import comparison_table, plan_table
+    from forebay.report.words import explain
 
     match output_format:
         case PlanFormat.JSON:
-            return documents_json([p.plan for p in previews])
+            return documents_json([p.plan for p in previews], [p.plan for p in others])
         case PlanFormat.TABLE:
-            return "\n\n".join(plan_table(p.plan) for p in previews)
+            parts = [explain(p.plan) if in_words else plan_table(p.plan) for p in previews]
+            parts += [comparison_table(p.plan, other.plan) for p, other in zip(previews, others, strict=False)]
+            return "\n\n".join(parts)
         case PlanFormat.HTML:
-            return plan_html(change, [Section(p.workload, p.plan, p.samples) for p in previews])
+            return plan_html(change, [Section(p.workload, p.plan, p.samples) for p in [*previews, *others]])
 
 
 if __name__ == "__main__":

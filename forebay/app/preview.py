@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from forebay.app.plan import Outlook, draw, forecast_workload
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError
+from forebay.domain.model import explain
 from forebay.domain.plan import PlanRefusal, ShapingPlan
 from forebay.domain.resources import Resource
 from forebay.domain.workload import Workload, WorkloadCatalog
@@ -57,6 +60,30 @@ def preview(
         plan = draw(workload, change, outlook, start_units=start, floor=None, now=now, earliest=now)
         previews.append(Preview(workload, plan, outlook, history[name]))
     return previews
+
+
+def what_if(
+    change: PolicyChange,
+    catalog: WorkloadCatalog,
+    *,
+    impact_scale: float = 1.0,
+    confidence: float | None = None,
+    effective_at: datetime | None = None,
+) -> tuple[PolicyChange, WorkloadCatalog]:
+    """The change and the workloads as they would be: to be previewed beside the real ones.
+
+    `impact_scale` makes every impact so many times as strong; `effective_at` is aware. Raises InputError.
+    """
+    try:
+        impacts = tuple(impact.scaled(impact_scale) for impact in change.impacts)
+        risk = {} if confidence is None else {"confidence": confidence}
+        workloads = [
+            Workload.model_validate(w.model_dump() | {"risk": w.risk.model_dump() | risk}) for w in catalog.workloads
+        ]
+    except ValidationError as error:
+        raise InputError("what-if is not valid:\n" + "\n".join(explain(error))) from error
+    changed = change.model_copy(update={"impacts": impacts, "effective_at": effective_at or change.effective_at})
+    return changed, WorkloadCatalog(workloads=tuple(workloads))
 
 
 def units_now(workload: Workload, history: Mapping[Resource, pd.Series]) -> int:

@@ -105,6 +105,23 @@ class Impact(Model):
         stated = _range(self.add, self.add_low, self.add_high)
         return Range(expected=stated.expected * scale, low=stated.low * scale, high=stated.high * scale)
 
+    def scaled(self, scale: float) -> Impact:
+        """The same impact `scale` times as strong: a factor of 2 at scale 2 becomes 3, its bounds and additions alike.
+
+        Raises ValidationError where that leaves the accepted range.
+        """
+
+        def factor(value: float | None) -> float | None:
+            return None if value is None else max(0.0, 1 + (value - 1) * scale)
+
+        def amount(value: float | None) -> float | None:
+            return None if value is None else value * scale
+
+        low, high = factor(self.low), factor(self.high)
+        fields = self.model_dump() | {"factor": factor(self.factor), "low": low, "high": high}
+        fields |= {name: amount(getattr(self, name)) for name in ("add", "add_low", "add_high")}
+        return Impact.model_validate(fields)
+
     def acts_on(self, resource: Resource) -> bool:
         return self.resource in (ImpactResource.ALL, resource)
 

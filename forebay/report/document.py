@@ -17,6 +17,11 @@ def document(result: ShapingPlan | PlanRefusal) -> dict[str, Any]:
     return {"result": "refusal", "text": result.text} | body
 
 
-def documents_json(results: Sequence[ShapingPlan | PlanRefusal]) -> str:
-    """`{"workloads": [...]}`, one document a workload of the change."""
-    return json.dumps({"workloads": [document(result) for result in results]}, indent=2, ensure_ascii=False)
+def documents_json(
+    results: Sequence[ShapingPlan | PlanRefusal], what_if: Sequence[ShapingPlan | PlanRefusal] = ()
+) -> str:
+    """`{"workloads": [...]}`, one document a workload of the change; with a what-if also `"what_if": [...]`."""
+    documents = {"workloads": [document(result) for result in results]}
+    if what_if:
+        documents["what_if"] = [document(result) for result in what_if]
+    return json.dumps(documents, indent=2, ensure_ascii=False)

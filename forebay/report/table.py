@@ -8,7 +8,7 @@ from datetime import datetime
 
 from forebay.domain.plan import PlanRefusal, ShapingPlan
 from forebay.domain.records import ChangeRecord, StepRecord
-from forebay.report.words import explain, from_now, moment, percent, price_rows, units
+from forebay.report.words import comparison_rows, explain, from_now, moment, percent, price_rows, units
 
 WIDTH = 100
 
@@ -42,6 +42,12 @@ def steps_table(plan: ShapingPlan) -> str:
 def price_table(plan: ShapingPlan) -> str:
     """With the plan, by one jump, and with the allocation left as it is, all under the demand of the change."""
     header, *rows = price_rows(plan.price)
+    return text_table(header, rows)
+
+
+def comparison_table(asked: ShapingPlan | PlanRefusal, what_if: ShapingPlan | PlanRefusal) -> str:
+    """A plan and its what-if side by side."""
+    header, *rows = comparison_rows(asked, what_if)
     return text_table(header, rows)
 
 

@@ -66,6 +66,25 @@ def price_rows(price: PlanPrice) -> list[tuple[str, str, str, str]]:
     ]
 
 
+def comparison_rows(asked: ShapingPlan | PlanRefusal, what_if: ShapingPlan | PlanRefusal) -> list[tuple[str, str, str]]:
+    """Two results side by side: a header row, then one row a figure; a refusal says its reason."""
+    header = (f"{asked.workload}", "as asked", "what if")
+    if isinstance(asked, PlanRefusal) or isinstance(what_if, PlanRefusal):
+        words = [r.reason if isinstance(r, PlanRefusal) else f"{len(r.steps)} steps" for r in (asked, what_if)]
+        return [header, ("plan", words[0], words[1])]
+    figures = [
+        ("in force at", *(moment(plan.effective_at) for plan in (asked, what_if))),
+        ("confidence", *(percent(plan.confidence) for plan in (asked, what_if))),
+        ("steps", *(str(len(plan.steps)) for plan in (asked, what_if))),
+        ("units that must serve then", *(str(plan.aligned_units) for plan in (asked, what_if))),
+        *(
+            (mine[0], mine[1], other[1])
+            for mine, other in zip(price_rows(asked.price)[1:], price_rows(what_if.price)[1:], strict=True)
+        ),
+    ]
+    return [header, *((title, mine, other) for title, mine, other in figures)]
+
+
 def price_sentence(price: PlanPrice) -> str:
     more = price.shaped.money - price.left_alone.money
     cost = f"{abs(more):.2f} {price.currency} {'more' if more >= 0 else 'less'} than leaving the allocation as it is"

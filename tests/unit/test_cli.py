@@ -90,6 +90,28 @@ def test_a_plan_is_drawn_from_files_in_three_formats(files: Path, forebay) -> No
     assert "<svg" in page and "CHG-1" in page and "src=" not in page
 
 
+def test_a_what_if_stands_beside_the_plan(files: Path, forebay) -> None:
+    words = (*PLAN, "--impact-scale", "2", "--confidence", "0.99", "--effective-at", "2026-03-04T06:00:00+01:00")
+    code, text, _ = forebay(*words, "--format", "json")
+    shown = json.loads(text)
+    (asked,), (other,) = shown["workloads"], shown["what_if"]
+    assert code == 0
+    assert (asked["confidence"], other["confidence"]) == (0.95, 0.99)
+    assert datetime.fromisoformat(other["effective_at"]) == datetime(2026, 3, 4, 5, tzinfo=UTC)
+    assert other["aligned_units"] > asked["aligned_units"]
+    code, table, _ = forebay(*words, "--explain")
+    assert code == 0
+    assert "Step 1, 2026-03-04" in table and "because" in table
+    assert f"units that must serve then       {asked['aligned_units']}" in table
+
+
+def test_an_impossible_what_if_is_refused(files: Path, forebay) -> None:
+    assert forebay(*PLAN, "--confidence", "1.5")[::2] == (
+        2,
+        "forebay: what-if is not valid:\n  risk.confidence: Input should be less than 1 (found 1.5)\n",
+    )
+
+
 def test_a_plan_that_cannot_be_is_refused_with_a_counter_proposal(files: Path, forebay) -> None:
     (files / "change.yaml").write_text(
         CHANGE.replace("PT3H", "PT15M").replace("factor: 2, low: 1.8, high: 2.3", "factor: 9")
