@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from forebay.domain.allocation import Lever
 from forebay.domain.change import ChangeRequest
 from forebay.domain.errors import ForebayError, InputError, OutsideError, RuleRefusal
 from forebay.domain.model import parse_yaml, to_utc, validate
 from forebay.domain.plan import PlanRefusal
+from forebay.domain.resources import Resource
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from forebay.app.context import Context
     from forebay.app.preview import Preview
     from forebay.domain.change import PolicyChange
@@ -65,16 +69,12 @@ def plan(
 ) -> None:
     """Draw the plan of a change from files alone: no cloud, no database."""
     from forebay.app.preview import preview, what_if
-    from forebay.domain.resources import Resource
     from forebay.domain.rules import ChangeRules
     from forebay.wiring import read_catalog
 
     request = ChangeRequest.parse(_read(change), str(change))
     catalog = read_catalog(workloads)
-    recorded = _history(history)
-    series = {
-        name: {Resource(r): recorded.total(name, r) for r in recorded.resources(name)} for name in recorded.workloads()
-    }
+    series = _totals(_history(history))
     at = _time(now, "--now") if now else _end_of(series)
     accepted = request.accepted(at)
     ChangeRules().check_request(accepted, at)
@@ -136,6 +136,41 @@ def forecast(
     table = pd.concat(tables)
     named = ["timestamp", "workload", "resource", "entity"]
     typer.echo(table[named + [c for c in table.columns if c not in named]].to_csv(index=False), nl=False)
+
+
+@app.command()
+def replay(
+    change: ChangeFile,
+    workloads: Workloads,
+    history: Annotated[Path, typer.Option("--history", help="Usage before the change was asked for, CSV or Parquet.")],
+    actual: Annotated[Path, typer.Option("--actual", help="Usage since then, without the change, CSV or Parquet.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for slots.csv, decisions.jsonl and summary.json.")],
+    now: Annotated[str | None, typer.Option("--now", help="ISO time with zone; default: the history's end.")] = None,
+    true_factor: Annotated[
+        float, typer.Option("--true-factor", min=0, help="True impact as a multiple of the estimated one.")
+    ] = 1.0,
+    lever: Annotated[
+        Lever, typer.Option("--lever", help="floor: an autoscaler stands above it; count: nothing else scales.")
+    ] = Lever.FLOOR,
+    units: Annotated[
+        int | None, typer.Option("--units", help="Units allocated now; default: what usage needs.")
+    ] = None,
+) -> None:
+    """Run the whole life of a change against recorded demand, on a virtual clock and a simulated cloud."""
+    from forebay.replay.run import Scenario, summary_text, write
+    from forebay.replay.run import replay as run_replay
+    from forebay.wiring import read_catalog
+
+    request = ChangeRequest.parse(_read(change), str(change))
+    past = _totals(_history(history))
+    at = _time(now, "--now") if now else _end_of(past)
+    scenario = Scenario(true_factor=true_factor, lever=lever, units=units)
+    done = run_replay(request, read_catalog(workloads), past, _totals(_history(actual)), at, scenario)
+    write(done, out)
+    typer.echo(summary_text(done.summary))
+    typer.echo(f"wrote {out}/slots.csv, decisions.jsonl and summary.json")
+    if done.summary.state == "denied":
+        raise typer.Exit(3)
 
 
 @app.command()
@@ -345,6 +380,12 @@ def _history(path: Path) -> History:
         return read_history(path)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error}") from error
+
+
+def _totals(history: History) -> dict[str, dict[Resource, pd.Series]]:
+    return {
+        name: {Resource(r): history.total(name, r) for r in history.resources(name)} for name in history.workloads()
+    }
 
 
 def _time(text: str, what: str) -> datetime:

@@ -1,0 +1,75 @@
+"""What a run of one simulated service comes to: unmet demand, unit-hours, moves, money."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import timedelta
+from decimal import Decimal
+
+from forebay.domain.model import Model
+from forebay.domain.resources import CANONICAL_UNIT, Resource
+from forebay.domain.workload import Workload
+from forebay.replay.cloud import Period, SimulatedService
+
+ROUNDING = 1e-9
+HOUR = timedelta(hours=1)
+
+
+class WorkloadOutcome(Model):
+    """Of one workload, over the whole replay.
+
+    `unmet_demand`: demand the serving units could not carry at all, canonical unit x hours (core hours, GiB hours,
+    Mbit/s x hours). `short_unit_hours`: units that were missing for the target utilisation. `slots_under_target`:
+    share of metric periods with any missing. `unit_hours`: serving or launching. `moves`, `largest_move`: Forebay's
+    own, in units the cloud then worked towards. `objective`: price + risk price x missing units + price of the moves.
+    """
+
+    unmet_demand: dict[str, float]
+    short_unit_hours: float
+    slots_under_target: float
+    unit_hours: float
+    money: Decimal
+    currency: str
+    moves: int
+    largest_move: int
+    objective: float
+
+
+def outcome_of(service: SimulatedService) -> WorkloadOutcome:
+    """The outcome of everything the service went through so far."""
+    workload, periods = service.workload, service.periods
+    hours = workload.metric_period / HOUR
+    missing = [missing_units(workload, p) for p in periods]
+    unit_hours = sum(max(p.serving, p.desired) for p in periods) * hours
+    short = sum(missing) * hours
+    moves = [write.moved for write in service.writes if write.moved]
+    price, risk = workload.price.per_unit_hour, workload.risk
+    money = (price * Decimal(str(round(unit_hours, 6)))).quantize(Decimal("0.0001"))
+    return WorkloadOutcome(
+        unmet_demand={f"{r}_{_name(r)}": round(_unmet(workload, periods, r) * hours, 6) for r in workload.resources},
+        short_unit_hours=round(short, 6),
+        slots_under_target=round(sum(1 for m in missing if m) / max(1, len(missing)), 6),
+        unit_hours=round(unit_hours, 6),
+        money=money,
+        currency=workload.price.currency,
+        moves=len(moves),
+        largest_move=max((abs(m) for m in moves), default=0),
+        objective=round(
+            float(price) * unit_hours + float(risk.shortfall_per_unit_hour) * short + float(risk.move) * len(moves), 6
+        ),
+    )
+
+
+def missing_units(workload: Workload, period: Period) -> int:
+    """Whole units that should have served to carry the period's demand at the target utilisation, and did not."""
+    needed = math.ceil(workload.units_for(period.demand)[0] - ROUNDING)
+    return max(0, needed - period.serving)
+
+
+def _unmet(workload: Workload, periods: Sequence[Period], resource: Resource) -> float:
+    return sum(max(0.0, p.demand[resource] - p.serving * workload.unit[resource]) for p in periods)
+
+
+def _name(resource: Resource) -> str:
+    return f"{CANONICAL_UNIT[resource].replace('Mbit/s', 'mbps').lower()}_hours".replace("cores", "core")

@@ -1,0 +1,94 @@
+"""The recorded demand of one workload, and what the change really does to it once its policy is in force."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from forebay.domain.change import PolicyChange
+from forebay.domain.errors import InputError
+from forebay.domain.impact import Impact
+from forebay.domain.resources import Resource
+from forebay.domain.workload import Workload
+from forebay.planning.demand import Floats, changed_demand
+from forebay.planning.slots import SlotIndex
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class RecordedDemand:
+    """Demand per metric period from `start` on. `history` and `actual`: usage per resource, canonical units, UTC.
+
+    The record is the demand without the change; each of its values holds until the next one. Raises InputError
+    naming the resource where the record has none, or ends before the replay begins.
+    """
+
+    def __init__(
+        self,
+        workload: Workload,
+        history: Mapping[Resource, pd.Series],
+        actual: Mapping[Resource, pd.Series],
+        start: datetime,
+    ) -> None:
+        self.workload, self.history, self.start = workload, history, start
+        self.end = min(_end(workload, r, actual) for r in workload.resources)
+        count = int((self.end - start) / workload.metric_period)
+        if count < 1:
+            raise InputError(f"{workload.name}: the actual demand ends at {self.end}, the replay begins at {start}")
+        self.index = SlotIndex(start, workload.metric_period, count)
+        self._without = {r: _held(actual[r], self.index)[None, :] for r in workload.resources}
+        self._demand: Mapping[Resource, Floats] = self._without
+
+    def at(self, at: datetime) -> dict[Resource, float]:
+        """Demand in the period that contains `at`; the last one known beyond the record's end."""
+        slot = min(self.index.covering(at), len(self.index) - 1)
+        return {r: float(values[0, slot]) for r, values in self._demand.items()}
+
+    def come_into_force(self, truth: PolicyChange | None, at: datetime | None) -> None:
+        """`truth` acts from `at` on; None: it does not act (yet)."""
+        if truth is None or at is None:
+            self._demand = self._without
+            return
+        acting = truth.model_copy(update={"effective_at": at})
+        self._demand = changed_demand(self.workload, acting, self._without, self.index, np.full(1, 0.5))
+
+
+def truth(change: PolicyChange, scale: float) -> PolicyChange:
+    """What the change really does: `scale` times the estimated effect, as an exact number."""
+    return change.model_copy(update={"impacts": tuple(_scaled(impact, scale) for impact in change.impacts)})
+
+
+def _scaled(impact: Impact, scale: float) -> Impact:
+    factor = max(0.0, 1 + scale * (impact.factor - 1))
+    exact = {"low": None, "high": None, "add_low": None, "add_high": None}
+    return impact.model_copy(update={"factor": factor, "add": scale * impact.add, **exact})
+
+
+def _end(workload: Workload, resource: Resource, actual: Mapping[Resource, pd.Series]) -> datetime:
+    series = actual.get(resource)
+    if series is None or len(known := series.dropna()) < 2:
+        raise InputError(
+            f"{workload.name}: no {resource} in the actual demand: give what was measured, or leave {resource} out of "
+            "the objectives"
+        )
+    last: datetime = (known.index[-1] + _spacing(known)).to_pydatetime()
+    return last
+
+
+def _spacing(series: pd.Series) -> timedelta:
+    import pandas as pd
+
+    return pd.Timedelta(series.index.to_series().diff().median()).to_pytimedelta()
+
+
+def _held(series: pd.Series, index: SlotIndex) -> Floats:
+    import pandas as pd
+
+    known = series.dropna()
+    grid = pd.date_range(index.start, periods=len(index), freq=pd.Timedelta(index.length))
+    values = known.reindex(known.index.union(grid)).ffill().bfill().reindex(grid)
+    return np.asarray(values, dtype=np.float64)
