@@ -39,7 +39,7 @@ lock: $(VENV)/.dev ## Compile constraints.txt anew from pyproject.toml
 	$(PY) -m uv pip compile pyproject.toml --universal --python-version 3.11 --extra prefect --group dev \
 	  --upgrade --no-emit-index-url --no-annotate --no-header --output-file constraints.txt
 
-example-history: $(VENV)/.demo ## Make examples/history.csv anew from the trace
+example-history: $(VENV)/.demo ## Make examples/history.csv and actual.csv anew from the trace
 	$(PY) examples/make_history.py
 
 plan-picture: $(VENV)/.demo ## Draw docs/plan.svg anew from examples/

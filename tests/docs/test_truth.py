@@ -1,0 +1,133 @@
+"""What the documents list is what there is: fields, settings, commands, targets, links."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from forebay.cli import app
+from forebay.domain.change import ChangeRequest
+from forebay.domain.impact import Adoption, Entitlement, Impact
+from forebay.domain.lifecycle import ChangeState
+from forebay.domain.model import Model
+from forebay.domain.resources import UNIT_FACTOR, ResourceVector
+from forebay.domain.rules import ChangeRule, ChangeRules, FreezeWindow
+from forebay.domain.verdict import Verdict
+from forebay.domain.workload import (
+    AsgTarget,
+    EcsTarget,
+    Limits,
+    Risk,
+    SoftLimit,
+    UnitPrice,
+    Verification,
+    Workload,
+)
+from forebay.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def listed(name: str) -> set[str]:
+    """Every word in backquotes at the start of a table row."""
+    return set(re.findall(r"^\| `([^`]+)`", text(name), re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    ("document", "prefix", "model"),
+    [
+        ("docs/workloads.md", "", Workload),
+        ("docs/workloads.md", "target.", EcsTarget),
+        ("docs/workloads.md", "target.", AsgTarget),
+        ("docs/workloads.md", "unit.", ResourceVector),
+        ("docs/workloads.md", "limits.", Limits),
+        ("docs/workloads.md", "limits.soft.", SoftLimit),
+        ("docs/workloads.md", "price.", UnitPrice),
+        ("docs/workloads.md", "risk.", Risk),
+        ("docs/workloads.md", "verification.", Verification),
+        ("docs/changes.md", "", ChangeRequest),
+        ("docs/changes.md", "impacts[].", Impact),
+        ("docs/changes.md", "impacts[].adoption.", Adoption),
+        ("docs/changes.md", "entitlements[].", Entitlement),
+        ("docs/changes.md", "rules[].", ChangeRule),
+        ("docs/changes.md", "freezes[].", FreezeWindow),
+        ("docs/changes.md", "", ChangeRules),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else value,
+)
+def test_every_field_is_described(document: str, prefix: str, model: type[Model]) -> None:
+    nested = {"target", "unit", "limits", "price", "risk", "verification", "limits.soft", "impacts[].adoption"}
+    nested |= {"impacts", "entitlements", "rules", "freezes"}
+    missing = {prefix + name for name in model.model_fields} - listed(document) - nested
+    assert missing == set()
+
+
+def test_no_field_is_invented() -> None:
+    known = {
+        *(name for model in (Workload,) for name in model.model_fields),
+        *(f"target.{name}" for model in (EcsTarget, AsgTarget) for name in model.model_fields),
+        *(f"unit.{name}" for name in ResourceVector.model_fields),
+        *(f"limits.{name}" for name in Limits.model_fields),
+        *(f"limits.soft.{name}" for name in SoftLimit.model_fields),
+        *(f"price.{name}" for name in UnitPrice.model_fields),
+        *(f"risk.{name}" for name in Risk.model_fields),
+        *(f"verification.{name}" for name in Verification.model_fields),
+    }
+    assert listed("docs/workloads.md") <= known
+
+
+def test_every_setting_is_described_and_none_invented() -> None:
+    described = {name for name in listed("docs/operations.md") if name.startswith("FOREBAY_")}
+    assert described == {f"FOREBAY_{name.upper()}" for name in Settings.model_fields}
+
+
+def test_every_verdict_and_state_is_described() -> None:
+    assert {str(verdict) for verdict in Verdict} <= listed("docs/operations.md")
+    assert {str(state) for state in ChangeState} <= listed("docs/operations.md")
+
+
+def test_every_unit_is_described() -> None:
+    assert {unit for units in UNIT_FACTOR.values() for unit in units} <= set(
+        re.findall(r"`([^`\n]+)`", text("docs/changes.md"))
+    )
+
+
+def test_every_command_is_described_and_none_invented() -> None:
+    commands = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    for group in app.registered_groups:
+        assert group.typer_instance is not None
+        for command in group.typer_instance.registered_commands:
+            assert command.callback is not None
+            commands.add(f"{group.name} {command.name or command.callback.__name__}")
+    rows = re.findall(r"^\| `forebay ([a-z]+(?: [a-z]+)?)", text("README.md"), re.MULTILINE)
+    assert set(rows) == commands
+
+
+def test_every_deployment_is_described() -> None:
+    named = {deployment["name"] for deployment in yaml.safe_load(text("prefect.yaml"))["deployments"]}
+    assert {name for name in named if f"`{name}`" not in text("docs/operations.md")} == set()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document: Path) -> None:
+    content = document.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"", content):
+        path = next(filter(None, target))
+        if "://" in path or path.startswith("#"):
+            continue
+        assert (document.parent / path.partition("#")[0]).exists(), f"{document.name} links to {path}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_named_files_exist(document: Path) -> None:
+    folders = "|".join(("forebay", "flows", "tasks", "blocks", "deployments", "sandbox", "tests", "docs", "examples"))
+    for name in re.findall(rf"`((?:{folders})/[\w./-]+)`", document.read_text(encoding="utf-8")):
+        assert (ROOT / name).exists(), f"{document.name} names {name}"
