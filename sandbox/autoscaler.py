@@ -118,8 +118,8 @@ class ServiceAutoscaler:
         if not pace.allows(decision, service.desired_count, now, out_s, in_s):
             return
         capacity = max(target.min_capacity, min(target.max_capacity, decision.capacity))
-        if capacity == service.desired_count:
-            return
+        if not decision.still_moves(capacity, service.desired_count):
+            return  # as AWS: a count below the minimum is repaired by a scale-out only, never by a scale-in
         pace.note(decision, service.desired_count, now)
         self.targets.scale(
             backend, target, capacity, f"monitor alarm triggered target tracking ({decision.wish.value})"

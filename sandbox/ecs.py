@@ -214,7 +214,7 @@ class Services:
         reason = "ECS deployment circuit breaker: tasks failed to start."
         failed.deployment |= {"rolloutState": "FAILED", "rolloutStateReason": reason}
         self.event(service, f"(deployment {failed.deployment['id']}) deployment failed: tasks failed to start.")
-        before = next((r for r in fleet.rollouts[1:]), None)
+        before = next((r for r in fleet.rollouts[1:] if r.deployment["rolloutState"] == "COMPLETED"), None)
         if rollback and before:
             # As ECS: the last completed deployment becomes PRIMARY again, the failed one drains.
             fleet.rollouts.remove(before)

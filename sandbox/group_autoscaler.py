@@ -11,7 +11,7 @@ from sandbox import schedules
 from sandbox.asg import Groups, in_service, suspended
 from sandbox.autoscaler import Pace, datapoints
 from sandbox.metrics import Metric
-from sandbox.tracking import Proposal, Wish, combine, propose
+from sandbox.tracking import Proposal, combine, propose
 from sandbox.world import World
 
 SETTLING_S = 300  # a group's policy has no cooldowns; this stands for its instances' warm-up
@@ -63,10 +63,8 @@ class GroupAutoscaler:
         desired = group.desired_capacity or 0
         decision = combine([w for w in wishes if w is not None], desired)
         capacity = max(group.min_size or 0, min(group.max_size or 0, decision.capacity))
-        if (
-            decision.wish is Wish.HOLD
-            or capacity == desired
-            or not pace.allows(decision, desired, now, SETTLING_S, SETTLING_S)
+        if not decision.still_moves(capacity, desired) or not pace.allows(
+            decision, desired, now, SETTLING_S, SETTLING_S
         ):
             return
         pace.note(decision, desired, now)

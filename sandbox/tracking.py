@@ -25,6 +25,10 @@ class Proposal:
     wish: Wish
     capacity: int
 
+    def still_moves(self, bounded: int, desired: int) -> bool:
+        """Whether the capacity, once bounded by minimum and maximum, still goes the way of the wish."""
+        return bounded > desired if self.wish is Wish.OUT else self.wish is Wish.IN and bounded < desired
+
 
 def propose(
     points: Sequence[float | None],

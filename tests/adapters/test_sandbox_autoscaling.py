@@ -105,6 +105,17 @@ def test_suspended_scaling_does_nothing(cloud, state, factor):
     assert counts(cloud)[0] != 4
 
 
+def test_a_count_below_the_floor_is_repaired_by_a_scale_out_only(cloud):
+    floor(cloud, MinCapacity=4)
+    client(cloud, "ecs").update_service(cluster="prod", service="web", desiredCount=3)
+    cloud.set_factor("web", "all", 0.2)
+    cloud.advance(30 * 60)
+    assert counts(cloud) == (3, 3)
+    cloud.set_factor("web", "all", 0.9)
+    cloud.advance(5 * 60)
+    assert counts(cloud) == (4, 4)
+
+
 def test_a_partial_registration_keeps_the_rest(cloud):
     floor(cloud, MinCapacity=3)
     floor(cloud, SuspendedState={"ScheduledScalingSuspended": True})

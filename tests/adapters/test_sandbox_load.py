@@ -67,6 +67,20 @@ def test_metrics_of_a_service(trace):
         assert one(insights, "PendingTaskCount") == 0
 
 
+def test_a_load_waits_for_a_service_that_the_client_creates(trace):
+    with fresh({"workloads": [web(trace, create=False)], "timing": {"launch_lag_s": 10}}) as cloud:
+        ecs = client(cloud, "ecs")
+        cloud.advance(60)
+        assert cloud.report()["web"]["seconds"] == 0
+        ecs.create_cluster(clusterName="prod")
+        ecs.register_task_definition(
+            family="own", cpu="1024", memory="2048", containerDefinitions=[{"name": "web", "image": "web"}]
+        )
+        ecs.create_service(cluster="prod", serviceName="web", taskDefinition="own", desiredCount=4)
+        cloud.advance(120)
+        assert series(cloud, "AWS/ECS", "CPUUtilization", SERVICE)[-1] == pytest.approx(50)
+
+
 def test_usage_is_capped_by_what_runs_and_the_rest_is_unmet(trace):
     with fresh({"workloads": [web(trace, speed=5)]}) as cloud:
         cloud.advance(180)
