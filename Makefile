@@ -4,7 +4,7 @@ PY := $(VENV)/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up check test browser lock example-history plan-picture clean
+.PHONY: help setup demo up check test browser lock example-history plan-picture bench-planning clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +45,9 @@ example-history: $(VENV)/.demo ## Make examples/history.csv and actual.csv anew 
 plan-picture: $(VENV)/.demo ## Draw docs/plan.svg anew from examples/
 	$(VENV)/bin/forebay plan examples/change.yaml --workloads examples/workloads.yaml --history examples/history.csv \
 	  --format html | $(PY) examples/picture_of.py > docs/plan.svg
+
+bench-planning: $(VENV)/.demo ## Seconds of forecast and plan: 14 days of 5-minute data, three resources
+	$(PY) -m benchmarks.planning
 
 clean: ## Remove the environment, caches and local data
 	rm -rf $(VENV) var dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
