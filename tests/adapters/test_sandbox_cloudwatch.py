@@ -52,9 +52,9 @@ def test_statistics_of_a_period(cloud, statistic, expected):
 
 
 def test_periods_are_aligned_to_the_clock_and_the_newest_comes_first(cloud):
-    put(cloud, at(3, 1), at(4, 3), at(5, 7))
+    put(cloud, at(1, 5), at(3, 1), at(4, 3), at(5, 7))
     answer = get(cloud, query(period=300), start=2, end=7)["MetricDataResults"][0]
-    assert answer["Values"] == [7, 2]
+    assert answer["Values"] == [7, 3], "a start inside a period takes the whole period"
     assert answer["Timestamps"] == [START + timedelta(minutes=5), START]
 
 
