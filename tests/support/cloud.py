@@ -1,0 +1,178 @@
+"""An outside in memory, on a clock that only the test moves: it launches late, fails, and is written by others."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from forebay.domain.allocation import Lever, Setting, TargetState
+from forebay.domain.errors import OutsideError
+from forebay.domain.resources import Resource
+from forebay.domain.workload import Workload
+
+
+class Crash(BaseException):
+    """The process dies here: no handler of the code under test may see an Exception."""
+
+
+class VirtualClock:
+    """A Clock. Sleeping moves time on at once and runs what falls due on the way, in order."""
+
+    def __init__(self, now: datetime) -> None:
+        self._now = now
+        self._due: list[tuple[datetime, int, Callable[[], object]]] = []
+        self._numbers = itertools.count()
+
+    def now(self) -> datetime:
+        return self._now
+
+    def at(self, time: datetime, action: Callable[[], object]) -> None:
+        """Run `action` when the clock passes `time`."""
+        heapq.heappush(self._due, (time, next(self._numbers), action))
+
+    def sleep(self, duration: timedelta) -> None:
+        until = self._now + max(duration, timedelta(0))
+        while self._due and self._due[0][0] <= until:
+            time, _, action = heapq.heappop(self._due)
+            self._now = max(self._now, time)
+            action()
+        self._now = max(self._now, until)
+
+
+@dataclass(frozen=True)
+class Write:
+    """One change of a setting in the cloud, whoever made it. `desired` is what ran or launched just before."""
+
+    at: datetime
+    workload: str
+    before: Setting
+    after: Setting
+    desired: int
+    foreign: bool = False
+
+
+ApplyFault = Literal["lost answer", "throttled", "refused"]
+Demand = Callable[[datetime], Mapping[Resource, float]]
+
+
+@dataclass
+class ModelService:
+    """One workload in the cloud. Under a floor lever an autoscaler follows the demand between floor and ceiling.
+
+    `serving`: when each unit begins to serve, the oldest first. `arrives`: units beyond it never do.
+    """
+
+    workload: Workload
+    setting: Setting
+    demand: Demand
+    lag: timedelta
+    serving: list[datetime]
+    arrives: int = 10_000
+    cause: str = "insufficient capacity"
+    problems: tuple[str, ...] = ()
+    metrics: bool = True
+
+    def desired(self, now: datetime) -> int:
+        if self.setting.lever is Lever.COUNT:
+            return self.setting.units
+        assert self.setting.floor is not None and self.setting.ceiling is not None
+        needed = math.ceil(self.workload.units_for(self.demand(now))[0] - 1e-9)
+        return min(max(needed, self.setting.floor), self.setting.ceiling)
+
+    def go_on(self, now: datetime) -> int:
+        """Launch or stop units so that `desired` run; returns it."""
+        desired = self.desired(now)
+        del self.serving[desired:]
+        self.serving += [now + self.lag] * (min(desired, self.arrives) - len(self.serving))
+        return desired
+
+    def state(self, now: datetime) -> TargetState:
+        desired = self.go_on(now)
+        serving = sum(1 for since in self.serving if since <= now)
+        return TargetState(
+            setting=self.setting,
+            desired=desired,
+            serving=serving,
+            stable=serving == desired,
+            problems=self.problems,
+            causes=(self.cause,) if desired > self.arrives else (),
+        )
+
+
+@dataclass
+class ModelCloud:
+    """Implements `target` and `usage` of a Context. `writes` is what really happened, in order.
+
+    `effect(name)` is called at each point where a process may die: a test counts them, or raises Crash.
+    """
+
+    clock: VirtualClock
+    services: dict[str, ModelService]
+    writes: list[Write] = field(default_factory=list)
+    faults: list[ApplyFault] = field(default_factory=list)
+    unreachable: bool = False
+    effect: Callable[[str], None] = lambda name: None
+
+    def target(self, workload: Workload) -> ModelTarget:
+        return ModelTarget(self, workload.name)
+
+    def usage(self, workload: Workload) -> ModelUsage:
+        return ModelUsage(self, workload.name)
+
+    def set(self, workload: str, setting: Setting, *, foreign: bool = False) -> None:
+        """What stands there changes; `foreign`: by another hand than Forebay's."""
+        service, now = self.services[workload], self.clock.now()
+        before = Write(now, workload, service.setting, setting, service.go_on(now), foreign)
+        self.writes.append(before)
+        service.setting = setting
+        service.go_on(now)
+
+    def ours(self, workload: str | None = None) -> list[Write]:
+        """Forebay's own writes."""
+        return [w for w in self.writes if not w.foreign and workload in (None, w.workload)]
+
+
+@dataclass(frozen=True)
+class ModelTarget:
+    cloud: ModelCloud
+    name: str
+
+    def observe(self) -> TargetState:
+        self.cloud.effect("observe")
+        if self.cloud.unreachable:
+            raise OutsideError("the cloud does not answer", retryable=True)
+        return self.cloud.services[self.name].state(self.cloud.clock.now())
+
+    def apply(self, setting: Setting) -> None:
+        cloud = self.cloud
+        cloud.effect("before the write")
+        fault = cloud.faults.pop(0) if cloud.faults else None
+        if cloud.unreachable or fault == "throttled":
+            raise OutsideError("throttled: nothing was written", retryable=True)
+        if fault == "refused":
+            raise OutsideError("access denied: the role may not scale this service", retryable=False)
+        cloud.set(self.name, setting)
+        cloud.effect("after the write")
+        if fault == "lost answer":
+            raise OutsideError("read timeout: the answer is lost", retryable=True)
+
+
+@dataclass(frozen=True)
+class ModelUsage:
+    cloud: ModelCloud
+    name: str
+
+    def measure(self, start: datetime, end: datetime) -> Mapping[Resource, float]:
+        self.cloud.effect("measure")
+        service = self.cloud.services[self.name]
+        if not service.metrics:
+            return {}
+        return dict(service.demand(start + (end - start) / 2))
+
+    def history(self, start: datetime, end: datetime, step: timedelta) -> Mapping[Resource, Any]:
+        raise AssertionError("these tests bring their plans along: nothing is forecast")
