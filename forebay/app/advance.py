@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from forebay.app.arm import enforce, try_to_arm
 from forebay.app.context import Context
 from forebay.app.people import hold_by_controller
-from forebay.app.writing import last_setting, settle_open_intents, write
+from forebay.app.writing import check_unchanged, keep_lease, last_setting, release, settle_open_intents, write
 from forebay.control.decide import Ask, Decision, Hold, Serving, Stop, Verified, View, Wait, decide, verification_window
 from forebay.domain.audit import AuditEvent
 from forebay.domain.errors import LostLease, OutsideError, RuleRefusal
@@ -50,8 +50,7 @@ def drive(
     except LostLease:
         return "nothing to do: another run took the workload over"
     finally:
-        with ctx.store.transaction() as tx:
-            tx.release_lease(lease, ctx.clock.now())
+        release(ctx, lease)
 
 
 def _drive(
@@ -87,10 +86,12 @@ def _sleep_until(ctx: Context, change: str, until: datetime, lease: Lease) -> No
     """Sleep in naps, keeping the lease; wake early if the change stopped moving. Raises LostLease."""
     while (left := until - ctx.clock.now()) > timedelta(0):
         ctx.clock.sleep(min(NAP, left))
-        with ctx.store.transaction() as tx:
-            tx.check_lease(lease, ctx.clock.now())
-            tx.acquire_lease(lease.workload, lease.holder, ctx.clock.now(), ctx.lease)
-            record = tx.change(change)
+        try:
+            with ctx.store.transaction() as tx:
+                keep_lease(ctx, tx, lease)
+                record = tx.change(change)
+        except OutsideError:
+            continue  # the store is away for a moment; whether the lease is still ours is asked before each write
         if record is None or record.state not in MOVING:
             return
 
@@ -100,12 +101,13 @@ def tick(ctx: Context, change: str, workload_name: str, lease: Lease) -> Tick:
     workload = ctx.workload(workload_name)
     now = ctx.clock.now()
     with ctx.store.transaction() as tx:
-        tx.check_lease(lease, now)
+        keep_lease(ctx, tx, lease)
         record = tx.change(change)
         plan = tx.plan(change, workload_name)
     if record is None or plan is None or record.state not in MOVING:
         return Tick(Stop(f"change is {record.state}: {record.note}" if record else f"no change {change}"), None)
-    settle_open_intents(ctx, record, workload, lease)
+    if foreign := settle_open_intents(ctx, record, workload, lease):
+        raise OutsideError(foreign, retryable=False)
     with ctx.store.transaction() as tx:
         steps = tx.steps(change, workload_name)
         freezes = tx.rules().freezes
@@ -128,6 +130,15 @@ def tick(ctx: Context, change: str, workload_name: str, lease: Lease) -> Tick:
 
 
 def _act(ctx: Context, lease: Lease, view: View, decision: Decision) -> Tick:
+    try:
+        return _done(ctx, lease, view, decision)
+    except RuleRefusal as refusal:
+        again_at = ctx.clock.now() + ctx.poll / 4
+        return Tick(Wait(again_at, str(refusal), asked=True), again_at)
+
+
+def _done(ctx: Context, lease: Lease, view: View, decision: Decision) -> Tick:
+    """Do what was decided. Raises RuleRefusal, having done nothing, if the change has moved on since the look at it."""
     now, change = ctx.clock.now(), view.change.change
     match decision:
         case Wait(until=until):
@@ -141,17 +152,14 @@ def _act(ctx: Context, lease: Lease, view: View, decision: Decision) -> Tick:
             return Tick(decision, None)
         case Serving(step=step, reason=reason):
             event = _step_event(ctx, view, step, f"step {step.step.sequence} serving", reason)
-            _record(ctx, lease, step.model_copy(update={"serving_at": now}), event)
+            _record(ctx, lease, view, step.model_copy(update={"serving_at": now}), event)
         case Verified(step=step, judgement=judgement, complete=complete):
             state = StepState.PASSED if complete else StepState.PENDING
             update = {"state": state, "passed_at": now if complete else None, "judgement": judgement}
             event = _step_event(ctx, view, step, f"step {step.step.sequence} verified", decision.reason)
-            _record(ctx, lease, step.model_copy(update=update), event)
+            _record(ctx, lease, view, step.model_copy(update=update), event)
         case Ask():
-            try:
-                write(ctx, lease, view, decision)
-            except RuleRefusal as refusal:
-                return Tick(Stop(str(refusal)), None)
+            write(ctx, lease, view, decision)
     return Tick(decision, ctx.clock.now())
 
 
@@ -168,9 +176,10 @@ def _step_event(ctx: Context, view: View, step: StepRecord, action: str, reason:
     return ctx.event(view.change.change, action, reason, workload=view.workload.name, plan_hash=step.plan_hash)
 
 
-def _record(ctx: Context, lease: Lease, step: StepRecord, event: AuditEvent) -> None:
+def _record(ctx: Context, lease: Lease, view: View, step: StepRecord, event: AuditEvent) -> None:
     with ctx.store.transaction() as tx:
         tx.check_lease(lease, ctx.clock.now())
+        check_unchanged(tx, view.change)
         tx.put_step(step, event)
 
 

@@ -6,9 +6,9 @@ from datetime import datetime
 
 from forebay.app.context import CONTROLLER, Context
 from forebay.app.lookup import change_record
-from forebay.app.people import hold_by_controller, own_version, withdraw
+from forebay.app.people import disarm_by_controller, hold_by_controller, own_version, withdraw
 from forebay.app.writing import last_setting
-from forebay.control.decide import misalignment
+from forebay.control.decide import Misalignment, misalignment
 from forebay.domain.errors import OutsideError
 from forebay.domain.lifecycle import MOVING, ChangeState
 from forebay.domain.policy import PolicyVersion
@@ -17,14 +17,14 @@ from forebay.domain.records import ChangeRecord
 DEFERRED = "deferred"
 
 
-def missing_for_alignment(ctx: Context, record: ChangeRecord) -> str | None:
+def missing_for_alignment(ctx: Context, record: ChangeRecord) -> Misalignment | None:
     """None if every workload of the change is aligned at this moment; else what is missing. Raises OutsideError."""
     for name in record.change.workloads:
         workload = ctx.workload(name)
         with ctx.store.transaction() as tx:
             plan, steps = tx.plan(record.change.change, name), tx.steps(record.change.change, name)
         if plan is None:
-            return f"{name}: no plan"
+            return Misalignment(f"{name}: no plan")
         ours = last_setting(ctx, record.change.change, name)
         if missing := misalignment(plan, steps, ctx.target(workload).observe(), ours):
             return missing
@@ -37,18 +37,20 @@ def try_to_arm(ctx: Context, change: str) -> str | None:
     Returns None if it is armed, else what is missing. Raises OutsideError.
     """
     with ctx.store.transaction() as tx:
-        record = tx.change(change)
-    if record is None or record.state not in MOVING:
-        return None if record and record.state is ChangeState.ARMED else f"change {change} is not being shaped"
-    if missing := missing_for_alignment(ctx, record):
-        return missing
+        seen = tx.change(change)
+    if seen is None or seen.state not in MOVING:
+        return None if seen and seen.state is ChangeState.ARMED else f"change {change} is not being shaped"
+    if missing := missing_for_alignment(ctx, seen):
+        return missing.text
     with ctx.store.transaction() as tx:
         record = tx.change(change)
         assert record is not None
-        if record.state not in MOVING:
-            return f"change {change} is {record.state}"
+        if record != seen:
+            return f"change {change} has moved on and is {record.state}"
         version = own_version(tx, record)
         assert version is not None, "a received change has its policy version"
+        if freeze := tx.rules().freeze_at(max(version.effective_at, ctx.clock.now())):
+            return f"freeze window until {freeze.end.isoformat()}: {freeze.reason}"
         armed = version.model_copy(update={"armed_at": ctx.clock.now()})
         began = armed.in_force_from
         assert began is not None, "it was just armed"
@@ -60,15 +62,21 @@ def try_to_arm(ctx: Context, change: str) -> str | None:
 
 
 def watch_armed(ctx: Context, change: str) -> str | None:
-    """An armed change must still be aligned; one that is not is disarmed and held. Returns what was found missing."""
+    """An armed change must still be aligned. Returns what was found missing, in words.
+
+    Capacity that is away for a moment (a unit is replaced) disarms it until it is back; what another hand has
+    changed holds it until a person has looked.
+    """
     with ctx.store.transaction() as tx:
         record = tx.change(change)
     if record is None or record.state is not ChangeState.ARMED or ctx.clock.now() >= record.change.effective_at:
         return None
     missing = missing_for_alignment(ctx, record)
-    if missing:
-        hold_by_controller(ctx, change, f"no longer aligned: {missing}")
-    return missing
+    if missing is None:
+        return None
+    stop = hold_by_controller if missing.foreign else disarm_by_controller
+    stop(ctx, change, f"no longer aligned: {missing.text}")
+    return missing.text
 
 
 def effective_at(ctx: Context, change: str) -> datetime:
@@ -79,16 +87,22 @@ def effective_at(ctx: Context, change: str) -> datetime:
 def enforce(ctx: Context, change: str) -> str:
     """Record that an armed policy came into force and push it out; returns what happened, in words.
 
-    The decision point has switched by itself; this is the record and the push, and may run late or twice.
-    A change that is not armed at its effective time is deferred until it is, or rejected, as it says.
+    The decision point has switched by itself; this is the record and the push, and may run late or twice. A change
+    that is not armed at its effective time is armed now if it is aligned; else it is deferred until it is, or
+    rejected, as it says. Raises OutsideError if a push failed: the change stays `in force`, and is pushed again.
     """
-    now = ctx.clock.now()
+    with ctx.store.transaction() as tx:
+        record = tx.change(change)
+    assert record is not None, f"{change} vanished from the store"
+    late = record.state in MOVING and ctx.clock.now() >= record.change.effective_at
+    if late and (missing := _missing_at_last(ctx, change)):
+        return _misaligned(ctx, record, missing)
     with ctx.store.transaction() as tx:
         record = tx.change(change)
         assert record is not None, f"{change} vanished from the store"
         version = own_version(tx, record)
         began = version.in_force_from if version else None
-        if record.state is ChangeState.ARMED and began is not None and began <= now:
+        if record.state is ChangeState.ARMED and began is not None and began <= ctx.clock.now():
             assert version is not None
             event = ctx.event(
                 record.change,
@@ -99,39 +113,51 @@ def enforce(ctx: Context, change: str) -> str:
             )
             record = tx.move(change, ChangeState.IN_FORCE, event)
     if record.state is ChangeState.IN_FORCE:
-        assert version is not None
-        _push(ctx, record, version)
+        assert version is not None and began is not None
+        _push(ctx, record, version, began)
         return f"version {version.version} is in force since {began:%H:%M:%S.%f} UTC"
-    if record.state in MOVING and now >= record.change.effective_at:
-        return _misaligned(ctx, record)
     return f"nothing to do: change is {record.state}"
 
 
-def _push(ctx: Context, record: ChangeRecord, version: PolicyVersion) -> None:
-    """To every enforcer, then on to `settling`. One that fails keeps the change `in force`: it is pushed again."""
+def _missing_at_last(ctx: Context, change: str) -> str | None:
+    try:
+        return try_to_arm(ctx, change)
+    except OutsideError as error:
+        return f"alignment cannot be told: {error}"
+
+
+def _push(ctx: Context, record: ChangeRecord, version: PolicyVersion, began: datetime) -> None:
+    """To every enforcer that has not got it, then on to `settling`. One that fails does not stand in another's way."""
+    change, failure = record.change, None
+    with ctx.store.transaction() as tx:
+        told = {(entry.event.action, entry.event.reason) for entry in tx.audit_entries(change.change)}
     for enforcer in ctx.enforcers:
+        action, reason = f"pushed to {enforcer.name}", f"version {version.version}"
+        if (action, reason) in told:
+            continue
         try:
             enforcer.push(version)
         except OutsideError as error:
-            with ctx.store.transaction() as tx:
-                tx.audit(ctx.event(record.change, f"push to {enforcer.name} failed", str(error)))
-            raise
+            failure = failure or error
+            action, reason = f"push to {enforcer.name} failed", str(error)
+            if (action, reason) in told:
+                continue  # told once: it is tried again every few seconds
         with ctx.store.transaction() as tx:
-            tx.audit(ctx.event(record.change, f"pushed to {enforcer.name}", f"version {version.version}"))
+            tx.audit(ctx.event(change, action, reason))
+    if failure:
+        raise failure
     with ctx.store.transaction() as tx:
-        until = record.change.effective_at + record.change.settle
-        event = ctx.event(record.change, "settling", f"watched until {until.isoformat()}, then handed back")
-        tx.move(record.change.change, ChangeState.SETTLING, event)
+        current = tx.change(change.change)
+        if current is None or current.state is not ChangeState.IN_FORCE:
+            return  # pushed by two at once: the other was first
+        event = ctx.event(change, "settling", f"watched until {(began + change.settle).isoformat()}, then handed back")
+        tx.move(change.change, ChangeState.SETTLING, event)
     ctx.notifier.notify(event)
 
 
-def _misaligned(ctx: Context, record: ChangeRecord) -> str:
+def _misaligned(ctx: Context, record: ChangeRecord, missing: str) -> str:
     """Not armed at its effective time: rejected, or deferred: shaping goes on, and the policy waits for it."""
     change = record.change
-    try:
-        missing = missing_for_alignment(ctx, record) or "aligned only now"
-    except OutsideError as error:
-        missing = f"alignment cannot be told: {error}"
     with ctx.store.transaction() as tx:
         current = tx.change(change.change)
         if current is None or current.state not in MOVING:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from forebay.app.context import Context
-from forebay.app.writing import adopt_live_value
+from forebay.app.writing import adopt, settled_setting
 from forebay.domain.audit import AuditEvent
 from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.lifecycle import BEFORE_IN_FORCE, MOVING, ChangeState
@@ -29,12 +31,24 @@ def hold_by_controller(ctx: Context, change: str, reason: str) -> None:
     """The controller found something a person must look at. A change that no longer moves is left alone."""
     with ctx.store.transaction() as tx:
         record = tx.change(change)
-        if record is None or record.state not in MOVING | {ChangeState.ARMED}:
+        if record is None or not (record.state in MOVING or _armed_ahead(tx, ctx, record)):
             return
         if record.state is ChangeState.ARMED:
             _disarm(tx, ctx, record, reason)
         event = ctx.event(record.change, "held", reason)
         tx.move(change, ChangeState.HELD, event)
+    ctx.notifier.notify(event)
+
+
+def disarm_by_controller(ctx: Context, change: str, reason: str) -> None:
+    """Back to `shaping` until it is aligned again. What is in force already is left alone."""
+    with ctx.store.transaction() as tx:
+        record = tx.change(change)
+        if record is None or not _armed_ahead(tx, ctx, record):
+            return
+        _disarm(tx, ctx, record, reason)
+        event = ctx.event(record.change, "shaping again", reason)
+        tx.move(change, ChangeState.SHAPING, event)
     ctx.notifier.notify(event)
 
 
@@ -48,11 +62,17 @@ def resume(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:
         if record.state is not ChangeState.HELD:
             raise RuleRefusal("life of a change", f"change {change} is {record.state}", "resuming a held change")
         planned = all(tx.plan(change, workload) for workload in record.change.workloads)
-    for name in record.change.workloads if planned else ():
-        adopt_live_value(ctx, record, ctx.workload(name), f"resumed by {actor}: {reason}")
+    workloads = record.change.workloads if planned else ()
+    live = {name: settled_setting(ctx, record, ctx.workload(name), f"resumed by {actor}") for name in workloads}
     with ctx.store.transaction() as tx:
+        if (now := tx.change(change)) != record:
+            state = now.state if now else "gone"
+            raise RuleRefusal("life of a change", f"change {change} has become {state} meanwhile", "looking again")
+        for name, setting in live.items():
+            adopt(tx, ctx, record, name, setting, actor, f"resumed by {actor}: {reason}")
         event = ctx.event(record.change, "resumed", reason, actor)
-        record = tx.move(change, ChangeState.SHAPING if planned else ChangeState.PLANNED, event)
+        # Without a plan it is where it began: the reconciler has it planned again.
+        record = tx.move(change, ChangeState.SHAPING if planned else ChangeState.RECEIVED, event)
     ctx.notifier.notify(event)
     return record
 
@@ -73,7 +93,7 @@ def withdraw(
     """
     now = ctx.clock.now()
     version = own_version(tx, record)
-    begun = version is not None and version.in_force_from is not None and version.in_force_from <= now
+    begun = _begun(version, now)
     if record.state not in BEFORE_IN_FORCE or begun:
         state = "in force" if begun else record.state
         raise RuleRefusal(
@@ -96,11 +116,19 @@ def own_version(tx: Transaction, record: ChangeRecord) -> PolicyVersion | None:
     return next((v for v in versions if v.version == record.policy_version), None)
 
 
+def _armed_ahead(tx: Transaction, ctx: Context, record: ChangeRecord) -> bool:
+    return record.state is ChangeState.ARMED and not _begun(own_version(tx, record), ctx.clock.now())
+
+
+def _begun(version: PolicyVersion | None, now: datetime) -> bool:
+    return version is not None and version.in_force_from is not None and version.in_force_from <= now
+
+
 def _disarm(tx: Transaction, ctx: Context, record: ChangeRecord, reason: str) -> None:
     """An armed policy that is held must not switch by itself. One that is in force already stays in force."""
     version = own_version(tx, record)
-    assert version is not None and version.in_force_from is not None, "an armed change has an armed version"
-    if version.in_force_from <= ctx.clock.now():
+    assert version is not None, "an armed change has its version"
+    if _begun(version, ctx.clock.now()):
         raise RuleRefusal(
             "hold only before in force", f"change {record.change.change} is in force", "a change that sets it back"
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from forebay.app.context import Context
 from forebay.domain.change import ChangeRequest, PolicyChange
 from forebay.domain.errors import InputError, RuleRefusal
@@ -11,11 +13,12 @@ from forebay.domain.records import ChangeRecord
 from forebay.ports import Transaction
 
 
-def receive(ctx: Context, request: ChangeRequest) -> ChangeRecord:
+def receive(ctx: Context, request: ChangeRequest, asked_at: datetime | None = None) -> ChangeRecord:
     """Store the change as `received`, or as `denied` with the rule that says no and what would pass.
 
     The same request again (by name) returns the stored change: any door may deliver twice. Raises InputError,
-    with nothing stored, for an unknown workload or a name already used for something else.
+    with nothing stored, for an unknown workload or a name already used for something else. `asked_at` (aware UTC):
+    when it came to the door, if that was earlier; the minimum delay counts from then.
     """
     now = ctx.clock.now()
     change = request.accepted(now)
@@ -26,7 +29,7 @@ def receive(ctx: Context, request: ChangeRequest) -> ChangeRecord:
             return _same_change(known, request)
         versions = tx.versions(change.entity, change.policy)
         number = max((v.version for v in versions), default=0) + 1
-        refusal = _refusal(tx, change, number - 1, ctx)
+        refusal = _refusal(tx, change, number - 1, now, asked_at)
         record = tx.add_change(
             change, number, ctx.event(change, "received", change.reason or "no reason given", change.requested_by)
         )
@@ -64,9 +67,11 @@ def _same_change(known: ChangeRecord, request: ChangeRequest) -> ChangeRecord:
     return known
 
 
-def _refusal(tx: Transaction, change: PolicyChange, latest: int, ctx: Context) -> RuleRefusal | None:
+def _refusal(
+    tx: Transaction, change: PolicyChange, latest: int, now: datetime, asked_at: datetime | None
+) -> RuleRefusal | None:
     try:
-        tx.rules().check_request(change, ctx.clock.now())
+        tx.rules().check_request(change, now, asked_at)
         if change.base_version not in (None, latest):
             raise RuleRefusal(
                 "base version",

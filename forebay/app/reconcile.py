@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from forebay.app.arm import enforce, watch_armed
+from forebay.app.arm import enforce, try_to_arm, watch_armed
 from forebay.app.context import Context
 from forebay.app.people import own_version
 from forebay.app.restore import restore_change
@@ -47,10 +47,32 @@ def repair(ctx: Context, record: ChangeRecord, holder: str) -> None:
     overdue = now >= change.effective_at + DEAD_AFTER
     if record.state in MOVING | {ChangeState.ARMED, ChangeState.IN_FORCE} and overdue:
         enforce(ctx, change.change)
+    elif record.state in MOVING and _all_passed(ctx, record):
+        try_to_arm(ctx, change.change)  # it was not aligned when its last step had its pass
+    elif record.state is ChangeState.RECEIVED and overdue:
+        _never_planned(ctx, change.change)
     elif record.state is ChangeState.ARMED:
         watch_armed(ctx, change.change)
     elif record.state is ChangeState.CANCELLED or (record.state is ChangeState.SETTLING and _settled(ctx, record, now)):
         restore_change(ctx, record, holder)
+
+
+def _all_passed(ctx: Context, record: ChangeRecord) -> bool:
+    """A change without steps is not meant: it is armed shortly before its effective time."""
+    with ctx.store.transaction() as tx:
+        steps = tx.steps(record.change.change)
+    return bool(steps) and not any(s.state in (StepState.PENDING, StepState.ASKED) for s in steps)
+
+
+def _never_planned(ctx: Context, change: str) -> None:
+    """Without a plan nothing can be deferred; left open, it would stand in the way of every later change."""
+    with ctx.store.transaction() as tx:
+        record = tx.change(change)
+        if record is None or record.state is not ChangeState.RECEIVED:
+            return
+        event = ctx.event(record.change, "denied", "it had no plan at its effective time: see why planning failed")
+        tx.move(change, ChangeState.DENIED, event)
+    ctx.notifier.notify(event)
 
 
 def _settled(ctx: Context, record: ChangeRecord, now: datetime) -> bool:

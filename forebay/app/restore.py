@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from datetime import datetime
+from uuid import uuid4
 
 from forebay.app.context import Context
-from forebay.app.writing import last_setting, settle, settle_open_intents
+from forebay.app.writing import check_unchanged, keep_lease, last_setting, release, settle, settle_open_intents
+from forebay.control.decide import in_words
 from forebay.control.restore import GiveBack, Leave, LookAgain, next_restore
 from forebay.domain.allocation import Setting
+from forebay.domain.errors import LostLease, RuleRefusal
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.records import ChangeRecord, Intent, Lease, Outcome
 from forebay.domain.workload import Workload
@@ -20,17 +23,21 @@ def restore_change(ctx: Context, record: ChangeRecord, holder: str) -> str:
     Returns what happened, in words. Raises OutsideError; the next tick goes on from what is there.
     """
     change = record.change
+    # Two passes of one reconciler are two writers, whatever they call themselves.
+    holder = f"{holder} {uuid4().hex[:8]}"
     outcomes = []
     for name in change.workloads:
         with ctx.store.transaction() as tx:
             lease = tx.acquire_lease(name, holder, ctx.clock.now(), ctx.lease)
         if lease is None:
-            return f"{name}: another run holds the workload"
+            outcomes.append((False, f"{name}: another run holds the workload"))
+            continue
         try:
             outcomes.append(_restore_workload(ctx, record, ctx.workload(name), lease))
+        except (LostLease, RuleRefusal) as refusal:
+            outcomes.append((False, f"{name}: {refusal}"))
         finally:
-            with ctx.store.transaction() as tx:
-                tx.release_lease(lease, ctx.clock.now())
+            release(ctx, lease)
     pending = [text for done, text in outcomes if not done]
     if pending:
         return "; ".join(pending)
@@ -53,9 +60,10 @@ def _restore_workload(ctx: Context, record: ChangeRecord, workload: Workload, le
         original = tx.original(change, workload.name)
         intents = tx.intents(workload.name, change=change)
     now = ctx.clock.now()
+    target = ctx.target(workload).observe()
     decision = next_restore(
         workload=workload,
-        target=ctx.target(workload).observe(),
+        target=target,
         original=original,
         ours=last_setting(ctx, change, workload.name),
         last_write_at=max((i.stored_at for i in intents), default=None),
@@ -69,7 +77,7 @@ def _restore_workload(ctx: Context, record: ChangeRecord, workload: Workload, le
         case LookAgain(reason=reason):
             return False, f"{workload.name}: {reason}"
         case GiveBack(setting=setting, reason=reason):
-            _write_back(ctx, record, workload, lease, setting, reason)
+            _write_back(ctx, record, workload, lease, target.setting, setting, reason)
             return False, f"{workload.name}: {reason}"
 
 
@@ -84,12 +92,13 @@ def _required_units(ctx: Context, workload: Workload, now: datetime) -> int | No
 
 
 def _write_back(
-    ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease, setting: Setting, reason: str
+    ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease, old: Setting, setting: Setting, reason: str
 ) -> None:
+    """Raises RuleRefusal, with nothing written, if the change has moved on since the look at it."""
     change, now = record.change, ctx.clock.now()
-    old = ctx.target(workload).observe().setting
     with ctx.store.transaction() as tx:
-        tx.check_lease(lease, now)
+        keep_lease(ctx, tx, lease)
+        check_unchanged(tx, record)
         intent = tx.add_intent(
             Intent(
                 number=0,
@@ -104,7 +113,14 @@ def _write_back(
                 fencing=lease.fencing,
                 stored_at=now,
             ),
-            ctx.event(change, "give back asked", reason, workload=workload.name),
+            ctx.event(
+                change,
+                "give back asked",
+                reason,
+                workload=workload.name,
+                old=in_words(old),
+                new=in_words(setting),
+            ),
         )
     ctx.target(workload).apply(setting)
-    settle(ctx, record, workload, intent, Outcome.DONE, "accepted")
+    settle(ctx, lease, record, workload, intent, Outcome.DONE, "accepted")

@@ -79,11 +79,11 @@ def sweep_tickets(ctx: Context, start_run: StartRun) -> int:
         waiting = tx.tickets_without_run()
     away: OutsideError | None = None
     for ticket in waiting:
-        # A relative effective time counts from when the ticket came, however long it had to wait for its run.
-        request = parse_delivery(ticket.body).request.fixed(ticket.received_at)
         try:
+            # A relative effective time counts from when the ticket came, however long it had to wait for its run.
+            request = parse_delivery(ticket.body).request.fixed(ticket.received_at)
             # Received here, not only in the run: a run that dies at its start must not take the change with it.
-            receive(ctx, request)
+            receive(ctx, request, ticket.received_at)
             key = f"ticket:{ticket.source}:{ticket.ticket}:{ticket.revision}"
             run = start_run(key, {"change": request.model_dump(mode="json", exclude_defaults=True)})
         except InputError as error:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from forebay.app.context import Context
 from forebay.control.decide import Ask, View, in_words
 from forebay.domain.allocation import Setting
 from forebay.domain.errors import OutsideError, RuleRefusal
-from forebay.domain.lifecycle import MOVING, ChangeState, StepState
+from forebay.domain.lifecycle import ChangeState, StepState
 from forebay.domain.records import ChangeRecord, Intent, Lease, Outcome
 from forebay.domain.workload import Workload
 from forebay.ports import Transaction
@@ -22,15 +24,15 @@ def last_setting(ctx: Context, change: str, workload: str) -> Setting | None:
 def write(ctx: Context, lease: Lease, view: View, ask: Ask) -> None:
     """Ask the target for what was decided. The state is read again in the transaction that announces the write.
 
-    Raises LostLease, or RuleRefusal if the change stopped moving since it was looked at, or OutsideError: then
+    Raises LostLease, or RuleRefusal if the change has moved on since it was looked at, or OutsideError: then
     the intent stays open, and the next tick settles it by reading the target.
     """
     change, workload, now = view.change.change, view.workload, ctx.clock.now()
     old, new = view.target.setting, ask.setting
     values = {"old": in_words(old), "new": in_words(new), "workload": workload.name, "plan_hash": ask.step.plan_hash}
     with ctx.store.transaction() as tx:
-        tx.check_lease(lease, now)
-        check_moving(tx, change.change)
+        keep_lease(ctx, tx, lease)
+        check_unchanged(tx, view.change)
         tx.remember_original(
             change.change,
             workload.name,
@@ -52,6 +54,7 @@ def write(ctx: Context, lease: Lease, view: View, ask: Ask) -> None:
                 why=ask.reason,
                 fencing=lease.fencing,
                 stored_at=now,
+                before=ask.step,
             ),
             event,
         )
@@ -69,19 +72,37 @@ def write(ctx: Context, lease: Lease, view: View, ask: Ask) -> None:
         if view.change.state is ChangeState.SCHEDULED:
             tx.move(change.change, ChangeState.SHAPING, ctx.event(change, "shaping", "the first step is asked"))
     ctx.target(workload).apply(new)
-    settle(ctx, view.change, workload, intent, Outcome.DONE, "accepted")
+    settle(ctx, lease, view.change, workload, intent, Outcome.DONE, "accepted")
 
 
-def check_moving(tx: Transaction, change: str) -> None:
-    """Raises RuleRefusal unless steps of the change may be made at this moment: cancel wins (rule 8)."""
-    record = tx.change(change)
-    if record is None or record.state not in MOVING:
+def keep_lease(ctx: Context, tx: Transaction, lease: Lease) -> None:
+    """The whole of the lease again for what comes next, a slow call outside maybe. Raises LostLease."""
+    now = ctx.clock.now()
+    tx.check_lease(lease, now)
+    tx.acquire_lease(lease.workload, lease.holder, now, ctx.lease)
+
+
+def check_unchanged(tx: Transaction, seen: ChangeRecord) -> None:
+    """Raises RuleRefusal if the change has moved on since it was looked at: cancel wins (rule 8), and so does a hold.
+
+    Held and resumed counts as well: a person may have decided to go on from another value.
+    """
+    record = tx.change(seen.change.change)
+    if record != seen:
         state = record.state if record else "gone"
-        raise RuleRefusal("cancel wins", f"change {change} is {state}: no step is made", "resuming the change first")
+        raise RuleRefusal("cancel wins", f"change {seen.change.change} has moved on and is {state}", "looking again")
 
 
-def settle(ctx: Context, record: ChangeRecord, workload: Workload, intent: Intent, outcome: Outcome, how: str) -> None:
-    """Store how a write ended."""
+def settle(
+    ctx: Context,
+    lease: Lease,
+    record: ChangeRecord,
+    workload: Workload,
+    intent: Intent,
+    outcome: Outcome,
+    how: str,
+) -> None:
+    """Store how a write ended. Raises LostLease: then it is the new holder's to settle, by reading."""
     event = ctx.event(
         record.change,
         f"write {outcome}",
@@ -91,84 +112,99 @@ def settle(ctx: Context, record: ChangeRecord, workload: Workload, intent: Inten
         new=in_words(intent.new),
     )
     with ctx.store.transaction() as tx:
+        tx.check_lease(lease, ctx.clock.now())
         tx.settle_intent(intent.number, outcome, event)
+        if outcome is not Outcome.DONE:
+            _put_back(tx, intent)
 
 
-def settle_open_intents(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease) -> None:
+def settle_open_intents(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease) -> str | None:
     """After a crash or a lost answer: read the target and store how each open write ended, never guessing.
 
-    A write that did not take place leaves its step as it was before: pending, to be asked again.
+    A write that did not take place leaves its step as it was before. Returns what another hand has changed, in words.
     """
+    foreign = None
     with ctx.store.transaction() as tx:
         tx.check_lease(lease, ctx.clock.now())
         still_open = tx.intents(workload.name, change=record.change.change, only_open=True)
     if not still_open:
-        return
+        return None
     live = ctx.target(workload).observe().setting
     for intent in still_open:
         if live == intent.new:
-            settle(ctx, record, workload, intent, Outcome.DONE, f"found in effect: {in_words(live)}")
+            outcome, how = Outcome.DONE, f"found in effect: {in_words(live)}"
         elif live == intent.old:
-            settle(ctx, record, workload, intent, Outcome.NOT_DONE, f"not in effect: still {in_words(live)}")
-            _unask(ctx, record, intent)
+            outcome, how = Outcome.NOT_DONE, f"not in effect: still {in_words(live)}"
         else:
-            settle(ctx, record, workload, intent, Outcome.FOREIGN, f"changed by another: {in_words(live)}")
-            raise OutsideError(
+            outcome, how = Outcome.FOREIGN, f"changed by another: {in_words(live)}"
+            foreign = (
                 f"changed by another: {workload.name} stands at {in_words(live)} while a write of "
-                f"{in_words(intent.new)} was open",
-                retryable=False,
+                f"{in_words(intent.new)} was open"
             )
+        settle(ctx, lease, record, workload, intent, outcome, how)
+    return foreign
 
 
-def _unask(ctx: Context, record: ChangeRecord, intent: Intent) -> None:
-    """The step goes back to the last of its writes that took place; without one it is pending as before."""
+def _put_back(tx: Transaction, intent: Intent) -> None:
+    """The step is again as it was before the write that did not take place; only its attempts go on counting."""
+    for step in tx.steps(intent.change, intent.workload):
+        if intent.before and (step.plan_hash, step.step) == (intent.before.plan_hash, intent.before.step):
+            tx.put_step(intent.before.model_copy(update={"attempt": step.attempt}))
+
+
+def settled_setting(ctx: Context, record: ChangeRecord, workload: Workload, holder: str) -> Setting:
+    """Where the target of a held change stands, with no write left open. Raises RuleRefusal while one is under way."""
     with ctx.store.transaction() as tx:
-        earlier = [
-            i
-            for i in tx.intents(intent.workload, change=intent.change)
-            if i.sequence == intent.sequence and i.plan_hash == intent.plan_hash and i.outcome is Outcome.DONE
-        ]
-        before = earlier[-1] if earlier else None
-        for step in tx.steps(record.change.change, intent.workload):
-            if step.step.sequence == intent.sequence and step.state is StepState.ASKED:
-                update = {
-                    "state": StepState.ASKED if before else StepState.PENDING,
-                    "asked_units": before.units if before else None,
-                    "asked_at": before.stored_at if before else None,
-                }
-                tx.put_step(step.model_copy(update=update))
+        still_open = tx.intents(workload.name, change=record.change.change, only_open=True)
+        lease = tx.acquire_lease(workload.name, holder, ctx.clock.now(), ctx.lease) if still_open else None
+    if lease is not None:
+        try:
+            settle_open_intents(ctx, record, workload, lease)
+        finally:
+            release(ctx, lease)
+    elif still_open:
+        raise RuleRefusal(
+            "one writer per workload", f"a write to {workload.name} is still under way", "the same in a minute"
+        )
+    return ctx.target(workload).observe().setting
 
 
-def adopt_live_value(ctx: Context, record: ChangeRecord, workload: Workload, why: str) -> None:
+def adopt(
+    tx: Transaction, ctx: Context, record: ChangeRecord, workload: str, live: Setting, actor: str, why: str
+) -> None:
     """A person decided to go on from what stands there now: it counts as ours from here on.
 
     Steps that had asked for something else are pending again, and will ask anew within the soft limits.
     """
     change = record.change.change
-    ours = last_setting(ctx, change, workload.name)
-    live = ctx.target(workload).observe().setting
-    if ours is None or ours == live:
+    done = [i for i in tx.intents(workload, change=change) if i.outcome is Outcome.DONE]
+    if not done or done[-1].new == live:
         return
-    with ctx.store.transaction() as tx:
-        plan = tx.plan(change, workload.name)
-        values = {"old": in_words(ours), "new": in_words(live), "workload": workload.name}
-        intent = tx.add_intent(
-            Intent(
-                number=0,
-                change=change,
-                workload=workload.name,
-                sequence=None,
-                plan_hash=plan.hash if plan else None,
-                units=live.units,
-                old=ours,
-                new=live,
-                why=why,
-                fencing=0,
-                stored_at=ctx.clock.now(),
-            ),
-            ctx.event(record.change, "value of another adopted", why, **values),
-        )
-        tx.settle_intent(intent.number, Outcome.DONE, ctx.event(record.change, "write done", "it stands", **values))
-        for step in tx.steps(change, workload.name):
-            if step.state is StepState.ASKED:
-                tx.put_step(step.model_copy(update={"state": StepState.PENDING, "serving_at": None}))
+    ours, plan = done[-1].new, tx.plan(change, workload)
+    values = {"old": in_words(ours), "new": in_words(live), "workload": workload}
+    intent = tx.add_intent(
+        Intent(
+            number=0,
+            change=change,
+            workload=workload,
+            sequence=None,
+            plan_hash=plan.hash if plan else None,
+            units=live.units,
+            old=ours,
+            new=live,
+            why=why,
+            fencing=0,  # nothing is written, so no lease is held
+            stored_at=ctx.clock.now(),
+        ),
+        ctx.event(record.change, "value of another adopted", why, actor, **values),
+    )
+    tx.settle_intent(intent.number, Outcome.DONE, ctx.event(record.change, "write done", "it stands", **values))
+    for step in tx.steps(change, workload):
+        if step.state is StepState.ASKED:
+            tx.put_step(step.model_copy(update={"state": StepState.PENDING, "serving_at": None}))
+
+
+def release(ctx: Context, lease: Lease) -> None:
+    """Give the lease back. Where the store is away it expires by itself, and what was done before stays done."""
+    with suppress(OutsideError), ctx.store.transaction() as tx:
+        tx.release_lease(lease, ctx.clock.now())

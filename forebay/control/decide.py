@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from forebay.control.verify import judge
-from forebay.domain.allocation import Setting, TargetState, setting_for
+from forebay.domain.allocation import Lever, Setting, TargetState, setting_for
 from forebay.domain.lifecycle import MOVING, StepState
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.records import ChangeRecord, StepRecord
@@ -138,33 +138,39 @@ def _next_step(view: View, step: StepRecord, poll: timedelta) -> Decision:
         return Hold(text) if view.now >= patience_ends else Wait(view.now + poll, text)
     lower = step.step.to_units < step.step.from_units
     units, limit = bounded(view, step.step.to_units, lower=lower)
+    if not lower and units < step.step.to_units and units == _ceiling(view):
+        return Hold(f"step {step.step.sequence} to {step.step.to_units} units cannot be made: {limit} is in its way")
     setting = setting_for(view.target.setting, units, lower=lower)
-    short = "" if units == step.step.to_units else f"; {limit} allows {units} now"
+    short = "" if units == step.step.to_units else f"; {units} for now, by {limit}"
     return Ask(step, units, setting, f"{step.step.reason.text}{short}")
 
 
 def bounded(view: View, wanted: int, *, lower: bool = False) -> tuple[int, str]:
     """`wanted` units cut to what one move may do from the live allocation, and the limit that cut it (rule 6).
 
-    Below the live allocation only a `lower`ing step is a move: a floor raised to less than what an autoscaler
-    runs takes nothing away.
+    Only a `lower`ing step takes capacity away (rule 7): a floor raised to less than what an autoscaler runs takes
+    nothing, and a count that another hand has set above the step stays there.
     """
-    live = view.target.desired
-    largest = view.workload.limits.soft.largest_move(live)
-    limits = view.workload.limits
-    entitlement = view.change.change.entitlement(view.workload.name)
-    ceiling = limits.max_units
-    if entitlement and entitlement.max_units is not None:
-        ceiling = min(ceiling, entitlement.max_units)
+    live, limits = view.target.desired, view.workload.limits
+    largest = limits.soft.largest_move(live)
+    soft = f"the soft limit of {largest} units from {live}"
+    wanted = max(wanted, limits.min_units)
+    if lower:
+        return (live - largest, soft) if wanted < live - largest else (wanted, "the plan")
+    ceiling = _ceiling(view)
+    kept = view.target.setting.units if view.target.setting.lever is Lever.COUNT else 0
+    if min(wanted, live + largest) > ceiling:
+        return max(ceiling, kept), f"the ceiling of {ceiling} units"
     if wanted > live + largest:
-        wanted, limit = live + largest, f"the soft limit of {largest} units from {live}"
-    elif lower and wanted < live - largest:
-        wanted, limit = live - largest, f"the soft limit of {largest} units from {live}"
-    else:
-        limit = "the plan"
-    if wanted > ceiling and live <= ceiling:
-        return ceiling, f"the ceiling of {ceiling} units"
-    return max(wanted, limits.min_units), limit
+        return live + largest, soft
+    return (kept, "the count that stands") if kept > wanted else (wanted, "the plan")
+
+
+def _ceiling(view: View) -> int:
+    """The most units that limits and entitlement allow."""
+    entitlement = view.change.change.entitlement(view.workload.name)
+    most = view.workload.limits.max_units
+    return most if entitlement is None or entitlement.max_units is None else min(most, entitlement.max_units)
 
 
 def _under_way(view: View, step: StepRecord, poll: timedelta) -> Decision:
@@ -236,20 +242,28 @@ def _serves(target: TargetState, step: StepRecord, asked: int) -> bool:
     return target.serving >= asked and (target.stable or target.desired > asked)
 
 
+@dataclass(frozen=True)
+class Misalignment:
+    """What keeps a change from being armed, in words. `foreign`: another hand did it, so a person must look."""
+
+    text: str
+    foreign: bool = False
+
+
 def misalignment(
     plan: ShapingPlan, steps: Sequence[StepRecord], target: TargetState, ours: Setting | None
-) -> str | None:
+) -> Misalignment | None:
     """None if the plan's allocation is there and verified; else what is missing. Arming rests on this alone."""
+    name, aligned, live = plan.workload, plan.aligned_units, target.setting
     if left := [s.step.sequence for s in steps if s.state in (StepState.PENDING, StepState.ASKED)]:
-        return f"{plan.workload}: steps {', '.join(map(str, left))} are not verified"
-    if ours is not None and target.setting != ours:
-        return (
-            f"{plan.workload}: changed by another, it stands at {in_words(target.setting)}, we had set {in_words(ours)}"
-        )
-    if target.serving < plan.aligned_units:
-        return f"{plan.workload}: {target.serving} units serve, {plan.aligned_units} are needed"
-    if target.setting.units < plan.aligned_units:
-        return f"{plan.workload}: the floor is {target.setting.units}, {plan.aligned_units} must be held"
+        return Misalignment(f"{name}: steps {', '.join(map(str, left))} are not verified")
+    if ours is not None and live != ours:
+        stands = f"it stands at {in_words(live)}, we had set {in_words(ours)}"
+        return Misalignment(f"{name}: changed by another, {stands}", foreign=True)
+    if target.serving < aligned:
+        return Misalignment(f"{name}: {target.serving} units serve, {aligned} are needed")
+    if live.units < aligned:
+        return Misalignment(f"{name}: the floor is {live.units}, {aligned} must be held", foreign=True)
     return None
 
 

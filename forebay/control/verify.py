@@ -25,22 +25,23 @@ def judge(
     """The verdict on `usage` (absolute, canonical units, mean over [start, end)) while `serving_units` served.
 
     Absolute usage is compared, never a percentage: a percentage falls by itself when units are added. `error` if
-    fewer units serve than were asked; `no_data` if a planned resource has no data; `high` if the forecast's upper
-    band is exceeded by more than the tolerance, or a resource is close to saturation; `low` if all are below the
-    lower band; else `pass`.
+    fewer units serve than were asked; `no_data` if a planned resource has no data, or no finite number; `high` if the
+    forecast's upper band is exceeded by more than the tolerance, or a resource is close to saturation; `low` if all
+    are below the lower band; else `pass`.
     """
     slot = plan.slot_at(start + (end - start) / 2)
     band = dict(slot.demand) if slot else {}
     tolerance = workload.verification.tolerance
+    usage = {r: value for r, value in usage.items() if math.isfinite(value)}
     capacity = {r: serving_units * workload.unit[r] for r in workload.resources}
     utilisation = {r: usage[r] / capacity[r] for r in workload.resources if r in usage and capacity[r]}
-    missing = [r for r in workload.resources if r not in usage or math.isnan(usage[r])]
+    missing = [r for r in workload.resources if r not in usage]
 
     def judgement(verdict: Verdict, text: str, required: int) -> Judgement:
         evidence = Evidence(
             start=start,
             end=end,
-            usage={r: v for r, v in usage.items() if not math.isnan(v)},
+            usage=usage,
             band=band,
             utilisation=utilisation,
             serving_units=serving_units,

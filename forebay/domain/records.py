@@ -53,6 +53,7 @@ class Intent(Model):
     """An external write, stored before it is made. `number` is given by the store. Open while `outcome` is None.
 
     `units` is what it asks for, `sequence` the step it belongs to; None where it restores what was there before.
+    `before` is that step as it was: what it goes back to where the write turns out not to have taken place.
     """
 
     number: int
@@ -68,6 +69,7 @@ class Intent(Model):
     stored_at: UtcTime
     outcome: Outcome | None = None
     settled_at: UtcTime | None = None
+    before: StepRecord | None = None
 
 
 class Lease(Model):

@@ -83,8 +83,11 @@ class ChangeRules(Model):
     def freeze_at(self, at: datetime) -> FreezeWindow | None:
         return next((freeze for freeze in self.freezes if freeze.covers(at)), None)
 
-    def check_request(self, change: PolicyChange, now: datetime) -> None:
-        """Raises RuleRefusal with the rule and the earliest legal time if `change` may not be accepted at `now`."""
+    def check_request(self, change: PolicyChange, now: datetime, asked_at: datetime | None = None) -> None:
+        """Raises RuleRefusal with the rule and the earliest legal time if `change` may not be accepted at `now`.
+
+        The minimum delay counts from `asked_at`, if that was earlier: waiting to be read must not cost a request.
+        """
         rule = self.governing(change)
         self.check_permitted("request", change, change.requested_by)
         earliest = self.earliest_legal(now, rule.minimum_delay)
@@ -94,7 +97,7 @@ class ChangeRules(Model):
                 f"effective time {change.effective_at.isoformat()} is not in the future (now {now.isoformat()})",
                 f"effective_at {earliest.isoformat()} or later",
             )
-        if change.effective_at < now + rule.minimum_delay:
+        if change.effective_at < (asked_at or now) + rule.minimum_delay:
             raise RuleRefusal(
                 rule.name,
                 f"effective time {change.effective_at.isoformat()} is {change.effective_at - now} away, "

@@ -200,7 +200,7 @@ def test_a_change_is_submitted_held_resumed_and_cancelled(files: Path, forebay) 
     assert (code, out) == (0, "CHG-1: held: audit day\n")
     assert "held" in forebay("status")[1]
     code, out, _ = forebay("resume", "CHG-1", "--by", "jane", "--reason", "audit done")
-    assert (code, out) == (0, "CHG-1: planned: audit done\n")
+    assert (code, out) == (0, "CHG-1: received: audit done\n")
     assert forebay("cancel", "CHG-1", "--by", "jane", "--reason", "not needed")[0] == 0
     code, out, _ = forebay("status", "CHG-1")
     assert code == 0
