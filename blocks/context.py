@@ -3,6 +3,7 @@
 from functools import lru_cache
 from typing import TypeVar
 
+import httpx
 from prefect.blocks.core import Block
 from prefect.exceptions import ObjectNotFound
 
@@ -10,6 +11,7 @@ from blocks.aws import ForebayAws
 from blocks.database import ForebayDatabase
 from blocks.workloads import ForebayWorkloads
 from forebay.app.context import Context
+from forebay.domain.errors import OutsideError
 from forebay.settings import load_settings
 from forebay.wiring import build_context
 
@@ -30,9 +32,11 @@ def context() -> Context:
 
 
 def saved(kind: type[B]) -> B | None:
-    """The block of this kind called `forebay`, or None if nobody saved one."""
+    """The block of this kind called `forebay`, or None if nobody saved one. Raises OutsideError if Prefect is away."""
     try:
         return kind.load(NAME, _sync=True)
+    except httpx.HTTPError as error:
+        raise OutsideError(f"Prefect did not say whether a block {NAME} is saved: {error}", retryable=True) from error
     except ValueError as error:
         # Prefect wraps "not found" in a bare ValueError; anything else wrong with a block must be heard.
         if isinstance(error.__cause__, ObjectNotFound):

@@ -15,7 +15,10 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.deployments.runner import RunnerDeployment
 from prefect.events import DeploymentTriggerTypes
 from prefect.runner import Runner
+from prefect.settings import get_current_settings
 from pydantic import TypeAdapter
+
+from deployments.processes import answers
 
 ROOT = Path(__file__).resolve().parent.parent
 QUERY_S, PREFETCH_S, LIMIT = 2, 30, 24
@@ -51,10 +54,19 @@ async def serve() -> None:
     runner = Runner(
         name="forebay", query_seconds=QUERY_S, prefetch_seconds=PREFETCH_S, limit=LIMIT, pause_on_shutdown=False
     )
-    for deployment in served_deployments(ROOT / "prefect.yaml"):
+    deployments = served_deployments(ROOT / "prefect.yaml")
+    await _server_answers()
+    for deployment in deployments:
         await runner.add_deployment(deployment)
     print("serving", flush=True)
     await runner.start()
+
+
+async def _server_answers() -> None:
+    """Until the Prefect server does: the two are started together, and it takes longest."""
+    url = f"{get_current_settings().api.url}/health"
+    while not await asyncio.to_thread(answers, url):
+        await asyncio.sleep(0.2)
 
 
 if __name__ == "__main__":

@@ -61,13 +61,14 @@ def start_stack(processes: Processes, stack: Stack) -> None:
     require_free(stack.prefect_port, "the Prefect server", "stop what listens there, or choose --prefect-port")
     require_free(stack.web_port, "the receiver", "stop what listens there, or choose --web-port")
     env = stack.child_env
+    # All at once: most of a start is imports and migrations, and each child waits by itself for the one it needs.
     start_server(processes, stack)
     processes.start("receiver", ["-m", "forebay.cli", "serve", "--migrate", "--port", str(stack.web_port)], env)
-    processes.wait_ready("receiver", f"{stack.web_url}/healthz")
-    processes.wait_ready("prefect", f"{stack.prefect_url}/api/health")
     processes.start("runner", ["-m", "deployments.runner"], env)
-    processes.wait_logged("runner", "serving")
+    processes.wait_ready("receiver", f"{stack.web_url}/healthz")  # it has made the tables the reconciler reads
     processes.start("reconciler", ["-m", "deployments.reconciler"], env)
+    processes.wait_ready("prefect", f"{stack.prefect_url}/api/health")
+    processes.wait_logged("runner", "serving")
     processes.wait_logged("reconciler", "reconciling every")
 
 

@@ -70,10 +70,14 @@ class ChangeRequest(Model):
         return validate(cls, parse_yaml(text, what), what)
 
     def named(self, at: datetime) -> ChangeRequest:
-        """The request with a name. One left open is made from `at`: a repeat of the same run finds its change."""
+        """The request with a name. One left open is made from `at`, and a relative effective time then counts from it:
+        a run that a schedule made is the same change however late or often it runs.
+        """
         if self.change:
             return self
-        return self.model_copy(update={"change": f"{self.entity}-{self.policy}-{at.astimezone(UTC):%Y%m%dT%H%M%SZ}"})
+        return self.fixed(at.astimezone(UTC)).model_copy(
+            update={"change": f"{self.entity}-{self.policy}-{at.astimezone(UTC):%Y%m%dT%H%M%SZ}"}
+        )
 
     def fixed(self, at: datetime) -> ChangeRequest:
         """The same request with an absolute effective time; a relative one counts from `at` (aware UTC)."""

@@ -1,0 +1,257 @@
+"""A real stack for tests: Prefect server, runner, receiver, reconciler and the sandbox, in processes of their own.
+
+Its clock is the real one, so everything is quick: slots of a second, a flat load whose forecast is exact.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import prefect
+import yaml
+
+from deployments.processes import Processes, free_port
+from deployments.up import ROOT, Stack, start_server, start_stack
+from forebay.web.signature import signed_headers
+from tests.support.stores import drop, postgresql_url, sqlite_url
+
+SECRET = "stack-secret-0123456789"
+DEPLOYMENTS = ("policy-change", "friday-sale", "shaping-step", "enforce-policy", "reconcile")
+T = TypeVar("T")
+
+_UNIT = {"cpu_cores": 1, "memory_gib": 2, "network_mbps": 100}
+_SHARES = {"acme": 0.75}
+_TRACKING = {"metric": "cpu", "target_percent": 70, "in_cooldown_s": 3, "out_cooldown_s": 3}
+_FLAT = "timestamp,cpu,memory,network\n2026-01-01T00:00:00Z,0.42,0.1,0.1\n2026-01-01T00:05:00Z,0.42,0.1,0.1\n"
+
+
+def workload(name: str, **more: Any) -> dict[str, Any]:
+    """As Forebay knows it: 4.2 cores of demand, 6 units at 70 %; with acme's share doubled, about 11."""
+    return {
+        "name": name,
+        "target": {"type": "ecs", "cluster": "prod", "service": name},
+        "unit": _UNIT,
+        "objectives": {"cpu": 0.7},
+        "limits": {"min_units": 4, "max_units": 40, "soft": {"units": 2, "percent": 50, "dwell": "PT2S"}},
+        "lead_time": "PT2S",
+        "metric_period": "PT1S",
+        "price": {"per_unit_hour": "0.05"},
+        "verification": {"metric_delay": "PT2S", "window": "PT2S", "patience": "PT30S", "tolerance": 0.2},
+        "slot": "PT1S",
+        "seasons": ["PT1M"],
+        "history": "PT2M",
+        "shares": _SHARES,
+    } | more
+
+
+def cloud(name: str, *, speed: float = 300, **more: Any) -> dict[str, Any]:
+    """The same workload as the sandbox plays it; `speed` 300 makes a sample a second."""
+    return {
+        "name": name,
+        "ecs_service": f"prod/{name}",
+        "unit": _UNIT,
+        "peak": {"cpu_cores": 10, "memory_gib": 10, "network_mbps": 100},
+        "entities": {**_SHARES, "others": 0.25},
+        "units": 6,
+        "min_units": 4,
+        "max_units": 40,
+        "target_utilisation": 0.7,
+        "trace_start": 120,
+        "history_samples": 120,
+        "speed": speed,
+    } | more
+
+
+# `checkout` keeps a customer's pace (slots of a minute): prefect.yaml's friday-sale plans two hours on it.
+SLOW = {"slot": "PT1M", "history": "PT1H", "seasons": ["P1D"]}
+WORKLOADS = [workload("checkout", **SLOW), *(workload(name) for name in ("payments", "search", "basket", "late"))]
+CLOUDS = [
+    cloud("checkout", speed=5),
+    cloud("payments", target_tracking=_TRACKING),
+    *(cloud(name) for name in ("search", "basket", "late")),
+]
+
+
+class LiveStack:
+    """A running stack, and what a test asks of it. `web`, `prefect`, `cloud`: clients of the three servers."""
+
+    def __init__(self, processes: Processes, stack: Stack, cloud_url: str) -> None:
+        self.processes = processes
+        self.stack = stack
+        self.web = httpx.Client(base_url=stack.web_url, timeout=20)
+        self.prefect = httpx.Client(base_url=f"{stack.prefect_url}/api", timeout=20)
+        self.cloud = httpx.Client(base_url=f"{cloud_url}/_sandbox", timeout=20)
+
+    def send_ticket(self, ticket: str, change: dict[str, Any]) -> int:
+        """A signed delivery; the status it is answered with."""
+        body = json.dumps({"ticket": ticket, "change": change}).encode()
+        headers = {"Content-Type": "application/json", **signed_headers(SECRET, body, datetime.now(UTC))}
+        return self.web.post("/v1/tickets/generic", content=body, headers=headers).status_code
+
+    def change(self, name: str) -> dict[str, Any] | None:
+        """What `/v1/changes/{name}` answers; None if there is no such change."""
+        answer = self.web.get(f"/v1/changes/{name}")
+        return None if answer.status_code == 404 else answer.raise_for_status().json()
+
+    def state(self, name: str) -> str | None:
+        found = self.change(name)
+        return found and found["record"]["state"]
+
+    def running_units(self, name: str) -> int:
+        return int(self.cloud.get("report").raise_for_status().json()[name]["now"]["serving"])
+
+    def forebay(self, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """The command line, as an operator of this stack has it."""
+        return self.python("-m", "forebay.cli", *words, **env)
+
+    def python(self, *argv: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """`python argv…` in the stack's environment, until it ends."""
+        return subprocess.run(
+            [sys.executable, *argv],
+            env=os.environ | self.stack.child_env | env,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=ROOT,
+            timeout=120,
+        )
+
+    def runs(self, **flow_runs: Any) -> list[dict[str, Any]]:
+        """Flow runs that match a filter of Prefect's API, in the order they were scheduled."""
+        query = {"flow_runs": flow_runs, "sort": "EXPECTED_START_TIME_ASC"}
+        return list(self.prefect.post("/flow_runs/filter", json=query).raise_for_status().json())
+
+    def runs_of(self, change: str) -> list[dict[str, Any]]:
+        """The wake-ups made for a change."""
+        return self.runs(tags={"all_": [f"change:{change}"]})
+
+    def deployment(self, name: str) -> dict[str, Any]:
+        flow = "policy-change" if name == "friday-sale" else name
+        return dict(self.prefect.get(f"/deployments/name/{flow}/{name}").raise_for_status().json())
+
+    def start_run(self, name: str, parameters: dict[str, Any], **more: Any) -> httpx.Response:
+        """A run of a deployment, made as the UI's form makes it."""
+        body = {"parameters": parameters, "state": {"type": "SCHEDULED"}, "enforce_parameter_schema": True} | more
+        return self.prefect.post(f"/deployments/{self.deployment(name)['id']}/create_flow_run", json=body)
+
+    def run(self, id: str) -> dict[str, Any]:  # noqa: A002
+        return dict(self.prefect.get(f"/flow_runs/{id}").raise_for_status().json())
+
+    def ended(self, id: str, timeout_s: float = 60) -> dict[str, Any]:  # noqa: A002
+        """The run once it has reached a final state."""
+        final = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+        return until(lambda: (run := self.run(id))["state_type"] in final and run, f"run {id} ends", timeout_s)
+
+    def emit(self, resource: str, event: str, payload: dict[str, Any]) -> None:
+        """An event, as a client of Prefect's API sends it."""
+        at = datetime.now(UTC).isoformat()
+        body = [{"occurred": at, "event": event, "resource": {"prefect.resource.id": resource}, "payload": payload}]
+        self.prefect.post("/events", json=body).raise_for_status()
+
+    def restart_server(self) -> None:
+        """The Prefect server again, on the same port and database."""
+        start_server(self.processes, self.stack)
+        self.processes.wait_ready("prefect", f"{self.stack.prefect_url}/api/health")
+
+
+def until(condition: Callable[[], T], what: str, timeout_s: float) -> T:
+    """What `condition` gives once it is true. Fails, saying `what` did not happen, after `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"not within {timeout_s:.0f} s: {what}"
+        time.sleep(0.3)
+    return found
+
+
+@contextmanager
+def live_stack(folder: Path, template: Path, *, postgresql: bool = True) -> Iterator[LiveStack]:
+    """A stack in `folder`; `template` keeps a migrated database of the Prefect server from one session to the next.
+
+    At the end everything is stopped, and no process and no port may be left.
+    """
+    url = postgresql_url() if postgresql else sqlite_url(folder)
+    cloud_port = free_port()
+    stack = Stack(folder, free_port(), free_port(), env=_settings(folder, url, cloud_port))
+    _copy_server_database(folder / "prefect", template)
+    with Processes(folder / "logs") as processes:
+        argv = ["-m", "sandbox", "--port", str(cloud_port), "--config", str(_cloud_file(folder))]
+        processes.start("sandbox", argv, stack.child_env)
+        start_stack(processes, stack)
+        processes.wait_ready("sandbox", f"http://127.0.0.1:{cloud_port}/_sandbox/health")
+        yield LiveStack(processes, stack, f"http://127.0.0.1:{cloud_port}")
+    assert [port for port in (cloud_port, stack.prefect_port, stack.web_port) if listens(port)] == []
+    assert processes_of(folder) == []
+    if postgresql:
+        drop(url)
+
+
+def listens(port: int) -> bool:
+    """Whether something accepts connections on the port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Command lines of the processes whose PREFECT_HOME lies in `folder`: everything a stack there has started."""
+    mark = f"PREFECT_HOME={folder}".encode()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            continue  # it has just ended, or is another user's
+    return found
+
+
+def _settings(folder: Path, database: str, cloud_port: int) -> dict[str, str]:
+    workloads = folder / "workloads.yaml"
+    workloads.write_text(yaml.safe_dump({"workloads": WORKLOADS}))
+    return {
+        "FOREBAY_DATABASE_URL": database,
+        "FOREBAY_WORKLOADS": str(workloads),
+        "FOREBAY_WEBHOOK_SECRETS": json.dumps({"generic": [SECRET]}),
+        "FOREBAY_POLL": "PT1S",
+        "FOREBAY_FORECAST_BUDGET": "PT2S",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{cloud_port}",
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+    }
+
+
+def _cloud_file(folder: Path) -> Path:
+    trace = folder / "flat.csv"
+    trace.write_text(_FLAT)
+    timing = {"launch_lag_s": 1, "metric_period_s": 1, "metric_delay_s": 1, "autoscaler_period_s": 1}
+    config = folder / "cloud.yaml"
+    workloads = [{**play, "trace": str(trace)} for play in CLOUDS]
+    config.write_text(yaml.safe_dump({"timing": timing, "workloads": workloads}))
+    return config
+
+
+def _copy_server_database(home: Path, template: Path) -> None:
+    """Migrating a new server database takes longer than everything else in a start together."""
+    kept = template / f"prefect-{prefect.__version__}.db"
+    if not kept.exists():
+        fresh = template / f"fresh-{os.getpid()}"
+        env = os.environ | {"PREFECT_HOME": str(fresh)}
+        upgrade = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"]
+        subprocess.run(upgrade, env=env, check=True, capture_output=True, timeout=180)
+        (fresh / "prefect.db").rename(kept)
+        shutil.rmtree(fresh)
+    home.mkdir(parents=True)
+    shutil.copy(kept, home / "prefect.db")
