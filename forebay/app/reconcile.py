@@ -10,6 +10,7 @@ from forebay.app.context import Context
 from forebay.app.people import own_version
 from forebay.app.restore import restore_change
 from forebay.app.wakeups import wake_ups
+from forebay.control.decide import free_at
 from forebay.domain.errors import ForebayError
 from forebay.domain.lifecycle import MOVING, TERMINAL, ChangeState, StepState
 from forebay.domain.records import ChangeRecord, WakeUp
@@ -91,11 +92,14 @@ def renew_dead_attempts(ctx: Context, record: ChangeRecord, now: datetime) -> No
             quiet_since = lease.expires_at if lease else record.updated_at
             if quiet_since + DEAD_AFTER > now:
                 continue
-            step = next(
-                (s for s in tx.steps(record.change.change, name) if s.state in (StepState.PENDING, StepState.ASKED)),
-                None,
-            )
-            if step is None or step.step.due_at + DEAD_AFTER * step.attempt > now:
+            steps = tx.steps(record.change.change, name)
+            step = next((s for s in steps if s.state in (StepState.PENDING, StepState.ASKED)), None)
+            if step is None:
+                continue
+            pending = step.state is StepState.PENDING
+            # A run that found its step not free yet has left, and was right to.
+            ready_at = free_at(ctx.workload(name), steps, step) if pending else step.step.due_at
+            if ready_at + DEAD_AFTER * step.attempt > now or (pending and tx.rules().freeze_at(now)):
                 continue
             tx.put_step(
                 step.model_copy(update={"attempt": step.attempt + 1}),

@@ -125,16 +125,14 @@ def foreign_write(view: View) -> str | None:
 
 
 def _next_step(view: View, step: StepRecord, poll: timedelta) -> Decision:
-    soft = view.workload.limits.soft
-    last_asked = max((s.asked_at for s in view.steps if s.asked_at is not None), default=None)
-    free_at = max(step.step.due_at, last_asked + soft.dwell if last_asked else step.step.due_at)
-    if view.now < free_at:
-        return Wait(free_at, f"step {step.step.sequence} is due at {free_at:%H:%M:%S}")
+    may_go_at = free_at(view.workload, view.steps, step)
+    if view.now < may_go_at:
+        return Wait(may_go_at, f"step {step.step.sequence} is due at {may_go_at:%H:%M:%S}")
     if freeze := next((f for f in view.freezes if f.covers(view.now)), None):
         return Wait(freeze.end, f"freeze window until {freeze.end:%Y-%m-%d %H:%M}: {freeze.reason}")
     if view.target.problems:
         text = "; ".join(view.target.problems)
-        patience_ends = max(free_at, view.change.updated_at) + view.workload.verification.patience
+        patience_ends = max(may_go_at, view.change.updated_at) + view.workload.verification.patience
         return Hold(text) if view.now >= patience_ends else Wait(view.now + poll, text)
     lower = step.step.to_units < step.step.from_units
     units, limit = bounded(view, step.step.to_units, lower=lower)
@@ -143,6 +141,12 @@ def _next_step(view: View, step: StepRecord, poll: timedelta) -> Decision:
     setting = setting_for(view.target.setting, units, lower=lower)
     short = "" if units == step.step.to_units else f"; {units} for now, by {limit}"
     return Ask(step, units, setting, f"{step.step.reason.text}{short}")
+
+
+def free_at(workload: Workload, steps: Sequence[StepRecord], step: StepRecord) -> datetime:
+    """When a pending `step` may be made: at its time, and a dwell after the last move."""
+    moves = [s.asked_at + workload.limits.soft.dwell for s in steps if s.asked_at is not None]
+    return max([step.step.due_at, *moves])
 
 
 def bounded(view: View, wanted: int, *, lower: bool = False) -> tuple[int, str]:

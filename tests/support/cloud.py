@@ -176,3 +176,21 @@ class ModelUsage:
 
     def history(self, start: datetime, end: datetime, step: timedelta) -> Mapping[Resource, Any]:
         raise AssertionError("these tests bring their plans along: nothing is forecast")
+
+
+@dataclass
+class Bomb:
+    """An `effect` that kills the process at its `at`th call; dead is dead until `defuse`: no clean-up comes through."""
+
+    at: int
+    calls: int = 0
+    dead: bool = False
+
+    def __call__(self, name: str) -> None:
+        self.calls += 1
+        self.dead = self.dead or self.calls == self.at
+        if self.dead:
+            raise Crash(f"at {name}")
+
+    def defuse(self) -> None:
+        self.at, self.dead = 0, False

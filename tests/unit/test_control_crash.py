@@ -1,0 +1,167 @@
+"""The process dies between any two effects, and a new one goes on from what it finds."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from forebay.app.people import cancel
+from forebay.domain.allocation import Lever
+from forebay.domain.lifecycle import ChangeState, StepState
+from tests.support.cloud import Bomb, Crash
+from tests.support.world import EFFECTIVE, MINUTE, World, a_plan, a_request, a_workload, count, flat, floor, minutes
+
+ONE_STEP = ((1, 4, 6),)
+S = ChangeState
+
+
+def run_through_crashes(world: World, until: float, bomb: Bomb) -> int:
+    """Let everything run, starting again after a crash; returns how often it crashed."""
+    world.cloud.effect = world.store.effect = bomb
+    crashes = 0
+    while True:
+        try:
+            world.run_until(minutes(until), every=2 * MINUTE)
+            return crashes
+        except Crash:
+            crashes += 1
+            bomb.defuse()
+
+
+@pytest.mark.parametrize("lever", list(Lever))
+@pytest.mark.parametrize("point", [*range(1, 62, 2), 80, 110, 140, 170])
+def test_crashed_anywhere_it_ends_right(lever: Lever, point: int) -> None:
+    """Points 1 to about 60 lie in the first run (lease, look, intent, write, outcome, naps, verdict, arming)."""
+    with World(lever=lever, demand=flat(2)) as world:
+        world.submit(a_request(effective_at=minutes(16), settle="PT2M"), a_plan(ONE_STEP, demand=flat(2)))
+        world.clock.sleep(MINUTE)
+        assert run_through_crashes(world, 24, Bomb(point)) == 1
+        assert world.state is S.CLOSED
+        assert world.asked() == ([6, 1] if lever is Lever.FLOOR else [6]), "asked once, whatever was lost"
+        assert all(i.outcome is not None for i in world.intents())
+        assert world.version_at(minutes(16)) == 1
+        assert world.version_at(minutes(16) - timedelta(microseconds=1)) is None
+        assert world.sql.audit_break() is None
+
+
+@pytest.mark.parametrize("lever", list(Lever))
+@pytest.mark.parametrize("point", range(1, 20, 2))
+def test_crashed_while_giving_back_it_gives_back(lever: Lever, point: int) -> None:
+    with World(lever=lever, demand=flat(2)) as world:
+        world.submit(a_request(), a_plan(ONE_STEP, demand=flat(2)))
+        world.run_until(minutes(6))
+        cancel(world.ctx, "CHG-1", "ann", "not needed any more")
+        assert run_through_crashes(world, 20, Bomb(point)) == 1
+        assert (world.state, world.setting()) == (S.ROLLED_BACK, count(4) if lever is Lever.COUNT else floor(1))
+        assert world.asked() == ([6, 1] if lever is Lever.FLOOR else [6, 4])
+
+
+# One writer
+def test_of_two_drivers_at_once_one_writes() -> None:
+    with World() as world:
+        world.submit()
+        said: list[str] = []
+        for second in range(0, 120, 7):
+            world.clock.at(minutes(1) + timedelta(seconds=second), lambda: said.append(world.drive(holder="other")))
+        world.clock.sleep(MINUTE - timedelta(seconds=20))
+        world.drive(holder="first")
+        assert set(said) == {"nothing to do: another run holds the workload"}
+        assert world.asked() == [6]
+        assert {i.fencing for i in world.intents()} == {1}
+
+
+def test_a_driver_that_slept_too_long_leaves_the_workload_to_the_one_that_came_after() -> None:
+    with World() as world:
+        world.submit()
+        world.clock.sleep(MINUTE)
+
+        def slow_answer(name: str) -> None:
+            if name == "after the write":
+                world.cloud.effect = lambda _: None
+                world.clock.sleep(2 * MINUTE)
+                world.drive(holder="second")
+
+        world.cloud.effect = slow_answer
+        assert world.drive(holder="first") == "nothing to do: another run took the workload over"
+        assert world.asked() == [6]
+        assert [str(i.outcome) for i in world.intents()] == ["done"]
+        assert world.steps()[0].state is StepState.PASSED
+
+
+def test_a_slow_look_cannot_lead_to_a_write_after_the_lease() -> None:
+    with World() as world:
+        world.submit()
+        world.clock.sleep(MINUTE)
+
+        def slow_look(name: str) -> None:
+            if name == "observe":
+                world.cloud.effect = lambda _: None
+                world.clock.sleep(2 * MINUTE)
+
+        world.cloud.effect = slow_look
+        assert world.drive() == "nothing to do: another run took the workload over"
+        assert world.asked() == []
+        world.run_until(EFFECTIVE)
+        assert world.asked() == [6, 8]
+
+
+def test_late_wake_ups_go_in_order() -> None:
+    with World() as world:
+        world.submit()
+        world.clock.sleep(9 * MINUTE)
+        assert world.drive() == "nothing to do now: step 2 is due at 09:14:00"
+        world.reconcile()
+        world.clock.sleep(MINUTE)
+        world.reconcile()
+        assert [s.attempt for s in world.steps()] == [1, 1], "the dwell is not over: no run is made in vain"
+        world.clock.sleep(MINUTE)
+        assert world.drive() == "every step has passed"
+        assert world.asked() == [6, 8]
+        first, second = world.steps()
+        assert first.passed_at and second.asked_at and first.passed_at <= second.asked_at
+        assert world.drive() == "change is armed: aligned and verified; in force from 2026-11-24T09:30:00+00:00"
+
+
+# What the reconciler asks the scheduler for
+def test_wake_ups_are_the_same_until_a_run_is_dead() -> None:
+    with World() as world:
+        world.submit()
+        for _ in range(4):
+            world.reconcile()
+            world.clock.sleep(timedelta(seconds=15))
+        keys = list(world.created)
+        assert [world.created[k].kind for k in keys] == ["step", "step", "enforce"]
+        assert [world.created[k].at for k in keys] == [
+            minutes(1) - timedelta(seconds=3),
+            minutes(7) - timedelta(seconds=3),
+            EFFECTIVE - timedelta(seconds=15),
+        ]
+        world.clock.sleep(timedelta(seconds=15))
+        world.reconcile()
+        assert list(world.created) == keys, "15 s late is not dead"
+        world.clock.sleep(timedelta(seconds=15))
+        world.reconcile()
+        assert len(world.created) == 4 and world.steps()[0].attempt == 2
+        assert world.actions()[-1] == "step 1 woken again"
+
+
+def test_a_step_under_a_living_lease_is_not_woken_again() -> None:
+    with World() as world:
+        world.submit()
+        for seconds in range(70, 210, 10):
+            world.clock.at(minutes(seconds / 60), world.reconcile)
+        world.clock.sleep(MINUTE)
+        world.drive()
+        assert "step 1 woken again" not in world.actions()
+
+
+def test_one_change_in_trouble_does_not_stand_in_anothers_way() -> None:
+    with World(a_workload("web"), a_workload("db")) as world:
+        world.submit(a_request("db", change="CHG-2", policy="tier"), a_plan(change="CHG-2", workload="db"))
+        world.submit(a_request("web", change="CHG-1"))
+        cancel(world.ctx, "CHG-1", "ann", "stop")
+        world.cloud.unreachable = True
+        world.reconcile()
+        assert world.troubles == ["the cloud does not answer"]
+        assert {w.change for w in world.created.values()} == {"CHG-2"}
