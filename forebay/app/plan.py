@@ -132,6 +132,7 @@ def draw(
         earliest=earliest,
         freezes=freezes,
         forecast_notes=outlook.notes,
+        autoscaled=floor is not None,
     )
 
 

@@ -22,7 +22,11 @@ SLACKS: Sequence[int] = (1, 0)
 
 @dataclass(frozen=True)
 class Draft:
-    """One workload under one change, as it stands now. `floor`: where the floor lever stands, None for a count."""
+    """One workload under one change, as it stands now.
+
+    `floor`: where the floor lever stands, None for a count. `tracked`: what the autoscaler above it brings by itself,
+    (n_paths, slots of the demand); None where none is counted on.
+    """
 
     change: PolicyChange
     workload: Workload
@@ -30,6 +34,7 @@ class Draft:
     start_units: int
     floor: int | None
     clock: Clock
+    tracked: Ints | None = None
 
     @property
     def index(self) -> SlotIndex:
@@ -57,16 +62,26 @@ class Draft:
         demand = self.demand.under(self.workload, self.change, begin, end)
         return aligned_units(required(self.workload, demand).needs, self.workload.risk.confidence)
 
+    @property
+    def asked_now(self) -> int:
+        """Units asked for at now: under an autoscaler that is counted on, the floor alone."""
+        return self.start_units if self.tracked is None or self.floor is None else self.floor
+
+    def had(self, units: Ints) -> Ints:
+        """What is had where `units` (n_slots,) are asked for or serve; on each path the autoscaler's, if more."""
+        return units if self.tracked is None else np.maximum(units, self.tracked)
+
     def problem(self, aligned: int, units: Ints, index: SlotIndex, slack: int) -> ShapingProblem:
         return shaping_problem(
             self.workload,
             self.change,
             index,
             self.clock,
-            start_units=self.start_units,
+            start_units=self.asked_now,
             aligned=aligned,
             required=units,
             slack=slack,
+            tracked=self.tracked,
         )
 
     def bare_problem(self, aligned: int, slack: int = 0) -> ShapingProblem:

@@ -1,6 +1,7 @@
 """The cheapest way to the required units: an exact dynamic programme over (shaping point, units).
 
 Minimised: unit price x units asked + shortfall price x expected shortfall + move price x moves, over all slots.
+Under an autoscaler units are the larger of what is asked for and what it brings, on each path.
 
 Why the state (slot, units) is enough. A move from u to v at slot t bars further moves until t + spacing, and an
 increase serves from t + lead on. Since lead <= spacing, no two increases are ever under way at once: whenever a move
@@ -25,7 +26,10 @@ TIE = 1e-9
 
 @dataclass(frozen=True)
 class Move:
-    """At the start of `slot` the units asked for go from `before` to `after`."""
+    """At the start of `slot` the units asked for go from `before` to `after`.
+
+    Under an autoscaler `before` is what stands then, if that is more than was asked for, but at most `after`.
+    """
 
     slot: int
     before: int
@@ -61,23 +65,44 @@ def expected_shortfall(required: Ints, units: Ints) -> Floats:
     return np.asarray((_sum_of_later(above) + above + beyond_top[:, None]) / n_paths)
 
 
+def allocated(problem: ShapingProblem, units: Ints) -> Floats:
+    """E over paths of the units allocated if `units` (n_units, consecutive) are asked for: (n_slots, n_units)."""
+    asked = np.broadcast_to(units.astype(np.float64), (problem.n_slots, len(units)))
+    return asked if problem.tracked is None else asked + expected_shortfall(problem.tracked, units)
+
+
+def missing(problem: ShapingProblem, units: Ints) -> Floats:
+    """E over paths of the units missing if `units` (n_units, consecutive) serve: (n_slots, n_units).
+
+    Where the autoscaler has more, that serves: max(0, r - max(u, a)) = max(0, r - u) - max(0, min(a, r) - u).
+    """
+    short = expected_shortfall(problem.required, units)
+    if problem.tracked is None:
+        return short
+    return short - expected_shortfall(np.minimum(problem.tracked, problem.required), units)
+
+
 def profile(start: int, moves: tuple[Move, ...], lead: int, n_slots: int) -> tuple[Ints, Ints]:
     """Units asked for and units serving, each (n_slots,): increases serve after `lead` slots, decreases at once."""
     asked = np.full(n_slots, start, dtype=np.int64)
     serving = asked.copy()
     for move in moves:
+        rises = move.after > asked[move.slot]
         asked[move.slot :] = move.after
-        serving[move.slot + (lead if move.after > move.before else 0) :] = move.after
+        serving[move.slot + (lead if rises else 0) :] = move.after
     return asked, serving
 
 
 def cost_of(problem: ShapingProblem, moves: tuple[Move, ...]) -> float:
     """The objective's value for these moves."""
     asked, serving = profile(problem.start, moves, problem.lead, problem.n_slots)
-    shortfall = np.maximum(problem.required - serving, 0).mean(axis=0).sum()
-    return float(
-        problem.unit_price * asked.sum() + problem.shortfall_price * shortfall + problem.move_price * len(moves)
-    )
+    if problem.tracked is not None:
+        had = np.maximum(problem.tracked, asked).mean(axis=0).sum()
+        shortfall = np.maximum(problem.required - np.maximum(problem.tracked, serving), 0).mean(axis=0).sum()
+    else:
+        had = asked.sum()
+        shortfall = np.maximum(problem.required - serving, 0).mean(axis=0).sum()
+    return float(problem.unit_price * had + problem.shortfall_price * shortfall + problem.move_price * len(moves))
 
 
 class _Programme:
@@ -85,27 +110,28 @@ class _Programme:
 
     def __init__(self, problem: ShapingProblem) -> None:
         self.problem = problem
-        base = min(problem.start, problem.high)
         # More than any path ever requires is never worth asking for, and opens no shorter way to anything.
         top = max(problem.start, problem.low, min(problem.most, int(problem.required.max())))
-        self.units = np.arange(base, top + 1)
-        shortfall = problem.shortfall_price * expected_shortfall(problem.required, self.units)
-        self.shortfall_until = np.vstack([np.zeros(len(self.units)), np.cumsum(shortfall, axis=0)])
+        self.units = np.arange(problem.bottom, top + 1)
+        self.shortfall_until = _summed(problem.shortfall_price * missing(problem, self.units))
+        self.paid_until = _summed(problem.unit_price * allocated(problem, self.units))
         self.outside = (self.units < problem.low) | (self.units > problem.high)
         self.move_price = max(problem.move_price, TIE)
-        moves = np.array([problem.soft.largest_move(int(u)) for u in self.units])
-        places = np.arange(len(self.units))
-        # Places (not units) that a move from each place may land on, first and last.
-        self.up = (places + 1, np.minimum(places + moves, len(self.units) - 1))
-        self.lowest_down = np.maximum(places - moves, 0)
+        moves = np.array([problem.soft.largest_move(int(u)) for u in range(int(self.units[-1]) + 1)])
+        self.reach = np.arange(len(moves)) + moves
+        self.places = np.arange(len(self.units))
+        self.standing = np.minimum(problem.standing, self.units[-1])
+        self.lowest_down = np.maximum(self.places - moves[self.units[0] :], 0)
         self.descent = latest_descent(problem)
         self.value = np.zeros((problem.n_slots + 1, len(self.units)))
 
     def optimum(self) -> Optimum | None:
-        rising = RangeMinimum(*self.up)
+        rising = RangeMinimum(*self._up(0))
         for slot in reversed(range(self.problem.n_slots)):
             best = self._stay(slot)
             if self.problem.legal[slot]:
+                if self.problem.tracked is not None:
+                    rising = RangeMinimum(*self._up(slot))
                 best = np.minimum(best, self._before_serving(slot) + rising(self._landed(slot, rising=True)))
                 if self.descent[slot] < self.units[-1]:
                     best = np.minimum(best, RangeMinimum(*self._down(slot))(self._landed(slot, rising=False)))
@@ -119,7 +145,10 @@ class _Programme:
         while slot < self.problem.n_slots:
             staying, (moving, landing) = self._stay(slot)[place], self._best_move(slot, place)
             if moving < staying - TIE * (1 + abs(moving)):
-                moves.append(Move(slot, int(self.units[place]), int(self.units[landing])))
+                before, after = int(self.units[place]), int(self.units[landing])
+                if after > before:  # from what nearly surely stands then; a floor below it moves nothing
+                    before = max(before, min(after, int(self.standing[slot])))
+                moves.append(Move(slot, before, after))
                 slot, place = slot + self.problem.spacing, landing
             else:
                 slot += 1
@@ -129,7 +158,7 @@ class _Programme:
 
     def _stay(self, slot: int) -> Floats:
         shortfall = self.shortfall_until[slot + 1] - self.shortfall_until[slot]
-        cost = self.problem.unit_price * self.units + shortfall + self.value[slot + 1]
+        cost = self.paid_until[slot + 1] - self.paid_until[slot] + shortfall + self.value[slot + 1]
         return np.where(self.outside, np.inf, cost) if slot >= self.problem.deadline else cost
 
     def _before_serving(self, slot: int) -> Floats:
@@ -141,23 +170,29 @@ class _Programme:
         """Cost, by units moved to at `slot`, of everything else from there on."""
         free = min(slot + self.problem.spacing, self.problem.n_slots)
         serves = min(slot + self.problem.lead, self.problem.n_slots) if rising else slot
-        cost = self.move_price + self.problem.unit_price * self.units * (free - slot) + self.value[free]
+        cost = self.move_price + self.paid_until[free] - self.paid_until[slot] + self.value[free]
         cost += self.shortfall_until[free] - self.shortfall_until[serves]
         barred = self.units > self.problem.most if rising else np.zeros(len(self.units), dtype=np.bool_)
         if free > self.problem.deadline:
             barred = barred | self.outside
         return np.where(barred, np.inf, cost)
 
+    def _up(self, slot: int) -> tuple[Ints, Ints]:
+        """Places (not units) that a rising move from each place may land on, first and last."""
+        stands = np.maximum(self.units, self.standing[slot])
+        return self.places + 1, np.minimum(self.reach[stands] - int(self.units[0]), len(self.units) - 1)
+
     def _down(self, slot: int) -> tuple[Ints, Ints]:
         least = int(self.descent[slot]) - int(self.units[0])
-        return np.maximum(self.lowest_down, max(least, 0)), np.arange(len(self.units)) - 1
+        return np.maximum(self.lowest_down, max(least, 0)), self.places - 1
 
     def _best_move(self, slot: int, place: int) -> tuple[float, int]:
         """Cost and landing place of the best move from `place`; of equal ones the smallest."""
         best = (np.inf, place)
         if not self.problem.legal[slot]:
             return best
-        first, last = int(self.up[0][place]), int(self.up[1][place])
+        up = self._up(slot)
+        first, last = int(up[0][place]), int(up[1][place])
         if first <= last:
             costs = self._landed(slot, rising=True)[first : last + 1] + self._before_serving(slot)[place]
             best = (float(costs.min()), first + _first_least(costs))
@@ -193,6 +228,11 @@ class RangeMinimum:
             np.minimum(table[power, :-half], table[power, half:], out=table[power + 1, :-half])
         flat = table.ravel()
         return np.where(self.empty, np.inf, np.minimum(flat[self.left], flat[self.right]))
+
+
+def _summed(per_slot: Floats) -> Floats:
+    """Sums of the slots before each, (n_slots + 1, n_units)."""
+    return np.vstack([np.zeros(per_slot.shape[1]), np.cumsum(per_slot, axis=0)])
 
 
 def _first_least(costs: Floats) -> int:

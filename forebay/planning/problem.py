@@ -17,6 +17,9 @@ from forebay.planning.slots import SlotIndex, slots_in
 
 Bools = npt.NDArray[np.bool_]
 
+# Where less stands than the plan counted on, the step is cut to the soft limit from there and made in two.
+UNSURE = 0.05
+
 
 @dataclass(frozen=True)
 class ShapingProblem:
@@ -27,6 +30,9 @@ class ShapingProblem:
     (a decrease is out at once). From slot `deadline` on units lie within [low, high]; before it, no move goes above
     `most`. No move shrinks, except toward `ceiling` and as late as it can (`latest_descent`).
     `required` (n_paths, n_slots): units each path needs.
+    `tracked` (n_paths, n_slots), where an autoscaler stands above: units it has serving by itself. What is asked for
+    is then a floor: it costs and carries what it adds to them, may be as low as `lowest`, and a lower one takes no
+    capacity away. A move is measured from what nearly surely stands (`standing`).
     """
 
     start: int
@@ -43,6 +49,8 @@ class ShapingProblem:
     unit_price: float
     shortfall_price: float
     move_price: float
+    tracked: Ints | None = field(default=None, repr=False)
+    lowest: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.lead <= self.spacing:
@@ -51,6 +59,19 @@ class ShapingProblem:
     @property
     def n_slots(self) -> int:
         return len(self.legal)
+
+    @property
+    def bottom(self) -> int:
+        """The fewest units that may be asked for."""
+        start = min(self.start, self.high)
+        return start if self.tracked is None or self.lowest is None else min(start, self.lowest)
+
+    @property
+    def standing(self) -> Ints:
+        """Units (n_slots,) that the autoscaler has on all but one path in twenty; 0 without one."""
+        if self.tracked is None:
+            return np.zeros(self.n_slots, dtype=np.int64)
+        return np.quantile(self.tracked, UNSURE, axis=0, method="lower").astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -95,6 +116,7 @@ def shaping_problem(
     aligned: int,
     required: Ints,
     slack: int,
+    tracked: Ints | None = None,
 ) -> ShapingProblem:
     """The problem of `workload` under `change`. `aligned`: units that must serve when it comes into force."""
     limits, entitlement = workload.limits, change.entitlement(workload.name)
@@ -117,6 +139,8 @@ def shaping_problem(
         unit_price=float(workload.price.per_unit_hour) * hours,
         shortfall_price=float(workload.risk.shortfall_per_unit_hour) * hours,
         move_price=float(workload.risk.move),
+        tracked=tracked,
+        lowest=limits.min_units,
     )
 
 
@@ -145,10 +169,13 @@ def latest_climb(problem: ShapingProblem) -> Ints:
 def latest_descent(problem: ShapingProblem) -> Ints:
     """Units (n_slots,) above which the ceiling is out of reach by the deadline: no shrink goes below them.
 
-    Capacity leaves only as far and as early as an entitlement's ceiling demands. Without a ceiling nothing may.
+    Capacity leaves only as far and as early as an entitlement's ceiling demands. Without a ceiling nothing may; a
+    floor under an autoscaler holds no capacity that demand needs, and may go.
     """
     top = max(problem.start, problem.most)
     most = np.full(problem.n_slots, top, dtype=np.int64)
+    if problem.tracked is not None:
+        return np.full(problem.n_slots, problem.bottom, dtype=np.int64)
     if problem.ceiling is None:
         return most
     level, until = min(problem.ceiling, top), problem.n_slots

@@ -43,6 +43,8 @@ class Reasons:
         begin, end = self.window
         peak = begin + int(np.argmax(self.high[begin:end]))
         entitlement = self.draft.change.entitlement(self.draft.workload.name)
+        if move.after < move.before and self.problem.tracked is not None:
+            return move.slot, f"the autoscaler is early enough from {self._when(move.slot)} on"
         if move.after < move.before:
             return begin, f"the policy allows {self.problem.high} units at most from {clock(self._effective)} on"
         serves = min(move.slot + self.problem.lead, len(self.index) - 1)
@@ -70,6 +72,8 @@ class Reasons:
         size = abs(move.after - move.before)
         if size == 0:
             return "floor", f"so that the autoscaler cannot drop below it (its minimum is {self.draft.floor} now)"
+        if move.after < move.before and self.problem.tracked is not None:
+            return "none", "the floor only: what demand still needs stays"
         if move.after < move.before and move.after == self.problem.high:
             return f"entitlement max_units {self.problem.high}", "which meets the policy's ceiling"
         if size == soft.largest_move(move.before):

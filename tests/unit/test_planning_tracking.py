@@ -1,0 +1,131 @@
+"""A floor under an autoscaler: what it brings by itself, and the exact optimum of what the floor adds to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from forebay.domain.plan import ShapingPlan
+from forebay.domain.workload import SoftLimit
+from forebay.planning.demand import demand_paths
+from forebay.planning.optimum import Move, cost_of, profile, solve
+from forebay.planning.plan import draw_plan
+from forebay.planning.problem import ShapingProblem
+from forebay.planning.slots import horizon_slots
+from forebay.planning.tracking import tracked_units
+from tests.support.planning_cases import EFFECTIVE, NOW, change, workload
+
+
+@pytest.mark.parametrize(
+    ("required", "expected"),
+    [
+        pytest.param([5] * 8, [5] * 8, id="nothing changes"),
+        # 3 datapoints, 3 minutes until they are published, 4 of lead: 10 minutes are two slots.
+        pytest.param([5, 5, 9, 9, 9, 9, 9, 9], [5, 5, 5, 5, 9, 9, 9, 9], id="out two slots late"),
+        # 15 datapoints and 3 minutes: 18 minutes are four slots.
+        pytest.param([5, 5, 3, 3, 3, 3, 3, 3], [5, 5, 5, 5, 5, 5, 3, 3], id="in four slots late"),
+        pytest.param([5, 5, 9, 5, 5, 5, 5, 5], [5, 5, 5, 5, 9, 9, 9, 5], id="a peak is served when it is over"),
+        pytest.param([1] * 8, [5, 5, 5, 5, 2, 2, 2, 2], id="not below the minimum"),
+        pytest.param([50] * 8, [5, 5, 40, 40, 40, 40, 40, 40], id="not above the maximum"),
+    ],
+)
+def test_what_target_tracking_brings(required: list[int], expected: list[int]) -> None:
+    assert tracked_units(np.array([required]), 5, workload())[0].tolist() == expected
+
+
+def all_plans(problem: ShapingProblem) -> Iterator[tuple[Move, ...]]:
+    """Every admissible plan, told from the constraints one by one and not from the programme."""
+
+    def from_slot(slot: int, units: int, free: int, made: tuple[Move, ...]) -> Iterator[tuple[Move, ...]]:
+        if slot == problem.n_slots:
+            yield made
+            return
+        choices = [units]
+        if problem.legal[slot] and slot >= free:
+            stands = max(units, int(problem.standing[slot]))
+            highest = min(stands + problem.soft.largest_move(stands), problem.most)
+            lowest = max(units - problem.soft.largest_move(units), problem.bottom)
+            choices = list(range(lowest, max(highest, units) + 1))
+        for after in choices:
+            if slot >= problem.deadline and not problem.low <= after <= problem.high:
+                continue
+            move = () if after == units else (Move(slot, units, after),)
+            yield from from_slot(slot + 1, after, slot + problem.spacing if move else free, made + move)
+
+    yield from from_slot(0, problem.start, 0, ())
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_the_optimum_is_the_least_of_all_plans(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n_slots, spacing = 6, int(rng.integers(1, 4))
+    required = rng.integers(0, 6, (3, n_slots))
+    tracked = np.clip(np.hstack([required[:, :1], required[:, :-1]]), 1, 5)
+    problem = ShapingProblem(
+        start=int(rng.integers(1, 4)), legal=rng.random(n_slots) < 0.8, spacing=spacing, lead=1,
+        deadline=int(rng.integers(0, n_slots)), low=int(rng.integers(1, 5)), high=5, most=5, ceiling=None,
+        soft=SoftLimit(units=int(rng.integers(1, 3)), percent=100), required=required,
+        unit_price=float(rng.uniform(0.1, 1)), shortfall_price=float(rng.uniform(0, 4)),
+        move_price=float(rng.uniform(0, 0.3)), tracked=tracked, lowest=1,
+    )  # fmt: skip
+    costs = [cost_of(problem, moves) for moves in all_plans(problem)]
+    optimum = solve(problem)
+    assert (optimum is None) == (not costs)
+    if optimum is not None:
+        assert optimum.cost == pytest.approx(min(costs))
+
+
+def drawn(levels: list[float], **fields: Any) -> ShapingPlan:
+    """A plan for a certain demand: `levels` in cores, each for as long as the others, until the horizon's end."""
+    work, to_be = workload(), change(**fields)
+    index = horizon_slots(to_be, work, NOW)
+    until_effective = index.first_from(EFFECTIVE)
+    spread = np.repeat(levels, -(-until_effective // len(levels)))[:until_effective]
+    path = np.concatenate([spread, np.full(len(index) - until_effective, levels[-1])])
+    demand = demand_paths(
+        work, to_be, {r: np.tile(path, (2, 1)) for r in work.resources}, index, np.random.default_rng(1)
+    )
+    plan = draw_plan(
+        change=to_be, workload=work, demand=demand, start_units=8, floor=2, now=NOW, earliest=NOW,
+        forecast_notes={}, autoscaled=True,
+    )  # fmt: skip
+    assert isinstance(plan, ShapingPlan)
+    return plan
+
+
+def test_the_floor_is_raised_as_late_as_can_be() -> None:
+    """8 units are there without a floor: only the climb to 12 is the plan's, from what stands then."""
+    plan = drawn([4.0])
+    assert [(s.from_units, s.to_units) for s in plan.steps] == [(8, 9), (9, 12)]
+    assert all(s.due_at.hour == 11 for s in plan.steps)
+    assert {slot.asked for slot in plan.slots if slot.at < plan.steps[0].due_at} == {8}
+
+
+def test_a_floor_for_a_peak_is_lowered_after_it() -> None:
+    """The autoscaler is late for the peak at 10:00; once it is there, the floor need not be paid for any longer."""
+    plan = drawn([2.0, 8.0, 2.0], impacts=[{"workload": "web", "factor": 1.1}])
+    sizes = [(s.from_units, s.to_units) for s in plan.steps]
+    assert max(after for _, after in sizes) >= 12
+    assert any(after < before for before, after in sizes)
+    lowered = next(s for s in plan.steps if s.to_units < s.from_units)
+    assert lowered.reason.text.endswith("the floor only: what demand still needs stays")
+    assert all(abs(after - before) <= 3 for before, after in sizes)
+
+
+def test_what_the_autoscaler_has_is_priced() -> None:
+    """Floor 2, yet 8 units are allocated, and 12 after the change even without the plan: only later."""
+    price = drawn([4.0]).price
+    assert price.left_alone.unit_hours > 8 * 43 / 12
+    assert price.left_alone.shortfall_unit_hours > price.shaped.shortfall_unit_hours == 0
+    assert (price.shaped.misaligned, price.left_alone.misaligned) == (0, 1)
+
+
+def test_a_rise_serves_after_the_lead_time_even_where_it_moves_nothing() -> None:
+    asked, serving = profile(2, (Move(1, 8, 8),), 2, 5)
+    assert (asked.tolist(), serving.tolist()) == ([2, 8, 8, 8, 8], [2, 2, 2, 8, 8])
