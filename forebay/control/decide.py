@@ -134,7 +134,7 @@ def _next_step(view: View, step: StepRecord, poll: timedelta) -> Decision:
         text = "; ".join(view.target.problems)
         patience_ends = max(may_go_at, view.change.updated_at) + view.workload.verification.patience
         return Hold(text) if view.now >= patience_ends else Wait(view.now + poll, text)
-    lower = step.step.to_units < step.step.from_units
+    lower = _takes_away(view, step)
     units, limit = bounded(view, step.step.to_units, lower=lower)
     if not lower and units < step.step.to_units and units == _ceiling(view):
         return Hold(f"step {step.step.sequence} to {step.step.to_units} units cannot be made: {limit} is in its way")
@@ -185,7 +185,7 @@ def _under_way(view: View, step: StepRecord, poll: timedelta) -> Decision:
     since = max(step.asked_at + view.workload.lead_time, view.change.updated_at)
     window = verification_window(view.workload, step)
     if window is None:
-        if _serves(view.target, step, asked):
+        if _serves(view, step, asked):
             return Serving(step, f"{view.target.serving} units serve, {asked} asked")
         if view.now >= since + verification.patience:
             causes = "; ".join(view.target.causes) or "the cloud names no cause"
@@ -202,7 +202,7 @@ def _under_way(view: View, step: StepRecord, poll: timedelta) -> Decision:
         end=end,
         usage=view.usage or {},
         serving_units=view.target.serving,
-        asked_units=asked if step.step.to_units >= step.step.from_units else 0,
+        asked_units=0 if _takes_away(view, step) else asked,
     )
     text = judgement.evidence.text
     match judgement.verdict:
@@ -239,11 +239,20 @@ def _verified(step: StepRecord, asked: int, judgement: Judgement) -> Verified:
     return Verified(step, judgement, complete, f"{judgement.verdict}: {judgement.evidence.text}")
 
 
-def _serves(target: TargetState, step: StepRecord, asked: int) -> bool:
-    if step.step.to_units < step.step.from_units:
+def _serves(view: View, step: StepRecord, asked: int) -> bool:
+    target = view.target
+    if _takes_away(view, step):
         return target.stable and target.serving <= asked
     # An autoscaler above our floor keeps launching units of its own; that must not delay a verdict on ours.
     return target.serving >= asked and (target.stable or target.desired > asked)
+
+
+def _takes_away(view: View, step: StepRecord) -> bool:
+    """Whether `step` shrinks what runs. A floor that is lowered without a ceiling to meet leaves that to demand."""
+    if step.step.to_units >= step.step.from_units:
+        return False
+    entitlement = view.change.change.entitlement(view.workload.name)
+    return view.target.setting.lever is Lever.COUNT or bool(entitlement and entitlement.max_units)
 
 
 @dataclass(frozen=True)
