@@ -1,0 +1,331 @@
+"""The controller's mind: each decision, each verdict and each limit, as named rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from forebay.control.decide import (
+    Ask,
+    Decision,
+    Hold,
+    Serving,
+    Stop,
+    Verified,
+    View,
+    Wait,
+    bounded,
+    decide,
+    misalignment,
+)
+from forebay.control.restore import GiveBack, Leave, LookAgain, next_restore
+from forebay.control.verify import judge
+from forebay.domain.allocation import Setting, TargetState
+from forebay.domain.lifecycle import ChangeState, StepState
+from forebay.domain.plan import ShapingPlan
+from forebay.domain.records import ChangeRecord, StepRecord
+from forebay.domain.resources import Resource
+from forebay.domain.rules import FreezeWindow
+from forebay.domain.verdict import Verdict
+from tests.support.world import MINUTE, NOW, a_plan, a_request, a_workload, count, flat, floor, minutes
+
+POLL = timedelta(seconds=10)
+WORK = a_workload()
+PLAN = a_plan(demand=flat(2))
+
+
+def target(
+    setting: Setting | None = None, desired: int | None = None, serving: int | None = None, **more: Any
+) -> TargetState:
+    """A count of 4, all of them serving, unless told otherwise."""
+    setting = setting or count(4)
+    desired = setting.units if desired is None else desired
+    serving = desired if serving is None else serving
+    return TargetState(setting=setting, desired=desired, serving=serving, stable=serving == desired, **more)
+
+
+def records(*updates: Mapping[str, Any], plan: ShapingPlan = PLAN) -> list[StepRecord]:
+    """The steps of the plan, each with what is known of it."""
+    given = [*updates, *[{}] * (len(plan.steps) - len(updates))]
+    return [
+        StepRecord(
+            change="CHG-1", workload="web", plan_hash=plan.hash, step=step, **{"state": StepState.PENDING, **more}
+        )
+        for step, more in zip(plan.steps, given, strict=True)
+    ]
+
+
+def asked(at: float = 1, units: int = 6, serving: float | None = None, **more: Any) -> dict[str, Any]:
+    since = None if serving is None else minutes(serving)
+    return {"state": StepState.ASKED, "asked_units": units, "asked_at": minutes(at), "serving_at": since, **more}
+
+
+PASSED = asked(serving=2) | {"state": StepState.PASSED}
+
+
+def view(at: float, *updates: Mapping[str, Any], plan: ShapingPlan = PLAN, **more: Any) -> View:
+    change = a_request().accepted(NOW)
+    record = ChangeRecord(
+        change=change, state=ChangeState.SHAPING, note="why", policy_version=1, received_at=NOW, updated_at=NOW
+    )
+    base = View(
+        now=minutes(at),
+        change=record,
+        workload=WORK,
+        plan=plan,
+        steps=records(*updates, plan=plan),
+        target=target(count(6)) if updates else target(),
+        ours=count(6) if updates else None,
+    )
+    return replace(base, **more)
+
+
+def in_state(state: ChangeState) -> ChangeRecord:
+    return view(0).change.model_copy(update={"state": state})
+
+
+def cores(value: float) -> dict[Resource, float]:
+    return {Resource.CPU: value}
+
+
+DOWN = a_plan(((1, 8, 6), (7, 6, 4)), start=8, demand=flat(2))
+ROWS: dict[str, tuple[View, type[Decision], str]] = {
+    **{
+        f"a {state} change stops": (view(1, change=in_state(state)), Stop, f"change is {state}: why")
+        for state in set(ChangeState) - {ChangeState.SCHEDULED, ChangeState.SHAPING}
+    },
+    "all passed is done": (view(20, PASSED, PASSED), Stop, "every step has passed"),
+    "not due yet": (view(0.9), Wait, "step 1 is due at 09:01:00"),
+    "due": (view(1), Ask, "cpu binds"),
+    "the dwell after a late step": (view(7, PASSED | {"asked_at": minutes(4)}), Wait, "step 2 is due at 09:09:00"),
+    "a freeze window": (
+        view(1, freezes=[FreezeWindow(start=NOW, end=minutes(9), reason="fair")]),
+        Wait,
+        "freeze window until 2026-11-24 09:09: fair",
+    ),
+    "a freeze window that has ended": (
+        view(9, freezes=[FreezeWindow(start=NOW, end=minutes(9), reason="")]),
+        Ask,
+        "cpu",
+    ),
+    "a problem is waited for": (view(1, target=target(problems=("deploying",))), Wait, "deploying"),
+    "a problem that stays": (view(6, target=target(problems=("deploying", "draining"))), Hold, "deploying; draining"),
+    "another hand's value": (
+        view(7, PASSED, target=target(count(5))),
+        Hold,
+        "changed by another: web stands at count 5, we had set count 6",
+    ),
+    "another hand's value while a step is under way": (view(2, asked(), target=target(count(9))), Hold, "changed by"),
+    "not launched yet": (view(2, asked(), target=target(count(6), serving=4)), Wait, "4 of 6 units serve: launching"),
+    "never launched": (
+        view(7, asked(), target=target(count(6), serving=5, causes=("no capacity",))),
+        Hold,
+        "5 of 6 units serve since 09:01:00: no capacity",
+    ),
+    "never launched, resumed just now": (
+        view(
+            7,
+            asked(),
+            target=target(count(6), serving=5),
+            change=in_state(ChangeState.SHAPING).model_copy(update={"updated_at": minutes(6)}),
+        ),
+        Wait,
+        "5 of 6 units serve: launching",
+    ),
+    "it serves": (view(2, asked()), Serving, "6 units serve, 6 asked"),
+    "it serves under an autoscaler that goes on": (
+        view(2, asked(), target=target(floor(6), desired=9, serving=7), ours=floor(6)),
+        Serving,
+        "7 units serve, 6 asked",
+    ),
+    "the window is not over": (view(3.9, asked(serving=2)), Wait, "verification of step 1 is due at 09:04:00"),
+    "on plan": (view(4, asked(serving=2), usage=cores(2)), Verified, "pass: cpu binds: 2 cores, 33%"),
+    "below plan goes on": (view(4, asked(serving=2), usage=cores(1)), Verified, "low: cpu 1 cores, forecast from 1.6"),
+    "no data is waited for": (view(4, asked(serving=2), usage={}), Wait, "no_data: no data for cpu"),
+    "no data for long": (view(9, asked(serving=2), usage={}), Hold, "no_data: no data for cpu"),
+    "units lost meanwhile": (
+        view(4, asked(serving=2), usage=cores(2), target=target(count(6), serving=5)),
+        Wait,
+        "error: only 5 of 6 units serve",
+    ),
+    "high within the dwell": (
+        view(4, asked(serving=2), usage=cores(5)),
+        Wait,
+        "the dwell allows a correction at 09:06",
+    ),
+    "high": (view(6, asked(serving=2), usage=cores(5)), Ask, "correction: cpu at 83%"),
+    "high without budget": (
+        view(6, asked(serving=2, corrections=2), usage=cores(5)),
+        Hold,
+        "still high after 2 corrections",
+    ),
+    "high, and what serves carries it": (
+        view(6, asked(serving=2), usage=cores(3), target=target(floor(6), desired=9), ours=floor(6)),
+        Verified,
+        "high: cpu 3 cores, forecast up to 2.4",
+    ),
+    "down is due": (view(1, plan=DOWN, target=target(count(8))), Ask, "cpu binds"),
+    "down serves when the last has left": (
+        view(2, asked(), plan=DOWN, target=target(count(6), serving=7)),
+        Wait,
+        "7 of 6 units serve",
+    ),
+    "down is verified without the units that left": (
+        view(4, asked(serving=2), plan=DOWN, usage=cores(2)),
+        Verified,
+        "pass",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_decide(name: str) -> None:
+    seen, kind, words = ROWS[name]
+    decision = decide(seen, POLL)
+    assert type(decision) is kind
+    assert decision.reason.startswith(words) or words in decision.reason
+
+
+BOUNDS: dict[str, tuple[Setting, int | None, int, bool, int, str]] = {
+    # setting, desired, wanted, lower -> units, limit
+    "as planned": (count(4), None, 6, False, 6, "the plan"),
+    "the soft limit": (count(4), None, 9, False, 6, "the soft limit of 2 units from 4"),
+    "a floor under what runs": (floor(4), 9, 6, False, 6, "the plan"),
+    "a floor counts from what runs": (floor(4), 9, 12, False, 11, "the soft limit of 2 units from 9"),
+    "the ceiling": (count(19), None, 30, False, 20, "the ceiling of 20 units"),
+    "a floor is never above the ceiling": (floor(4), 25, 24, False, 20, "the ceiling of 20 units"),
+    "a count another has raised": (count(12), None, 8, False, 12, "the count that stands"),
+    "a count above the ceiling": (count(25), None, 24, False, 25, "the ceiling of 20 units"),
+    "down": (count(8), None, 7, True, 7, "the plan"),
+    "down within the soft limit": (count(8), None, 2, True, 6, "the soft limit of 2 units from 8"),
+    "down to the minimum": (count(2), None, 0, True, 1, "the plan"),
+}
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_bounded(name: str) -> None:
+    setting, desired, wanted, lower, units, limit = BOUNDS[name]
+    assert bounded(view(1, target=target(setting, desired)), wanted, lower=lower) == (units, limit)
+
+
+def test_an_entitlements_ceiling_bounds_too() -> None:
+    request = a_request(entitlements=[{"workload": "web", "max_units": 5}])
+    record = view(1).change.model_copy(update={"change": request.accepted(NOW)})
+    assert bounded(view(1, change=record), 6) == (5, "the ceiling of 5 units")
+
+
+JUDGED: dict[str, tuple[dict[Resource, float], int, Verdict, int]] = {
+    # usage, serving (6 asked) -> verdict, required units
+    "on plan": (cores(2), 6, Verdict.PASS, 4),
+    "within tolerance": (cores(2.64), 6, Verdict.PASS, 6),
+    "over the band": (cores(2.65), 9, Verdict.HIGH, 7),
+    "nearly saturated": (cores(4.51), 6, Verdict.HIGH, 10),
+    "under the band": (cores(1.4), 6, Verdict.LOW, 3),
+    "nothing at all": (cores(0), 6, Verdict.LOW, 0),
+    "no data": ({}, 6, Verdict.NO_DATA, 6),
+    "not a number": (cores(float("nan")), 6, Verdict.NO_DATA, 6),
+    "infinite": (cores(float("inf")), 6, Verdict.NO_DATA, 6),
+    "too few serve": (cores(2), 5, Verdict.ERROR, 6),
+}
+
+
+@pytest.mark.parametrize("name", JUDGED)
+def test_judge(name: str) -> None:
+    usage, serving, verdict, required = JUDGED[name]
+    judged = judge(WORK, PLAN, start=NOW, end=minutes(1), usage=usage, serving_units=serving, asked_units=6)
+    assert (judged.verdict, judged.required_units) == (verdict, required)
+
+
+def test_beyond_the_plan_only_the_objectives_judge() -> None:
+    late = datetime(2027, 1, 1, tzinfo=NOW.tzinfo)
+    judged = judge(WORK, PLAN, start=late, end=late + MINUTE, usage=cores(2.9), serving_units=6, asked_units=6)
+    assert (judged.verdict, judged.evidence.band) == (Verdict.PASS, {})
+
+
+def test_an_added_unit_does_not_turn_high_into_pass_by_its_percentage() -> None:
+    """5 cores are over the band however many units share them."""
+    for serving in (6, 10, 20):
+        judged = judge(WORK, PLAN, start=NOW, end=minutes(1), usage=cores(5), serving_units=serving, asked_units=6)
+        assert judged.verdict is Verdict.HIGH
+
+
+ALIGNED: dict[str, tuple[list[StepRecord], TargetState, Setting | None, str | None]] = {
+    "aligned": (records(PASSED, PASSED), target(count(8)), count(8), None),
+    "nothing was written": (records(PASSED, PASSED), target(count(9)), None, None),
+    "steps left": (records(PASSED), target(count(8)), count(8), "web: steps 2 are not verified"),
+    "another hand": (
+        records(PASSED, PASSED),
+        target(count(9)),
+        count(8),
+        "web: changed by another, it stands at count 9",
+    ),
+    "units away": (records(PASSED, PASSED), target(count(8), serving=7), count(8), "web: 7 units serve, 8 are needed"),
+    "not held": (records(PASSED, PASSED), target(floor(6), desired=9), floor(6), "web: the floor is 6, 8 must be held"),
+}
+
+
+@pytest.mark.parametrize("name", ALIGNED)
+def test_misalignment(name: str) -> None:
+    steps, state, ours, words = ALIGNED[name]
+    missing = misalignment(PLAN, steps, state, ours)
+    assert (missing is None) if words is None else (missing is not None and missing.text.startswith(words))
+    if missing is not None:
+        assert missing.foreign == (name in {"another hand", "not held"})
+
+
+BACK: dict[str, tuple[dict[str, Any], GiveBack | LookAgain | Leave]] = {
+    "nothing was moved": ({"ours": None}, Leave("nothing was moved")),
+    "another hand": ({"target": target(count(9))}, Leave("changed by another: left at count 9, we had set count 8")),
+    "there already": ({"target": target(count(4)), "ours": count(4)}, Leave("restored to count 4")),
+    "within the soft limit": ({}, GiveBack(count(6), "count back from 8 to 6")),
+    "the demand seen": ({"required_units": 7}, GiveBack(count(7), "count back from 8 to 7")),
+    "the demand needs all": ({"required_units": 11}, LookAgain("the demand seen needs 11 units: 8 stay for now")),
+    "no data": ({"required_units": None}, LookAgain("no usage data: nothing shrinks")),
+    "the dwell": ({"last_write_at": minutes(17)}, LookAgain("the dwell allows the next move at 09:22:00")),
+    "a lowered count goes up again": (
+        {"target": target(count(2)), "ours": count(2), "required_units": None},
+        GiveBack(count(4), "count back from 2 to 4"),
+    ),
+    "after settling a count stays": (
+        {"keep_count": True},
+        Leave("count 8 is what the new policy needs; no autoscaler is attached to lower it"),
+    ),
+    "a floor goes back at once": (
+        {
+            "target": target(floor(8)),
+            "ours": floor(8),
+            "original": floor(1),
+            "required_units": None,
+            "keep_count": True,
+        },
+        GiveBack(floor(1), "floor back from 8 to 1; the autoscaler keeps what demand needs"),
+    ),
+    "a raised ceiling stays while more run": (
+        {"target": target(floor(8, 30), desired=22), "ours": floor(8, 30), "original": floor(1)},
+        GiveBack(floor(1, 30), "floor back from 8 to 1; the autoscaler keeps what demand needs"),
+    ),
+    "and is told": (
+        {"target": target(floor(1, 30), desired=22), "ours": floor(1, 30), "original": floor(1)},
+        Leave("floor restored; ceiling stays at 30 while 22 units run"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BACK)
+def test_next_restore(name: str) -> None:
+    given, expected = BACK[name]
+    base: dict[str, Any] = {
+        "workload": WORK,
+        "target": target(count(8)),
+        "original": count(4),
+        "ours": count(8),
+        "last_write_at": minutes(7),
+        "required_units": 3,
+        "keep_count": False,
+        "now": minutes(20),
+    }
+    assert next_restore(**base | given) == expected
