@@ -1,0 +1,139 @@
+"""Tickets: stored, swept, received once, counted from when they came, and none in another's way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from forebay.app.tickets import store_ticket, submit, sweep_tickets
+from forebay.domain.errors import InputError, OutsideError
+from forebay.domain.lifecycle import ChangeState
+from tests.support.world import MINUTE, World, a_request, minutes
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with World() as made:
+        yield made
+
+
+class Scheduler:
+    """Starts runs; `away` lets that fail for the keys that contain it."""
+
+    def __init__(self, away: str | None = None) -> None:
+        self.away, self.runs = away, dict[str, dict[str, Any]]()
+
+    def __call__(self, key: str, parameters: dict[str, Any]) -> str:
+        if self.away is not None and self.away in key:
+            raise OutsideError("Prefect is away", retryable=True)
+        self.runs[key] = parameters
+        return f"run of {key}"
+
+
+def delivery(ticket: str = "T-1", revision: str = "1", **change: Any) -> str:
+    asked = {
+        "entity": "acme",
+        "policy": "quota",
+        "effective_in": "PT30M",
+        "impacts": [{"workload": "web", "factor": 2}],
+        "requested_by": "ann",
+    }
+    return json.dumps({"ticket": ticket, "revision": revision, "change": asked | change})
+
+
+def test_a_ticket_is_stored_then_swept_into_one_change_and_one_run(world: World) -> None:
+    scheduler = Scheduler()
+    assert store_ticket(world.ctx, "jira", delivery())[1] is not None
+    assert store_ticket(world.ctx, "jira", delivery())[1] is None, "delivered twice"
+    assert sweep_tickets(world.ctx, scheduler) == 1
+    assert sweep_tickets(world.ctx, scheduler) == 0
+    assert list(scheduler.runs) == ["ticket:jira:T-1:1"]
+    assert world.record("T-1").state is ChangeState.RECEIVED
+    assert world.actions("T-1") == ["received", "policy version stored"]
+
+
+def test_a_delay_counts_from_the_moment_of_receipt(world: World) -> None:
+    world.put_rules(rules=[{"name": "half an hour", "minimum_delay": "PT30M"}])
+    store_ticket(world.ctx, "jira", delivery())
+    world.clock.sleep(7 * MINUTE)
+    scheduler = Scheduler()
+    sweep_tickets(world.ctx, scheduler)
+    record = world.record("T-1")
+    assert (record.state, record.change.effective_at) == (ChangeState.RECEIVED, minutes(30))
+    assert scheduler.runs["ticket:jira:T-1:1"]["change"]["effective_at"] == "2026-11-24T09:30:00Z"
+
+
+def test_prefect_away_keeps_the_ticket_and_the_change(world: World) -> None:
+    store_ticket(world.ctx, "jira", delivery())
+    scheduler = Scheduler(away="")
+    for _ in range(3):
+        with pytest.raises(OutsideError, match="Prefect is away"):
+            sweep_tickets(world.ctx, scheduler)
+    assert world.record("T-1").state is ChangeState.RECEIVED
+    scheduler.away = None
+    assert sweep_tickets(world.ctx, scheduler) == 1
+
+
+def test_one_that_cannot_be_started_does_not_stand_in_the_way(world: World) -> None:
+    store_ticket(world.ctx, "jira", delivery("T-1"))
+    store_ticket(world.ctx, "jira", delivery("T-2", policy="tier"))
+    scheduler = Scheduler(away="T-1")
+    with pytest.raises(OutsideError):
+        sweep_tickets(world.ctx, scheduler)
+    assert list(scheduler.runs) == ["ticket:jira:T-2:1"]
+
+
+@pytest.mark.parametrize(
+    "body", ["{", '{"ticket": "T-1"}', "[]", delivery(impacts=[{"workload": "gone", "factor": 2}])]
+)
+def test_a_poisoned_ticket_is_refused_for_good_and_blocks_nobody(world: World, body: str) -> None:
+    """Stored by an older version, or while the workloads file had another workload."""
+    with world.sql.transaction() as tx:
+        tx.add_ticket("jira", "T-1", "1", body, world.clock.now())
+    store_ticket(world.ctx, "jira", delivery("T-2"))
+    scheduler = Scheduler()
+    sweep_tickets(world.ctx, scheduler)
+    assert list(scheduler.runs) == ["ticket:jira:T-2:1"]
+    assert sweep_tickets(world.ctx, scheduler) == 0
+    assert [e.action for e in world.people.events] == ["ticket refused"]
+
+
+def test_an_edited_ticket_under_the_same_name_is_refused(world: World) -> None:
+    scheduler = Scheduler()
+    store_ticket(world.ctx, "jira", delivery())
+    store_ticket(world.ctx, "other", delivery(impacts=[{"workload": "web", "factor": 9}]))
+    sweep_tickets(world.ctx, scheduler)
+    assert list(scheduler.runs) == ["ticket:jira:T-1:1"]
+    assert "taken by another request" in world.people.events[-1].reason
+
+
+def test_a_change_without_capacity_left_to_a_second_ticket_is_denied(world: World) -> None:
+    store_ticket(world.ctx, "jira", delivery("T-1"))
+    store_ticket(world.ctx, "jira", delivery("T-2", policy="tier"))
+    sweep_tickets(world.ctx, Scheduler())
+    second = world.record("T-2")
+    assert second.state is ChangeState.DENIED
+    assert "change T-1 (received) is under way on web" in second.note
+
+
+@pytest.mark.parametrize(
+    "body", ["{", "[]", delivery(effective_in=5), delivery(impacts=[{"workload": "x", "factor": 2}])]
+)
+def test_a_wrong_delivery_is_refused_at_the_door_and_not_stored(world: World, body: str) -> None:
+    with pytest.raises(InputError):
+        store_ticket(world.ctx, "jira", body)
+    assert sweep_tickets(world.ctx, Scheduler()) == 0
+
+
+def test_submitted_twice_is_one_change_and_one_run(world: World) -> None:
+    scheduler = Scheduler()
+    request = a_request(effective_at=None, effective_in="PT1H")
+    first = submit(world.ctx, request)
+    world.clock.sleep(timedelta(minutes=3))
+    assert submit(world.ctx, request) == first
+    assert sweep_tickets(world.ctx, scheduler) == 1
+    assert world.record().change.effective_at == minutes(60)

@@ -1,0 +1,194 @@
+"""Wrong input, as people write it: each is refused by field, value and mend, and nothing is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from forebay.app.receive import receive
+from forebay.domain.change import ChangeRequest
+from forebay.domain.errors import InputError
+from forebay.domain.lifecycle import TRANSITIONS, ChangeState, check_transition
+from forebay.domain.workload import WorkloadCatalog
+from tests.support.world import NOW, World, a_request, a_workload, minutes
+
+GOOD: dict[str, Any] = {
+    "change": "CHG-1",
+    "entity": "acme",
+    "policy": "quota",
+    "effective_at": "2026-11-24T12:00:00Z",
+    "impacts": [{"workload": "web", "factor": 2}],
+    "requested_by": "ann",
+}
+
+
+def impact(**fields: Any) -> dict[str, Any]:
+    return {"impacts": [{"workload": "web", **fields}]}
+
+
+BAD_CHANGES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "naive time": ({"effective_at": "2026-11-24T12:00:00"}, ("effective_at", "has no zone", "2026-11-24T12:00:00Z")),
+    "no time": ({"effective_at": None}, ("exactly one of effective_at", "effective_in")),
+    "two times": ({"effective_in": "PT2H"}, ("exactly one of effective_at",)),
+    "delay without unit": (
+        {"effective_at": None, "effective_in": 5},
+        ("effective_in", "5 has no unit", "PT5M (5 minutes)"),
+    ),
+    "delay backwards": ({"effective_at": None, "effective_in": "-PT5M"}, ("effective_in", "longer than zero")),
+    "negative factor": (impact(factor=-1), ("impacts.0.factor", "greater than or equal to 0", "-1")),
+    "NaN factor": (impact(factor=float("nan")), ("impacts.0.factor", "finite number", "nan")),
+    "NaN in YAML": (impact(factor=".nan"), ("impacts.0.factor", ".nan")),
+    "infinite addition": (
+        impact(resource="cpu", add=float("inf"), unit="cores"),
+        ("impacts.0.add", "finite number", "inf"),
+    ),
+    "absurd factor": (impact(factor=5000), ("impacts.0.factor", "less than or equal to 100", "5000")),
+    "wrong unit": (
+        impact(resource="cpu", add=2, unit="GiB"),
+        ("impacts.0", "'GiB' does not measure cpu", "cores, millicores"),
+    ),
+    "no unit": (impact(resource="cpu", add=2), ("impacts.0", "needs its unit", "cores for cpu")),
+    "no resource": (impact(add=2, unit="cores"), ("impacts.0", "one resource", "resource: cpu")),
+    "unknown resource": (impact(resource="gpu"), ("impacts.0.resource", "'cpu', 'memory', 'network' or 'all'", "gpu")),
+    "low above high": (impact(factor=2, low=3, high=2.5), ("impacts.0", "low 3.0 is above high 2.5", "swap")),
+    "low above the factor": (impact(factor=2, low=3), ("impacts.0", "low 3.0 is above factor 2.0", "not be larger")),
+    "high below the factor": (impact(factor=2, high=1), ("impacts.0", "high 1.0 is below factor 2.0")),
+    "ramp without length": (impact(adoption={"shape": "ramp"}), ("impacts.0.adoption", "over: PT30M")),
+    "two impacts on one": (
+        {"impacts": [{"workload": "web", "factor": 2}] * 2},
+        ("two impacts on web all", "join them into one"),
+    ),
+    "min above max": (
+        {"entitlements": [{"workload": "web", "min_units": 9, "max_units": 3}]},
+        ("entitlements.0", "min_units 9 is above max_units 3", "swap"),
+    ),
+    "nothing to move": ({"impacts": []}, ("at least one impact or entitlement",)),
+    "no requester": ({"requested_by": ""}, ("requested_by", "at least 1 character")),
+    "misspelt field": ({"effective_on": "tomorrow"}, ("effective_on", "not permitted", "tomorrow")),
+    "a name with a slash": ({"change": "../CHG"}, ("change", "'../CHG'")),
+    "negative settle": ({"settle": "-PT1M"}, ("settle", "must not be negative", "PT5M")),
+}
+
+
+@pytest.mark.parametrize("name", BAD_CHANGES)
+def test_a_wrong_change_is_refused_by_field_value_and_mend(name: str) -> None:
+    import yaml
+
+    fields, words = BAD_CHANGES[name]
+    data = {key: value for key, value in (GOOD | fields).items() if value is not None}
+    with pytest.raises(InputError) as refused:
+        ChangeRequest.parse(yaml.safe_dump(data))
+    for word in words:
+        assert word in str(refused.value)
+
+
+def test_the_change_the_rows_above_spoil_is_right() -> None:
+    import yaml
+
+    assert ChangeRequest.parse(yaml.safe_dump(GOOD)).entity == "acme"
+
+
+def test_what_is_no_yaml_is_refused_by_line() -> None:
+    with pytest.raises(InputError, match="change file, line 2: this is not YAML or JSON"):
+        ChangeRequest.parse("entity: acme\n  policy: [quota")
+
+
+BAD_WORKLOADS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "min above max": (
+        {"limits": {"min_units": 9, "max_units": 3, "soft": {"units": 1}}},
+        ("limits", "min_units 9 is above max_units 3", "swap"),
+    ),
+    "no objective": ({"objectives": {}}, ("objectives", "at least one resource", "{cpu: 0.6}")),
+    "objective in percent": ({"objectives": {"cpu": 60}}, ("objectives.cpu", "less than or equal to 1", "60")),
+    "objective without a unit": (
+        {"objectives": {"memory": 0.5}},
+        ("objectives name memory", "set its size under unit"),
+    ),
+    "lead time without unit": ({"lead_time": 60}, ("lead_time", "60 has no unit", "PT5M")),
+    "odd metric period": ({"metric_period": "PT45S"}, ("metric_period", "45 s is no period", "whole minutes")),
+    "shares over one": ({"shares": {"acme": 0.7, "b": 0.6}}, ("shares add up to 1.30", "must not exceed 1")),
+    "unknown target": ({"target": {"type": "vm"}}, ("target", "'vm'", "'ecs', 'asg'")),
+    "negative price": ({"price": {"per_unit_hour": -1}}, ("price.per_unit_hour", "greater than or equal to 0", "-1")),
+    "no step": ({"limits": {"min_units": 1, "max_units": 3, "soft": {"units": 0}}}, ("limits.soft.units", "0")),
+}
+
+
+@pytest.mark.parametrize("name", BAD_WORKLOADS)
+def test_a_wrong_workload_is_refused_by_field_value_and_mend(name: str) -> None:
+    import yaml
+
+    fields, words = BAD_WORKLOADS[name]
+    good = a_workload().model_dump(mode="json")
+    with pytest.raises(InputError) as refused:
+        WorkloadCatalog.parse(yaml.safe_dump({"workloads": [good | fields]}))
+    for word in words:
+        assert word in str(refused.value)
+
+
+# What the rules and the store say
+@pytest.fixture
+def world() -> Iterator[World]:
+    with World() as made:
+        yield made
+
+
+def test_an_unknown_workload_is_refused_and_nothing_is_stored(world: World) -> None:
+    with pytest.raises(InputError, match="workload 'wbe' is not in the workloads file"):
+        receive(world.ctx, a_request("wbe"))
+    with world.sql.transaction() as tx:
+        assert (tx.changes(), tx.audit_entries(), tx.versions("acme", "quota")) == ([], [], [])
+
+
+HOUR = {"rules": [{"name": "an hour ahead", "minimum_delay": "PT1H"}]}
+FAIR = {"freezes": [{"start": minutes(50), "end": minutes(90), "reason": "trade fair"}]}
+DENIED: dict[str, tuple[dict[str, Any], float, tuple[str, ...]]] = {
+    # rules, effective minutes from now -> words
+    "past": ({}, -5, ("2026-11-24T08:55:00+00:00 is not in the future", "effective_at 2026-11-24T09:00:00+00:00")),
+    "now": ({}, 0, ("is not in the future",)),
+    "under the minimum delay": (
+        HOUR,
+        30,
+        ("is 0:30:00 away, under the minimum delay of 1:00:00", "effective_at 2026-11-24T10:00:00+00:00 or later"),
+    ),
+    "in a freeze": (FAIR, 60, ("falls into a freeze window", "before 2026-11-24T09:50", "2026-11-24T10:30:00+00:00")),
+    "earliest legal after a freeze": (HOUR | FAIR, 30, ("effective_at 2026-11-24T10:30:00+00:00 or later",)),
+    "not permitted": (
+        {"rules": [{"name": "sales", "requesters": ["eve"]}]},
+        60,
+        ("'ann' may not request", "one of eve"),
+    ),
+    "no rule": ({"rules": [{"name": "tiers", "kinds": ["tier"]}]}, 60, ("no change rule covers kind 'quota'",)),
+}
+
+
+@pytest.mark.parametrize("name", DENIED)
+def test_what_no_rule_allows_is_denied_with_what_would_pass(world: World, name: str) -> None:
+    rules, after, words = DENIED[name]
+    world.put_rules(**rules)
+    record = receive(world.ctx, a_request(effective_at=minutes(after)))
+    assert record.state is ChangeState.DENIED
+    for word in words:
+        assert word in record.note
+    with world.sql.transaction() as tx:
+        assert tx.versions("acme", "quota") == [], "a denied change brings no version"
+
+
+def test_the_minimum_delay_counts_from_when_a_request_came_to_the_door(world: World) -> None:
+    world.put_rules(**HOUR)
+    world.clock.sleep(timedelta(minutes=2))
+    assert receive(world.ctx, a_request(effective_at=minutes(60)), NOW).state is ChangeState.RECEIVED
+
+
+def test_the_table_of_transitions_is_closed_and_final_states_are_final() -> None:
+    for before, reachable in TRANSITIONS.items():
+        for after in ChangeState:
+            if after in reachable:
+                check_transition("CHG-1", before, after)
+            else:
+                with pytest.raises(Exception, match=f"CHG-1 is {before}: it cannot become {after}"):
+                    check_transition("CHG-1", before, after)
+    assert set(TRANSITIONS) == set(ChangeState)
+    assert all(ChangeState.IN_FORCE not in r for s, r in TRANSITIONS.items() if s is not ChangeState.ARMED)
