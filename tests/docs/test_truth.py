@@ -131,3 +131,10 @@ def test_named_files_exist(document: Path) -> None:
     folders = "|".join(("forebay", "flows", "tasks", "blocks", "deployments", "sandbox", "tests", "docs", "examples"))
     for name in re.findall(rf"`((?:{folders})/[\w./-]+)`", document.read_text(encoding="utf-8")):
         assert (ROOT / name).exists(), f"{document.name} names {name}"
+
+
+def test_named_tests_exist() -> None:
+    there = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py"))
+    named = set(re.findall(r"`(test_\w+)`", text("docs/architecture.md")))
+    assert len(named) >= 12
+    assert {name for name in named if f"def {name}(" not in there} == set()
