@@ -21,7 +21,9 @@ def _run_name() -> str:
 @flow(name="policy-change", flow_run_name=_run_name)
 def policy_change(change: ChangeRequest) -> State:
     """Ask for a policy change: its load is forecast, its plan drawn and stored, and its steps scheduled."""
-    record = receive_change(change.named(runtime.flow_run.scheduled_start_time))
+    # A plain datetime: the zone of Prefect's own is lost in arithmetic.
+    scheduled_at = datetime.fromisoformat(runtime.flow_run.scheduled_start_time.isoformat())
+    record = receive_change(change.named(scheduled_at))
     name, plans = record.change.change, []
     if record.state is ChangeState.RECEIVED:
         for workload in record.change.workloads:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 from pydantic import Field, SecretStr, ValidationError
@@ -24,6 +25,8 @@ class Settings(BaseSettings):
     aws_region: str | None = None
     aws_endpoint_url: str | None = None
     poll: Duration = Field(default="PT10S", validate_default=True)
+    # A sleeping controller renews its lease every 10 s; a shorter one would be lost to a moment's hitch.
+    lease: Duration = Field(default="PT60S", ge=timedelta(seconds=20), validate_default=True)
     forecast_budget: Duration = Field(default="PT60S", validate_default=True)
     webhook_secrets: dict[str, list[SecretStr]] = {}
     replay_window: Duration = Field(default="PT5M", validate_default=True)

@@ -44,6 +44,7 @@ def build_context(
         notifier=LogNotifier(),
         enforcers=tuple(enforcers),
         poll=settings.poll,
+        lease=settings.lease,
         forecast_budget=settings.forecast_budget,
     )
 

@@ -1,14 +1,20 @@
 """Reconciling: the store says what must exist; this makes it so. Used by the launcher's loop and by the flow."""
 
 import logging
+from datetime import timedelta
 
 from blocks.context import context
+from forebay.app.lookup import change_record
 from forebay.app.reconcile import reconcile
 from forebay.app.tickets import sweep_tickets
 from forebay.domain.errors import ForebayError
+from forebay.domain.lifecycle import ChangeState
+from forebay.domain.records import WakeUp
 from tasks.wake import HORIZON, create_run, start_run
 
 logger = logging.getLogger("forebay.reconciler")
+# So long the run that planned a change may take to make its wake-ups: made by it, the UI shows them as its children.
+PLANNER_TAKES = timedelta(seconds=30)
 
 
 def reconcile_once(holder: str, known: set[str] | None = None) -> str:
@@ -26,8 +32,13 @@ def reconcile_once(holder: str, known: set[str] | None = None) -> str:
 
     created = 0
     for wake_up in reconcile(context(), holder, HORIZON, trouble):
-        if wake_up.key not in known:
+        if wake_up.key not in known and not _left_to_planner(wake_up):
             create_run(wake_up)
             known.add(wake_up.key)
             created += 1
     return f"{started} tickets started, {created} wake-ups made sure of"
+
+
+def _left_to_planner(wake_up: WakeUp) -> bool:
+    record, now = change_record(context(), wake_up.change), context().clock.now()
+    return record.state is ChangeState.SCHEDULED and now < min(record.updated_at + PLANNER_TAKES, wake_up.at)
