@@ -159,10 +159,13 @@ def bounded(view: View, wanted: int, *, lower: bool = False) -> tuple[int, str]:
     largest = limits.soft.largest_move(live)
     soft = f"the soft limit of {largest} units from {live}"
     wanted = max(wanted, limits.min_units)
+    ceiling, counted = _ceiling(view), view.target.setting.lever is Lever.COUNT
+    if lower and wanted < live - largest:
+        return live - largest, soft
     if lower:
-        return (live - largest, soft) if wanted < live - largest else (wanted, "the plan")
-    ceiling = _ceiling(view)
-    kept = view.target.setting.units if view.target.setting.lever is Lever.COUNT else 0
+        # What is below the step already stays there; a ceiling above what runs leaves the autoscaler its room.
+        return min(wanted, live if counted else max(ceiling, live - largest)), "the plan"
+    kept = view.target.setting.units if counted else 0
     if min(wanted, live + largest) > ceiling:
         return max(ceiling, kept), f"the ceiling of {ceiling} units"
     if wanted > live + largest:

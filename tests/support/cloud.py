@@ -46,7 +46,10 @@ class VirtualClock:
 
 @dataclass(frozen=True)
 class Write:
-    """One change of a setting in the cloud, whoever made it. `desired` is what ran or launched just before."""
+    """One change of a setting in the cloud, whoever made it. `desired` is what ran or launched just before.
+
+    `seen` is what the cloud's `witness` saw at that moment.
+    """
 
     at: datetime
     workload: str
@@ -54,6 +57,7 @@ class Write:
     after: Setting
     desired: int
     foreign: bool = False
+    seen: object = None
 
 
 ApplyFault = Literal["lost answer", "throttled", "refused"]
@@ -117,6 +121,7 @@ class ModelCloud:
     faults: list[ApplyFault] = field(default_factory=list)
     unreachable: bool = False
     effect: Callable[[str], None] = lambda name: None
+    witness: Callable[[], object] = lambda: None
 
     def target(self, workload: Workload) -> ModelTarget:
         return ModelTarget(self, workload.name)
@@ -127,7 +132,7 @@ class ModelCloud:
     def set(self, workload: str, setting: Setting, *, foreign: bool = False) -> None:
         """What stands there changes; `foreign`: by another hand than Forebay's."""
         service, now = self.services[workload], self.clock.now()
-        before = Write(now, workload, service.setting, setting, service.go_on(now), foreign)
+        before = Write(now, workload, service.setting, setting, service.go_on(now), foreign, self.witness())
         self.writes.append(before)
         service.setting = setting
         service.go_on(now)

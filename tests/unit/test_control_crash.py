@@ -30,7 +30,7 @@ def run_through_crashes(world: World, until: float, bomb: Bomb) -> int:
 
 
 @pytest.mark.parametrize("lever", list(Lever))
-@pytest.mark.parametrize("point", [*range(1, 62, 2), 80, 110, 140, 170])
+@pytest.mark.parametrize("point", [*range(1, 62, 3), 80, 110, 140])
 def test_crashed_anywhere_it_ends_right(lever: Lever, point: int) -> None:
     """Points 1 to about 60 lie in the first run (lease, look, intent, write, outcome, naps, verdict, arming)."""
     with World(lever=lever, demand=flat(2)) as world:
@@ -46,7 +46,7 @@ def test_crashed_anywhere_it_ends_right(lever: Lever, point: int) -> None:
 
 
 @pytest.mark.parametrize("lever", list(Lever))
-@pytest.mark.parametrize("point", range(1, 20, 2))
+@pytest.mark.parametrize("point", range(1, 20, 3))
 def test_crashed_while_giving_back_it_gives_back(lever: Lever, point: int) -> None:
     with World(lever=lever, demand=flat(2)) as world:
         world.submit(a_request(), a_plan(ONE_STEP, demand=flat(2)))

@@ -203,6 +203,8 @@ BOUNDS: dict[str, tuple[Setting, int | None, int, bool, int, str]] = {
     "down": (count(8), None, 7, True, 7, "the plan"),
     "down within the soft limit": (count(8), None, 2, True, 6, "the soft limit of 2 units from 8"),
     "down to the minimum": (count(2), None, 0, True, 1, "the plan"),
+    "down, and it is lower already": (count(3), None, 6, True, 3, "the plan"),
+    "a ceiling down, and less runs": (floor(1), 3, 6, True, 6, "the plan"),
 }
 
 
