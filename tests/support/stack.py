@@ -8,22 +8,26 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import httpx
-import prefect
+import pytest
 import yaml
 
 from deployments.processes import Processes, free_port
 from deployments.up import ROOT, Stack, start_server, start_stack
+from forebay.store import open_store
 from forebay.web.signature import signed_headers
 from tests.support.stores import drop, postgresql_url, sqlite_url
 
@@ -44,8 +48,8 @@ def workload(name: str, **more: Any) -> dict[str, Any]:
         "target": {"type": "ecs", "cluster": "prod", "service": name},
         "unit": _UNIT,
         "objectives": {"cpu": 0.7},
-        "limits": {"min_units": 4, "max_units": 40, "soft": {"units": 2, "percent": 50, "dwell": "PT2S"}},
-        "lead_time": "PT2S",
+        "limits": {"min_units": 4, "max_units": 40, "soft": {"units": 3, "percent": 50, "dwell": "PT2S"}},
+        "lead_time": "PT6S",  # the sandbox takes one: the difference is each step's slack on a busy machine
         "metric_period": "PT1S",
         "price": {"per_unit_hour": "0.05"},
         "verification": {"metric_delay": "PT2S", "window": "PT2S", "patience": "PT30S", "tolerance": 0.2},
@@ -92,6 +96,7 @@ class LiveStack:
         self.stack = stack
         self.web = httpx.Client(base_url=stack.web_url, timeout=20)
         self.prefect = httpx.Client(base_url=f"{stack.prefect_url}/api", timeout=20)
+        self.store = open_store(stack.env["FOREBAY_DATABASE_URL"])
         self.cloud = httpx.Client(base_url=f"{cloud_url}/_sandbox", timeout=20)
 
     def send_ticket(self, ticket: str, change: dict[str, Any]) -> int:
@@ -109,8 +114,10 @@ class LiveStack:
         found = self.change(name)
         return found and found["record"]["state"]
 
-    def running_units(self, name: str) -> int:
-        return int(self.cloud.get("report").raise_for_status().json()[name]["now"]["serving"])
+    def serving(self, name: str, at: datetime | None = None) -> int:
+        """Units of the workload that serve at `at` (now, if None), by the sandbox's record."""
+        ticks = self.cloud.get("ticks", params={"workload": name}).raise_for_status().json()
+        return int([t for t in ticks if at is None or t["time"] <= at.timestamp()][-1]["serving"])
 
     def forebay(self, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
         """The command line, as an operator of this stack has it."""
@@ -146,10 +153,10 @@ class LiveStack:
         body = {"parameters": parameters, "state": {"type": "SCHEDULED"}, "enforce_parameter_schema": True} | more
         return self.prefect.post(f"/deployments/{self.deployment(name)['id']}/create_flow_run", json=body)
 
-    def run(self, id: str) -> dict[str, Any]:  # noqa: A002
+    def run(self, id: str) -> dict[str, Any]:
         return dict(self.prefect.get(f"/flow_runs/{id}").raise_for_status().json())
 
-    def ended(self, id: str, timeout_s: float = 60) -> dict[str, Any]:  # noqa: A002
+    def ended(self, id: str, timeout_s: float = 60) -> dict[str, Any]:
         """The run once it has reached a final state."""
         final = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
         return until(lambda: (run := self.run(id))["state_type"] in final and run, f"run {id} ends", timeout_s)
@@ -157,8 +164,14 @@ class LiveStack:
     def emit(self, resource: str, event: str, payload: dict[str, Any]) -> None:
         """An event, as a client of Prefect's API sends it."""
         at = datetime.now(UTC).isoformat()
-        body = [{"occurred": at, "event": event, "resource": {"prefect.resource.id": resource}, "payload": payload}]
-        self.prefect.post("/events", json=body).raise_for_status()
+        about = {"prefect.resource.id": resource}
+        body = {"id": str(uuid4()), "occurred": at, "event": event, "resource": about, "payload": payload}
+        self.prefect.post("/events", json=[body]).raise_for_status()
+
+    def kill(self, name: str) -> None:
+        """End a child and all it started, without a warning."""
+        os.killpg(self.processes.pid(name), signal.SIGKILL)
+        until(lambda: name in self.processes.ended(), f"{name} ends", 10)
 
     def restart_server(self) -> None:
         """The Prefect server again, on the same port and database."""
@@ -175,26 +188,48 @@ def until(condition: Callable[[], T], what: str, timeout_s: float) -> T:
     return found
 
 
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[LiveStack]:
+    """One stack for the whole session: starting it takes longer than most tests on it."""
+    assert pytestconfig.cache is not None
+    with live_stack(tmp_path_factory.mktemp("stack"), pytestconfig.cache.mkdir("prefect-server")) as running:
+        yield running
+
+
 @contextmanager
-def live_stack(folder: Path, template: Path, *, postgresql: bool = True) -> Iterator[LiveStack]:
+def live_stack(
+    folder: Path,
+    template: Path,
+    *,
+    postgresql: bool = True,
+    workloads: Sequence[Mapping[str, Any]] = WORKLOADS,
+    clouds: Sequence[Mapping[str, Any]] = CLOUDS,
+) -> Iterator[LiveStack]:
     """A stack in `folder`; `template` keeps a migrated database of the Prefect server from one session to the next.
 
     At the end everything is stopped, and no process and no port may be left.
     """
     url = postgresql_url() if postgresql else sqlite_url(folder)
     cloud_port = free_port()
-    stack = Stack(folder, free_port(), free_port(), env=_settings(folder, url, cloud_port))
+    stack = Stack(folder, free_port(), free_port(), env=_settings(folder, url, cloud_port, workloads))
     _copy_server_database(folder / "prefect", template)
     with Processes(folder / "logs") as processes:
-        argv = ["-m", "sandbox", "--port", str(cloud_port), "--config", str(_cloud_file(folder))]
+        argv = ["-m", "sandbox", "--port", str(cloud_port), "--config", str(_cloud_file(folder, clouds))]
         processes.start("sandbox", argv, stack.child_env)
         start_stack(processes, stack)
         processes.wait_ready("sandbox", f"http://127.0.0.1:{cloud_port}/_sandbox/health")
-        yield LiveStack(processes, stack, f"http://127.0.0.1:{cloud_port}")
+        running = LiveStack(processes, stack, f"http://127.0.0.1:{cloud_port}")
+        yield running
+        running.store.close()
     assert [port for port in (cloud_port, stack.prefect_port, stack.web_port) if listens(port)] == []
     assert processes_of(folder) == []
     if postgresql:
         drop(url)
+
+
+def pid_of_run(run: str) -> int | None:
+    """The process that executes a flow run; None if none does."""
+    return next((int(pid) for pid, _ in _marked(f"PREFECT__FLOW_RUN_ID={run}")), None)
 
 
 def listens(port: int) -> bool:
@@ -205,25 +240,27 @@ def listens(port: int) -> bool:
 
 def processes_of(folder: Path) -> list[str]:
     """Command lines of the processes whose PREFECT_HOME lies in `folder`: everything a stack there has started."""
-    mark = f"PREFECT_HOME={folder}".encode()
-    found = []
+    return [command for _, command in _marked(f"PREFECT_HOME={folder}")]
+
+
+def _marked(setting: str) -> Iterator[tuple[str, str]]:
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if mark in (process / "environ").read_bytes():
-                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+            if setting.encode() in (process / "environ").read_bytes():
+                yield process.name, (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
         except OSError:
             continue  # it has just ended, or is another user's
-    return found
 
 
-def _settings(folder: Path, database: str, cloud_port: int) -> dict[str, str]:
-    workloads = folder / "workloads.yaml"
-    workloads.write_text(yaml.safe_dump({"workloads": WORKLOADS}))
+def _settings(folder: Path, database: str, cloud_port: int, workloads: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    catalog = folder / "workloads.yaml"
+    catalog.write_text(yaml.safe_dump({"workloads": list(workloads)}))
     return {
         "FOREBAY_DATABASE_URL": database,
-        "FOREBAY_WORKLOADS": str(workloads),
+        "FOREBAY_WORKLOADS": str(catalog),
         "FOREBAY_WEBHOOK_SECRETS": json.dumps({"generic": [SECRET]}),
         "FOREBAY_POLL": "PT1S",
+        "FOREBAY_LEASE": "PT20S",
         "FOREBAY_FORECAST_BUDGET": "PT2S",
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{cloud_port}",
         "AWS_REGION": "us-east-1",
@@ -233,19 +270,19 @@ def _settings(folder: Path, database: str, cloud_port: int) -> dict[str, str]:
     }
 
 
-def _cloud_file(folder: Path) -> Path:
+def _cloud_file(folder: Path, clouds: Sequence[Mapping[str, Any]]) -> Path:
     trace = folder / "flat.csv"
     trace.write_text(_FLAT)
     timing = {"launch_lag_s": 1, "metric_period_s": 1, "metric_delay_s": 1, "autoscaler_period_s": 1}
     config = folder / "cloud.yaml"
-    workloads = [{**play, "trace": str(trace)} for play in CLOUDS]
+    workloads = [{**play, "trace": str(trace)} for play in clouds]
     config.write_text(yaml.safe_dump({"timing": timing, "workloads": workloads}))
     return config
 
 
 def _copy_server_database(home: Path, template: Path) -> None:
     """Migrating a new server database takes longer than everything else in a start together."""
-    kept = template / f"prefect-{prefect.__version__}.db"
+    kept = template / f"prefect-{version('prefect')}.db"
     if not kept.exists():
         fresh = template / f"fresh-{os.getpid()}"
         env = os.environ | {"PREFECT_HOME": str(fresh)}
