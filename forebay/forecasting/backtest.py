@@ -10,7 +10,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 ORIGINS = 24  # a season: neighbours overlap almost wholly
-SEASONS_JUDGED = 14  # older mistakes say little
+SEASONS_JUDGED = 5  # measured: older mistakes say less than nothing about the next days
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Backtest:
 
     def actual(self, values: Floats) -> Floats:
         """Shape (origins, leads): what followed each origin, NaN where it is not known."""
-        return np.asarray(values[np.asarray(self.origins)[:, None] + np.arange(self.leads)])
+        return np.asarray(values[np.asarray(self.origins, dtype=int)[:, None] + np.arange(self.leads)])
 
 
 def rolling_origins(n: int, season: int, horizon: int, first: int, ratio: int) -> Backtest:

@@ -1,4 +1,4 @@
-"""The models that compete for a series, and the choice among them by their recent past."""
+"""The forecast of one series: models weighed by their recent past, or what is left when little is known."""
 
 from __future__ import annotations
 
@@ -9,20 +9,24 @@ from datetime import timedelta
 import numpy as np
 import numpy.typing as npt
 
-from forebay.forecasting import arima, calibration, naive
+from forebay.forecasting import arima, calibration, combination, naive
 from forebay.forecasting.backtest import Backtest, rolling_origins
+from forebay.forecasting.grid import ModelGrid
+from forebay.forecasting.members import bridged, season_members
 from forebay.forecasting.regular import RegularSeries
 from forebay.forecasting.wording import duration
 
 Floats = npt.NDArray[np.float64]
 
 NAIVE_NEEDS = 1.125  # seasons: one to repeat, and some errors to learn from
-ARIMA_NEEDS = 3.0  # seasons: with fewer, half of them would decide by a single day
-LONG_SEASON_NEEDS = 2.0  # of the longer season itself, else its harmonics fit the trend
-JUDGED_FROM = 2.5  # seasons on, at latest from half of the history: before, the filter is still learning the season
+JUDGED_FROM = 3.0  # seasons on: before, a usual day is not known
+LONG_SEASON_NEEDS = 3.0  # of the longer season itself: with fewer, measured, one odd week misleads
 FITTED_ON = 7  # seasons: more values do not move an ARMA coefficient, but cost time
 MODEL_POINTS = 96  # a season; measured, finer modelling costs 25 times as much for no better skill
-ORDERS: tuple[arima.Order, ...] = ((1, 0, 1), (0, 1, 1))  # back to the usual level, or on from the last one
+ARIMA_SECONDS = 2.0  # of budget at least: a fit takes up to a second, the import of its library more
+ORDER: arima.Order = (1, 0, 1)  # (0, 1, 1) is exponential smoothing, which the members already are
+UNPAID = 0.01  # of the weight
+SAID_FROM = 0.1  # of the weight: smaller ones would fill the page
 
 
 @dataclass(frozen=True)
@@ -43,85 +47,119 @@ def chosen(
     out_of_time: Callable[[], bool],
     budget_seconds: float,
 ) -> Candidate:
-    """Seasonal naive, or an ARIMA pooled with it if that pool had the smaller quantile loss on the recent past.
-
-    A linear pool (Stone, 1961): half of the futures are the ARIMA's, half seasonal naive's. It hedges what either
-    gets wrong, and its bands are wider where the two disagree. What is judged is what is shipped.
-    """
+    """The combination of all models, or seasonal naive alone where that had the smaller quantile loss lately."""
     values, step = series.values, series.step
     n, season = len(values), round(season_slots[0])
-    history, needed = duration(n * step), duration(ARIMA_NEEDS * season * step)
+    history, needed = duration(n * step), duration(JUDGED_FROM * season * step)
     if n < NAIVE_NEEDS * season:
         return _last_value(values, horizon, f"only {history} of history, {needed} needed")
-    if n < ARIMA_NEEDS * season:
+    if n < JUDGED_FROM * season:
         backtest = rolling_origins(n, season, horizon, season, 1)
-        futures = _naive_futures(values, season, horizon, backtest)
-        if futures is None:
+        short = _seasonal_naive(values, season, horizon, backtest)
+        if short is None:
             return _last_value(values, horizon, f"only {history} of history, with gaps, {needed} needed")
         reason = f"seasonal naive: only {history} of history, {needed} needed"
-        return Candidate("seasonal naive", futures, [reason, *_beyond(backtest, horizon, step)])
+        return Candidate("seasonal naive", short, [reason, *_beyond(backtest, horizon, step)])
 
     ratio = -(-season // MODEL_POINTS)
-    seasons = [slots for slots in season_slots if slots < ARIMA_NEEDS * season or n >= LONG_SEASON_NEEDS * slots]
+    seasons = [slots for slots in season_slots if slots == season_slots[0] or n >= LONG_SEASON_NEEDS * slots]
     # a longer season cannot be told from a trend before it has passed once
-    first = min(max(round(JUDGED_FROM * season), round(seasons[-1])), n // 2)
+    first = min(max(round(JUDGED_FROM * season), round(seasons[-1])), max(n // 2, season + ratio))
     backtest = rolling_origins(n, season, horizon, first, ratio)
-    baseline = _naive_futures(values, season, horizon, backtest)
+    baseline = _seasonal_naive(values, season, horizon, backtest)
     if baseline is None:
         return _last_value(values, horizon, "nothing is known of the recent past, so no model can be judged")
-    actual = backtest.actual(values)
-    naive_past = naive.seasonal_naive(values, season, backtest.origins, backtest.leads)
-    naive_loss = best_loss = calibration.backtest_loss(actual, [naive_past])
-    best, reasons = Candidate("seasonal naive", baseline, []), []
-    for tried, order in enumerate(ORDERS):
-        if out_of_time():
-            reasons.append(f"time budget {budget_seconds:g} s spent after {tried} of {len(ORDERS)} ARIMA orders")
-            break
-        try:
-            past, future = _arima_means(values, seasons, horizon, backtest, order, ratio)
-        except arima.FitError as error:
-            reasons.append(f"fit failed: {arima.name(order)}: {error}")
-            continue
-        loss = calibration.backtest_loss(actual, [past, naive_past])
-        if loss < best_loss:
-            best_loss = loss
-            errors = calibration.error_trajectories(values, backtest.origins, past)
-            own = _futures(future, errors, horizon, season)
-            best = Candidate(arima.name(order), np.concatenate([own, baseline]), [])
-    judged = f"from {len(backtest.origins)} past origins"
-    if best.futures is baseline:
-        verdict = f"seasonal naive: no ARIMA did better {judged}"
-    else:
-        verdict = (
-            f"{best.name} on {duration(ratio * step)} steps, pooled with seasonal naive: quantile loss "
-            f"{best_loss / naive_loss:.2f} of seasonal naive's alone {judged}"
-        )
-    return Candidate(best.name, best.futures, [verdict, *reasons, *_beyond(backtest, horizon, step)])
+
+    grid = ModelGrid(values, ratio, [slots / ratio for slots in seasons], backtest, horizon)
+    fitted, reasons = _arima_member(grid, out_of_time, budget_seconds)
+    members = {**_season_members(grid, step), **fitted}
+    return _combination(values, grid, members, baseline, season, step, reasons)
 
 
-def _arima_means(
-    values: Floats, seasons: Sequence[float], horizon: int, backtest: Backtest, order: arima.Order, ratio: int
-) -> tuple[Floats, Floats]:
-    """Forecasts per slot from the past origins, shape (origins, leads), and from now, shape (horizon,).
+def _season_members(grid: ModelGrid, step: timedelta) -> dict[str, Floats]:
+    day = round(grid.seasons[0])
+    filled = bridged(grid.coarse, day)
+    members: dict[str, Floats] = {}
+    for season in grid.seasons:
+        members.update(season_members(filled, round(season), day, grid.ratio * step, grid.origins, grid.steps))
+    return members
 
-    Modelled are the means of model steps of `ratio` slots; each slot is forecast as its step's mean. How slots
-    stray from that mean is part of the errors, which are taken slot by slot: the paths hold it again.
+
+def _arima_member(
+    grid: ModelGrid, out_of_time: Callable[[], bool], budget_seconds: float
+) -> tuple[dict[str, Floats], list[str]]:
+    """The ARIMA as a member, or none and why."""
+    if budget_seconds < ARIMA_SECONDS:
+        return {}, [f"ARIMA left out: a time budget of {budget_seconds:.2g} s a series is too short to fit one"]
+    if out_of_time():
+        return {}, [f"ARIMA left out: the time budget of {budget_seconds:g} s was spent before it"]
+    coarse = grid.coarse
+    try:
+        model = arima.fit(coarse[-round(FITTED_ON * grid.seasons[0]) :], grid.seasons, ORDER)
+    except arima.FitError as error:
+        return {}, [f"ARIMA left out: fit failed: {error}"]
+    means = arima.forecast_from(model, coarse, grid.origins, grid.steps)
+    return {arima.name(ORDER): np.maximum(means, 0.0)}, []
+
+
+def _combination(
+    values: Floats,
+    grid: ModelGrid,
+    members: dict[str, Floats],
+    baseline: Floats,
+    season: int,
+    step: timedelta,
+    reasons: list[str],
+) -> Candidate:
+    """What is judged is the combination with the weights it is shipped with; its errors are cross-fitted.
+
+    Weighing it by the other half of the past instead, measured, sends one window in six back to seasonal naive for
+    no reason: three days are few, and the weights have too little freedom to learn them by heart.
     """
-    coarse, lost = _coarsened(values, ratio), len(values) % ratio
-    lengths = [slots / ratio for slots in seasons]
-    model = arima.fit(coarse[-round(FITTED_ON * lengths[0]) :], lengths, order)
-    origins = [(origin - lost) // ratio for origin in [*backtest.origins, len(values)]]
-    means = arima.forecast_from(model, coarse, origins, -(-horizon // ratio))
-    slots = np.repeat(means, ratio, axis=1)
-    return slots[:-1, : backtest.leads], slots[-1, :horizon]
+    backtest, names, means = grid.backtest, list(members), np.stack(list(members.values()))
+    actual, past = backtest.actual(values), grid.past_slots(means)
+    shares = combination.weights(actual, past)
+    loss = calibration.backtest_loss(actual, combination.combined(shares, past))
+    naive_past = naive.seasonal_naive(values, season, backtest.origins, backtest.leads)
+    naive_loss = calibration.backtest_loss(actual, naive_past)
+    judged = f"from {len(backtest.origins)} past origins"
+    beyond = _beyond(backtest, grid.horizon, step)
+    if loss > naive_loss:
+        verdict = f"seasonal naive: the combination of {len(members)} models did no better {judged}"
+        return Candidate("seasonal naive", baseline, [verdict, *reasons, *beyond])
+    best = names[int(shares.argmax())]
+    said = [f"{shares[i]:.0%} {names[i]}" for i in np.argsort(-shares) if shares[i] >= SAID_FROM]
+    of_naive = f"{loss / naive_loss:.2f} of seasonal naive's" if naive_loss > 0 else "as seasonal naive's"
+    verdict = f"combination of {len(members)} models: quantile loss {of_naive} {judged}"
+    weighed = "weights by their recent errors: " + ("; ".join(said) or f"none above {SAID_FROM:.0%}")
+    arima_share = shares[names.index(arima.name(ORDER))] if arima.name(ORDER) in names else 1.0
+    unpaid = [f"{arima.name(ORDER)} did not pay: under 1 % of the weight"] if arima_share < UNPAID else []
+    futures = _futures(
+        grid.future_slots(combination.combined(shares, means)),
+        actual,
+        combination.combined(shares, past),
+        backtest,
+        len(values),
+        season,
+    )
+    return Candidate(f"combination, most: {best}", futures, [verdict, weighed, *unpaid, *reasons, *beyond])
 
 
-def _naive_futures(values: Floats, season: int, horizon: int, backtest: Backtest) -> Floats | None:
-    past = naive.seasonal_naive(values, season, backtest.origins, backtest.leads)
-    errors = calibration.error_trajectories(values, backtest.origins, past)
-    if len(errors) == 0:
+def _seasonal_naive(values: Floats, season: int, horizon: int, backtest: Backtest) -> Floats | None:
+    actual, now = backtest.actual(values), len(values)
+    if not calibration.known_origins(actual).any():
         return None
-    return _futures(naive.seasonal_naive(values, season, [len(values)], horizon)[0], errors, horizon, season)
+    past = naive.seasonal_naive(values, season, backtest.origins, backtest.leads)
+    centre = naive.seasonal_naive(values, season, [now], horizon)[0]
+    return _futures(centre, actual, past, backtest, now, season)
+
+
+def _futures(centre: Floats, actual: Floats, past: Floats, backtest: Backtest, now: int, season: int) -> Floats:
+    """Shape (futures, horizon): the forecast with each past error trajectory added, tails stretched, none below 0."""
+    origins = np.asarray(backtest.origins)[calibration.known_origins(actual)]
+    errors = calibration.with_same_hour(calibration.error_trajectories(actual, past), origins, now, season)
+    errors = calibration.extended(errors, len(centre), season, growing=False)
+    return np.asarray(np.maximum(calibration.stretched(centre + errors), 0.0))
 
 
 def _last_value(values: Floats, horizon: int, why: str) -> Candidate:
@@ -129,33 +167,19 @@ def _last_value(values: Floats, horizon: int, why: str) -> Candidate:
     n = len(values)
     centre = naive.last_value(values, [n], horizon)[0]
     leads = max(1, min(horizon, n // 2))
-    origins = list(range(1, n - leads + 1))
-    errors = calibration.error_trajectories(values, origins, naive.last_value(values, origins, leads))
+    past = Backtest(list(range(1, n - leads + 1)), leads)
+    errors = calibration.error_trajectories(past.actual(values), naive.last_value(values, past.origins, leads))
     reasons = [f"last value: {why}"]
     if not errors.any():
         # nothing was seen to move yet: assume it may do anything from vanishing to doubling
         errors = np.repeat(np.linspace(-1, 1, 21)[:, None] * centre[0], leads, axis=1)
         reasons.append("no errors are known: the load is assumed to lie between zero and twice the last value")
         return Candidate("last value", np.maximum(centre + np.resize(errors, (21, horizon)), 0.0), reasons)
-    both = calibration.widened(np.concatenate([errors, -errors]))
-    futures = np.maximum(centre + calibration.extended(both, horizon, leads, growing=True), 0.0)
-    return Candidate("last value", futures, reasons)
-
-
-def _futures(centre: Floats, errors: Floats, horizon: int, season: int) -> Floats:
-    long = calibration.extended(calibration.widened(errors), horizon, season, growing=False)
-    return np.asarray(np.maximum(centre + long, 0.0))
+    both = calibration.extended(np.concatenate([errors, -errors]), horizon, leads, growing=True)
+    return Candidate("last value", np.maximum(calibration.stretched(centre + both), 0.0), reasons)
 
 
 def _beyond(backtest: Backtest, horizon: int, step: timedelta) -> list[str]:
     if backtest.leads >= horizon:
         return []
     return [f"errors beyond {duration(backtest.leads * step)} ahead are assumed to be like those up to there"]
-
-
-def _coarsened(values: Floats, ratio: int) -> Floats:
-    """Means of the model steps that end at the last slot; slots before the first whole one are dropped."""
-    blocks = values[len(values) % ratio :].reshape(-1, ratio)
-    known = np.isfinite(blocks)
-    sums, counts = np.where(known, blocks, 0.0).sum(axis=1), known.sum(axis=1)
-    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)

@@ -20,20 +20,33 @@ errors_of_any_shape = arrays.arrays(
 
 
 def test_errors_are_actual_minus_forecast() -> None:
-    values = np.array([1.0, 2.0, 4.0, 8.0])
-    got = calibration.error_trajectories(values, [1, 2], np.array([[1.0, 1.0], [2.0, 2.0]]))
+    got = calibration.error_trajectories(np.array([[2.0, 4.0], [4.0, 8.0]]), np.array([[1.0, 1.0], [2.0, 2.0]]))
     assert got.tolist() == [[1, 3], [2, 6]]
 
 
 def test_unknown_errors_are_borrowed_at_the_same_lead() -> None:
-    values = np.array([0.0, NAN, 5.0, 9.0])
-    got = calibration.error_trajectories(values, [0, 1, 2], np.zeros((3, 2)))
-    # lead 0: 0, ?, 5; lead 1: ?, 5, 9
-    assert got.tolist() == [[0, 5], [5, 5], [5, 9]]
+    actual = np.array([[0.0, NAN], [NAN, 5.0], [5.0, 9.0]])
+    assert calibration.error_trajectories(actual, np.zeros((3, 2))).tolist() == [[0, 5], [5, 5], [5, 9]]
 
 
-def test_nothing_known_gives_no_trajectories() -> None:
-    assert len(calibration.error_trajectories(np.full(4, NAN), [0, 1], np.zeros((2, 2)))) == 0
+def test_an_origin_of_which_nothing_is_known_gives_no_trajectory() -> None:
+    actual = np.array([[1.0, 2.0], [NAN, NAN], [3.0, NAN]])
+    assert calibration.known_origins(actual).tolist() == [True, False, True]
+    assert calibration.error_trajectories(actual, np.zeros((3, 2))).tolist() == [[1, 2], [3, 2]]
+    assert len(calibration.error_trajectories(np.full((4, 2), NAN), np.zeros((4, 2)))) == 0
+
+
+def test_errors_of_this_time_of_day_are_about_a_third() -> None:
+    origins = np.arange(48, 120)
+    errors = origins[:, None].astype(float)
+    got = calibration.with_same_hour(errors, origins, 120, 24)[:, 0]
+    assert got[:72].tolist() == errors[:, 0].tolist(), "every trajectory stays"
+    assert set(got[72:] % 24) == {22, 23, 0, 1, 2}
+    assert len(got) - 72 == pytest.approx(36, abs=8)
+
+
+def test_without_an_origin_at_this_time_of_day_all_count_alike() -> None:
+    assert len(calibration.with_same_hour(np.zeros((3, 2)), np.array([30, 31, 32]), 44, 24)) == 3
 
 
 def test_leads_never_seen_repeat_the_last_block_and_may_grow() -> None:
@@ -45,22 +58,22 @@ def test_leads_never_seen_repeat_the_last_block_and_may_grow() -> None:
 
 
 @given(errors_of_any_shape)
-def test_widening_never_narrows_nor_goes_beyond_its_cap(errors: np.ndarray) -> None:
-    wide = calibration.widened(errors)
-    median = np.median(errors, axis=0)
-    before, after = np.abs(errors - median), np.abs(wide - median)
-    slack = 1e-6 * (1 + np.abs(errors))
+def test_stretching_keeps_the_order_and_never_narrows(futures: np.ndarray) -> None:
+    wide = calibration.stretched(futures)
+    median = np.median(futures, axis=0)
+    before, after = np.abs(futures - median), np.abs(wide - median)
+    slack = 1e-6 * (1 + np.abs(futures).max())
     assert (after >= before - slack).all()
-    assert (after <= calibration.WIDEST * before + slack).all()
+    assert (after <= (1 + calibration.STRETCH) * before + slack).all()
+    order = futures.argsort(axis=0, kind="stable")
+    assert (np.diff(np.take_along_axis(wide, order, axis=0), axis=0) >= -slack).all()
 
 
-def test_widening_answers_to_a_past_whose_halves_disagree() -> None:
-    rng = np.random.default_rng(0)
-    alike = rng.normal(size=(400, 12))
-    drifted = alike + np.where(np.arange(400) < 200, -1.5, 1.5)[:, None]
-    stretch = [np.ptp(calibration.widened(errors)) / np.ptp(errors) for errors in (alike, drifted)]
-    assert stretch[0] < 1.1
-    assert stretch[1] > 1.3
+def test_stretching_moves_the_tails_and_leaves_the_middle() -> None:
+    futures = np.linspace(-1, 1, 1001)[:, None]
+    got = np.quantile(calibration.stretched(futures)[:, 0], (0.05, 0.25, 0.5, 0.75, 0.95))
+    # by hand: x * (1 + 0.8 * x ** 4) for x uniform in [-1, 1]
+    assert got == pytest.approx([-0.9 * (1 + 0.8 * 0.6561), -0.525, 0, 0.525, 0.9 * (1 + 0.8 * 0.6561)], abs=0.005)
 
 
 @given(errors_of_any_shape, st.integers(1, 200), st.integers(0, 9))
@@ -83,18 +96,17 @@ def test_backtest_loss_ranks_the_better_forecast_first_and_ignores_gaps() -> Non
     rng = np.random.default_rng(0)
     actual = 10 + rng.normal(size=(60, 24))
     exact, noisy = np.full((60, 24), 10.0), 10 + 3 * rng.normal(size=(60, 24))
-    good, bad = calibration.backtest_loss(actual, [exact]), calibration.backtest_loss(actual, [noisy])
+    good, bad = calibration.backtest_loss(actual, exact), calibration.backtest_loss(actual, noisy)
     assert good < bad
-    assert good < calibration.backtest_loss(actual, [exact, noisy]) < bad
     holed = np.where(rng.random((60, 24)) < 0.1, NAN, actual)
-    assert calibration.backtest_loss(holed, [exact]) == pytest.approx(good, rel=0.1)
-    assert calibration.backtest_loss(np.full((60, 24), NAN), [exact]) == float("inf")
+    assert calibration.backtest_loss(holed, exact) == pytest.approx(good, rel=0.1)
+    assert calibration.backtest_loss(np.full((60, 24), NAN), exact) == float("inf")
 
 
 def test_the_loss_of_a_half_does_not_come_from_its_own_errors() -> None:
     # the second half sits 5 higher: only a half that saw itself could have known
     actual = np.repeat([[10.0]] * 20 + [[15.0]] * 20, 4, axis=1)
-    assert calibration.backtest_loss(actual, [np.full((40, 4), 10.0)]) == pytest.approx(5.0)
+    assert calibration.backtest_loss(actual, np.full((40, 4), 10.0)) == pytest.approx(5.0)
 
 
 @given(st.integers(2, 20), st.integers(30, 400), st.integers(1, 300), st.integers(1, 8), st.floats(0.1, 0.9))

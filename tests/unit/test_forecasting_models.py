@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.forecasting import arima, naive
+from forebay.forecasting import arima, combination, naive
+from forebay.forecasting.members import bridged, season_members
 
 NAN = float("nan")
 
@@ -108,3 +111,76 @@ def test_weekly_harmonics_that_are_daily_ones_are_left_out() -> None:
     terms = arima.fourier_terms(times, [24.0, 48.0], constant=True)
     assert terms.shape[1] == 1 + 8 + 2 * 2  # 48/2 is 24: already there
     assert np.linalg.matrix_rank(terms) == terms.shape[1]
+
+
+def members(values: np.ndarray, season: int, origins: list[int], horizon: int) -> dict[str, np.ndarray]:
+    return dict(season_members(values, season, season, timedelta(hours=1), origins, horizon))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        pytest.param([1, 2, 3, NAN, 5, NAN], [1, 2, 3, 1, 5, 3], id="the value a season before"),
+        pytest.param([1, NAN, 3, 4, NAN], [1, 1, 3, 4, 1], id="else the newest one, and so on from it"),
+        pytest.param([NAN, NAN, 3, 4], [3, 3, 3, 4], id="before the first value, that value"),
+    ],
+)
+def test_gaps_are_bridged_from_the_past(values: list[float], expected: list[float]) -> None:
+    assert bridged(np.array(values, dtype=float), 3).tolist() == expected
+
+
+def test_what_was_seen_at_this_time_of_the_season() -> None:
+    past = np.array([1, 10, 3, 10, 9, 10, 5, 30], dtype=float)  # seasons of 2: 1 3 9 5 and 10 10 10 30
+    got = members(past, 2, [8], 3)
+    assert got["same as 2 h before"][0].tolist() == [5, 30, 5]
+    assert got["mean of the last 3 times 2 h"][0] == pytest.approx([17 / 3, 50 / 3, 17 / 3])
+    assert got["usual at this time of 2 h"][0].tolist() == [4, 10, 4]
+    assert got["half same as 2 h before, half usual"][0].tolist() == [4.5, 20, 4.5]
+    assert got["usual level of 7 times 2 h"][0].tolist() == [9.5, 9.5, 9.5]
+    assert got["usual level of the last 2 h"][0].tolist() == [17.5, 17.5, 17.5]
+
+
+def test_a_short_memory_follows_a_jump_and_a_long_one_does_not() -> None:
+    jump = np.where(np.arange(96) < 90, 10.0, 20.0)
+    got = members(jump, 24, [96], 1)
+    fast, slow = (
+        got[f"level with a half-life of {span}, shaped as each 1 day"][0, 0] for span in ("28.8 min", "1.5 days")
+    )
+    assert fast > 19
+    assert slow < 13
+
+
+def test_noise_is_no_shape_but_a_wave_is() -> None:
+    noise = 20 + np.random.default_rng(0).normal(size=168)
+    wave = 20 + 5 * np.sin(2 * np.pi * np.arange(168) / 24)
+    name = "level with a half-life of 1.5 days, shaped as each 1 day"
+    assert np.ptp(members(noise, 24, [168], 24)[name]) < 1.0
+    assert members(wave, 24, [168], 24)[name][0] == pytest.approx(wave[:24], abs=0.05)
+
+
+@given(st.integers(25, 90), st.integers(1, 60), st.floats(0, 1e6))
+def test_members_do_not_see_their_future_and_stay_above_zero(origin: int, horizon: int, surprise: float) -> None:
+    values = np.maximum(daily(96) - 20, 0)
+    changed = values.copy()
+    changed[origin:] = surprise
+    before, after = members(values, 24, [origin], horizon), members(changed, 24, [origin], horizon)
+    assert all((before[name] == after[name]).all() for name in before)
+    assert all((forecast >= 0).all() for forecast in before.values())
+
+
+@pytest.mark.parametrize(
+    ("errors", "expected"),
+    [
+        pytest.param([1.0, 1.0], [0.5, 0.5], id="alike"),
+        pytest.param([1.0, 1.1], [1 / (1 + np.exp(-3)), 1 / (1 + np.exp(3))], id="a tenth worse weighs a twentieth"),
+        pytest.param([0.0, 0.1, 0.0], [0.5, 0.0, 0.5], id="without any error"),
+        pytest.param([2.0, NAN], [0.5, 0.5], id="nothing known"),
+    ],
+)
+def test_weights_fall_with_the_recent_error(errors: list[float], expected: list[float]) -> None:
+    actual = np.full((3, 2), NAN if np.isnan(errors).any() else 10.0)
+    actual[0, 0] = NAN  # a gap says nothing
+    forecasts = 10 + np.array(errors)[:, None, None] * np.ones((1, 3, 2))
+    got = combination.weights(actual, forecasts)
+    assert got == pytest.approx(expected)
+    assert combination.combined(got, np.nan_to_num(forecasts)).shape == (3, 2)

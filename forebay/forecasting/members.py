@@ -1,0 +1,85 @@
+"""The simple forecasts a combination is made of: how high the load is now, and what it does at this time of day.
+
+All are forecast from many origins at once. An origin is the number of steps already seen: origin `o` knows
+`values[:o]` and its lead 0 is step `o`. Each season (a day; a week once two of them are known) gives
+
+- the recent level, remembered for minutes up to days, with the season's usual shape around it: exponential
+  smoothing with an additive season (Holt 1957, Winters 1960; Hyndman & Athanasopoulos, "Forecasting: Principles and
+  Practice", 3rd ed., ch. 8.3), the shape shrunk by what is noise in it (James & Stein, 1961);
+- what was seen at this time of the season: last time, the last three times, usually;
+- what is usual at any time: the level with no shape at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+import numpy as np
+import numpy.typing as npt
+
+from forebay.forecasting.wording import duration
+
+Floats = npt.NDArray[np.float64]
+
+HALF_LIVES = (1.5, 0.5, 0.25, 0.125, 0.0625, 0.02)  # of the level's memory, in days (of the first season)
+SEASONS_REMEMBERED = 7  # older shapes say little
+RECENT = 3  # seasons
+
+
+def bridged(values: Floats, season: int) -> Floats:
+    """Gaps filled by the value a season before, else by the newest known one: never by what came later.
+
+    What comes before the first known value takes that one.
+    """
+    filled = values.copy()
+    for at in np.flatnonzero(np.isnan(filled)):
+        filled[at] = filled[at - season] if at >= season else filled[at - 1] if at else np.nan
+    return np.where(np.isnan(filled), values[np.isfinite(values)][0], filled)
+
+
+def season_members(
+    filled: Floats, season: int, day: int, step: timedelta, origins: Sequence[int], horizon: int
+) -> Mapping[str, Floats]:
+    """Name -> forecasts of shape (len(origins), horizon), each from at least one whole season before its origin.
+
+    `filled`: shape (n,), no NaN; `season` and `day` in steps of length `step`, which only names the members.
+    """
+    n = len(filled)
+    ages = np.arange(SEASONS_REMEMBERED * season)[::-1]
+    memories = np.stack([0.5 ** (ages / (half_life * day)) for half_life in HALF_LIVES])
+    phases = np.arange(horizon) % season
+    smoothed = np.empty((len(HALF_LIVES), len(origins), horizon))
+    recalled = np.empty((6, len(origins), horizon))
+    for row, origin in enumerate(origins):
+        assert season <= origin <= n, "an origin needs a whole season before it"
+        count = min(origin // season, SEASONS_REMEMBERED)
+        past = filled[origin - count * season : origin].reshape(count, season)
+        shape = _shrunk_shape(past)
+        weights = memories[:, -past.size :]
+        levels = weights @ (past - shape).ravel() / weights.sum(axis=1)
+        smoothed[:, row] = levels[:, None] + shape[phases]
+        last, usual = past[-1], np.median(past, axis=0)
+        recalled[:4, row] = np.stack([last, past[-RECENT:].mean(axis=0), usual, (last + usual) / 2])[:, phases]
+        recalled[4:, row] = [[np.median(past)], [np.median(last)]]
+    span = duration(season * step)
+    names = [
+        *(f"level with a half-life of {duration(h * day * step)}, shaped as each {span}" for h in HALF_LIVES),
+        f"same as {span} before",
+        f"mean of the last {RECENT} times {span}",
+        f"usual at this time of {span}",
+        f"half same as {span} before, half usual",
+        f"usual level of {SEASONS_REMEMBERED} times {span}",
+        f"usual level of the last {span}",
+    ]
+    return dict(zip(names, np.maximum(np.concatenate([smoothed, recalled]), 0.0), strict=True))
+
+
+def _shrunk_shape(past: Floats) -> Floats:
+    """Shape (season,): mean deviation from the season's own mean, times the share of it that is not noise."""
+    deviations = past - past.mean(axis=1, keepdims=True)
+    shape = deviations.mean(axis=0)
+    if len(past) < 2:
+        return np.zeros_like(shape)  # seen once, a pattern cannot be told from an accident
+    noise, signal = deviations.var(axis=0, ddof=1).mean() / len(past), (shape**2).mean()
+    return np.asarray(shape * max(0.0, 1.0 - noise / signal) if signal > 0 else shape)
