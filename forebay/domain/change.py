@@ -15,36 +15,45 @@ Person = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class ChangeRequest(Model):
-    """A change as it comes in through a door. Exactly one of `effective_at` and `effective_in` is given.
+    """A change as it comes in. Say when it takes effect (a time or a delay) and what it moves (impacts or bounds)."""
 
-    `change` names it across doors and revisions (a ticket number, say); the same name twice is the same change.
-    `document` is the policy's new content, handed to whoever asks the decision point.
-    `settle`: how long after the effective time the allocation is watched before raised floors are handed back.
-    """
+    # The docstring is what a form shows above the fields. `change` names it across doors and revisions: the same name
+    # twice is the same change. `document` is handed to whoever asks the decision point.
 
     change: Annotated[str, Field(max_length=120, pattern=r"^([A-Za-z0-9][A-Za-z0-9._:-]*)?$")] = field(
-        1, "Change", "Its name everywhere, for example the ticket number; empty: made from entity, policy and time", ""
+        1,
+        "Change",
+        "Its name everywhere, a ticket number for example; left empty, it is made from entity, policy and time",
+        "",
     )
     entity: Name = field(2, "Entity", "The customer or tenant the policy governs", examples=["acme"])
     policy: Name = field(3, "Policy", "Which of its policies changes", examples=["quota"])
     kind: Name = field(4, "Kind", "quota, tier, rate-limit, feature, retention, …", "quota")
-    effective_at: UtcTime | None = field(5, "Effective at", "With its zone; or give a delay below", None)
-    effective_in: Duration | None = field(
-        6, "Effective in", "A delay from now instead of a time, for example PT2H (2 hours)", None
+    effective_at: UtcTime | None = field(
+        5, "Effective at", "A time with its zone. Give this or the delay below, not both", None
     )
-    impacts: tuple[Impact, ...] = field(7, "Impacts", "How demand changes from the effective time on", ())
-    entitlements: tuple[Entitlement, ...] = field(8, "Entitlements", "Bounds the new policy sets", ())
-    document: Mapping[str, Any] = field(9, "Document", "The policy's new content", {})
+    effective_in: Duration | None = field(
+        6, "Effective in", "A delay instead of a time: PT2H is 2 hours, PT45M 45 minutes, P1D a day", None
+    )
+    impacts: tuple[Impact, ...] = field(
+        7, "Impacts", "How demand changes from the effective time on: at least one, or one entitlement", ()
+    )
+    entitlements: tuple[Entitlement, ...] = field(
+        8, "Entitlements", "Bounds that the new policy sets on the units of a workload", ()
+    )
+    document: Mapping[str, Any] = field(
+        9, "Document", 'The policy\'s new content, as JSON: {"requests_per_minute": 12000}', {}
+    )
     requested_by: Person = field(10, "Requested by", "Your name; the audit log keeps it")
     reason: Annotated[str, Field(max_length=2000)] = field(11, "Reason", "Why; the audit log keeps it", "")
     on_misalignment: Literal["defer", "reject"] = field(
         12, "If capacity is not there", "Defer until it is, or reject the change", "defer"
     )
     settle: DurationOrZero = field(
-        13, "Settle", "Watched so long after the effective time, for example PT30M", timedelta(minutes=30)
+        13, "Settle", "How long it is watched afterwards, before raised floors go back: PT30M", timedelta(minutes=30)
     )
     base_version: Annotated[int, Field(ge=0)] | None = field(
-        14, "Base version", "The policy version this builds on; None: whichever is latest", None
+        14, "Base version", "The policy version this builds on, checked; None takes whichever is latest", None
     )
 
     @model_validator(mode="after")

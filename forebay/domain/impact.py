@@ -18,10 +18,10 @@ Amount = Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)]
 
 
 class Adoption(Model):
-    """How fast the impact is taken up: at once (`step`), or linearly within `over` (`ramp`)."""
+    """How fast the impact is taken up: at once (step), or linearly over a length of time (ramp)."""
 
     shape: Literal["step", "ramp"] = field(1, "Shape", "At once, or linearly", "step")
-    over: DurationOrZero = field(2, "Ramp length", "For a ramp, for example PT30M (30 minutes)", timedelta(0))
+    over: DurationOrZero = field(2, "Ramp length", "Of a ramp: PT30M is 30 minutes; a step has PT0S", timedelta(0))
 
     @model_validator(mode="after")
     def _ramp_has_a_length(self) -> Adoption:
@@ -58,23 +58,28 @@ class Range(Model):
 
 
 class Impact(Model):
-    """Demand of `resource` on `workload` is multiplied by `factor`, then `add` is added, both taken up by adoption.
+    """Demand of a workload is multiplied by a factor, then an addition is added, as fast as the adoption says."""
 
-    `low`/`high` bound the factor, `add_low`/`add_high` the addition; left out, the estimate counts as certain.
-    `unit` is the unit of the addition. `scope`: the change's entity (its share of the demand), or the whole workload.
-    """
+    # The docstring is what a form shows above the fields. `low`/`high` bound the factor, `add_low`/`add_high` the
+    # addition. `scope`: the change's entity (its share of the demand), or the whole workload.
 
     workload: Name = field(1, "Workload", "As named in the workloads file")
     resource: ImpactResource = field(2, "Resource", "What the demand is of", ImpactResource.ALL)
-    factor: Factor = field(3, "Factor", "Demand is multiplied by this; 2 doubles it", 1.0)
-    low: Factor | None = field(4, "Factor, low estimate", "None: the factor is certain", None)
-    high: Factor | None = field(5, "Factor, high estimate", "None: the factor is certain", None)
+    factor: Factor = field(3, "Factor", "Demand is multiplied by this: 2 doubles it, 0.5 halves it", 1.0)
+    low: Factor | None = field(4, "Factor, low estimate", "The least it may be; None takes the factor as certain", None)
+    high: Factor | None = field(
+        5, "Factor, high estimate", "The most it may be; None takes the factor as certain", None
+    )
     scope: Literal["entity", "workload"] = field(6, "Acts on", "The entity's share, or the whole workload", "entity")
     adoption: Adoption = field(7, "Adoption", "How fast the impact is taken up", Adoption())
     add: Amount = field(8, "Addition", "Added to the demand, in the unit below", 0.0)
-    add_low: Amount | None = field(9, "Addition, low estimate", "None: the addition is certain", None)
-    add_high: Amount | None = field(10, "Addition, high estimate", "None: the addition is certain", None)
-    unit: str | None = field(11, "Unit of the addition", "cores, GiB or Mbit/s", None)
+    add_low: Amount | None = field(
+        9, "Addition, low estimate", "The least it may be; None takes the addition as certain", None
+    )
+    add_high: Amount | None = field(
+        10, "Addition, high estimate", "The most it may be; None takes the addition as certain", None
+    )
+    unit: str | None = field(11, "Unit of the addition", "cores, GiB or Mbit/s; None without an addition", None)
 
     @model_validator(mode="after")
     def _consistent(self) -> Impact:
