@@ -29,6 +29,7 @@ class Processes:
     def __init__(self, logs: Path) -> None:
         self._logs = logs
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._logged_before: dict[str, int] = {}
         logs.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Processes:
@@ -42,6 +43,7 @@ class Processes:
     def start(self, name: str, argv: Sequence[str], env: Mapping[str, str]) -> None:
         """Start `python argv…` with its output in logs/name.log."""
         with (self._logs / f"{name}.log").open("ab") as log:
+            self._logged_before[name] = log.tell()
             self._children[name] = subprocess.Popen(  # noqa: S603  our own modules, no shell
                 [sys.executable, *argv],
                 env={**os.environ, **env},
@@ -85,7 +87,10 @@ class Processes:
         return "\n".join(self._log(name).splitlines()[-lines:])
 
     def _log(self, name: str) -> str:
-        return (self._logs / f"{name}.log").read_text(errors="replace")
+        """What the child has logged since it was started; earlier starts wrote into the same file."""
+        with (self._logs / f"{name}.log").open("rb") as log:
+            log.seek(self._logged_before[name])
+            return log.read().decode(errors="replace")
 
     def stop(self) -> None:
         """Ask each group to end, then end what is left. A second Ctrl-C must not cut this short."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 
@@ -9,6 +10,7 @@ from forebay.domain.errors import OutsideError
 from tasks.reconcile import logger, reconcile_once
 
 PERIOD_S = 5.0
+LOOK_EVERY = 6  # passes: a look at the targets costs calls of the cloud's API
 
 
 def main() -> None:
@@ -18,9 +20,9 @@ def main() -> None:
     known: set[str] = set()
     away = ""
     logger.info("reconciling every %.0f s", PERIOD_S)
-    while True:
+    for number in itertools.count():
         try:
-            reconcile_once("reconciler", known)
+            reconcile_once("reconciler", known, look=number % LOOK_EVERY == 0)
             if away:
                 logger.info("back: reconciling again")
                 away = ""

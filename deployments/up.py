@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import time
@@ -45,7 +46,7 @@ class Stack:
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
             "PYTHONPATH": str(ROOT),
             "MPLBACKEND": "Agg",
-            "FOREBAY_DATABASE_URL": f"sqlite:///{self.data / 'forebay.db'}",
+            "FOREBAY_DATABASE_URL": os.environ.get("FOREBAY_DATABASE_URL", f"sqlite:///{self.data / 'forebay.db'}"),
             **self.env,
         }
 
@@ -56,10 +57,15 @@ def start_server(processes: Processes, stack: Stack) -> None:
     processes.start("prefect", argv, stack.child_env)
 
 
-def start_stack(processes: Processes, stack: Stack) -> None:
-    """Everything, ready to work when this returns. Raises StartError."""
+def require_free_ports(stack: Stack) -> None:
+    """Raises StartError naming the first port that is taken."""
     require_free(stack.prefect_port, "the Prefect server", "stop what listens there, or choose --prefect-port")
     require_free(stack.web_port, "the receiver", "stop what listens there, or choose --web-port")
+
+
+def start_stack(processes: Processes, stack: Stack) -> None:
+    """Everything, ready to work when this returns. Raises StartError."""
+    require_free_ports(stack)
     env = stack.child_env
     # All at once: most of a start is imports and migrations, and each child waits by itself for the one it needs.
     start_server(processes, stack)
@@ -79,13 +85,15 @@ def main() -> int:
     parser.add_argument("--web-port", type=int, default=8080)
     args = parser.parse_args()
     stack = Stack(args.data.resolve(), args.prefect_port, args.web_port)
-    # A shell's background job is started with SIGINT ignored; both signals must end it cleanly.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    # A shell's background job is started with SIGINT ignored, a closed terminal sends SIGHUP: all must end it cleanly.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
         with Processes(stack.data / "logs") as processes:
             start_stack(processes, stack)
             print(f"Prefect UI  {stack.prefect_url}\nChanges     {stack.web_url}/changes")
+            if "FOREBAY_DATABASE_URL" not in os.environ:
+                print(f"Database    export FOREBAY_DATABASE_URL={stack.child_env['FOREBAY_DATABASE_URL']}")
             print(f"Logs        {stack.data / 'logs'}\nCtrl-C stops everything.", flush=True)
             while not (ended := processes.ended()):
                 time.sleep(1)

@@ -6,8 +6,9 @@ from prefect import flow, get_run_logger, runtime
 from prefect.states import Completed, State
 
 from forebay.domain.change import ChangeRequest
+from forebay.domain.errors import InputError
 from forebay.domain.lifecycle import ChangeState
-from tasks.plan import draw_plan, forecast, persist, read_history, receive_change
+from tasks.plan import deny_change, draw_plan, forecast, persist, read_history, receive_change
 from tasks.preview import preview
 from tasks.wake import schedule_steps
 
@@ -26,11 +27,14 @@ def policy_change(change: ChangeRequest) -> State:
     record = receive_change(change.named(scheduled_at))
     name, plans = record.change.change, []
     if record.state is ChangeState.RECEIVED:
-        for workload in record.change.workloads:
-            now = datetime.now(UTC)
-            outlook = forecast(workload, record.change, read_history(workload), now)
-            plans.append(draw_plan(workload, record.change, outlook, now))
-        record = persist(name, plans)
+        try:
+            for workload in record.change.workloads:
+                now = datetime.now(UTC)
+                outlook = forecast(workload, record.change, read_history(workload), now)
+                plans.append(draw_plan(workload, record.change, outlook, now))
+            record = persist(name, plans)
+        except InputError as error:
+            record = deny_change(name, str(error))
     scheduled = schedule_steps(name)
     if plans:
         preview(record.change, plans)

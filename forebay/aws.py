@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_ecs import ECSClient
 
-CONNECT_TIMEOUT_S = 3
-READ_TIMEOUT_S = 10
+# A write is two calls at most, three attempts each: 48 s, within the 60 s for which a writer holds its lease.
+CONNECT_TIMEOUT_S = 2
+READ_TIMEOUT_S = 6
 
 
 class AwsClients:

@@ -63,6 +63,10 @@ def make_usage(workload: Workload, aws: AwsClients, clock: Clock) -> Usage:
 
 def read_catalog(path: Path) -> WorkloadCatalog:
     """Raises InputError if the workloads file is missing or not valid."""
+    if not path.exists():
+        raise InputError(
+            f"there is no workloads file {path}: name yours by FOREBAY_WORKLOADS, or copy examples/workloads.yaml there"
+        )
     return WorkloadCatalog.parse(read_text(path), str(path))
 
 

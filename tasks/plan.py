@@ -8,6 +8,7 @@ from prefect import get_run_logger, task
 
 from blocks.context import context
 from forebay.app import plan as planning
+from forebay.app.people import deny
 from forebay.app.receive import receive
 from forebay.domain.change import ChangeRequest, PolicyChange
 from forebay.domain.plan import PlanRefusal, ShapingPlan
@@ -70,3 +71,9 @@ def persist(change: str, plans: Sequence[ShapingPlan | PlanRefusal]) -> ChangeRe
     record = planning.store_plans(context(), change, plans)
     get_run_logger().info("%s is %s: %s", change, record.state, record.note)
     return record
+
+
+@task(name="deny", **READS)
+def deny_change(change: str, reason: str) -> ChangeRecord:
+    """What cannot be planned from what there is, is denied with the reason."""
+    return deny(context(), change, reason)

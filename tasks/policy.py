@@ -20,5 +20,7 @@ READS: dict[str, Any] = {
     "retries": 3,
     "retry_delay_seconds": [2, 5, 15],
     "retry_condition_fn": can_heal,
+    # Well above a forecast's time budget: only what hangs is ended, so that it does not keep one of the runner's slots.
+    "timeout_seconds": 600,
 }
 ONCE: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}

@@ -17,8 +17,9 @@ logger = logging.getLogger("forebay.reconciler")
 PLANNER_TAKES = timedelta(seconds=30)
 
 
-def reconcile_once(holder: str, known: set[str] | None = None) -> str:
+def reconcile_once(holder: str, known: set[str] | None = None, look: bool = True) -> str:
     """One pass; returns what it did. `known`: keys of runs a caller has created before, to spare the server the repeat.
+    `look`: see `forebay.app.reconcile`.
 
     Raises OutsideError if the store or Prefect is away: the next pass starts over.
     """
@@ -31,7 +32,7 @@ def reconcile_once(holder: str, known: set[str] | None = None) -> str:
         logger.warning("%s: %s", change, error)
 
     created = 0
-    for wake_up in reconcile(context(), holder, HORIZON, trouble):
+    for wake_up in reconcile(context(), holder, HORIZON, trouble, look):
         if wake_up.key not in known and not _left_to_planner(wake_up):
             create_run(wake_up)
             known.add(wake_up.key)

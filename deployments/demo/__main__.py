@@ -13,7 +13,7 @@ from pathlib import Path
 from deployments.demo.screen import Screen
 from deployments.demo.story import SECRET, Story
 from deployments.processes import Processes, StartError, require_free
-from deployments.up import ROOT, Stack, start_stack
+from deployments.up import ROOT, Stack, require_free_ports, start_stack
 
 FILES = Path(__file__).resolve().parent
 
@@ -26,13 +26,15 @@ def main() -> int:
     parser.add_argument("--cloud-port", type=int, default=5566)
     args = parser.parse_args()
     screen = Screen()
-    # A shell's background job is started with SIGINT ignored; both signals must end it cleanly.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    # A shell's background job is started with SIGINT ignored, a closed terminal sends SIGHUP: all must end it cleanly.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
-    shutil.rmtree(args.data, ignore_errors=True)
     cloud = f"http://127.0.0.1:{args.cloud_port}"
-    stack = Stack(args.data.resolve(), args.prefect_port, args.web_port, env=_settings(cloud))
+    stack = Stack(args.data.resolve(), args.prefect_port, args.web_port, env=_settings(cloud, args.data.resolve()))
     try:
+        require_free(args.cloud_port, "the sandbox", "stop what listens there, or choose --cloud-port")
+        require_free_ports(stack)
+        _clear(stack.data)
         with Processes(stack.data / "logs") as processes:
             _start(screen, processes, stack, args.cloud_port, cloud)
             done = Story(screen, stack, cloud).run()
@@ -53,10 +55,21 @@ def main() -> int:
         return 130
 
 
-def _settings(cloud: str) -> dict[str, str]:
+def _clear(data: Path) -> None:
+    """Remove what an earlier demo left, and nothing that is not a demo's."""
+    marker = data / "made-by-make-demo"
+    if data.exists() and not marker.exists() and any(data.iterdir()):
+        raise StartError(f"{data} holds something else: choose another folder with --data")
+    shutil.rmtree(data, ignore_errors=True)
+    data.mkdir(parents=True)
+    marker.touch()
+
+
+def _settings(cloud: str, data: Path) -> dict[str, str]:
     return {
         "FOREBAY_WORKLOADS": str(FILES / "workloads.yaml"),
         "FOREBAY_WEBHOOK_SECRETS": f'{{"generic": ["{SECRET}"]}}',
+        "FOREBAY_DATABASE_URL": f"sqlite:///{data / 'forebay.db'}",
         "FOREBAY_POLL": "PT1S",
         "FOREBAY_FORECAST_BUDGET": "PT15S",
         "FOREBAY_SSM_PREFIX": "/forebay/policies",
@@ -69,7 +82,6 @@ def _settings(cloud: str) -> dict[str, str]:
 
 
 def _start(screen: Screen, processes: Processes, stack: Stack, cloud_port: int, cloud: str) -> None:
-    require_free(cloud_port, "the sandbox", "stop what listens there, or choose --cloud-port")
     screen.say("Starting a simulated AWS, Prefect, the receiver and the reconciler; the first start takes longest …")
     began = time.monotonic()
     argv = ["-m", "sandbox", "--port", str(cloud_port), "--config", str(FILES / "cloud.yaml")]

@@ -12,7 +12,7 @@ from forebay.app.people import hold_by_controller
 from forebay.app.writing import check_unchanged, keep_lease, last_setting, release, settle_open_intents, write
 from forebay.control.decide import Ask, Decision, Hold, Serving, Stop, Verified, View, Wait, decide, verification_window
 from forebay.domain.audit import AuditEvent
-from forebay.domain.errors import LostLease, OutsideError, RuleRefusal
+from forebay.domain.errors import InputError, LostLease, OutsideError, RuleRefusal
 from forebay.domain.lifecycle import MOVING, StepState
 from forebay.domain.records import Lease, StepRecord
 
@@ -71,6 +71,9 @@ def _drive(
             now = ctx.clock.now()
             failing_since = failing_since or now
             result = _outside_failed(ctx, change, workload, error, failing_since)
+        except InputError as error:  # the workloads file was changed under a change that is under way
+            hold_by_controller(ctx, change, str(error))
+            result = Tick(Hold(str(error)), None)
         if result.decision != last:
             report(result.decision)
             last = result.decision

@@ -71,6 +71,11 @@ def watch_armed(ctx: Context, change: str) -> str | None:
         record = tx.change(change)
     if record is None or record.state is not ChangeState.ARMED or ctx.clock.now() >= record.change.effective_at:
         return None
+    with ctx.store.transaction() as tx:
+        freeze = tx.rules().freeze_at(record.change.effective_at)
+    if freeze:
+        disarm_by_controller(ctx, change, text := f"freeze window until {freeze.end.isoformat()}: {freeze.reason}")
+        return text
     missing = missing_for_alignment(ctx, record)
     if missing is None:
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from forebay.app.context import Context
+from forebay.app.context import CONTROLLER, Context
 from forebay.app.writing import adopt, settled_setting
 from forebay.domain.audit import AuditEvent
 from forebay.domain.errors import InputError, RuleRefusal
@@ -21,7 +21,7 @@ def hold(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:
         record = _permitted(tx, change, "hold", actor, reason)
         event = ctx.event(record.change, "held", reason, actor)
         if record.state is ChangeState.ARMED:
-            _disarm(tx, ctx, record, reason)
+            _disarm(tx, ctx, record, reason, actor)
         record = tx.move(change, ChangeState.HELD, event)
     ctx.notifier.notify(event)
     return record
@@ -110,10 +110,23 @@ def withdraw(
     return tx.move(record.change.change, ChangeState.CANCELLED, event), event
 
 
+def deny(ctx: Context, change: str, reason: str) -> ChangeRecord:
+    """A received change that cannot be planned is denied, with the reason; one that has moved on is left alone."""
+    with ctx.store.transaction() as tx:
+        record = tx.change(change)
+        assert record is not None, f"{change} vanished from the store"
+        if record.state is not ChangeState.RECEIVED:
+            return record
+        event = ctx.event(record.change, "denied", reason)
+        record = tx.move(change, ChangeState.DENIED, event)
+    ctx.notifier.notify(event)
+    return record
+
+
 def own_version(tx: Transaction, record: ChangeRecord) -> PolicyVersion | None:
-    """The policy version this change brings."""
+    """The policy version this change brings; None for a denied one, which has no version of its own."""
     versions = tx.versions(record.change.entity, record.change.policy)
-    return next((v for v in versions if v.version == record.policy_version), None)
+    return next((v for v in versions if v.change == record.change.change), None)
 
 
 def _armed_ahead(tx: Transaction, ctx: Context, record: ChangeRecord) -> bool:
@@ -124,7 +137,7 @@ def _begun(version: PolicyVersion | None, now: datetime) -> bool:
     return version is not None and version.in_force_from is not None and version.in_force_from <= now
 
 
-def _disarm(tx: Transaction, ctx: Context, record: ChangeRecord, reason: str) -> None:
+def _disarm(tx: Transaction, ctx: Context, record: ChangeRecord, reason: str, actor: str = CONTROLLER) -> None:
     """An armed policy that is held must not switch by itself. One that is in force already stays in force."""
     version = own_version(tx, record)
     assert version is not None, "an armed change has its version"
@@ -132,7 +145,7 @@ def _disarm(tx: Transaction, ctx: Context, record: ChangeRecord, reason: str) ->
         raise RuleRefusal(
             "hold only before in force", f"change {record.change.change} is in force", "a change that sets it back"
         )
-    event = ctx.event(record.change, "disarmed", reason)
+    event = ctx.event(record.change, "disarmed", reason, actor)
     tx.put_version(version.model_copy(update={"armed_at": None}), event)
 
 

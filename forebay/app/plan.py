@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from forebay.app.context import Context
 from forebay.app.lookup import change_record
+from forebay.app.people import deny
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError
 from forebay.domain.lifecycle import ChangeState
@@ -168,12 +169,15 @@ def plan_change(ctx: Context, name: str, lead: timedelta = timedelta(0)) -> Chan
     if record.state not in PLANNABLE:
         return record
     plans = []
-    for workload_name in record.change.workloads:
-        workload = ctx.workload(workload_name)
-        now = ctx.clock.now()
-        history = read_history(ctx, workload)
-        outlook = forecast_workload(workload, record.change, history, now, ctx.forecast_budget)
-        plans.append(draw_live(ctx, workload, record.change, outlook, now, lead))
+    try:
+        for workload_name in record.change.workloads:
+            workload = ctx.workload(workload_name)
+            now = ctx.clock.now()
+            history = read_history(ctx, workload)
+            outlook = forecast_workload(workload, record.change, history, now, ctx.forecast_budget)
+            plans.append(draw_live(ctx, workload, record.change, outlook, now, lead))
+    except InputError as error:
+        return deny(ctx, name, str(error))
     return store_plans(ctx, name, plans)
 
 

@@ -8,7 +8,7 @@ from forebay.app.context import Context
 from forebay.domain.change import ChangeRequest, PolicyChange
 from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.lifecycle import TERMINAL, ChangeState
-from forebay.domain.policy import PolicyVersion
+from forebay.domain.policy import PolicyVersion, in_force
 from forebay.domain.records import ChangeRecord
 from forebay.ports import Transaction
 
@@ -29,7 +29,8 @@ def receive(ctx: Context, request: ChangeRequest, asked_at: datetime | None = No
             return _same_change(known, request)
         versions = tx.versions(change.entity, change.policy)
         number = max((v.version for v in versions), default=0) + 1
-        refusal = _refusal(tx, change, number - 1, now, asked_at)
+        current = in_force(versions, now)
+        refusal = _refusal(tx, change, current.version if current else 0, now, asked_at)
         record = tx.add_change(
             change, number, ctx.event(change, "received", change.reason or "no reason given", change.requested_by)
         )
@@ -68,17 +69,23 @@ def _same_change(known: ChangeRecord, request: ChangeRequest) -> ChangeRecord:
 
 
 def _refusal(
-    tx: Transaction, change: PolicyChange, latest: int, now: datetime, asked_at: datetime | None
+    tx: Transaction, change: PolicyChange, current: int, now: datetime, asked_at: datetime | None
 ) -> RuleRefusal | None:
     try:
         tx.rules().check_request(change, now, asked_at)
-        if change.base_version not in (None, latest):
+        if change.base_version not in (None, current):
             raise RuleRefusal(
                 "base version",
-                f"the change builds on version {change.base_version}, the latest is {latest}",
-                f"base_version {latest}, after reading that version",
+                f"the change builds on version {change.base_version}, version {current} is in force",
+                f"base_version {current}, after reading that version",
             )
         for other in tx.changes(frozenset(ChangeState) - TERMINAL):
+            if (other.change.entity, other.change.policy) == (change.entity, change.policy):
+                raise RuleRefusal(
+                    "one change at a time of a policy",
+                    f"change {other.change.change} ({other.state}) of {change.title} is under way",
+                    f"this change once {other.change.change} is closed or rolled back",
+                )
             if shared := set(other.change.workloads) & set(change.workloads):
                 raise RuleRefusal(
                     "one change at a time on a workload",

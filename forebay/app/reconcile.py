@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from forebay.app.arm import enforce, try_to_arm, watch_armed
+from forebay.app.arm import enforce, try_to_arm
 from forebay.app.context import Context
-from forebay.app.people import own_version
+from forebay.app.people import deny, own_version
 from forebay.app.restore import restore_change
 from forebay.app.wakeups import wake_ups
+from forebay.app.watch import watch
 from forebay.control.decide import free_at
 from forebay.domain.errors import ForebayError
 from forebay.domain.lifecycle import MOVING, TERMINAL, ChangeState, StepState
@@ -20,11 +21,16 @@ DEAD_AFTER = timedelta(seconds=20)
 
 
 def reconcile(
-    ctx: Context, holder: str, horizon: timedelta, trouble: Callable[[str, ForebayError], None]
+    ctx: Context,
+    holder: str,
+    horizon: timedelta,
+    trouble: Callable[[str, ForebayError], None],
+    look: bool = True,
 ) -> list[WakeUp]:
     """Repair what is repairable, and return the wake-ups that must exist for the time until `horizon` from now.
 
-    A change whose repair fails is reported to `trouble` and does not stand in the way of the others.
+    A change whose repair fails is reported to `trouble` and does not stand in the way of the others. `look`: also
+    look at the targets for what another hand has changed; a loop of seconds does so now and then only.
     """
     with ctx.store.transaction() as tx:
         records = tx.changes(frozenset(ChangeState) - TERMINAL)
@@ -32,6 +38,8 @@ def reconcile(
     for record in records:
         try:
             repair(ctx, record, holder)
+            if look:
+                watch(ctx, record)
             wanted += wake_ups(ctx, record)
         except ForebayError as error:
             trouble(record.change.change, error)
@@ -51,9 +59,8 @@ def repair(ctx: Context, record: ChangeRecord, holder: str) -> None:
     elif record.state in MOVING and _all_passed(ctx, record):
         try_to_arm(ctx, change.change)  # it was not aligned when its last step had its pass
     elif record.state is ChangeState.RECEIVED and overdue:
-        _never_planned(ctx, change.change)
-    elif record.state is ChangeState.ARMED:
-        watch_armed(ctx, change.change)
+        # Without a plan nothing can be deferred; left open, it would stand in the way of every later change.
+        deny(ctx, change.change, "it had no plan at its effective time: see why planning failed")
     elif record.state is ChangeState.CANCELLED or (record.state is ChangeState.SETTLING and _settled(ctx, record, now)):
         restore_change(ctx, record, holder)
 
@@ -63,17 +70,6 @@ def _all_passed(ctx: Context, record: ChangeRecord) -> bool:
     with ctx.store.transaction() as tx:
         steps = tx.steps(record.change.change)
     return bool(steps) and not any(s.state in (StepState.PENDING, StepState.ASKED) for s in steps)
-
-
-def _never_planned(ctx: Context, change: str) -> None:
-    """Without a plan nothing can be deferred; left open, it would stand in the way of every later change."""
-    with ctx.store.transaction() as tx:
-        record = tx.change(change)
-        if record is None or record.state is not ChangeState.RECEIVED:
-            return
-        event = ctx.event(record.change, "denied", "it had no plan at its effective time: see why planning failed")
-        tx.move(change, ChangeState.DENIED, event)
-    ctx.notifier.notify(event)
 
 
 def _settled(ctx: Context, record: ChangeRecord, now: datetime) -> bool:

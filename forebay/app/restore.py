@@ -10,7 +10,7 @@ from forebay.app.context import Context
 from forebay.app.writing import check_unchanged, keep_lease, last_setting, release, settle, settle_open_intents
 from forebay.control.decide import in_words
 from forebay.control.restore import GiveBack, Leave, LookAgain, next_restore
-from forebay.domain.allocation import Setting
+from forebay.domain.allocation import Lever, Setting
 from forebay.domain.errors import LostLease, RuleRefusal
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.records import ChangeRecord, Intent, Lease, Outcome
@@ -55,11 +55,11 @@ def restore_change(ctx: Context, record: ChangeRecord, holder: str) -> str:
 
 def _restore_workload(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease) -> tuple[bool, str]:
     settle_open_intents(ctx, record, workload, lease)
-    change = record.change.change
+    change, now = record.change.change, ctx.clock.now()
     with ctx.store.transaction() as tx:
         original = tx.original(change, workload.name)
         intents = tx.intents(workload.name, change=change)
-    now = ctx.clock.now()
+        freeze = tx.rules().freeze_at(now)
     target = ctx.target(workload).observe()
     decision = next_restore(
         workload=workload,
@@ -67,7 +67,8 @@ def _restore_workload(ctx: Context, record: ChangeRecord, workload: Workload, le
         original=original,
         ours=last_setting(ctx, change, workload.name),
         last_write_at=max((i.stored_at for i in intents), default=None),
-        required_units=_required_units(ctx, workload, now),
+        # Only a count takes capacity away: a floor goes back whether or not usage can be measured.
+        required_units=_required_units(ctx, workload, now) if target.setting.lever is Lever.COUNT else None,
         keep_count=record.state is ChangeState.SETTLING,
         now=now,
     )
@@ -76,6 +77,8 @@ def _restore_workload(ctx: Context, record: ChangeRecord, workload: Workload, le
             return True, f"{workload.name}: {reason}"
         case LookAgain(reason=reason):
             return False, f"{workload.name}: {reason}"
+        case GiveBack(reason=reason) if freeze:
+            return False, f"{workload.name}: freeze window until {freeze.end.isoformat()}: {freeze.reason}"
         case GiveBack(setting=setting, reason=reason):
             _write_back(ctx, record, workload, lease, target.setting, setting, reason)
             return False, f"{workload.name}: {reason}"

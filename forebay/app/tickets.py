@@ -50,15 +50,22 @@ def store_ticket(ctx: Context, source: str, body: str) -> tuple[TicketDelivery, 
         ctx.workload(workload)
     with ctx.store.transaction() as tx:
         stored = tx.add_ticket(source, delivery.ticket, delivery.revision, body, ctx.clock.now())
+        before = None if stored else tx.ticket(source, delivery.ticket, delivery.revision)
+    if before is not None and parse_delivery(before.body) != delivery:
+        raise InputError(
+            f"ticket: revision {delivery.revision!r} of {delivery.ticket!r} is stored with other content: "
+            "send the edited ticket under a new revision"
+        )
     return delivery, stored
 
 
 def submit(ctx: Context, request: ChangeRequest) -> ChangeRecord:
     """Receive a change at once, so that its sender sees a denial, and leave it for the sweep to have it planned."""
     record = receive(ctx, request)
-    name = record.change.change
     if record.state is ChangeState.RECEIVED:
-        delivery = TicketDelivery(ticket=name, change=request.model_copy(update={"change": name}))
+        # What was stored, not what was asked: a relative effective time is fixed by now.
+        stored = ChangeRequest.model_validate(record.change.model_dump())
+        delivery = TicketDelivery(ticket=record.change.change, change=stored)
         with ctx.store.transaction() as tx:
             body = delivery.model_dump_json(exclude_defaults=True)
             tx.add_ticket("cli", delivery.ticket, delivery.revision, body, ctx.clock.now())

@@ -71,8 +71,28 @@ def write(ctx: Context, lease: Lease, view: View, ask: Ask) -> None:
         tx.put_step(step)
         if view.change.state is ChangeState.SCHEDULED:
             tx.move(change.change, ChangeState.SHAPING, ctx.event(change, "shaping", "the first step is asked"))
+        announced = tx.change(change.change)
+    if refusal := _called_off(ctx, lease, announced):
+        settle(ctx, lease, view.change, workload, intent, Outcome.NOT_DONE, "called off before it was made")
+        raise refusal
     ctx.target(workload).apply(new)
     settle(ctx, lease, view.change, workload, intent, Outcome.DONE, "accepted")
+
+
+def _called_off(ctx: Context, lease: Lease, announced: ChangeRecord | None) -> RuleRefusal | None:
+    """The last look before a write: what was cancelled or held since it was announced is not made.
+
+    It also gives the write the whole of the lease, so that whoever cancels after this look waits for its outcome
+    (the writer holds the lease until then) instead of reading the target while the write is on its way.
+    """
+    assert announced is not None, "it was there in the transaction that announced the write"
+    try:
+        with ctx.store.transaction() as tx:
+            keep_lease(ctx, tx, lease)
+            check_unchanged(tx, announced)
+    except RuleRefusal as refusal:
+        return refusal
+    return None
 
 
 def keep_lease(ctx: Context, tx: Transaction, lease: Lease) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,8 +15,6 @@ from forebay.domain.resources import Resource
 from forebay.domain.rules import FreezeWindow
 from forebay.domain.verdict import Judgement, Verdict
 from forebay.domain.workload import Workload
-
-Measure = Callable[[datetime, datetime], Mapping[Resource, float]]
 
 
 @dataclass(frozen=True)
@@ -116,12 +114,14 @@ def decide(view: View, poll: timedelta) -> Decision:
 
 def foreign_write(view: View) -> str | None:
     """Who wrote over our setting is not known, but that it was not us is: say so and touch nothing (rule 9)."""
-    if view.ours is None or view.target.setting == view.ours:
+    return None if view.ours is None else foreign_setting(view.workload.name, view.target.setting, view.ours)
+
+
+def foreign_setting(workload: str, live: Setting, ours: Setting) -> str | None:
+    """In words, if what stands is not what was set."""
+    if live == ours:
         return None
-    return (
-        f"changed by another: {view.workload.name} stands at {in_words(view.target.setting)}, "
-        f"we had set {in_words(view.ours)}"
-    )
+    return f"changed by another: {workload} stands at {in_words(live)}, we had set {in_words(ours)}"
 
 
 def _next_step(view: View, step: StepRecord, poll: timedelta) -> Decision:
@@ -135,6 +135,9 @@ def _next_step(view: View, step: StepRecord, poll: timedelta) -> Decision:
         patience_ends = max(may_go_at, view.change.updated_at) + view.workload.verification.patience
         return Hold(text) if view.now >= patience_ends else Wait(view.now + poll, text)
     lower = _takes_away(view, step)
+    if not lower and step.step.to_units < step.step.from_units and view.target.setting.lever is Lever.COUNT:
+        # A lower floor leaves the rest to the autoscaler; a lower count would shrink on a forecast alone (rule 7).
+        return Hold(f"step {step.step.sequence} was planned for a floor, and no autoscaler is attached any more")
     units, limit = bounded(view, step.step.to_units, lower=lower)
     if not lower and units < step.step.to_units and units == _ceiling(view):
         return Hold(f"step {step.step.sequence} to {step.step.to_units} units cannot be made: {limit} is in its way")
@@ -174,10 +177,16 @@ def bounded(view: View, wanted: int, *, lower: bool = False) -> tuple[int, str]:
 
 
 def _ceiling(view: View) -> int:
-    """The most units that limits and entitlement allow."""
+    """The most units that limits and entitlement allow now.
+
+    An entitlement's ceiling counts from the effective time on; a plan may have to go above it first, for a peak.
+    """
     entitlement = view.change.change.entitlement(view.workload.name)
     most = view.workload.limits.max_units
-    return most if entitlement is None or entitlement.max_units is None else min(most, entitlement.max_units)
+    if entitlement is None or entitlement.max_units is None:
+        return most
+    planned = [s.step.to_units for s in view.steps if s.state in (StepState.PENDING, StepState.ASKED)]
+    return min(most, max([entitlement.max_units, *planned]))
 
 
 def _under_way(view: View, step: StepRecord, poll: timedelta) -> Decision:
@@ -223,9 +232,10 @@ def _correct(view: View, step: StepRecord, asked: int, judgement: Judgement) -> 
     """`high`: raise at once within the soft limits; a budget keeps repeated corrections from flapping."""
     text = judgement.evidence.text
     units, limit = bounded(view, max(judgement.required_units, asked))
-    if units <= asked or view.target.serving >= judgement.required_units:
-        # Nothing more may or need be asked here: what serves carries it, and the later steps go on.
-        return _verified(step, asked, judgement)
+    if view.target.serving >= judgement.required_units:
+        return _verified(step, asked, judgement)  # an autoscaler above the floor carries it already
+    if units <= asked:
+        return Hold(f"high, and {limit} is in the way of a correction: {text}", judgement)
     if step.corrections >= view.workload.verification.corrections:
         return Hold(f"still high after {step.corrections} corrections: {text}", judgement)
     assert step.asked_at is not None
@@ -255,7 +265,7 @@ def _takes_away(view: View, step: StepRecord) -> bool:
     if step.step.to_units >= step.step.from_units:
         return False
     entitlement = view.change.change.entitlement(view.workload.name)
-    return view.target.setting.lever is Lever.COUNT or bool(entitlement and entitlement.max_units)
+    return bool(entitlement and entitlement.max_units is not None)
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def next_restore(
         )
     if keep_count:
         return Leave(f"{in_words(live)} is what the new policy needs; no autoscaler is attached to lower it")
-    return _count_down(workload, live, original, last_write_at, required_units, now)
+    return _count_down(workload, live, original, last_write_at, required_units, now, target.stable)
 
 
 def _count_down(
@@ -82,6 +82,7 @@ def _count_down(
     last_write_at: datetime | None,
     required_units: int | None,
     now: datetime,
+    stable: bool,
 ) -> Restore:
     soft = workload.limits.soft
     if original.units > live.units:
@@ -90,6 +91,8 @@ def _count_down(
         if required_units is None:
             return LookAgain("no usage data: nothing shrinks")
         units = max(original.units, live.units - soft.largest_move(live.units), required_units)
+    if not stable:
+        return LookAgain("the last move is still under way")
     if last_write_at is not None and now < last_write_at + soft.dwell:
         return LookAgain(f"the dwell allows the next move at {last_write_at + soft.dwell:%H:%M:%S}")
     if units >= live.units > original.units:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Annotated
+
+from pydantic import Field
 
 from forebay.domain.model import Model, UtcTime, digest
 
@@ -13,7 +16,7 @@ class AuditEvent(Model):
     """Who did what, when, to which workload, from which value to which, why, and by which plan."""
 
     at: UtcTime
-    actor: str
+    actor: Annotated[str, Field(pattern=r"\S")]
     action: str
     reason: str
     change: str | None = None

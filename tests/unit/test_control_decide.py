@@ -92,11 +92,17 @@ def cores(value: float) -> dict[Resource, float]:
     return {Resource.CPU: value}
 
 
+def capped(max_units: int) -> ChangeRecord:
+    """The change also brings a ceiling."""
+    request = a_request(entitlements=[{"workload": "web", "max_units": max_units}])
+    return view(1).change.model_copy(update={"change": request.accepted(NOW)})
+
+
 DOWN = a_plan(((1, 8, 6), (7, 6, 4)), start=8, demand=flat(2))
 ROWS: dict[str, tuple[View, type[Decision], str]] = {
     **{
         f"a {state} change stops": (view(1, change=in_state(state)), Stop, f"change is {state}: why")
-        for state in set(ChangeState) - {ChangeState.SCHEDULED, ChangeState.SHAPING}
+        for state in sorted(set(ChangeState) - {ChangeState.SCHEDULED, ChangeState.SHAPING})
     },
     "all passed is done": (view(20, PASSED, PASSED), Stop, "every step has passed"),
     "not due yet": (view(0.9), Wait, "step 1 is due at 09:01:00"),
@@ -168,7 +174,12 @@ ROWS: dict[str, tuple[View, type[Decision], str]] = {
         Verified,
         "high: cpu 3 cores, forecast up to 2.4",
     ),
-    "down is due": (view(1, plan=DOWN, target=target(count(8))), Ask, "cpu binds"),
+    "down is due": (view(1, plan=DOWN, target=target(count(8)), change=capped(4)), Ask, "cpu binds"),
+    "down on a forecast alone shrinks no count": (
+        view(1, plan=DOWN, target=target(count(8))),
+        Hold,
+        "planned for a floor, and no autoscaler is attached any more",
+    ),
     "down serves when the last has left": (
         view(2, asked(), plan=DOWN, target=target(count(6), serving=7)),
         Wait,
@@ -215,9 +226,25 @@ def test_bounded(name: str) -> None:
 
 
 def test_an_entitlements_ceiling_bounds_too() -> None:
-    request = a_request(entitlements=[{"workload": "web", "max_units": 5}])
-    record = view(1).change.model_copy(update={"change": request.accepted(NOW)})
-    assert bounded(view(1, change=record), 6) == (5, "the ceiling of 5 units")
+    low = a_plan(((1, 4, 5),), start=4, demand=flat(2))
+    assert bounded(view(1, plan=low, change=capped(5)), 6) == (5, "the ceiling of 5 units")
+
+
+def test_a_plan_may_go_above_a_coming_ceiling_until_its_way_down() -> None:
+    peak = a_plan(((1, 4, 6), (7, 6, 5)), start=4, demand=flat(2))
+    assert bounded(view(1, plan=peak, change=capped(5)), 6) == (6, "the plan")
+    on_its_way_down = view(7, PASSED, plan=peak, change=capped(5))
+    assert bounded(on_its_way_down, 7) == (6, "the ceiling of 5 units"), "what stands is not cut by a raise"
+
+
+def test_high_with_the_ceiling_in_the_way_is_no_pass() -> None:
+    """20 of at most 20 units at 99 %: the policy must not be armed on that."""
+    full = a_plan(((1, 18, 20),), start=18, demand=flat(2))
+    step = {"state": StepState.ASKED, "asked_units": 20, "asked_at": minutes(1), "serving_at": minutes(2)}
+    seen = view(9, step, plan=full, target=target(count(20)), ours=count(20), usage=cores(19.8))
+    decision = decide(seen, POLL)
+    assert isinstance(decision, Hold)
+    assert "the ceiling of 20 units is in the way of a correction" in decision.reason
 
 
 JUDGED: dict[str, tuple[dict[Resource, float], int, Verdict, int]] = {
