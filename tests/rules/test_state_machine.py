@@ -269,8 +269,8 @@ def _done(intent: Intent) -> bool:
 LONG = os.environ.get("FOREBAY_LONG") == "1"
 TestLives = Lives.TestCase
 TestLives.settings = settings(
-    max_examples=3000 if LONG else 100,
-    stateful_step_count=40 if LONG else 10,
+    max_examples=3000 if LONG else 60,
+    stateful_step_count=40 if LONG else 15,
     deadline=None,
     derandomize=not LONG,
     suppress_health_check=list(HealthCheck),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import shutil
 import tempfile
@@ -188,6 +189,23 @@ class Recorder:
         self.pushed.append(version)
 
 
+# An engine keeps the statements it has compiled, which is most of the time a short life takes.
+_spare: list[tuple[Path, SqlStore]] = []
+
+
+def _empty_store() -> tuple[Path, SqlStore]:
+    """A store on a new file, with an engine of a world that has ended where there is one."""
+    if not _spare:
+        folder = Path(tempfile.mkdtemp(prefix="fb-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        return folder, open_store(sqlite_url(folder))
+    folder, sql = _spare.pop()
+    for file in folder.iterdir():
+        file.unlink()
+    sqlite_url(folder)
+    return folder, sql
+
+
 class World:
     """Everything wired, and a small scheduler that does what the flows do. Use it as a context manager."""
 
@@ -199,9 +217,8 @@ class World:
         units: int = 4,
         lag: timedelta = timedelta(seconds=40),
     ) -> None:
-        self.folder = tempfile.mkdtemp(prefix="fb-")
         self.clock = VirtualClock(NOW)
-        self.sql = open_store(sqlite_url(Path(self.folder)))
+        self.folder, self.sql = _empty_store()
         self.store = WatchedStore(self.sql)
         catalog = WorkloadCatalog(workloads=workloads or (a_workload(),))
         setting = count(units) if lever is Lever.COUNT else floor(1)
@@ -234,7 +251,7 @@ class World:
 
     def __exit__(self, *error: object) -> None:
         self.sql.close()
-        shutil.rmtree(self.folder)
+        _spare.append((self.folder, self.sql))
 
     # What people and doors do
     def submit(self, request: ChangeRequest | None = None, *plans: ShapingPlan) -> ChangeRecord:
