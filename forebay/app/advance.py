@@ -9,11 +9,12 @@ from datetime import datetime, timedelta
 from forebay.app.arm import enforce, try_to_arm
 from forebay.app.context import Context
 from forebay.app.people import hold_by_controller
+from forebay.app.replan import review
 from forebay.app.writing import check_unchanged, keep_lease, last_setting, release, settle_open_intents, write
 from forebay.control.decide import Ask, Decision, Hold, Serving, Stop, Verified, View, Wait, decide, verification_window
 from forebay.domain.audit import AuditEvent
 from forebay.domain.errors import InputError, LostLease, OutsideError, RuleRefusal
-from forebay.domain.lifecycle import MOVING, StepState
+from forebay.domain.lifecycle import STEPPING, StepState
 from forebay.domain.records import Lease, StepRecord
 
 # A sleeping controller looks up this often: to renew its lease, and to notice a cancel or a hold.
@@ -95,7 +96,7 @@ def _sleep_until(ctx: Context, change: str, until: datetime, lease: Lease) -> No
                 record = tx.change(change)
         except OutsideError:
             continue  # the store is away for a moment; whether the lease is still ours is asked before each write
-        if record is None or record.state not in MOVING:
+        if record is None or record.state not in STEPPING:
             return
 
 
@@ -107,7 +108,7 @@ def tick(ctx: Context, change: str, workload_name: str, lease: Lease) -> Tick:
         keep_lease(ctx, tx, lease)
         record = tx.change(change)
         plan = tx.plan(change, workload_name)
-    if record is None or plan is None or record.state not in MOVING:
+    if record is None or plan is None or record.state not in STEPPING:
         return Tick(Stop(f"change is {record.state}: {record.note}" if record else f"no change {change}"), None)
     if foreign := settle_open_intents(ctx, record, workload, lease):
         raise OutsideError(foreign, retryable=False)
@@ -161,6 +162,10 @@ def _done(ctx: Context, lease: Lease, view: View, decision: Decision) -> Tick:
             update = {"state": state, "passed_at": now if complete else None, "judgement": judgement}
             event = _step_event(ctx, view, step, f"step {step.step.sequence} verified", decision.reason)
             _record(ctx, lease, view, step.model_copy(update=update), event)
+            if complete:
+                review(ctx, view.change, view.workload, lease, judgement.verdict)
+                if any(s.state is StepState.PENDING for s in view.steps):
+                    try_to_arm(ctx, change.change)  # the steps that are left may all follow the impact
         case Ask():
             write(ctx, lease, view, decision)
     return Tick(decision, ctx.clock.now())

@@ -8,12 +8,13 @@ from datetime import datetime, timedelta
 from forebay.app.arm import enforce, try_to_arm
 from forebay.app.context import Context
 from forebay.app.people import deny, own_version
+from forebay.app.replan import refresh
 from forebay.app.restore import restore_change
 from forebay.app.wakeups import wake_ups
 from forebay.app.watch import watch
 from forebay.control.decide import free_at
 from forebay.domain.errors import ForebayError
-from forebay.domain.lifecycle import MOVING, TERMINAL, ChangeState, StepState
+from forebay.domain.lifecycle import MOVING, STEPPING, TERMINAL, ChangeState, StepState
 from forebay.domain.records import ChangeRecord, WakeUp
 
 # A run that should be at work but holds no lease this long after its time is taken for dead.
@@ -50,8 +51,10 @@ def reconcile(
 def repair(ctx: Context, record: ChangeRecord, holder: str) -> None:
     """What this one change needs right now and no run of its own will do."""
     change, now = record.change, ctx.clock.now()
-    if record.state in MOVING:
+    if record.state in STEPPING:
         renew_dead_attempts(ctx, record, now)
+    if record.state in MOVING:
+        refresh(ctx, record, holder)
     # The enforcing run has the first word; this is for when it died or was late.
     overdue = now >= change.effective_at + DEAD_AFTER
     if record.state in MOVING | {ChangeState.ARMED, ChangeState.IN_FORCE} and overdue:
@@ -68,7 +71,7 @@ def repair(ctx: Context, record: ChangeRecord, holder: str) -> None:
 def _all_passed(ctx: Context, record: ChangeRecord) -> bool:
     """A change without steps is not meant: it is armed shortly before its effective time."""
     with ctx.store.transaction() as tx:
-        steps = tx.steps(record.change.change)
+        steps = [s for s in tx.steps(record.change.change) if s.step.due_at < record.change.effective_at]
     return bool(steps) and not any(s.state in (StepState.PENDING, StepState.ASKED) for s in steps)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from forebay.app.context import Context
-from forebay.domain.lifecycle import MOVING, ChangeState, StepState
+from forebay.domain.lifecycle import MOVING, STEPPING, ChangeState, StepState
 from forebay.domain.records import ChangeRecord, StepRecord, WakeUp
 
 # A run needs a moment to start its process; the step itself waits for its exact time.
@@ -21,7 +21,7 @@ def wake_ups(ctx: Context, record: ChangeRecord) -> list[WakeUp]:
     if record.state is ChangeState.RECEIVED:
         return _plan_again(record, ctx.clock.now())
     wanted = []
-    if record.state in MOVING:
+    if record.state in STEPPING:
         with ctx.store.transaction() as tx:
             steps = tx.steps(change.change)
         open_steps = [s for s in steps if s.state in (StepState.PENDING, StepState.ASKED)]

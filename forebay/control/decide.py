@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from forebay.control.verify import judge
 from forebay.domain.allocation import Lever, Setting, TargetState, setting_for
-from forebay.domain.lifecycle import MOVING, StepState
+from forebay.domain.lifecycle import MOVING, STEPPING, StepState
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.records import ChangeRecord, StepRecord
 from forebay.domain.resources import Resource
@@ -100,9 +100,9 @@ def verification_window(workload: Workload, step: StepRecord) -> tuple[datetime,
 
 def decide(view: View, poll: timedelta) -> Decision:
     """The one decision for what was observed. `poll`: how soon to look again while the outside is at work."""
-    if view.change.state not in MOVING:
-        return Stop(f"change is {view.change.state}: {view.change.note}")
     step = next((s for s in view.steps if s.state in (StepState.PENDING, StepState.ASKED)), None)
+    if view.change.state not in (STEPPING if step else MOVING):
+        return Stop(f"change is {view.change.state}: {view.change.note}")
     if step is None:
         return Stop("every step has passed", done=True)
     if foreign := foreign_write(view):
@@ -215,6 +215,7 @@ def _under_way(view: View, step: StepRecord, poll: timedelta) -> Decision:
         usage=view.usage or {},
         serving_units=view.target.serving,
         asked_units=0 if _takes_away(view, step) else asked,
+        planned_units=step.step.to_units,
     )
     text = judgement.evidence.text
     match judgement.verdict:
@@ -281,7 +282,7 @@ def misalignment(
 ) -> Misalignment | None:
     """None if the plan's allocation is there and verified; else what is missing. Arming rests on this alone."""
     name, aligned, live = plan.workload, plan.aligned_units, target.setting
-    if left := [s.step.sequence for s in steps if s.state in (StepState.PENDING, StepState.ASKED)]:
+    if left := [s.step.sequence for s in ahead_of_effect(plan, steps)]:
         return Misalignment(f"{name}: steps {', '.join(map(str, left))} are not verified")
     if ours is not None and live != ours:
         stands = f"it stands at {in_words(live)}, we had set {in_words(ours)}"
@@ -291,6 +292,12 @@ def misalignment(
     if live.units < aligned:
         return Misalignment(f"{name}: the floor is {live.units}, {aligned} must be held", foreign=True)
     return None
+
+
+def ahead_of_effect(plan: ShapingPlan, steps: Sequence[StepRecord]) -> list[StepRecord]:
+    """Steps still to be made or verified before the policy may come into force; later ones follow its impact."""
+    still_open = [s for s in steps if s.state in (StepState.PENDING, StepState.ASKED)]
+    return [s for s in still_open if s.step.due_at < plan.effective_at]
 
 
 def in_words(setting: Setting) -> str:

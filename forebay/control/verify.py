@@ -21,6 +21,7 @@ def judge(
     usage: Mapping[Resource, float],
     serving_units: int,
     asked_units: int,
+    planned_units: int | None = None,
 ) -> Judgement:
     """The verdict on `usage` (absolute, canonical units, mean over [start, end)) while `serving_units` served.
 
@@ -67,7 +68,9 @@ def judge(
         # The rest of the plan was drawn for less: raise this step by as much as demand exceeds its band.
         excess = max(over_band.values())
         text = ", ".join(f"{r} {_amount(r, usage[r])}, forecast up to {_amount(r, band[r].high)}" for r in over_band)
-        return judgement(Verdict.HIGH, text, max(required, math.ceil(asked_units * excess)))
+        # Of the plan's own units: what was asked already holds the corrections made so far, and would compound.
+        planned = asked_units if planned_units is None else planned_units
+        return judgement(Verdict.HIGH, text, max(required, math.ceil(planned * excess)))
     if len(under_band) == len(workload.resources):
         text = ", ".join(f"{r} {_amount(r, usage[r])}, forecast from {_amount(r, band[r].low)}" for r in under_band)
         return judgement(Verdict.LOW, text, required)

@@ -30,6 +30,8 @@ BEFORE_IN_FORCE = frozenset({S.RECEIVED, S.PLANNED, S.AWAITING_APPROVAL, S.SCHED
 TERMINAL = frozenset({S.DENIED, S.CLOSED, S.ROLLED_BACK, S.SUPERSEDED})
 # Steps may be made only here. Everything else, above all `cancelled`, stops the hand.
 MOVING = frozenset({S.SCHEDULED, S.SHAPING})
+# A plan may reach beyond the effective time: its later steps are made while the policy is armed or in force.
+STEPPING = MOVING | {S.ARMED, S.IN_FORCE, S.SETTLING}
 
 TRANSITIONS: Mapping[ChangeState, frozenset[ChangeState]] = {
     S.RECEIVED: frozenset({S.DENIED, S.PLANNED, S.HELD, S.CANCELLED}),

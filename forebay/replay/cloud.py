@@ -44,10 +44,11 @@ class Period:
 
 @dataclass(frozen=True)
 class Write:
-    """A setting written from outside, and how far it moved what the cloud works towards."""
+    """A setting written from outside, and how far it moved what the cloud works towards, which was `before`."""
 
     at: datetime
     setting: Setting
+    before: int
     moved: int
 
 
@@ -170,7 +171,7 @@ class SimulatedService:
         else:
             high = setting.ceiling
             self._want(max(setting.units, self.desired if high is None else min(self.desired, high)))
-        self.writes.append(Write(self.now, setting, self.desired - before))
+        self.writes.append(Write(self.now, setting, before, self.desired - before))
 
     # Usage
     def history(self, start: datetime, end: datetime, step: timedelta) -> Mapping[Resource, pd.Series]:

@@ -14,7 +14,7 @@ from forebay.app.receive import receive
 from forebay.app.reconcile import repair
 from forebay.control.decide import Decision
 from forebay.domain.change import ChangeRequest, PolicyChange
-from forebay.domain.lifecycle import MOVING, TERMINAL, StepState
+from forebay.domain.lifecycle import STEPPING, TERMINAL, StepState
 from forebay.domain.records import ChangeRecord
 from forebay.replay.cloud import SimulatedService
 from forebay.replay.journal import Journal
@@ -112,12 +112,13 @@ class Replay:
             return record
         repair(self._ctx, record, HOLDER)
         after = self._record()
-        if after.state in MOVING:
+        if after.state in STEPPING:
             with self._ctx.store.transaction() as tx:
                 steps = tx.steps(self._change)
-            waiting = {s.workload for s in steps if s.state in (StepState.PENDING, StepState.ASKED)}
-            for name in waiting:
-                self._next_tick[name] = self._next_tick[name] or self._clock.now()
+            for step in reversed([s for s in steps if s.state in (StepState.PENDING, StepState.ASKED)]):
+                # A new plan has wake-ups of its own; a step without one is looked after at once.
+                due = max(step.step.due_at, self._clock.now())
+                self._next_tick[step.workload] = min(self._next_tick[step.workload] or self._clock.now(), due)
         return after
 
     def _watch_force(self) -> None:

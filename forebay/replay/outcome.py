@@ -22,7 +22,8 @@ class WorkloadOutcome(Model):
     `unmet_demand`: demand the serving units could not carry at all, canonical unit x hours (core hours, GiB hours,
     Mbit/s x hours). `short_unit_hours`: units that were missing for the target utilisation. `slots_under_target`:
     share of metric periods with any missing. `unit_hours`: serving or launching. `moves`, `largest_move`: Forebay's
-    own, in units the cloud then worked towards. `objective`: price + risk price x missing units + price of the moves.
+    own, in units the cloud then worked towards; `largest_move_of_soft_limit`: at most 1.
+    `objective`: price + risk price x missing units + price of the moves.
     """
 
     unmet_demand: dict[str, float]
@@ -33,6 +34,7 @@ class WorkloadOutcome(Model):
     currency: str
     moves: int
     largest_move: int
+    largest_move_of_soft_limit: float
     objective: float
 
 
@@ -43,7 +45,9 @@ def outcome_of(service: SimulatedService) -> WorkloadOutcome:
     missing = [missing_units(workload, p) for p in periods]
     unit_hours = sum(max(p.serving, p.desired) for p in periods) * hours
     short = sum(missing) * hours
-    moves = [write.moved for write in service.writes if write.moved]
+    writes = [write for write in service.writes if write.moved]
+    moves = [write.moved for write in writes]
+    shares = [abs(w.moved) / workload.limits.soft.largest_move(w.before) for w in writes]
     price, risk = workload.price.per_unit_hour, workload.risk
     money = (price * Decimal(str(round(unit_hours, 6)))).quantize(Decimal("0.0001"))
     return WorkloadOutcome(
@@ -55,6 +59,7 @@ def outcome_of(service: SimulatedService) -> WorkloadOutcome:
         currency=workload.price.currency,
         moves=len(moves),
         largest_move=max((abs(m) for m in moves), default=0),
+        largest_move_of_soft_limit=round(max(shares, default=0.0), 4),
         objective=round(
             float(price) * unit_hours + float(risk.shortfall_per_unit_hour) * short + float(risk.move) * len(moves), 6
         ),

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 from forebay.app.context import Context
 from forebay.app.preview import units_now
+from forebay.app.replan import REPLANNED
 from forebay.domain.allocation import Lever, Setting
+from forebay.domain.audit import AuditEntry
 from forebay.domain.change import ChangeRequest
 from forebay.domain.errors import InputError
 from forebay.domain.model import Model, UtcTime
@@ -55,6 +57,7 @@ class Replayed:
     summary: Summary
     decisions: Sequence[DecisionRecord]
     services: Mapping[str, SimulatedService]
+    audit: Sequence[AuditEntry]
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ def replay(
             run = Replay(ctx, clock, services, truth(change, scenario.true_factor), journal)
             record = run.run(request)
             with store.transaction() as tx:
-                replans = sum(1 for entry in tx.audit_entries(change.change) if entry.event.action == "replanned")
+                audit = tx.audit_entries(change.change)
         finally:
             store.close()
     summary = Summary(
@@ -120,10 +123,10 @@ def replay(
         effective_at=change.effective_at,
         activation_at=run.in_force_from,
         true_factor=scenario.true_factor,
-        replans=replans,
+        replans=sum(1 for entry in audit if entry.event.action == REPLANNED),
         workloads={name: outcome_of(service) for name, service in services.items()},
     )
-    return Replayed(summary, journal.records, services)
+    return Replayed(summary, journal.records, services, audit)
 
 
 def simulated(

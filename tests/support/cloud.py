@@ -180,7 +180,8 @@ class ModelUsage:
         return dict(service.demand(start + (end - start) / 2))
 
     def history(self, start: datetime, end: datetime, step: timedelta) -> Mapping[Resource, Any]:
-        raise AssertionError("these tests bring their plans along: nothing is forecast")
+        """These tests bring their plans along: whoever wants to draw another one finds nothing to forecast from."""
+        return {}
 
 
 @dataclass

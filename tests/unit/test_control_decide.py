@@ -25,7 +25,7 @@ from forebay.control.decide import (
 from forebay.control.restore import GiveBack, Leave, LookAgain, next_restore
 from forebay.control.verify import judge
 from forebay.domain.allocation import Setting, TargetState
-from forebay.domain.lifecycle import ChangeState, StepState
+from forebay.domain.lifecycle import STEPPING, ChangeState, StepState
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.records import ChangeRecord, StepRecord
 from forebay.domain.resources import Resource
@@ -102,7 +102,7 @@ DOWN = a_plan(((1, 8, 6), (7, 6, 4)), start=8, demand=flat(2))
 ROWS: dict[str, tuple[View, type[Decision], str]] = {
     **{
         f"a {state} change stops": (view(1, change=in_state(state)), Stop, f"change is {state}: why")
-        for state in sorted(set(ChangeState) - {ChangeState.SCHEDULED, ChangeState.SHAPING})
+        for state in sorted(set(ChangeState) - STEPPING)
     },
     "all passed is done": (view(20, PASSED, PASSED), Stop, "every step has passed"),
     "not due yet": (view(0.9), Wait, "step 1 is due at 09:01:00"),

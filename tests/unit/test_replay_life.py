@@ -1,0 +1,159 @@
+"""Whole replays: production's decisions on a virtual clock, the replans among them, the files they leave."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from forebay.cli import app
+from forebay.domain.allocation import Lever
+from forebay.domain.change import ChangeRequest
+from forebay.domain.errors import InputError
+from forebay.domain.resources import Resource
+from forebay.domain.workload import WorkloadCatalog
+from forebay.replay.run import Replayed, Scenario, replay, write
+from tests.support.planning_cases import workload
+
+NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
+EFFECTIVE = NOW + timedelta(hours=3)
+CPU = Resource.CPU
+
+
+def series(start: datetime, hours: float, *levels: float) -> pd.Series:
+    """Cores every 5 minutes; each of `levels` for as long as the others."""
+    index = pd.date_range(start, periods=int(hours * 12), freq="5min")
+    return pd.Series([levels[i * len(levels) // len(index)] for i in range(len(index))], index=index)
+
+
+def request(**fields: Any) -> ChangeRequest:
+    given = {
+        "change": "CHG-1", "entity": "acme", "policy": "quota", "effective_at": EFFECTIVE, "requested_by": "ann",
+        "impacts": [{"workload": "web", "factor": 2.0}], "settle": "PT30M",
+    }  # fmt: skip
+    return ChangeRequest.model_validate(given | fields)
+
+
+def replayed(
+    *levels: float, lever: Lever = Lever.COUNT, scale: float = 1.0, work: Any = None, hours: float = 5, **fields: Any
+) -> Replayed:
+    """4 cores (8 units) for three days, then `levels` for `hours`."""
+    work = work or workload()
+    past = {"web": {CPU: series(NOW - timedelta(days=3), 72, 4.0)}}
+    actual = {"web": {CPU: series(NOW, hours, *levels or (4.0,))}}
+    catalog = WorkloadCatalog(workloads=(work,))
+    return replay(request(**fields), catalog, past, actual, NOW, Scenario(true_factor=scale, lever=lever))
+
+
+@pytest.mark.parametrize("lever", list(Lever))
+def test_a_whole_life(lever: Lever) -> None:
+    done = replayed(lever=lever)
+    summary, outcome = done.summary, done.summary.workloads["web"]
+    assert (summary.state, summary.activation_at, summary.replans) == ("closed", EFFECTIVE, 0)
+    assert (outcome.short_unit_hours, outcome.slots_under_target) == (0, 0)
+    assert 0 < outcome.largest_move <= workload().limits.soft.units
+    decisions = [d.decision for d in done.decisions]
+    assert [d for d in decisions if d in ("scheduled", "armed", "settling", "closed")] == [
+        "scheduled", "armed", "settling", "closed",
+    ]  # fmt: skip
+    assert decisions.count("ask") == decisions.count("verified")
+    before, from_then_on = (
+        {p.demand[CPU] for p in done.services["web"].periods if (p.at >= EFFECTIVE) == later} for later in (False, True)
+    )
+    assert (before, from_then_on) == ({4.0}, {6.0})
+
+
+def test_twice_the_impact_is_short_without_an_autoscaler_and_made_good_with_one() -> None:
+    count, floor = (replayed(lever=lever, scale=2).summary.workloads["web"] for lever in (Lever.COUNT, Lever.FLOOR))
+    assert count.short_unit_hours > 3 * floor.short_unit_hours > 0
+    assert replayed(lever=Lever.COUNT).summary.workloads["web"].short_unit_hours == 0
+
+
+LATE = NOW + timedelta(hours=9)
+
+
+def shifted(**limits: Any) -> Replayed:
+    """An hour after the plan was drawn demand is half as much again, and six hours later nothing else is remembered."""
+    work = workload(
+        history="PT5H", limits={"min_units": 2, "max_units": 40, "soft": {"units": 3, "dwell": "PT10M"}} | limits
+    )
+    return replayed(*[4.0] + [6.0] * 10, work=work, hours=11, effective_at=LATE)
+
+
+def test_a_plan_that_no_longer_fits_is_drawn_anew() -> None:
+    done = shifted()
+    replans = [d for d in done.decisions if d.decision == "replanned"]
+    assert len(replans) == done.summary.replans == 1
+    assert replans[0].reason.startswith("the forecast of 09:00: 2 steps to 13 units were left, now")
+    assert replans[0].at < LATE - timedelta(hours=2)
+    at_effect = next(p for p in done.services["web"].periods if p.at == LATE)
+    assert at_effect.serving >= 18
+    assert (done.summary.state, done.summary.activation_at) == ("closed", LATE)
+    assert done.summary.workloads["web"].largest_move <= 3
+
+
+def test_a_refused_replan_keeps_the_old_plan_and_says_so() -> None:
+    """What is needed now lies above max_units: the plan to 13 stays."""
+    done = shifted(max_units=14)
+    assert done.summary.replans == 0
+    refused = [e for e in done.audit if e.event.action == "replan refused"]
+    assert refused and "max_units of its limits is 14" in refused[0].event.reason
+    assert refused[0].event.reason.endswith("the plan of 09:00 stays")
+    assert max(p.serving for p in done.services["web"].periods) <= 14
+
+
+def test_a_step_after_the_effective_time_does_not_delay_it() -> None:
+    ramp = [{"workload": "web", "factor": 2.0, "adoption": {"shape": "ramp", "over": "PT1H"}}]
+    done = replayed(impacts=ramp, settle="PT1H")
+    assert done.summary.activation_at == EFFECTIVE
+    asked = [d.at for d in done.decisions if d.decision == "ask"]
+    assert min(asked) < EFFECTIVE < max(asked)
+    assert done.summary.workloads["web"].short_unit_hours == 0
+
+
+def test_a_change_that_cannot_be_met_is_denied() -> None:
+    done = replayed(effective_at=NOW + timedelta(minutes=12), impacts=[{"workload": "web", "factor": 9.0}])
+    assert (done.summary.state, done.summary.activation_at) == ("denied", None)
+    assert "What would do" in done.summary.note
+
+
+def test_the_same_input_gives_the_same_files(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write(replayed(lever=Lever.FLOOR), tmp_path / name)
+    for file in ("slots.csv", "decisions.jsonl", "summary.json"):
+        assert (tmp_path / "one" / file).read_text() == (tmp_path / "two" / file).read_text()
+    slots = pd.read_csv(tmp_path / "one" / "slots.csv")
+    columns = ["timestamp", "workload", "demand_cpu", "units_asked", "units_serving", "usage_cpu"]
+    assert slots.columns.tolist() == columns
+    assert len(slots) == 5 * 60
+
+
+def test_a_record_that_ends_before_the_effective_time_is_an_input_error() -> None:
+    with pytest.raises(InputError, match="before the effective time"):
+        replayed(effective_at=NOW + timedelta(hours=6))
+
+
+def test_the_command(tmp_path: Path) -> None:
+    def tidy(values: pd.Series, name: str) -> Path:
+        table = pd.DataFrame({"timestamp": values.index.strftime("%Y-%m-%dT%H:%M:%SZ"), "value": values.to_numpy()})
+        table = table.assign(workload="web", entity="", resource="cpu", unit="cores")
+        table.to_csv(tmp_path / name, index=False)
+        return tmp_path / name
+
+    past, actual = tidy(series(NOW - timedelta(days=3), 72, 4.0), "past.csv"), tidy(series(NOW, 5, 4.0), "actual.csv")
+    change, works = tmp_path / "change.yaml", tmp_path / "workloads.yaml"
+    change.write_text(request().model_dump_json(exclude_none=True))
+    works.write_text(WorkloadCatalog(workloads=(workload(),)).model_dump_json())
+    arguments = ["replay", str(change), "--workloads", str(works), "--history", str(past), "--actual", str(actual)]
+    done = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "out"), "--lever", "count"])
+    assert done.exit_code == 0, done.output
+    assert "CHG-1: closed, in force since 24 Nov 12:00:00 UTC; 0 replans" in done.output
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["workloads"]["web"]["short_unit_hours"] == 0
+    lines = (tmp_path / "out" / "decisions.jsonl").read_text().splitlines()
+    assert {"at", "decision", "reason"} <= json.loads(lines[0]).keys()
