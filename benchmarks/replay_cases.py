@@ -19,8 +19,8 @@ SLOT = timedelta(minutes=5)
 OBJECTIVE = 0.6
 TYPICAL_UNITS = 16  # of the 95 % quantile of a service's load: large enough for steps to be steps
 GROUP = 10  # machines too small to be a service of their own are summed by as many
-AFTER = timedelta(hours=4)
 SETTLE = timedelta(hours=2)
+AFTER = SETTLE + timedelta(minutes=15)  # until the floor is given back: what comes then is the autoscaler's alone
 
 
 @dataclass(frozen=True)

@@ -51,14 +51,17 @@ def peers(case: Case) -> dict[str, Peer]:
     }
 
 
-def run_forebay(case: Case, headroom: float = 1.0) -> WorkloadOutcome:
+def run_forebay(case: Case, headroom: float = 1.0) -> tuple[WorkloadOutcome, bool]:
+    """Also whether the policy was in force from its effective time on: held capacity holds the policy back."""
     past, actual = case.usages()
     scenario = Scenario(true_factor=case.truth, outages=case.outages)
     catalog = WorkloadCatalog(workloads=(case.workload(headroom),))
     done = replay(case.request, catalog, past, actual, case.now, scenario)
+    if done.summary.state == "denied":
+        raise InputError(f"denied: {done.summary.note}")
     service = done.services[case.service.name]
     service.workload = case.workload()
-    return outcome_of(service)
+    return outcome_of(service), done.summary.activation_at == case.effective_at
 
 
 def run_peer(case: Case, peer: Peer, headroom: float = 1.0) -> WorkloadOutcome:
