@@ -54,7 +54,8 @@ def forecast(hourly: Floats, ahead: int) -> float:
     profile = float(same_hour.mean()) if len(same_hour) else float(hourly.mean())
     if len(same_weekday):
         profile = (profile + float(same_weekday.mean())) / 2
-    level = float(hourly[-24:].mean()) / float(hourly.mean()) if hourly.mean() > 0 else 1.0
+    whole_days = float(hourly[-(len(hourly) // 24 * 24) :].mean())
+    level = float(hourly[-24:].mean()) / whole_days if whole_days > 0 else 1.0
     return profile * level
 
 
