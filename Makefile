@@ -4,7 +4,7 @@ PY := $(VENV)/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up check test browser lock example-history plan-picture bench-planning clean
+.PHONY: help setup demo up check test browser lock example-history plan-picture bench bench-planning clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +45,9 @@ example-history: $(VENV)/.demo ## Make examples/history.csv and actual.csv anew 
 plan-picture: $(VENV)/.demo ## Draw docs/plan.svg anew from examples/
 	$(VENV)/bin/forebay plan examples/change.yaml --workloads examples/workloads.yaml --history examples/history.csv \
 	  --format html | $(PY) examples/picture_of.py > docs/plan.svg
+
+bench: $(VENV)/.demo ## Forebay against its peers and the oracle, on recorded demand. FOREBAY_TRACES=folder, BENCH_ARGS="--services 4"
+	$(PY) -m benchmarks.replay $(BENCH_ARGS)
 
 bench-planning: $(VENV)/.demo ## Seconds of forecast and plan: 14 days of 5-minute data, three resources
 	$(PY) -m benchmarks.planning
