@@ -24,7 +24,7 @@ from deployments.up import ROOT
 from tests.support.stack import LiveStack, pid_of_run, until
 
 STORY, CRASH, CANCEL, LATE = "CHG-1", "CHG-2", "CHG-3", "CHG-4"
-DELAY = timedelta(seconds=90)
+DELAY = timedelta(seconds=80)
 OVER = {"settling", "closed"}
 
 
@@ -182,6 +182,57 @@ def test_the_plan_can_be_seen_before_anything_moves(stack: LiveStack, story: Sto
     assert "payments" in shown["data"]
 
 
+def test_cancelled_it_goes_back_and_later_runs_find_nothing_to_do(stack: LiveStack, story: Story) -> None:
+    until(lambda: states(stack, CANCEL)[:1] == ["passed"], "the first step is verified", 120)
+    cancel(stack, CANCEL)
+    assert stack.serving("basket") == 6
+    assert "passed" not in states(stack, CANCEL)[2:]
+    for run in stack.runs_of(CANCEL):
+        assert stack.ended(run["id"], 90)["state_type"] == "COMPLETED"
+
+
+def test_run_by_hand_twice_at_once_a_step_does_no_harm(stack: LiveStack, story: Story) -> None:
+    until(lambda: stack.state(CANCEL) == "rolled back", "the change is over", 60)
+    before = stack.change(CANCEL)
+    parameters = {"change": CANCEL, "workload": "basket", "sequence": 1}
+    runs = [stack.start_run("shaping-step", parameters).raise_for_status().json()["id"] for _ in range(2)]
+    for run in runs:
+        ended = stack.ended(run)
+        assert ended["state_type"] == "COMPLETED", ended["state"]
+        assert re.search("nothing to do|rolled back", ended["state"]["message"])
+    assert stack.change(CANCEL) == before
+    assert stack.serving("basket") == 6
+
+
+def test_it_is_in_force_at_its_effective_time_and_every_run_completed(stack: LiveStack, story: Story) -> None:
+    until(lambda: story.switch.seen_at, "version 2 is in force", 90)
+    assert story.switch.seen_at
+    error_s = (story.switch.seen_at - story.effective_at).total_seconds()
+    assert 0 <= error_s < 1, times(stack, STORY)
+    assert set(states(stack, STORY)) == {"passed"}
+    for run in stack.runs_of(STORY):
+        assert stack.ended(run["id"])["state_type"] == "COMPLETED"
+    assert stack.serving("payments", story.effective_at) >= 11
+    until(lambda: stack.state(STORY) in OVER, "it settles", 30)
+    verified = stack.forebay("audit", "verify")
+    assert verified.returncode == 0
+    assert "the audit chain holds" in verified.stdout
+
+
+def test_a_process_killed_in_its_step_is_replaced_and_nothing_is_done_twice(stack: LiveStack, story: Story) -> None:
+    until(lambda: stack.state(CRASH) in OVER, "the change is in force after all", 150)
+    found = stack.change(CRASH)
+    assert found
+    steps = found["workloads"][0]["steps"]
+    assert {step["state"] for step in steps} == {"passed"}
+    assert max(step["attempt"] for step in steps) > 1, "somebody took over"
+    assert "CRASHED" in {run["state_type"] for run in stack.runs_of(CRASH)}
+    moved = stack.cloud.get("report").json()["search"]
+    up = [e["event"] for e in found["audit"] if e["event"]["action"] == "write done"]
+    assert len(up) >= len(steps)
+    assert moved["moves"] <= len(steps) + 1, "each step moved once, and the end gave it back"
+
+
 FORM = {
     # What the run form sends: every field it shows, those left alone as null or at their default.
     "change": "",
@@ -268,28 +319,6 @@ def test_a_wrong_form_fails_clearly_and_stores_nothing(
     assert names(stack) == before
 
 
-def test_cancelled_it_goes_back_and_later_runs_find_nothing_to_do(stack: LiveStack, story: Story) -> None:
-    until(lambda: states(stack, CANCEL)[:1] == ["passed"], "the first step is verified", 120)
-    cancel(stack, CANCEL)
-    assert stack.serving("basket") == 6
-    assert "passed" not in states(stack, CANCEL)[2:]
-    for run in stack.runs_of(CANCEL):
-        assert stack.ended(run["id"], 90)["state_type"] == "COMPLETED"
-
-
-def test_run_by_hand_twice_at_once_a_step_does_no_harm(stack: LiveStack, story: Story) -> None:
-    until(lambda: stack.state(CANCEL) == "rolled back", "the change is over", 60)
-    before = stack.change(CANCEL)
-    parameters = {"change": CANCEL, "workload": "basket", "sequence": 1}
-    runs = [stack.start_run("shaping-step", parameters).raise_for_status().json()["id"] for _ in range(2)]
-    for run in runs:
-        ended = stack.ended(run)
-        assert ended["state_type"] == "COMPLETED", ended["state"]
-        assert re.search("nothing to do|rolled back", ended["state"]["message"])
-    assert stack.change(CANCEL) == before
-    assert stack.serving("basket") == 6
-
-
 def test_a_recurring_change_is_one_change_a_scheduled_time(stack: LiveStack, story: Story) -> None:
     at = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=30)
     state = {"type": "SCHEDULED", "state_details": {"scheduled_time": at.isoformat()}}
@@ -334,35 +363,6 @@ def test_with_the_outside_away_a_run_fails_clearly_and_does_nothing_by_half(
 
 def names(stack: LiveStack) -> list[str]:
     return [record["change"]["change"] for record in stack.web.get("/v1/changes").raise_for_status().json()]
-
-
-def test_it_is_in_force_at_its_effective_time_and_every_run_completed(stack: LiveStack, story: Story) -> None:
-    until(lambda: story.switch.seen_at, "version 2 is in force", 90)
-    assert story.switch.seen_at
-    error_s = (story.switch.seen_at - story.effective_at).total_seconds()
-    assert 0 <= error_s < 1, times(stack, STORY)
-    assert set(states(stack, STORY)) == {"passed"}
-    for run in stack.runs_of(STORY):
-        assert stack.ended(run["id"])["state_type"] == "COMPLETED"
-    assert stack.serving("payments", story.effective_at) >= 11
-    until(lambda: stack.state(STORY) in OVER, "it settles", 30)
-    verified = stack.forebay("audit", "verify")
-    assert verified.returncode == 0
-    assert "the audit chain holds" in verified.stdout
-
-
-def test_a_process_killed_in_its_step_is_replaced_and_nothing_is_done_twice(stack: LiveStack, story: Story) -> None:
-    until(lambda: stack.state(CRASH) in OVER, "the change is in force after all", 150)
-    found = stack.change(CRASH)
-    assert found
-    steps = found["workloads"][0]["steps"]
-    assert {step["state"] for step in steps} == {"passed"}
-    assert max(step["attempt"] for step in steps) > 1, "somebody took over"
-    assert "CRASHED" in {run["state_type"] for run in stack.runs_of(CRASH)}
-    moved = stack.cloud.get("report").json()["search"]
-    up = [e["event"] for e in found["audit"] if e["event"]["action"] == "write done"]
-    assert len(up) >= len(steps)
-    assert moved["moves"] <= len(steps) + 1, "each step moved once, and the end gave it back"
 
 
 def test_a_ticket_that_comes_while_prefect_is_away_is_started_when_it_is_back(stack: LiveStack, story: Story) -> None:

@@ -94,10 +94,10 @@ class LiveStack:
     def __init__(self, processes: Processes, stack: Stack, cloud_url: str) -> None:
         self.processes = processes
         self.stack = stack
-        self.web = httpx.Client(base_url=stack.web_url, timeout=20)
-        self.prefect = httpx.Client(base_url=f"{stack.prefect_url}/api", timeout=20)
+        self.web = httpx.Client(base_url=stack.web_url, timeout=60)
+        self.prefect = httpx.Client(base_url=f"{stack.prefect_url}/api", timeout=60)
         self.store = open_store(stack.env["FOREBAY_DATABASE_URL"])
-        self.cloud = httpx.Client(base_url=f"{cloud_url}/_sandbox", timeout=20)
+        self.cloud = httpx.Client(base_url=f"{cloud_url}/_sandbox", timeout=60)
 
     def send_ticket(self, ticket: str, change: dict[str, Any]) -> int:
         """A signed delivery; the status it is answered with."""
@@ -205,13 +205,16 @@ def live_stack(
     workloads: Sequence[Mapping[str, Any]] = WORKLOADS,
     clouds: Sequence[Mapping[str, Any]] = CLOUDS,
 ) -> Iterator[LiveStack]:
-    """A stack in `folder`; `template` keeps a migrated database of the Prefect server from one session to the next.
+    """A stack in `folder`; `template` keeps from one session to the next what takes long to make anew.
 
     At the end everything is stopped, and no process and no port may be left.
     """
     url = postgresql_url() if postgresql else sqlite_url(folder)
     cloud_port = free_port()
-    stack = Stack(folder, free_port(), free_port(), env=_settings(folder, url, cloud_port, workloads))
+    env = _settings(folder, url, cloud_port, workloads)
+    # Dozens of processes start in a story: each would compile the whole of Prefect where that is not kept.
+    env |= {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(template / "bytecode")}
+    stack = Stack(folder, free_port(), free_port(), env=env)
     _copy_server_database(folder / "prefect", template)
     with Processes(folder / "logs") as processes:
         argv = ["-m", "sandbox", "--port", str(cloud_port), "--config", str(_cloud_file(folder, clouds))]
