@@ -151,7 +151,9 @@ class LiveStack:
     def start_run(self, name: str, parameters: dict[str, Any], **more: Any) -> httpx.Response:
         """A run of a deployment, made as the UI's form makes it."""
         body = {"parameters": parameters, "state": {"type": "SCHEDULED"}, "enforce_parameter_schema": True} | more
-        return self.prefect.post(f"/deployments/{self.deployment(name)['id']}/create_flow_run", json=body)
+        path = f"/deployments/{self.deployment(name)['id']}/create_flow_run"
+        # On SQLite a busy server answers 503, and every client of Prefect's tries again.
+        return until(lambda: (a := self.prefect.post(path, json=body)).status_code != 503 and a, "not busy", 30)
 
     def run(self, id: str) -> dict[str, Any]:
         return dict(self.prefect.get(f"/flow_runs/{id}").raise_for_status().json())
