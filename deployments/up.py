@@ -42,7 +42,7 @@ class Stack:
             "PREFECT_UI_API_URL": f"{self.prefect_url}/api",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             # An orphaned run must outlive its runner's pipe, and a silent one must be told from a dead one.
-            "PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS": "logging.StreamHandler",
+            "PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS": "deployments.console.PlainConsole",
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
             "PYTHONPATH": str(ROOT),
             "MPLBACKEND": "Agg",

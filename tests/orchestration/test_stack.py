@@ -148,6 +148,9 @@ def test_a_ticket_and_its_repeat_and_an_event_meet_in_one_change(stack: LiveStac
     runs = until(lambda: len(r := plan_runs(stack, STORY)) == 2 and r, "a run of the ticket and one of the event", 30)
     assert {(run["created_by"] or {}).get("type") for run in runs} == {None, "AUTOMATION"}
     assert [stack.ended(run["id"])["state_type"] for run in runs] == ["COMPLETED"] * 2
+    query = {"logs": {"flow_run_id": {"any_": [run["id"] for run in runs]}}}
+    logged = until(lambda: stack.prefect.post("/logs/filter", json=query).json(), "the runs' logs are shown", 20)
+    assert any("samples since" in line["message"] for line in logged)
     stored = [entry["event"]["action"] for entry in found["audit"]]
     assert [stored.count(action) for action in ("received", "plan stored", "scheduled")] == [1, 1, 1]
     assert found["record"]["change"]["document"] == story.change["document"]
