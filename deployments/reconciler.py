@@ -15,11 +15,12 @@ LOOK_EVERY = 6  # passes: a look at the targets costs calls of the cloud's API
 
 def main() -> None:
     """Until told to stop. The outside being away is logged once it is and once it is back; the loop goes on."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    # Prefect has set up the root logger at its import, for warnings only.
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", force=True)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     known: set[str] = set()
     away = ""
-    logger.info("reconciling every %.0f s", PERIOD_S)
+    print(f"reconciling every {PERIOD_S:.0f} s", flush=True)  # what the launcher waits for
     for number in itertools.count():
         try:
             reconcile_once("reconciler", known, look=number % LOOK_EVERY == 0)
