@@ -87,7 +87,7 @@ def summary_lines(
         ("demand served", _share(shaped), _share(alone)),
         ("unmet demand (unit-seconds)", f"{shaped['unmet']['units']:.1f}", f"{alone['unmet']['units']:.1f}"),
         ("unit-hours run", f"{shaped['unit_hours_running']:.3f}", f"{alone['unit_hours_running']:.3f}"),
-        ("largest move (units)", f"{shaped['max_move']}", f"{alone['max_move']}"),
+        ("largest move, anyone's (units)", f"{shaped['max_move']}", f"{alone['max_move']}"),
     ]
     return [
         "",
