@@ -65,7 +65,7 @@ class Sandbox:
         try:
             self._assemble()
             self._server = Server(self._port, Gate(lambda: self.world, self._lock, moto_app(), Control(self)))
-        except BaseException:
+        except BaseException:  # a Ctrl-C too must not leave moto patched; it is raised on
             self._patches.undo()
             _one_at_a_time.release()
             raise
@@ -74,7 +74,7 @@ class Sandbox:
         try:
             self._warm_up()
             self.reset()
-        except BaseException:
+        except BaseException:  # a Ctrl-C too must not leave the port and its thread behind; it is raised on
             self.close()
             raise
         if isinstance(self.clock, RealClock):
