@@ -46,17 +46,19 @@ IMPACT = [
 
 
 def options(page: Page, field: str) -> list[str]:
-    """What a select offers; it is left closed."""
+    """What a select offers; it is left closed, its list faded out: else the next one's would be read with it."""
     page.get_by_role("button", name=f"Select {field}").click()
     page.get_by_role("option").first.wait_for()
     offered = page.get_by_role("option").all_inner_texts()
     page.keyboard.press("Escape")
+    expect(page.get_by_role("option")).to_have_count(0)
     return offered
 
 
 def choose(page: Page, field: str, option: str) -> None:
     page.get_by_role("button", name=f"Select {field}").click()
     page.get_by_role("option", name=option, exact=True).click()
+    expect(page.get_by_role("option")).to_have_count(0)
 
 
 def test_a_change_is_asked_for_in_the_form_and_seen_on_the_pages(stack: LiveStack, page: Page, tmp_path: Path) -> None:
