@@ -52,7 +52,7 @@ def test_the_house_as_it_is(house: Path) -> None:
         ("forebay/targets/ecs.py", "import forebay.usage.cloudwatch", "Inside forebay"),
         ("forebay/wiring.py", "import forebay.web.app", "Inside forebay"),
         ("forebay/app/arm.py", "import prefect", "does without Prefect"),
-        ("forebay/cli.py", "import sandbox.clock", "does without Prefect"),
+        ("forebay/cli/common.py", "import sandbox.clock", "does without Prefect"),
         ("forebay/domain/change.py", "import sqlalchemy", "pure parts"),
         ("forebay/planning/optimum.py", "import pandas", "pure parts"),
         ("forebay/control/decide.py", "import boto3", "pure parts"),

@@ -1,0 +1,34 @@
+"""The `forebay` command. Exit codes: 0 done, 2 the input is wrong, 3 refused by a rule, 4 the outside failed."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from forebay.cli import audit, changes, planning, policies, rules, service
+from forebay.domain.errors import ForebayError, InputError, OutsideError, RuleRefusal
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+for group in (planning, changes, service):
+    app.add_typer(group.app)
+app.add_typer(audit.app, name="audit")
+app.add_typer(policies.app, name="policy")
+app.add_typer(rules.app, name="rules")
+
+
+def main() -> None:
+    """Run a command; an error made for people becomes one message and its exit code, never a traceback."""
+    try:
+        app()
+    except InputError as error:
+        _fail(error, 2)
+    except RuleRefusal as error:
+        _fail(error, 3)
+    except OutsideError as error:
+        _fail(error, 4)
+
+
+def _fail(error: ForebayError, code: int) -> None:
+    typer.echo(f"forebay: {error}", err=True)
+    sys.exit(code)

@@ -1,0 +1,34 @@
+"""The audit log."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from forebay.cli import common
+from forebay.domain.errors import RuleRefusal
+
+app = typer.Typer(no_args_is_help=True, help=__doc__)
+
+
+@app.command("verify")
+def audit_verify() -> None:
+    """Check that no audit entry was altered, removed or reordered."""
+    from forebay.settings import load_settings
+    from forebay.store import open_store
+
+    store = open_store(load_settings().database_url.get_secret_value())
+    broken = store.audit_break()
+    if broken:
+        raise RuleRefusal("audit chain", broken, "the log as it was written: compare with a backup")
+    with store.transaction() as tx:
+        typer.echo(f"the audit chain holds: {len(tx.audit_entries())} entries")
+
+
+@app.command("show")
+def audit_show(change: Annotated[str | None, typer.Argument(help="Only this change's entries.")] = None) -> None:
+    """The audit log, one JSON object a line."""
+    with common.context().store.transaction() as tx:
+        for entry in tx.audit_entries(change):
+            typer.echo(entry.model_dump_json())

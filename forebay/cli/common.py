@@ -1,0 +1,72 @@
+"""What the commands share: their options, what they read, and what they print. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from forebay.domain.errors import InputError
+from forebay.domain.model import to_utc
+from forebay.domain.resources import Resource
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from forebay.app.context import Context
+    from forebay.forecasting.history import History
+
+By = Annotated[str, typer.Option("--by", help="Your name; the audit log keeps it.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; the audit log keeps it.")]
+ChangeFile = Annotated[Path, typer.Argument(help="The change, YAML or JSON; - reads standard input.")]
+Workloads = Annotated[Path, typer.Option("--workloads", help="The workloads file, YAML.")]
+
+
+def context() -> Context:
+    from forebay.settings import load_settings
+    from forebay.wiring import build_context
+
+    return build_context(load_settings())
+
+
+def say(record: Any) -> None:
+    typer.echo(f"{record.change.change}: {record.state}: {record.note}")
+
+
+def read(path: Path) -> str:
+    from forebay.wiring import read_text
+
+    return sys.stdin.read() if str(path) == "-" else read_text(path)
+
+
+def history(path: Path) -> History:
+    from forebay.forecasting.history import read_history
+
+    try:
+        return read_history(path)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+
+
+def totals(history: History) -> dict[str, dict[Resource, pd.Series]]:
+    return {
+        name: {Resource(r): history.total(name, r) for r in history.resources(name)} for name in history.workloads()
+    }
+
+
+def time(text: str, what: str) -> datetime:
+    try:
+        return to_utc(datetime.fromisoformat(text))
+    except ValueError as error:
+        raise InputError(f"{what} {text!r}: {error}") from error
+
+
+def end_of(series: Any) -> datetime:
+    ends = [s.index[-1] + (s.index[-1] - s.index[-2]) for by in series.values() for s in by.values() if len(s) > 1]
+    if not ends:
+        raise InputError("history: it has no series of two samples or more: give --now, and more history")
+    end: datetime = max(ends).to_pydatetime()
+    return end

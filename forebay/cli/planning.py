@@ -1,0 +1,175 @@
+"""Commands on files alone: no cloud, no database."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from forebay.cli import common
+from forebay.domain.allocation import Lever
+from forebay.domain.change import ChangeRequest
+from forebay.domain.errors import InputError
+from forebay.domain.plan import PlanRefusal
+
+if TYPE_CHECKING:
+    from forebay.app.preview import Preview
+    from forebay.domain.change import PolicyChange
+
+app = typer.Typer()
+
+
+class PlanFormat(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+    HTML = "html"
+
+
+class SeriesFormat(StrEnum):
+    JSON = "json"
+    CSV = "csv"
+
+
+@app.command()
+def plan(
+    change: common.ChangeFile,
+    workloads: common.Workloads,
+    history: Annotated[Path, typer.Option("--history", help="Usage history, CSV or Parquet.")],
+    now: Annotated[str | None, typer.Option("--now", help="ISO time with zone; default: the history's end.")] = None,
+    units: Annotated[
+        int | None, typer.Option("--units", help="Units allocated now; default: what usage needs.")
+    ] = None,
+    output_format: Annotated[PlanFormat, typer.Option("--format")] = PlanFormat.TABLE,
+    out: Annotated[Path | None, typer.Option("--out", help="Write there instead of to standard output.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="In sentences instead of tables.")] = False,
+    impact_scale: Annotated[float, typer.Option("--impact-scale", help="What if the impact were so many times?")] = 1.0,
+    confidence: Annotated[float | None, typer.Option("--confidence", help="What if it had to be so certain?")] = None,
+    effective_at: Annotated[str | None, typer.Option("--effective-at", help="What if it came into force then?")] = None,
+) -> None:
+    """Draw the plan of a change from files alone: no cloud, no database."""
+    from forebay.app.preview import preview, what_if
+    from forebay.domain.rules import ChangeRules
+    from forebay.wiring import read_catalog
+
+    request = ChangeRequest.parse(common.read(change), str(change))
+    catalog = read_catalog(workloads)
+    series = common.totals(common.history(history))
+    at = common.time(now, "--now") if now else common.end_of(series)
+    accepted = request.accepted(at)
+    ChangeRules().check_request(accepted, at)
+    previews = preview(accepted, catalog, series, at, timedelta(seconds=60), units)
+    others: list[Preview] = []
+    if impact_scale != 1.0 or confidence is not None or effective_at is not None:
+        then = common.time(effective_at, "--effective-at") if effective_at else None
+        changed, changed_catalog = what_if(
+            accepted, catalog, impact_scale=impact_scale, confidence=confidence, effective_at=then
+        )
+        ChangeRules().check_request(changed, at)
+        others = preview(changed, changed_catalog, series, at, timedelta(seconds=60), units)
+    text = _shown(accepted, previews, others, output_format, explain)
+    if out is None:
+        typer.echo(text)
+    else:
+        out.write_text(text, encoding="utf-8")
+        typer.echo(f"wrote {out}")
+    for refused in (p.plan for p in previews if isinstance(p.plan, PlanRefusal)):
+        typer.echo(f"forebay: refused: {refused.text}", err=True)
+        raise typer.Exit(3)
+
+
+@app.command()
+def forecast(
+    history: Annotated[Path, typer.Argument(help="Usage history, CSV or Parquet.")],
+    horizon: Annotated[str, typer.Option("--horizon", help="How far, for example 48h, 90m or 3d.")] = "48h",
+    output_format: Annotated[SeriesFormat, typer.Option("--format")] = SeriesFormat.CSV,
+) -> None:
+    """Forecast every series of a history, with quantiles."""
+    import pandas as pd
+
+    from forebay.forecasting import forecast_history
+
+    try:
+        span = pd.Timedelta(horizon).to_pytimedelta()
+    except ValueError as error:
+        raise InputError(f"--horizon {horizon!r} is not a duration: write 48h, 90m or 3d") from error
+    forecasts = forecast_history(common.history(history), span)
+    if output_format is SeriesFormat.JSON:
+        typer.echo(
+            json.dumps(
+                [
+                    {
+                        **key._asdict(),
+                        "model": f.model,
+                        "reasons": f.reasons,
+                        "timestamps": [t.isoformat() for t in f.index],
+                        "quantiles": {str(level): f.quantiles[level].round(6).tolist() for level in f.quantiles},
+                    }
+                    for key, f in forecasts.items()
+                ]
+            )
+        )
+        return
+    tables = [
+        f.quantiles.rename_axis("timestamp").reset_index().assign(**key._asdict()) for key, f in forecasts.items()
+    ]
+    table = pd.concat(tables)
+    named = ["timestamp", "workload", "resource", "entity"]
+    typer.echo(table[named + [c for c in table.columns if c not in named]].to_csv(index=False), nl=False)
+
+
+@app.command()
+def replay(
+    change: common.ChangeFile,
+    workloads: common.Workloads,
+    history: Annotated[Path, typer.Option("--history", help="Usage before the change was asked for, CSV or Parquet.")],
+    actual: Annotated[Path, typer.Option("--actual", help="Usage since then, without the change, CSV or Parquet.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for slots.csv, decisions.jsonl and summary.json.")],
+    now: Annotated[str | None, typer.Option("--now", help="ISO time with zone; default: the history's end.")] = None,
+    true_factor: Annotated[
+        float, typer.Option("--true-factor", min=0, help="True impact as a multiple of the estimated one.")
+    ] = 1.0,
+    lever: Annotated[
+        Lever, typer.Option("--lever", help="floor: an autoscaler stands above it; count: nothing else scales.")
+    ] = Lever.FLOOR,
+    units: Annotated[
+        int | None, typer.Option("--units", help="Units allocated now; default: what usage needs.")
+    ] = None,
+) -> None:
+    """Run the whole life of a change against recorded demand, on a virtual clock and a simulated cloud."""
+    from forebay.replay.run import Scenario, summary_text, write
+    from forebay.replay.run import replay as run_replay
+    from forebay.wiring import read_catalog
+
+    request = ChangeRequest.parse(common.read(change), str(change))
+    past = common.totals(common.history(history))
+    at = common.time(now, "--now") if now else common.end_of(past)
+    scenario = Scenario(true_factor=true_factor, lever=lever, units=units)
+    done = run_replay(request, read_catalog(workloads), past, common.totals(common.history(actual)), at, scenario)
+    write(done, out)
+    typer.echo(summary_text(done.summary))
+    typer.echo(f"wrote {out}/slots.csv, decisions.jsonl and summary.json")
+    if done.summary.state == "denied":
+        raise typer.Exit(3)
+
+
+def _shown(
+    change: PolicyChange, previews: list[Preview], others: list[Preview], output_format: PlanFormat, in_words: bool
+) -> str:
+    from forebay.report.document import documents_json
+    from forebay.report.html import Section, plan_html
+    from forebay.report.table import comparison_table, plan_table
+    from forebay.report.words import explain
+
+    match output_format:
+        case PlanFormat.JSON:
+            return documents_json([p.plan for p in previews], [p.plan for p in others])
+        case PlanFormat.TABLE:
+            parts = [explain(p.plan) if in_words else plan_table(p.plan) for p in previews]
+            parts += [comparison_table(p.plan, other.plan) for p, other in zip(previews, others, strict=False)]
+            return "\n\n".join(parts)
+        case PlanFormat.HTML:
+            return plan_html(change, [Section(p.workload, p.plan, p.samples) for p in [*previews, *others]])

@@ -1,0 +1,49 @@
+"""Commands that run Forebay: the database's tables, the web door."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from forebay.cli import common
+from forebay.domain.model import validate
+
+app = typer.Typer()
+
+
+@app.command()
+def migrate() -> None:
+    """Create or upgrade the database's tables."""
+    from forebay.settings import load_settings
+    from forebay.store import migrate as upgrade
+
+    upgrade(load_settings().database_url.get_secret_value())
+    typer.echo("the database is up to date")
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option("--host")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port")] = 8080,
+    upgrade: Annotated[bool, typer.Option("--migrate", help="Create or upgrade the tables first.")] = False,
+) -> None:
+    """Run the receiver, the decision point and the pages."""
+    import logging
+
+    import uvicorn
+
+    from forebay.settings import load_settings
+    from forebay.web.app import create_app
+    from forebay.web.settings import WebSettings
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    settings = load_settings()
+    if upgrade:
+        migrate()
+    web = validate(
+        WebSettings,
+        {"webhook_secrets": settings.webhook_secrets, "replay_window": settings.replay_window},
+        "FOREBAY_WEBHOOK_SECRETS, FOREBAY_REPLAY_WINDOW",
+    )
+    uvicorn.run(create_app(common.context(), web), host=host, port=port, log_level="warning")
