@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from forebay.domain.model import Model
+from forebay.domain.size import TaskSize
 
 
 class Lever(StrEnum):
@@ -18,12 +19,16 @@ class Setting(Model):
     """The values a lever writes, always absolute so that a repeated write is harmless.
 
     Floor: `floor` and `ceiling` are the autoscaler's minimum and maximum, `count` is None. Count: the reverse.
+    Where the size of a unit may be chosen: `size`, and the `revision` (a task definition's ARN) that brings it. In what
+    is asked for both are None until the change has made a resize: until then they are not ours to watch.
     """
 
     lever: Lever
     count: int | None = None
     floor: int | None = None
     ceiling: int | None = None
+    size: TaskSize | None = None
+    revision: str | None = None
 
     @property
     def units(self) -> int:
@@ -32,13 +37,22 @@ class Setting(Model):
         assert value is not None
         return value
 
+    @property
+    def unsized(self) -> Setting:
+        """The lever alone."""
+        return self.model_copy(update={"size": None, "revision": None})
+
+    def stands_in(self, live: Setting) -> bool:
+        """Whether `live` is what this asks for."""
+        return self == (live if self.revision else live.unsized)
+
 
 class TargetState(Model):
     """One observation of a target.
 
     `setting` is what the lever stands at now; `desired` what the cloud is working towards; `serving` units run
     and are healthy; `stable` is true when no deployment or launch is under way. `problems` forbid a step;
-    `causes` are the cloud's own words on why capacity does not arrive.
+    `causes` are the cloud's own words on why capacity does not arrive, `failures` on deployments that failed of late.
     """
 
     setting: Setting
@@ -47,6 +61,7 @@ class TargetState(Model):
     stable: bool
     problems: tuple[str, ...] = ()
     causes: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
 
 
 def setting_for(now: Setting, units: int, *, lower: bool = False) -> Setting:
@@ -56,8 +71,8 @@ def setting_for(now: Setting, units: int, *, lower: bool = False) -> Setting:
     entitlement's ceiling demands it; under an autoscaler only its maximum can do that.
     """
     if now.lever is Lever.COUNT:
-        return Setting(lever=Lever.COUNT, count=units)
+        return now.model_copy(update={"count": units})
     if lower:
-        return Setting(lever=Lever.FLOOR, floor=min(now.units, units), ceiling=units)
+        return now.model_copy(update={"floor": min(now.units, units), "ceiling": units})
     ceiling = units if now.ceiling is None else max(now.ceiling, units)
-    return Setting(lever=Lever.FLOOR, floor=units, ceiling=ceiling)
+    return now.model_copy(update={"floor": units, "ceiling": ceiling})

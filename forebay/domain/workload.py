@@ -9,8 +9,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from forebay.domain.errors import InputError
 from forebay.domain.model import Duration, DurationOrZero, Model, Name, parse_yaml, validate
 from forebay.domain.resources import Resource, ResourceVector
+from forebay.domain.size import TaskSize, not_on_fargate
 
 
 class EcsTarget(Model):
@@ -20,6 +22,7 @@ class EcsTarget(Model):
     cluster: Name
     service: Name
     region: str | None = None
+    launch_type: Literal["fargate", "ec2"] = "fargate"
 
 
 class AsgTarget(Model):
@@ -71,11 +74,35 @@ class Risk(Model):
 
     `confidence`: probability with which the allocation covers the demand at the effective time.
     `shortfall_per_unit_hour`: price of one unit missing for one hour. `move`: price of one move (its trouble).
+    `resize`: price of one rolling deployment to another size (its trouble, and the chance that it fails).
     """
 
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
     shortfall_per_unit_hour: Annotated[Decimal, Field(ge=0)] = Decimal("1")
     move: Annotated[Decimal, Field(ge=0)] = Decimal("0.001")
+    resize: Annotated[Decimal, Field(ge=0)] = Decimal("1")
+
+
+class UnitSize(Model):
+    """Another size that a unit may have, and what it costs."""
+
+    unit: ResourceVector
+    price: UnitPrice
+
+
+class Deployment(Model):
+    """How the service replaces its tasks. Its minimumHealthyPercent must be 100: a resize takes no capacity away.
+
+    `maximum_percent`: as the service has it. `drain`: from a new task's first service until the old one is gone.
+    """
+
+    maximum_percent: Annotated[int, Field(gt=100, le=200)] = 200
+    drain: DurationOrZero = timedelta(minutes=5)
+
+    def waves(self, units: int) -> int | None:
+        """How often a batch of new tasks must come up until all `units` are replaced; None if not one more may run."""
+        batch = units * self.maximum_percent // 100 - units
+        return -(-units // batch) if batch else (None if units else 0)
 
 
 class Verification(Model):
@@ -104,7 +131,7 @@ def _metric_period(value: timedelta) -> timedelta:
 class Workload(Model):
     """One shaped workload. Resources without an objective are not planned: they must not bind.
 
-    `metric_period`: how often its usage is published.
+    `metric_period`: how often its usage is published. `sizes`: what else a unit may be, beside `unit`.
     """
 
     name: Name
@@ -121,6 +148,8 @@ class Workload(Model):
     seasons: Annotated[tuple[Duration, ...], Field(min_length=1)] = (timedelta(days=1), timedelta(days=7))
     history: Duration = timedelta(days=14)
     shares: Mapping[str, Annotated[float, Field(ge=0, le=1)]] = {}
+    sizes: tuple[UnitSize, ...] = ()
+    deployment: Deployment = Deployment()
 
     @field_validator("objectives")
     @classmethod
@@ -138,9 +167,64 @@ class Workload(Model):
             raise ValueError(f"shares add up to {sum(self.shares.values()):.2f}: together they must not exceed 1")
         return self
 
+    @model_validator(mode="after")
+    def _sizes_can_be_deployed(self) -> Workload:
+        if not self.sizes:
+            return self
+        if not isinstance(self.target, EcsTarget):
+            raise ValueError("sizes are for ECS tasks: an Auto Scaling group gets another size by its launch template")
+        seen: set[TaskSize] = set()
+        for unit in (self.unit, *(size.unit for size in self.sizes)):
+            if not (unit.cpu_cores and unit.memory_gib):
+                raise ValueError("with sizes, the unit and each size need cpu_cores and memory_gib")
+            size = TaskSize.of(unit)
+            if self.target.launch_type == "fargate" and (fault := not_on_fargate(size)):
+                raise ValueError(f"{fault}; on EC2 instances say target.launch_type: ec2")
+            if size in seen:
+                raise ValueError(f"the size {size} is there twice (the unit itself is one of the sizes): drop one")
+            seen.add(size)
+        for other in self.sizes:
+            if missing := [r for r in self.objectives if not other.unit[r]]:
+                raise ValueError(f"objectives name {missing[0]}, but the size {TaskSize.of(other.unit)} has none of it")
+            if other.price.currency != self.price.currency:
+                raise ValueError(f"all sizes must be priced in {self.price.currency}, or they cannot be compared")
+        return self
+
     @property
     def resources(self) -> tuple[Resource, ...]:
         return tuple(resource for resource in Resource if resource in self.objectives)
+
+    @property
+    def size(self) -> TaskSize | None:
+        """The size of a unit, where it may be chosen."""
+        return TaskSize.of(self.unit) if self.sizes else None
+
+    @property
+    def alternatives(self) -> tuple[Workload, ...]:
+        """The workload in each of its other sizes."""
+        return tuple(self.sized(TaskSize.of(size.unit)) for size in self.sizes)
+
+    def sized(self, size: TaskSize | None) -> Workload:
+        """The workload with its units of that size; None, or a workload without sizes, is left as it is.
+
+        Raises InputError if the size is not one of its own.
+        """
+        if size is None or size == self.size or not self.sizes:
+            return self
+        found = next((other for other in self.sizes if TaskSize.of(other.unit) == size), None)
+        if found is None:
+            known = "; ".join(str(TaskSize.of(unit)) for unit in (self.unit, *(s.unit for s in self.sizes)))
+            raise InputError(
+                f"{self.name}: its tasks have {size}, which is none of its sizes ({known}): list it under sizes, with "
+                "its price"
+            )
+        others = (UnitSize(unit=self.unit, price=self.price), *(s for s in self.sizes if s is not found))
+        return self.model_copy(update={"unit": found.unit, "price": found.price, "sizes": others})
+
+    def deployed_after(self, units: int) -> timedelta | None:
+        """How long a rolling deployment takes that replaces `units`; None if it cannot be made."""
+        waves = self.deployment.waves(units)
+        return None if waves is None else waves * (self.lead_time + self.deployment.drain)
 
     @property
     def verified_after(self) -> timedelta:

@@ -50,7 +50,22 @@ def solve(problem: ShapingProblem) -> Optimum | None:
     """The optimum; None if no plan meets the constraints."""
     if problem.low > problem.high or (problem.start > problem.high and problem.ceiling != problem.high):
         return None  # nothing lies within the bounds, or what may not shrink lies above them
-    return _Programme(problem).optimum()
+    programme = Programme(problem, worthwhile(problem))
+    programme.fill()
+    place = problem.start - int(programme.units[0])
+    if not np.isfinite(programme.value[0, place]):
+        return None
+    moves = programme.walk(0, place)[0]
+    return Optimum(moves, *profile(problem.start, moves, problem.lead, problem.n_slots), cost=cost_of(problem, moves))
+
+
+def worthwhile(problem: ShapingProblem) -> Ints:
+    """The consecutive numbers of units to look at.
+
+    More than any path ever requires is never worth asking for, and opens no shorter way to anything.
+    """
+    top = max(problem.start, problem.low, min(problem.most, int(problem.required.max())))
+    return np.arange(problem.bottom, top + 1)
 
 
 def expected_shortfall(required: Ints, units: Ints) -> Floats:
@@ -105,16 +120,18 @@ def cost_of(problem: ShapingProblem, moves: tuple[Move, ...]) -> float:
     return float(problem.unit_price * had + problem.shortfall_price * shortfall + problem.move_price * len(moves))
 
 
-class _Programme:
-    """Backward recursion over slots, vectorised over units; then one walk forward along the decisions."""
+class Programme:
+    """Backward recursion over slots, vectorised over consecutive `units`; then a walk forward along the decisions.
 
-    def __init__(self, problem: ShapingProblem) -> None:
-        self.problem = problem
-        # More than any path ever requires is never worth asking for, and opens no shorter way to anything.
-        top = max(problem.start, problem.low, min(problem.most, int(problem.required.max())))
-        self.units = np.arange(problem.bottom, top + 1)
-        self.shortfall_until = _summed(problem.shortfall_price * missing(problem, self.units))
-        self.paid_until = _summed(problem.unit_price * allocated(problem, self.units))
+    `value` (n_slots + 1, n_units): cost of everything from the slot's start on, if a move is free to be made then.
+    `leaving` (n_slots, n_units), if given: cost of everything where another programme takes over for good at the
+    slot's start, which then must happen before the last slot ends.
+    """
+
+    def __init__(self, problem: ShapingProblem, units: Ints, leaving: Floats | None = None) -> None:
+        self.problem, self.units, self.leaving = problem, units, leaving
+        self.shortfall_until = summed(problem.shortfall_price * missing(problem, self.units))
+        self.paid_until = summed(problem.unit_price * allocated(problem, self.units))
         self.outside = (self.units < problem.low) | (self.units > problem.high)
         self.move_price = max(problem.move_price, TIE)
         moves = np.array([problem.soft.largest_move(int(u)) for u in range(int(self.units[-1]) + 1)])
@@ -125,7 +142,9 @@ class _Programme:
         self.descent = latest_descent(problem)
         self.value = np.zeros((problem.n_slots + 1, len(self.units)))
 
-    def optimum(self) -> Optimum | None:
+    def fill(self) -> None:
+        if self.leaving is not None:
+            self.value[-1] = np.inf
         rising = RangeMinimum(*self._up(0))
         for slot in reversed(range(self.problem.n_slots)):
             best = self._stay(slot)
@@ -135,14 +154,14 @@ class _Programme:
                 best = np.minimum(best, self._before_serving(slot) + rising(self._landed(slot, rising=True)))
                 if self.descent[slot] < self.units[-1]:
                     best = np.minimum(best, RangeMinimum(*self._down(slot))(self._landed(slot, rising=False)))
-            self.value[slot] = best
-        place = self.problem.start - int(self.units[0])
-        return self._walk(place) if np.isfinite(self.value[0, place]) else None
+            self.value[slot] = best if self.leaving is None else np.minimum(best, self.leaving[slot])
 
-    def _walk(self, place: int) -> Optimum:
+    def walk(self, slot: int, place: int) -> tuple[tuple[Move, ...], int, int]:
+        """The best moves from there on, and the slot and place at which the programme is left, or ends."""
         moves: list[Move] = []
-        slot = 0
         while slot < self.problem.n_slots:
+            if self.leaving is not None and self.leaving[slot, place] <= self.value[slot, place]:
+                break
             staying, (moving, landing) = self._stay(slot)[place], self._best_move(slot, place)
             if moving < staying - TIE * (1 + abs(moving)):
                 before, after = int(self.units[place]), int(self.units[landing])
@@ -152,9 +171,7 @@ class _Programme:
                 slot, place = slot + self.problem.spacing, landing
             else:
                 slot += 1
-        made = tuple(moves)
-        asked, serving = profile(self.problem.start, made, self.problem.lead, self.problem.n_slots)
-        return Optimum(made, asked, serving, cost_of(self.problem, made))
+        return tuple(moves), slot, place
 
     def _stay(self, slot: int) -> Floats:
         shortfall = self.shortfall_until[slot + 1] - self.shortfall_until[slot]
@@ -230,7 +247,7 @@ class RangeMinimum:
         return np.where(self.empty, np.inf, np.minimum(flat[self.left], flat[self.right]))
 
 
-def _summed(per_slot: Floats) -> Floats:
+def summed(per_slot: Floats) -> Floats:
     """Sums of the slots before each, (n_slots + 1, n_units)."""
     return np.vstack([np.zeros(per_slot.shape[1]), np.cumsum(per_slot, axis=0)])
 

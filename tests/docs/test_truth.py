@@ -18,6 +18,7 @@ from forebay.domain.rules import ChangeRule, ChangeRules, FreezeWindow
 from forebay.domain.verdict import Verdict
 from forebay.domain.workload import (
     AsgTarget,
+    Deployment,
     EcsTarget,
     Limits,
     Risk,
@@ -53,6 +54,7 @@ def listed(name: str) -> set[str]:
         ("docs/workloads.md", "price.", UnitPrice),
         ("docs/workloads.md", "risk.", Risk),
         ("docs/workloads.md", "verification.", Verification),
+        ("docs/workloads.md", "deployment.", Deployment),
         ("docs/changes.md", "", ChangeRequest),
         ("docs/changes.md", "impacts[].", Impact),
         ("docs/changes.md", "impacts[].adoption.", Adoption),
@@ -64,7 +66,17 @@ def listed(name: str) -> set[str]:
     ids=lambda value: value.__name__ if isinstance(value, type) else value,
 )
 def test_every_field_is_described(document: str, prefix: str, model: type[Model]) -> None:
-    nested = {"target", "unit", "limits", "price", "risk", "verification", "limits.soft", "impacts[].adoption"}
+    nested = {
+        "target",
+        "unit",
+        "limits",
+        "price",
+        "risk",
+        "verification",
+        "deployment",
+        "limits.soft",
+        "impacts[].adoption",
+    }
     nested |= {"impacts", "entitlements", "rules", "freezes"}
     missing = {prefix + name for name in model.model_fields} - listed(document) - nested
     assert missing == set()
@@ -80,6 +92,7 @@ def test_no_field_is_invented() -> None:
         *(f"price.{name}" for name in UnitPrice.model_fields),
         *(f"risk.{name}" for name in Risk.model_fields),
         *(f"verification.{name}" for name in Verification.model_fields),
+        *(f"deployment.{name}" for name in Deployment.model_fields),
     }
     assert listed("docs/workloads.md") <= known
 
