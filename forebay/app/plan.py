@@ -111,6 +111,7 @@ def draw(
     now: datetime,
     earliest: datetime,
     freezes: Sequence[FreezeWindow] = (),
+    resizable: bool = True,
 ) -> ShapingPlan | PlanRefusal:
     """The optimal plan of one workload for its outlook. Deterministic: the random draw is seeded by the change.
 
@@ -134,6 +135,7 @@ def draw(
         freezes=freezes,
         forecast_notes=outlook.notes,
         autoscaled=floor is not None,
+        resizable=resizable,
     )
 
 
@@ -184,10 +186,16 @@ def plan_change(ctx: Context, name: str, lead: timedelta = timedelta(0)) -> Chan
 def draw_live(
     ctx: Context, workload: Workload, change: PolicyChange, outlook: Outlook, now: datetime, lead: timedelta
 ) -> ShapingPlan | PlanRefusal:
-    """`draw` from what the target stands at; `now` is the time the outlook was made for."""
+    """`draw` from what the target stands at; `now` is the time the outlook was made for.
+
+    A change makes one resize at most, whatever is planned anew. Raises OutsideError, and InputError for a size that
+    the workload does not list.
+    """
     state = ctx.target(workload).observe()
+    workload = workload.sized(state.setting.size)
     with ctx.store.transaction() as tx:
         freezes = tx.rules().freezes
+        resized = any(i.new.revision for i in tx.intents(workload.name, change=change.change))
     return draw(
         workload,
         change,
@@ -197,6 +205,7 @@ def draw_live(
         now=now,
         earliest=ctx.clock.now() + lead,
         freezes=freezes,
+        resizable=state.setting.size is not None and not resized,
     )
 
 

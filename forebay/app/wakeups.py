@@ -64,7 +64,7 @@ def _step(record: ChangeRecord, step: StepRecord, of: int) -> WakeUp:
         sequence=planned.sequence,
         at=planned.due_at - HEAD_START,
         name=(
-            f"{record.change.title}: step {planned.sequence}/{of}, {planned.from_units} to {planned.to_units} units"
+            f"{record.change.title}: step {planned.sequence}/{of}, {planned.from_units} to {planned.goal}"
             f"{'' if len(record.change.workloads) == 1 else f' of {step.workload}'}"
         ),
     )

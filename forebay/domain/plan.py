@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from forebay.domain.model import Model, UtcTime, digest
 from forebay.domain.resources import Resource
+from forebay.domain.size import TaskSize
 
 
 class Band(Model):
@@ -40,7 +41,10 @@ class StepReason(Model):
 
 
 class ShapingStep(Model):
-    """One move at one shaping point. `verified_by`: when its verdict is due."""
+    """One move at one shaping point. `verified_by`: when its verdict is due.
+
+    With a `size` it is a resize: a rolling deployment to units of that size, whose number stays.
+    """
 
     sequence: int
     due_at: UtcTime
@@ -48,6 +52,13 @@ class ShapingStep(Model):
     to_units: int
     verified_by: UtcTime
     reason: StepReason
+    size: TaskSize | None = None
+
+    @property
+    def goal(self) -> str:
+        """`8 units`, `1 unit`; of a resize `8 units of 2 vCPU, 4 GiB`."""
+        units = f"{self.to_units} unit{'s' * (self.to_units != 1)}"
+        return units if self.size is None else f"{units} of {self.size}"
 
 
 class Outlay(Model):
@@ -79,7 +90,8 @@ class ShapingPlan(Model):
     """The plan for one workload of one change.
 
     `start_units` is what was allocated when it was drawn; `aligned_units` is what must serve, verified, before
-    `effective_at` so that demand is covered with probability `confidence`.
+    `effective_at` so that demand is covered with probability `confidence`. Units are those of the size that stands at
+    the time: until a resize is through those of `size`. `sizing`: why it resizes or stays, where there is a choice.
     """
 
     change: str
@@ -93,6 +105,13 @@ class ShapingPlan(Model):
     slots: tuple[PlanSlot, ...]
     price: PlanPrice
     forecast: Mapping[str, tuple[str, ...]]
+    size: TaskSize | None = None
+    sizing: str = ""
+
+    @property
+    def resize(self) -> ShapingStep | None:
+        """The step that changes the size; there is at most one."""
+        return next((step for step in self.steps if step.size is not None), None)
 
     @property
     def hash(self) -> str:

@@ -108,16 +108,25 @@ def profile(start: int, moves: tuple[Move, ...], lead: int, n_slots: int) -> tup
     return asked, serving
 
 
+def had(problem: ShapingProblem, asked: Ints) -> Floats:
+    """Mean over paths of the units allocated, (n_slots,), where `asked` are asked for."""
+    return asked.astype(np.float64) if problem.tracked is None else np.maximum(problem.tracked, asked).mean(axis=0)
+
+
+def short(problem: ShapingProblem, serving: Ints) -> Floats:
+    """Mean over paths of the units missing, (n_slots,), where `serving` serve."""
+    serves = serving if problem.tracked is None else np.maximum(problem.tracked, serving)
+    return np.asarray(np.maximum(problem.required - serves, 0).mean(axis=0), dtype=np.float64)
+
+
 def cost_of(problem: ShapingProblem, moves: tuple[Move, ...]) -> float:
     """The objective's value for these moves."""
     asked, serving = profile(problem.start, moves, problem.lead, problem.n_slots)
-    if problem.tracked is not None:
-        had = np.maximum(problem.tracked, asked).mean(axis=0).sum()
-        shortfall = np.maximum(problem.required - np.maximum(problem.tracked, serving), 0).mean(axis=0).sum()
-    else:
-        had = asked.sum()
-        shortfall = np.maximum(problem.required - serving, 0).mean(axis=0).sum()
-    return float(problem.unit_price * had + problem.shortfall_price * shortfall + problem.move_price * len(moves))
+    return float(
+        problem.unit_price * had(problem, asked).sum()
+        + problem.shortfall_price * short(problem, serving).sum()
+        + problem.move_price * len(moves)
+    )
 
 
 class Programme:
@@ -160,9 +169,10 @@ class Programme:
         """The best moves from there on, and the slot and place at which the programme is left, or ends."""
         moves: list[Move] = []
         while slot < self.problem.n_slots:
-            if self.leaving is not None and self.leaving[slot, place] <= self.value[slot, place]:
-                break
             staying, (moving, landing) = self._stay(slot)[place], self._best_move(slot, place)
+            leaving = np.inf if self.leaving is None else self.leaving[slot, place]
+            if leaving <= moving and leaving < staying - TIE * (1 + abs(leaving)):
+                break
             if moving < staying - TIE * (1 + abs(moving)):
                 before, after = int(self.units[place]), int(self.units[landing])
                 if after > before:  # from what nearly surely stands then; a floor below it moves nothing

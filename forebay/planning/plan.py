@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from decimal import Decimal
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from forebay.domain.change import PolicyChange
-from forebay.domain.plan import Band, Outlay, PlanPrice, PlanRefusal, PlanSlot, ShapingPlan, ShapingStep
-from forebay.domain.resources import Resource
+from forebay.domain.plan import Band, PlanRefusal, PlanSlot, ShapingPlan, ShapingStep, StepReason
 from forebay.domain.rules import FreezeWindow
 from forebay.domain.workload import Workload
 from forebay.planning.counter import refusal
-from forebay.planning.demand import DemandPaths, Floats
-from forebay.planning.draft import SLACKS, Draft, solve_holding
-from forebay.planning.optimum import Move, Optimum, profile
-from forebay.planning.problem import Clock
+from forebay.planning.demand import DemandPaths
+from forebay.planning.draft import Draft
+from forebay.planning.price import plan_price
+from forebay.planning.problem import Clock, ShapingProblem
 from forebay.planning.reasons import Reasons
-from forebay.planning.required import Ints, Required, alignment_window, required
-from forebay.planning.slots import slots_in
-from forebay.planning.tracking import tracked_units
+from forebay.planning.required import Ints
+from forebay.planning.resize import Resized
+from forebay.planning.sizing import Part, Solution, choose
 
 BAND = (0.05, 0.5, 0.95)
 
@@ -39,6 +39,7 @@ def draw_plan(
     freezes: Sequence[FreezeWindow] = (),
     forecast_notes: Mapping[str, tuple[str, ...]],
     autoscaled: bool = False,
+    resizable: bool = True,
 ) -> ShapingPlan | PlanRefusal:
     """The optimal plan for `workload`, or a refusal with counter-proposals.
 
@@ -47,57 +48,90 @@ def draw_plan(
     the floor lever stands, None for a count lever. `earliest`: no step before it (a moment after `now`, for there is
     work to do before the first one). `forecast_notes`: per resource the forecast's own words. Times are aware UTC.
     `autoscaled`: target tracking above the floor is counted on, so that the floor carries only what comes too fast
-    for it. A policy's ceiling is met without counting on it: its maximum is what is cut.
+    for it. `resizable`: where the workload has other sizes, one resize may be part of the plan.
 
     Raises InputError if the effective time is not after `now`, ValueError if `demand` does not cover the plan.
     """
     draft = Draft(change, workload, demand, start_units, floor, Clock(now, earliest, freezes))
     draft.check()
-    aligned, index = draft.aligned(), draft.index
-    with_change = {resource: paths[:, : len(index)] for resource, paths in demand.with_change.items()}
-    needs = required(workload, with_change)
-    units = needs.units
-    entitlement = change.entitlement(workload.name)
-    counted_on = autoscaled and not (entitlement and entitlement.max_units)
-    drafts = [replace(draft, tracked=tracked_units(units, start_units, workload))] if counted_on else []
-    for attempt, slack in [(attempt, slack) for attempt in [*drafts, draft] for slack in SLACKS]:
-        problem = attempt.problem(aligned, units, index, slack)
-        optimum = solve_holding(problem, floor)
-        if optimum is not None:
-            reasons = Reasons(attempt, problem, optimum, needs)
-            return ShapingPlan(
-                change=change.change,
-                workload=workload.name,
-                created_at=now,
-                effective_at=change.effective_at,
-                start_units=start_units,
-                aligned_units=problem.low,
-                confidence=workload.risk.confidence,
-                steps=_steps(attempt, optimum, reasons),
-                slots=_slots(attempt, optimum, needs, with_change),
-                price=_price(attempt, optimum, units, problem.low),
-                forecast=forecast_notes,
-            )
-    return refusal(draft)
-
-
-def _steps(draft: Draft, optimum: Optimum, reasons: Reasons) -> tuple[ShapingStep, ...]:
-    return tuple(
-        ShapingStep(
-            sequence=sequence,
-            due_at=draft.index.at(move.slot),
-            from_units=move.before,
-            to_units=move.after,
-            verified_by=draft.index.at(move.slot) + draft.workload.verified_after,
-            reason=reasons.of(move),
-        )
-        for sequence, move in enumerate(optimum.moves, start=1)
+    solution, sizing = choose(draft, autoscaled=autoscaled, resizable=resizable)
+    if solution is None:
+        return refusal(draft)
+    return ShapingPlan(
+        change=change.change,
+        workload=workload.name,
+        created_at=now,
+        effective_at=change.effective_at,
+        start_units=start_units,
+        aligned_units=solution.last.problem.low,
+        confidence=workload.risk.confidence,
+        steps=_steps(solution, sizing),
+        slots=_slots(solution),
+        price=plan_price(solution),
+        forecast=forecast_notes,
+        size=workload.size,
+        sizing=sizing,
     )
 
 
-def _slots(draft: Draft, optimum: Optimum, needs: Required, demand: Mapping[Resource, Floats]) -> tuple[PlanSlot, ...]:
-    high, median = needs.quantile(draft.workload.risk.confidence), needs.quantile(0.5)
-    asked, serving = (_typical(draft.had(units)) for units in (optimum.asked, optimum.serving))
+def _steps(solution: Solution, sizing: str) -> tuple[ShapingStep, ...]:
+    first = solution.first
+    if solution.second is None or solution.resized is None:
+        return tuple(_moves(first, first.problem, 1))
+    # What the first part has to bring is what the second needs, not what it would need to go on alone.
+    before = list(_moves(first, replace(first.problem, low=min(first.problem.low, solution.second.problem.low)), 1))
+    resize = _resize(solution, solution.resized, len(before) + 1, sizing)
+    return (*before, resize, *_moves(solution.second, solution.second.problem, len(before) + 2))
+
+
+def _moves(part: Part, problem: ShapingProblem, sequence: int) -> Iterator[ShapingStep]:
+    reasons = Reasons(part.draft, problem, part.optimum, part.needs)
+    for number, move in enumerate(part.optimum.moves, start=sequence):
+        at = part.draft.index.at(move.slot)
+        yield ShapingStep(
+            sequence=number,
+            due_at=at,
+            from_units=move.before,
+            to_units=move.after,
+            verified_by=at + part.draft.workload.verified_after,
+            reason=reasons.of(move),
+        )
+
+
+def _resize(solution: Solution, resized: Resized, sequence: int, sizing: str) -> ShapingStep:
+    draft, needs = solution.last.draft, solution.first.needs
+    workload, at = draft.workload, draft.index.at(resized.at)
+    verification, confidence = workload.verification, workload.risk.confidence
+    begin = draft.index.covering(draft.change.effective_at)
+    return ShapingStep(
+        sequence=sequence,
+        due_at=at,
+        from_units=resized.units,
+        to_units=resized.units,
+        verified_by=draft.index.at(solution.cut) + verification.metric_delay + verification.window,
+        reason=StepReason(
+            binding=needs.binding(begin, confidence),
+            quantile=confidence,
+            forced_by=draft.change.effective_at,
+            limit="none",
+            text=sizing,
+        ),
+        size=workload.size,
+    )
+
+
+def _slots(solution: Solution) -> tuple[PlanSlot, ...]:
+    draft, cut = solution.first.draft, solution.cut
+    confidence, index = draft.workload.risk.confidence, draft.index
+
+    def joined(per_slot: Callable[[Part], npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        return np.concatenate([per_slot(solution.first)[:cut], per_slot(solution.last)[cut:]])
+
+    asked = joined(lambda part: _typical(part.draft.had(part.optimum.asked)))
+    serving = joined(lambda part: _typical(part.draft.had(part.optimum.serving)))
+    high = joined(lambda part: part.needs.quantile(confidence))
+    median = joined(lambda part: part.needs.quantile(0.5))
+    demand = {r: paths[:, : len(index)] for r, paths in draft.demand.with_change.items()}
     bands = {resource: np.quantile(paths, BAND, axis=0).T.tolist() for resource, paths in demand.items()}
     return tuple(
         PlanSlot(
@@ -108,7 +142,7 @@ def _slots(draft: Draft, optimum: Optimum, needs: Required, demand: Mapping[Reso
             required_high=round(float(high[slot]), 4),
             demand={resource: _band(rows[slot]) for resource, rows in bands.items()},
         )
-        for slot, at in enumerate(draft.index)
+        for slot, at in enumerate(index)
     )
 
 
@@ -120,32 +154,3 @@ def _typical(units: Ints) -> Ints:
 def _band(quantiles: Sequence[float]) -> Band:
     low, median, high = (round(value, 4) for value in quantiles)
     return Band(low=low, median=median, high=high)
-
-
-def _price(draft: Draft, optimum: Optimum, units: Ints, aligned: int) -> PlanPrice:
-    """All sides carry the same demand, that with the change: what differs is the shaping."""
-    workload, index = draft.workload, draft.index
-    begin, end = alignment_window(workload, draft.change.effective_at, index)
-    lead = slots_in(workload.lead_time, workload.slot)
-    at = max(0, index.covering(draft.change.effective_at) - lead)
-    jump = (Move(at, draft.asked_now, aligned),) if aligned > draft.asked_now else ()
-
-    def outlay(asked: Ints, serving: Ints) -> Outlay:
-        had, carries = np.atleast_2d(draft.had(asked)), np.atleast_2d(draft.had(serving))
-        unit_hours = round(float(had.mean(axis=0).sum() * index.hours_per_slot), 4)
-        money = workload.price.per_unit_hour * Decimal(str(unit_hours))
-        shortfall = np.maximum(units - carries, 0).mean(axis=0).sum() * index.hours_per_slot
-        misaligned = (units[:, begin:end] > carries[:, begin:end]).any(axis=1).mean()
-        return Outlay(
-            unit_hours=unit_hours,
-            money=money.quantize(Decimal("0.0001")),
-            shortfall_unit_hours=round(float(shortfall), 4),
-            misaligned=round(float(misaligned), 4),
-        )
-
-    return PlanPrice(
-        currency=workload.price.currency,
-        shaped=outlay(optimum.asked, optimum.serving),
-        left_alone=outlay(*profile(draft.asked_now, (), lead, len(index))),
-        one_jump=outlay(*profile(draft.asked_now, jump, lead, len(index))),
-    )

@@ -17,7 +17,18 @@ import numpy as np
 
 from forebay.domain.workload import Workload
 from forebay.planning.demand import Floats
-from forebay.planning.optimum import Optimum, Programme, allocated, cost_of, missing, profile, summed, worthwhile
+from forebay.planning.optimum import (
+    Optimum,
+    Programme,
+    allocated,
+    cost_of,
+    had,
+    missing,
+    profile,
+    short,
+    summed,
+    worthwhile,
+)
 from forebay.planning.problem import ShapingProblem
 from forebay.planning.required import Ints
 from forebay.planning.slots import SlotIndex, slots_in
@@ -41,13 +52,17 @@ class Rollout:
 
 @dataclass(frozen=True)
 class Resized:
-    """`before` until slot `replaced`, `after` from then on; the resize of `units` is made at the start of slot `at`."""
+    """`before` until slot `replaced`, `after` from then on; the resize of `units` is made at the start of slot `at`.
+
+    `extra`: as in Rollout.
+    """
 
     before: Optimum
     after: Optimum
     at: int
     units: int
     replaced: int
+    extra: float
     cost: float
 
 
@@ -103,7 +118,7 @@ def solve_resized(first: ShapingProblem, second: ShapingProblem, deploy: Rollout
     later = Optimum(after, *profile(count, after, second.lead, second.n_slots), cost=cost_of(second, after))
     replaced = min(at + int(deploy.replaced[count]), first.n_slots)
     cost = cost_resized(first, second, deploy, before, later, at, replaced)
-    return Resized(before, later, at, count, replaced, cost)
+    return Resized(before, later, at, count, replaced, deploy.extra, cost)
 
 
 def cost_resized(
@@ -126,17 +141,6 @@ def cost_resized(
         + first.move_price * (len(before.moves) + len(after.moves))
         + deploy.price
     )
-
-
-def had(problem: ShapingProblem, asked: Ints) -> Floats:
-    """Mean over paths of the units allocated, (n_slots,), where `asked` are asked for."""
-    return asked.astype(np.float64) if problem.tracked is None else np.maximum(problem.tracked, asked).mean(axis=0)
-
-
-def short(problem: ShapingProblem, serving: Ints) -> Floats:
-    """Mean over paths of the units missing, (n_slots,), where `serving` serve."""
-    serves = serving if problem.tracked is None else np.maximum(problem.tracked, serving)
-    return np.asarray(np.maximum(problem.required - serves, 0).mean(axis=0), dtype=np.float64)
 
 
 def _leaving(first: ShapingProblem, then: Programme, deploy: Rollout) -> Floats:

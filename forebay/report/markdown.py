@@ -20,7 +20,7 @@ def plan_markdown(change: PolicyChange, result: ShapingPlan | PlanRefusal) -> st
         (
             str(step.sequence),
             moment(step.due_at),
-            f"{step.from_units} to {step.to_units}",
+            f"{step.from_units} to {step.goal if step.size else step.to_units}",
             f"{step.verified_by:%H:%M:%S}",
             step.reason.text,
         )
@@ -33,6 +33,7 @@ def plan_markdown(change: PolicyChange, result: ShapingPlan | PlanRefusal) -> st
         for part in (
             head,
             _text(first),
+            _text(result.sizing),
             _table(("step", "at", "units", "verified by", "why"), steps) if steps else "No step is needed.",
             _table(prices[0], prices[1:]),
             _text(price),

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from datetime import datetime
 
-from forebay.domain.plan import PlanRefusal, ShapingPlan
+from forebay.domain.plan import PlanRefusal, ShapingPlan, ShapingStep
 from forebay.domain.records import ChangeRecord, StepRecord
 from forebay.report.words import comparison_rows, explain, from_now, moment, percent, price_rows, units
 
@@ -24,6 +24,8 @@ def plan_table(result: ShapingPlan | PlanRefusal) -> str:
     )
     notes = [f"{resource}: {note}" for resource, words in result.forecast.items() for note in words]
     forecast = "\n".join(["forecast", *(_wrapped(f"  {note}") for note in notes)]) if notes else ""
+    if result.sizing:
+        head += f"\n{result.sizing}"
     parts = ["\n".join(map(_wrapped, head.splitlines())), steps_table(result), price_table(result), forecast]
     return "\n\n".join(part for part in parts if part)
 
@@ -33,10 +35,14 @@ def steps_table(plan: ShapingPlan) -> str:
     if not plan.steps:
         return "no step is needed: what is there is enough, and stays"
     rows = [
-        (str(s.sequence), moment(s.due_at), str(s.from_units), str(s.to_units), f"{s.verified_by:%H:%M}", s.reason.text)
+        (str(s.sequence), moment(s.due_at), str(s.from_units), _to(s), f"{s.verified_by:%H:%M}", s.reason.text)
         for s in plan.steps
     ]
     return text_table(("step", "at", "from", "to", "verified", "why"), rows)
+
+
+def _to(step: ShapingStep) -> str:
+    return step.goal if step.size else str(step.to_units)
 
 
 def price_table(plan: ShapingPlan) -> str:

@@ -103,12 +103,14 @@ def _plan(plan: ShapingPlan) -> list[str]:
         f"{moment(plan.effective_at)} ({percent(plan.confidence)} confidence); {units(plan.start_units)} "
         f"{'is' if plan.start_units == 1 else 'are'} asked for now."
     ]
+    if plan.sizing:
+        lines.append(f"It {plan.sizing}.")
     if not plan.steps:
         lines.append("No step is needed: what is there is enough, and stays.")
     for step in plan.steps:
         lines.append(
-            f"Step {step.sequence}, {moment(step.due_at)}: {step.from_units} -> {step.to_units}, "
-            f"verified by {step.verified_by:%H:%M}, because {step.reason.text}."
+            f"Step {step.sequence}, {moment(step.due_at)}: {step.from_units} -> "
+            f"{step.goal if step.size else step.to_units}, verified by {step.verified_by:%H:%M}, because {step.reason.text}."
         )
     return [*lines, price_sentence(plan.price)]
 

@@ -53,7 +53,7 @@ def next_step(record: ChangeRecord, steps: Sequence[StepRecord]) -> tuple[str, d
             return "it is armed once every workload is aligned", None
         step = min(waiting, key=lambda s: (s.step.due_at, s.workload))
         of = sum(1 for s in steps if s.workload == step.workload)
-        move = f"step {step.step.sequence}/{of}: {step.workload} {step.step.from_units} → {step.step.to_units} units"
+        move = f"step {step.step.sequence}/{of}: {step.workload} {step.step.from_units} → {step.step.goal}"
         if step.state is StepState.ASKED:
             return f"{move}, to be verified", step.step.verified_by
         return move, step.step.due_at

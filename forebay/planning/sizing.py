@@ -1,0 +1,179 @@
+"""Size and number together: the best plan for each size the workload may have, the cheapest of them, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from forebay.domain.workload import Workload
+from forebay.planning.demand import Floats
+from forebay.planning.draft import SLACKS, Draft, solve_holding
+from forebay.planning.optimum import Optimum, had
+from forebay.planning.problem import ShapingProblem
+from forebay.planning.required import Ints, Required, required
+from forebay.planning.resize import Resized, rollout, solve_resized
+from forebay.planning.tracking import tracked_units
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stretch of a plan in units of one size, and what it was solved from."""
+
+    draft: Draft
+    problem: ShapingProblem
+    optimum: Optimum
+    needs: Required
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The whole plan: `first`, and after a resize `second`. `worth`: how much larger the units of `second` are."""
+
+    first: Part
+    cost: float
+    second: Part | None = None
+    resized: Resized | None = None
+    worth: float = 1.0
+
+    @property
+    def last(self) -> Part:
+        return self.second or self.first
+
+    @property
+    def cut(self) -> int:
+        """The slot from which units are those of `second`; the end without one."""
+        return self.resized.replaced if self.resized else self.first.problem.n_slots
+
+    @property
+    def beside(self) -> Floats:
+        """Units of the new size that run beside the old ones while they replace them, (n_slots,), mean over paths."""
+        beside = np.zeros(self.first.problem.n_slots)
+        if self.resized:
+            under_way = slice(self.resized.at, self.resized.replaced)
+            stands = had(self.first.problem, self.first.optimum.asked)[under_way]
+            beside[under_way] = self.resized.extra * stands
+        return beside
+
+    @property
+    def units_cost(self) -> float:
+        """What the units cost, without risk, moves and the price of the resize."""
+        first, last = self.first, self.last
+        before = had(first.problem, first.optimum.asked)[: self.cut].sum()
+        after = had(last.problem, last.optimum.asked)[self.cut :].sum()
+        return float(first.problem.unit_price * before + last.problem.unit_price * (self.beside.sum() + after))
+
+
+def choose(draft: Draft, *, autoscaled: bool, resizable: bool) -> tuple[Solution | None, str]:
+    """The cheapest solution, and why it has the size it has; no words where there is no choice.
+
+    Of equal ones that without a resize is taken. None if not even a resize makes a plan.
+    """
+    best = stay = as_it_is(draft, autoscaled)
+    workload = draft.workload
+    if not workload.alternatives:
+        return stay, ""
+    if not resizable:
+        return stay, f"stays at {workload.size}: no resize is open to it now"
+    if draft.change.entitlement(workload.name):
+        return stay, f"stays at {workload.size}: the policy bounds the number of its units"
+    words = []
+    for other in workload.alternatives:
+        if fewer := [r for r in workload.resources if other.unit[r] < workload.unit[r]]:
+            words.append(f"{other.size} has less {fewer[0]}, and a resize takes no capacity away")
+            continue
+        solution = with_resize(draft, other, autoscaled)
+        if solution is None:
+            words.append(f"{other.size} cannot be reached and verified in time")
+            continue
+        words.append(_compared(solution, stay, other))
+        if best is None or solution.cost < best.cost:
+            best = solution
+    if best is None:
+        return None, ""
+    head = f"resizes to {best.last.draft.workload.size}" if best.second else f"stays at {workload.size}"
+    as_is = "as it is no plan meets the effective time" if stay is None else f"as it is {_money(stay)} in all"
+    return best, f"{head}: {'; '.join([as_is, *words])}"
+
+
+def as_it_is(draft: Draft, autoscaled: bool) -> Solution | None:
+    """The best plan with the size that stands."""
+    needs = _needs(draft)
+    aligned = draft.aligned()
+    for attempt in [*_tracked(draft, needs.units, draft.start_units, autoscaled), draft]:
+        for slack in SLACKS:
+            problem = attempt.problem(aligned, needs.units, draft.index, slack)
+            optimum = solve_holding(problem, draft.floor)
+            if optimum is not None:
+                return Solution(Part(attempt, problem, optimum, needs), optimum.cost)
+    return None
+
+
+def with_resize(draft: Draft, other: Workload, autoscaled: bool) -> Solution | None:
+    """The best plan with exactly one resize, to `other`.
+
+    Under an autoscaler only where it is counted on: then the floor itself is what must be held, in either size.
+    """
+    workload, needs = draft.workload, _needs(draft)
+    worth = max(other.unit[r] / workload.unit[r] for r in workload.resources)
+    then = replace(draft, workload=other)
+    other_needs, aligned, other_aligned = _needs(then), draft.aligned(), then.aligned()
+    if draft.floor is not None:
+        now_in_other = int(
+            np.ceil(draft.start_units / min(other.unit[r] / workload.unit[r] for r in workload.resources))
+        )
+        pairs = zip(
+            _tracked(draft, needs.units, draft.start_units, autoscaled),
+            _tracked(then, other_needs.units, now_in_other, autoscaled),
+            strict=True,
+        )
+    else:
+        pairs = zip([draft], [then], strict=True)
+    for first_draft, second_draft in pairs:
+        for slack in SLACKS:
+            first = first_draft.problem(aligned, needs.units, draft.index, slack)
+            second = second_draft.problem(other_aligned, other_needs.units, draft.index, slack)
+            second = replace(second, shortfall_price=second.shortfall_price * worth)
+            deploy = rollout(
+                workload,
+                draft.change.effective_at,
+                draft.index,
+                slack,
+                autoscaled=first.tracked is not None,
+                most=max(first.most, first.start),
+            )
+            found = solve_resized(first, second, deploy)
+            if found is not None:
+                return Solution(
+                    Part(first_draft, first, found.before, needs),
+                    found.cost,
+                    Part(second_draft, second, found.after, other_needs),
+                    found,
+                    worth,
+                )
+    return None
+
+
+def _needs(draft: Draft) -> Required:
+    paths = {r: paths[:, : len(draft.index)] for r, paths in draft.demand.with_change.items()}
+    return required(draft.workload, paths)
+
+
+def _tracked(draft: Draft, units: Ints, units_now: int, autoscaled: bool) -> Iterator[Draft]:
+    """The draft with its autoscaler counted on. A policy's ceiling is met without: its maximum is what is cut."""
+    entitlement = draft.change.entitlement(draft.workload.name)
+    if autoscaled and not (entitlement and entitlement.max_units):
+        yield replace(draft, tracked=tracked_units(units, units_now, draft.workload))
+
+
+def _compared(solution: Solution, stay: Solution | None, other: Workload) -> str:
+    text = f"with {other.size} {_money(solution)} in all, {float(other.risk.resize):.2f} of it for the resize"
+    if stay is None or not stay.units_cost:
+        return text
+    less = 1 - solution.units_cost / stay.units_cost
+    return f"{text}, its units {abs(less):.0%} {'cheaper' if less >= 0 else 'dearer'}".replace("%", " %")
+
+
+def _money(solution: Solution) -> str:
+    return f"{solution.cost:.2f} {solution.first.draft.workload.price.currency}"
