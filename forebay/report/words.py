@@ -108,9 +108,10 @@ def _plan(plan: ShapingPlan) -> list[str]:
     if not plan.steps:
         lines.append("No step is needed: what is there is enough, and stays.")
     for step in plan.steps:
+        to = step.goal if step.size else step.to_units
         lines.append(
-            f"Step {step.sequence}, {moment(step.due_at)}: {step.from_units} -> "
-            f"{step.goal if step.size else step.to_units}, verified by {step.verified_by:%H:%M}, because {step.reason.text}."
+            f"Step {step.sequence}, {moment(step.due_at)}: {step.from_units} -> {to}, "
+            f"verified by {step.verified_by:%H:%M}, because {step.reason.text}."
         )
     return [*lines, price_sentence(plan.price)]
 
