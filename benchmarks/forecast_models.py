@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from forebay.forecasting import arima, forecast_series
-from forebay.forecasting.members import season_members
+from forebay.forecasting import forecast_series
 from forebay.forecasting.scores import SCORED_LEVELS
 
 Floats = npt.NDArray[np.float64]
@@ -49,45 +49,6 @@ def seasonal_naive(history: pd.Series, horizon: int) -> Answer:
     return _slotwise(np.resize(values[-DAY:], horizon)[:, None] + errors)
 
 
-def last_value(history: pd.Series, horizon: int) -> Answer:
-    """The last value, with the quantiles of its past errors at each lead."""
-    values = history.to_numpy()
-    errors = np.stack([values[o : o + horizon] - values[o - 1] for o in range(1, len(values) - horizon + 1)])
-    return _slotwise(values[-1] + np.quantile(errors, SCORED_LEVELS, axis=0).T)
-
-
-def time_of_day(history: pd.Series, horizon: int) -> Answer:
-    """Quantiles of what was seen within an hour of this time of day."""
-    values = history.to_numpy()
-    slots = [
-        [len(values) - DAY * d + h + s for d in range(1, len(values) // DAY + 1) for s in (-1, 0, 1)]
-        for h in range(DAY)
-    ]
-    seen = [np.quantile(values[[i for i in near if 0 <= i < len(values)]], SCORED_LEVELS) for near in slots]
-    return _slotwise(np.resize(np.stack(seen), (horizon, len(SCORED_LEVELS))))
-
-
-def level_and_shape(history: pd.Series, horizon: int) -> Answer:
-    """One member alone: the level of the last 6 hours with the day's shrunk shape, and its past errors."""
-    values = history.to_numpy()
-    origins = [*range(3 * DAY, len(values) - horizon + 1), len(values)]
-    means = list(season_members(values, DAY, DAY, HOUR, origins, horizon).values())[2]
-    errors = np.stack([values[o : o + horizon] for o in origins[:-1]]) - means[:-1]
-    return _slotwise(means[-1][:, None] + np.quantile(errors, SCORED_LEVELS, axis=0).T)
-
-
-def arima_fourier(history: pd.Series, horizon: int) -> Answer:
-    """pmdarima ARIMA(1,0,1) with daily harmonics, and its past errors."""
-    values = history.to_numpy()
-    origins = [*range(3 * DAY, len(values) - horizon + 1), len(values)]
-    try:
-        means = arima.forecast_from(arima.fit(values, [float(DAY)], (1, 0, 1)), values, origins, horizon)
-    except arima.FitError:
-        return seasonal_naive(history, horizon)
-    errors = np.stack([values[o : o + horizon] for o in origins[:-1]]) - means[:-1]
-    return _slotwise(means[-1][:, None] + np.quantile(errors, SCORED_LEVELS, axis=0).T)
-
-
 def auto_arima(history: pd.Series, horizon: int) -> Answer:
     """pmdarima's own search, season of 24, limited orders, with its Gaussian interval."""
     import pmdarima
@@ -104,20 +65,28 @@ def auto_arima(history: pd.Series, horizon: int) -> Answer:
     )
 
 
+def alone(name: str) -> Model:
+    """One of Forebay's models with its own errors around it, whether seasonal naive was better or not."""
+    return lambda history, horizon: _forebay(history, horizon, math.inf, models=(name,), fallback=False)
+
+
+LIGHT = ("last-value", "time-of-day", "simple", "theta", "arima", "mstl")
+HEAVY = ("prophet", "lstm")
+"""They take seconds a window."""
+
 MODELS: dict[str, Model] = {
     "seasonal naive": seasonal_naive,
-    "last value": last_value,
-    "time of day": time_of_day,
-    "level and shape": level_and_shape,
-    "ARIMA+Fourier": arima_fourier,
+    **{name: alone(name) for name in (*LIGHT, *HEAVY)},
     "default, no ARIMA": default_without_arima,
     "default": default,
 }
 """auto_arima is left to the speed comparison: it takes seconds a series."""
 
 
-def _forebay(history: pd.Series, horizon: int, budget_seconds: float) -> Answer:
-    forecast = forecast_series(history, horizon=horizon, step=HOUR, levels=SCORED_LEVELS, budget_seconds=budget_seconds)
+def _forebay(history: pd.Series, horizon: int, budget_seconds: float, **more: Any) -> Answer:
+    forecast = forecast_series(
+        history, horizon=horizon, step=HOUR, levels=SCORED_LEVELS, budget_seconds=budget_seconds, **more
+    )
     return Answer(forecast.quantiles.to_numpy(), float(np.quantile(forecast.paths.max(axis=1), 0.95)))
 
 

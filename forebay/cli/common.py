@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 By = Annotated[str, typer.Option("--by", help="Your name; the audit log keeps it.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; the audit log keeps it.")]
 ChangeFile = Annotated[Path, typer.Argument(help="The change, YAML or JSON; - reads standard input.")]
+Models = Annotated[
+    list[str] | None, typer.Option("--model", help="A model to combine, may be repeated (docs/forecast-and-plan.md).")
+]
 Workloads = Annotated[Path, typer.Option("--workloads", help="The workloads file, YAML.")]
 
 
@@ -62,6 +65,16 @@ def time(text: str, what: str) -> datetime:
         return to_utc(datetime.fromisoformat(text))
     except ValueError as error:
         raise InputError(f"{what} {text!r}: {error}") from error
+
+
+def span(text: str, what: str) -> timedelta:
+    import pandas as pd
+
+    try:
+        length: timedelta = pd.Timedelta(text).to_pytimedelta()
+    except ValueError as error:
+        raise InputError(f"{what} {text!r} is not a duration: write 48h, 90m or 3d") from error
+    return length
 
 
 def end_of(series: Any) -> datetime:

@@ -13,7 +13,6 @@ import typer
 from forebay.cli import common
 from forebay.domain.allocation import Lever
 from forebay.domain.change import ChangeRequest
-from forebay.domain.errors import InputError
 from forebay.domain.plan import PlanRefusal
 
 if TYPE_CHECKING:
@@ -86,17 +85,21 @@ def forecast(
     history: Annotated[Path, typer.Argument(help="Usage history, CSV or Parquet.")],
     horizon: Annotated[str, typer.Option("--horizon", help="How far, for example 48h, 90m or 3d.")] = "48h",
     output_format: Annotated[SeriesFormat, typer.Option("--format")] = SeriesFormat.CSV,
+    model: common.Models = None,
+    budget: Annotated[float, typer.Option("--budget", min=0, help="Seconds for all series together.")] = 20.0,
 ) -> None:
     """Forecast every series of a history, with quantiles."""
     import pandas as pd
 
     from forebay.forecasting import forecast_history
+    from forebay.forecasting.models import DEFAULT
 
-    try:
-        span = pd.Timedelta(horizon).to_pytimedelta()
-    except ValueError as error:
-        raise InputError(f"--horizon {horizon!r} is not a duration: write 48h, 90m or 3d") from error
-    forecasts = forecast_history(common.history(history), span)
+    forecasts = forecast_history(
+        common.history(history),
+        common.span(horizon, "--horizon"),
+        models=model or DEFAULT,
+        budget_seconds=budget,
+    )
     if output_format is SeriesFormat.JSON:
         typer.echo(
             json.dumps(

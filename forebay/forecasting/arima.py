@@ -19,19 +19,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from forebay.forecasting.errors import FitError
+from forebay.forecasting.grid import ModelGrid
+
 Floats = npt.NDArray[np.float64]
 Order = tuple[int, int, int]
 
 HARMONICS = (4, 3)  # of the first (daily) and of each longer season: sharp edges are left to the error part
+FITTED_ON = 7  # seasons: more values do not move an ARMA coefficient, but cost time
+ORDER: Order = (1, 0, 1)  # (0, 1, 1) is exponential smoothing, which the simple members already are
 SEARCH_ITERATIONS = 15  # the likelihood is flat near its top: more iterations cost time and change nothing
+
+
+def member(grid: ModelGrid) -> dict[str, Floats]:
+    """The one member this model is, fitted on the newest seasons. Raises FitError."""
+    model = fit(grid.coarse[-round(FITTED_ON * grid.seasons[0]) :], grid.seasons, ORDER)
+    return {name(ORDER): np.maximum(forecast_from(model, grid.coarse, grid.origins, grid.steps), 0.0)}
 
 
 def name(order: Order) -> str:
     return f"ARIMA{order}+Fourier".replace(" ", "")
-
-
-class FitError(Exception):
-    """A model that could not be fitted to this series; the message says why."""
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from datetime import timedelta
 import numpy as np
 import numpy.typing as npt
 
-from forebay.forecasting import arima, calibration, combination, naive
+from forebay.forecasting import arima, calibration, combination, lstm, mstl, naive, prophet
 from forebay.forecasting.backtest import Backtest, rolling_origins
+from forebay.forecasting.errors import FitError
 from forebay.forecasting.grid import ModelGrid
-from forebay.forecasting.members import bridged, season_members
+from forebay.forecasting.models import Model
 from forebay.forecasting.regular import RegularSeries
 from forebay.forecasting.wording import duration
 
@@ -21,11 +22,9 @@ Floats = npt.NDArray[np.float64]
 NAIVE_NEEDS = 1.125  # seasons: one to repeat, and some errors to learn from
 JUDGED_FROM = 3.0  # seasons on: before, a usual day is not known
 LONG_SEASON_NEEDS = 3.0  # of the longer season itself: with fewer, measured, one odd week misleads
-FITTED_ON = 7  # seasons: more values do not move an ARMA coefficient, but cost time
 MODEL_POINTS = 96  # a season; measured, finer modelling costs 25 times as much for no better skill
-ARIMA_SECONDS = 2.0  # of budget at least: a fit takes up to a second, the import of its library more
-ORDER: arima.Order = (1, 0, 1)  # (0, 1, 1) is exponential smoothing, which the members already are
 UNPAID = 0.01  # of the weight
+COSTLY = (arima.name(arima.ORDER), mstl.NAME, prophet.NAME, lstm.NAME)
 SAID_FROM = 0.1  # of the weight: smaller ones would fill the page
 
 
@@ -43,11 +42,16 @@ def chosen(
     series: RegularSeries,
     season_slots: Sequence[float],
     horizon: int,
+    models: Sequence[Model],
     *,
     out_of_time: Callable[[], bool],
     budget_seconds: float,
+    fallback: bool = True,
 ) -> Candidate:
-    """The combination of all models, or seasonal naive alone where that had the smaller quantile loss lately."""
+    """The combination of all models, or seasonal naive alone where that had the smaller quantile loss lately.
+
+    `fallback`: whether it is given up for seasonal naive; without, a model can be judged by itself.
+    """
     values, step = series.values, series.step
     n, season = len(values), round(season_slots[0])
     history, needed = duration(n * step), duration(JUDGED_FROM * season * step)
@@ -70,70 +74,69 @@ def chosen(
     if baseline is None:
         return _last_value(values, horizon, "nothing is known of the recent past, so no model can be judged")
 
-    grid = ModelGrid(values, ratio, [slots / ratio for slots in seasons], backtest, horizon)
-    fitted, reasons = _arima_member(grid, out_of_time, budget_seconds)
-    members = {**_season_members(grid, step), **fitted}
-    return _combination(values, grid, members, baseline, season, step, reasons)
+    grid = ModelGrid(values, ratio, [slots / ratio for slots in seasons], backtest, horizon, step)
+    members, reasons = _members(grid, models, out_of_time, budget_seconds)
+    if not members:
+        return Candidate("seasonal naive", baseline, ["seasonal naive: no model could be fitted", *reasons])
+    return _combination(grid, members, baseline, season, reasons, fallback)
 
 
-def _season_members(grid: ModelGrid, step: timedelta) -> dict[str, Floats]:
-    day = round(grid.seasons[0])
-    filled = bridged(grid.coarse, day)
-    members: dict[str, Floats] = {}
-    for season in grid.seasons:
-        members.update(season_members(filled, round(season), day, grid.ratio * step, grid.origins, grid.steps))
-    return members
-
-
-def _arima_member(
-    grid: ModelGrid, out_of_time: Callable[[], bool], budget_seconds: float
+def _members(
+    grid: ModelGrid, models: Sequence[Model], out_of_time: Callable[[], bool], budget_seconds: float
 ) -> tuple[dict[str, Floats], list[str]]:
-    """The ARIMA as a member, or none and why."""
-    if budget_seconds < ARIMA_SECONDS:
-        return {}, [f"ARIMA left out: a time budget of {budget_seconds:.2g} s a series is too short to fit one"]
-    if out_of_time():
-        return {}, [f"ARIMA left out: the time budget of {budget_seconds:g} s was spent before it"]
-    coarse = grid.coarse
-    try:
-        model = arima.fit(coarse[-round(FITTED_ON * grid.seasons[0]) :], grid.seasons, ORDER)
-    except arima.FitError as error:
-        return {}, [f"ARIMA left out: fit failed: {error}"]
-    means = arima.forecast_from(model, coarse, grid.origins, grid.steps)
-    return {arima.name(ORDER): np.maximum(means, 0.0)}, []
+    """The members of all models there is time for, and of each model left out why."""
+    members: dict[str, Floats] = {}
+    reasons = []
+    for model in models:
+        if budget_seconds < model.seconds:
+            why = f"a time budget of {budget_seconds:.2g} s a series is too short to fit one"
+        elif model.seconds and out_of_time():
+            why = f"the time budget of {budget_seconds:g} s was spent before it"
+        else:
+            try:
+                members.update(model.members(grid))
+                continue
+            except FitError as error:
+                why = f"fit failed: {error}"
+        reasons.append(f"{model.title} left out: {why}")
+    return members, reasons
 
 
 def _combination(
-    values: Floats,
     grid: ModelGrid,
     members: dict[str, Floats],
     baseline: Floats,
     season: int,
-    step: timedelta,
     reasons: list[str],
+    fallback: bool,
 ) -> Candidate:
     """What is judged is the combination with the weights it is shipped with; its errors are cross-fitted.
 
     Weighing it by the other half of the past instead, measured, sends one window in six back to seasonal naive for
     no reason: three days are few, and the weights have too little freedom to learn them by heart.
     """
-    backtest, names, means = grid.backtest, list(members), np.stack(list(members.values()))
+    values, backtest = grid.values, grid.backtest
+    names, means = list(members), np.stack(list(members.values()))
     actual, past = backtest.actual(values), grid.past_slots(means)
     shares = combination.weights(actual, past)
     loss = calibration.backtest_loss(actual, combination.combined(shares, past))
     naive_past = naive.seasonal_naive(values, season, backtest.origins, backtest.leads)
     naive_loss = calibration.backtest_loss(actual, naive_past)
     judged = f"from {len(backtest.origins)} past origins"
-    beyond = _beyond(backtest, grid.horizon, step)
-    if loss > naive_loss:
-        verdict = f"seasonal naive: the combination of {len(members)} models did no better {judged}"
+    beyond = _beyond(backtest, grid.horizon, grid.slot)
+    if fallback and loss > naive_loss:
+        verdict = f"seasonal naive: {_called('the ', names)} did no better {judged}"
         return Candidate("seasonal naive", baseline, [verdict, *reasons, *beyond])
     best = names[int(shares.argmax())]
     said = [f"{shares[i]:.0%} {names[i]}" for i in np.argsort(-shares) if shares[i] >= SAID_FROM]
     of_naive = f"{loss / naive_loss:.2f} of seasonal naive's" if naive_loss > 0 else "as seasonal naive's"
-    verdict = f"combination of {len(members)} models: quantile loss {of_naive} {judged}"
+    verdict = f"{_called('', names)}: quantile loss {of_naive} {judged}"
     weighed = "weights by their recent errors: " + ("; ".join(said) or f"none above {SAID_FROM:.0%}")
-    arima_share = shares[names.index(arima.name(ORDER))] if arima.name(ORDER) in names else 1.0
-    unpaid = [f"{arima.name(ORDER)} did not pay: under 1 % of the weight"] if arima_share < UNPAID else []
+    unpaid = [
+        f"{name} did not pay: under 1 % of the weight"
+        for name, share in zip(names, shares, strict=True)
+        if share < UNPAID and name in COSTLY
+    ]
     futures = _futures(
         grid.future_slots(combination.combined(shares, means)),
         actual,
@@ -142,7 +145,13 @@ def _combination(
         len(values),
         season,
     )
+    if len(names) == 1:
+        return Candidate(best, futures, [verdict, *reasons, *beyond])
     return Candidate(f"combination, most: {best}", futures, [verdict, weighed, *unpaid, *reasons, *beyond])
+
+
+def _called(the: str, names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{the}combination of {len(names)} models"
 
 
 def _seasonal_naive(values: Floats, season: int, horizon: int, backtest: Backtest) -> Floats | None:

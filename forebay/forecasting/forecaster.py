@@ -15,6 +15,7 @@ from forebay.forecasting import calibration
 from forebay.forecasting.candidates import Candidate, chosen
 from forebay.forecasting.errors import HistoryError
 from forebay.forecasting.history import History, SeriesKey
+from forebay.forecasting.models import DEFAULT, named
 from forebay.forecasting.regular import RegularSeries, regular_series
 
 Floats = npt.NDArray[np.float64]
@@ -54,18 +55,23 @@ def forecast_series(
     budget_seconds: float = DEFAULT_BUDGET_SECONDS,
     monotonic: Callable[[], float] = time.monotonic,
     n_paths: int = DEFAULT_PATHS,
+    models: Sequence[str] = DEFAULT,
+    fallback: bool = True,
 ) -> Forecast:
     """Forecast the mean usage of the `horizon` slots of length `step` after the history's last slot.
 
     `history`: usage in absolute units on a time-zone-aware DatetimeIndex (starts of the samples).
     `seasons`: lengths after which the load repeats, shortest first; the first is the workload's "day".
     `levels`: quantile levels within (0, 1). `seed` fixes the sampled paths. No new model is started once
-    `budget_seconds` of `monotonic` are spent.
+    `budget_seconds` of `monotonic` are spent. `models`: names of those to combine, see `models.MODELS`; `fallback`:
+    give them up for seasonal naive where that did better lately.
 
-    Raises HistoryError for a history that cannot be used, ValueError for senseless arguments.
+    Raises HistoryError for a history that cannot be used, InputError for a model that is not there, ValueError for
+    senseless arguments.
     """
     started = monotonic()
     levels = _checked_arguments(horizon, step, seasons, levels, n_paths)
+    wanted = named(models)
     series = regular_series(history, step, seasons[0])
     season_slots = [season / step for season in seasons]
     reasons = list(series.reasons)
@@ -79,6 +85,8 @@ def forecast_series(
             series,
             season_slots,
             horizon,
+            wanted,
+            fallback=fallback,
             out_of_time=lambda: monotonic() - started >= budget_seconds,
             budget_seconds=budget_seconds,
         )
@@ -108,6 +116,7 @@ def forecast_history(
     seed: int = 0,
     budget_seconds: float = DEFAULT_BUDGET_SECONDS,
     monotonic: Callable[[], float] = time.monotonic,
+    models: Sequence[str] = DEFAULT,
 ) -> dict[SeriesKey, Forecast]:
     """Forecast every series of a history, in canonical units; the time budget is for all of them together.
 
@@ -128,6 +137,7 @@ def forecast_history(
                 seed=seed,
                 budget_seconds=max(0.0, deadline - monotonic()) / (len(history.series) - done),
                 monotonic=monotonic,
+                models=models,
             )
         except HistoryError as error:
             raise HistoryError(f"{'/'.join(filter(None, key))}: {error}") from error

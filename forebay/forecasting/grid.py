@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,12 @@ class ModelGrid:
     """In model steps, shortest first."""
     backtest: Backtest
     horizon: int
+    slot: timedelta
+
+    @property
+    def step(self) -> timedelta:
+        """Length of a model step."""
+        return self.ratio * self.slot
 
     @property
     def coarse(self) -> Floats:

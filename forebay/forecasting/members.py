@@ -18,6 +18,7 @@ from datetime import timedelta
 import numpy as np
 import numpy.typing as npt
 
+from forebay.forecasting.grid import ModelGrid
 from forebay.forecasting.wording import duration
 
 Floats = npt.NDArray[np.float64]
@@ -25,6 +26,16 @@ Floats = npt.NDArray[np.float64]
 HALF_LIVES = (1.5, 0.5, 0.25, 0.125, 0.0625, 0.02)  # of the level's memory, in days (of the first season)
 SEASONS_REMEMBERED = 7  # older shapes say little
 RECENT = 3  # seasons
+
+
+def members(grid: ModelGrid) -> dict[str, Floats]:
+    """All of them, for each season of the grid."""
+    day = round(grid.seasons[0])
+    filled = bridged(grid.coarse, day)
+    found: dict[str, Floats] = {}
+    for season in grid.seasons:
+        found.update(season_members(filled, round(season), day, grid.step, grid.origins, grid.steps))
+    return found
 
 
 def bridged(values: Floats, season: int) -> Floats:
@@ -55,7 +66,7 @@ def season_members(
         assert season <= origin <= n, "an origin needs a whole season before it"
         count = min(origin // season, SEASONS_REMEMBERED)
         past = filled[origin - count * season : origin].reshape(count, season)
-        shape = _shrunk_shape(past)
+        shape = shrunk_shape(past)
         weights = memories[:, -past.size :]
         levels = weights @ (past - shape).ravel() / weights.sum(axis=1)
         smoothed[:, row] = levels[:, None] + shape[phases]
@@ -75,7 +86,17 @@ def season_members(
     return dict(zip(names, np.maximum(np.concatenate([smoothed, recalled]), 0.0), strict=True))
 
 
-def _shrunk_shape(past: Floats) -> Floats:
+def usual(filled: Floats, season: int, origins: Sequence[int], horizon: int) -> Floats:
+    """Shape (len(origins), horizon): the median of what was seen at each time of the season."""
+    result = np.empty((len(origins), horizon))
+    for row, origin in enumerate(origins):
+        count = min(origin // season, SEASONS_REMEMBERED)
+        past = filled[origin - count * season : origin].reshape(count, season)
+        result[row] = np.resize(np.median(past, axis=0), horizon)
+    return result
+
+
+def shrunk_shape(past: Floats) -> Floats:
     """Shape (season,): mean deviation from the season's own mean, times the share of it that is not noise."""
     deviations = past - past.mean(axis=1, keepdims=True)
     shape = deviations.mean(axis=0)
