@@ -40,6 +40,9 @@ class Target(Protocol):
     def observe(self) -> TargetState:
         """Read everything once. Raises OutsideError."""
 
+    def who(self, setting: Setting) -> str | None:
+        """Who made the target stand at `setting`, as far as its own records of late tell. Raises OutsideError."""
+
     def apply(self, setting: Setting) -> None:
         """Write the absolute values of `setting` and nothing else; the same call twice equals once.
 

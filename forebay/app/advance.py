@@ -8,10 +8,12 @@ from datetime import datetime, timedelta
 
 from forebay.app.arm import enforce, try_to_arm
 from forebay.app.context import Context
+from forebay.app.keep import FOREIGN, carry_out, hand_of
 from forebay.app.people import hold_by_controller
 from forebay.app.replan import review
-from forebay.app.writing import check_unchanged, keep_lease, last_setting, release, settle_open_intents, write
+from forebay.app.writing import check_unchanged, keep_lease, release, settle_open_intents, write
 from forebay.control.decide import Ask, Decision, Hold, Serving, Stop, Verified, View, Wait, decide, verification_window
+from forebay.control.keep import Adopt, Keep
 from forebay.domain.audit import AuditEvent
 from forebay.domain.errors import InputError, LostLease, OutsideError, RuleRefusal
 from forebay.domain.lifecycle import STEPPING, StepState
@@ -115,6 +117,7 @@ def tick(ctx: Context, change: str, workload_name: str, lease: Lease) -> Tick:
     with ctx.store.transaction() as tx:
         steps = tx.steps(change, workload_name)
         freezes = tx.rules().freezes
+        intents = tx.intents(workload_name, change=change)
     target = ctx.target(workload).observe()
     active = next((s for s in steps if s.state is StepState.ASKED), None)
     window = verification_window(workload, active) if active else None
@@ -126,7 +129,8 @@ def tick(ctx: Context, change: str, workload_name: str, lease: Lease) -> Tick:
         plan=plan,
         steps=steps,
         target=target,
-        ours=last_setting(ctx, change, workload_name),
+        intents=intents,
+        hand=hand_of(ctx, workload, target, intents),
         freezes=freezes,
         usage=ctx.usage(workload).measure(window[0], window[1]) if window and known else None,
     )
@@ -166,6 +170,10 @@ def _done(ctx: Context, lease: Lease, view: View, decision: Decision) -> Tick:
                 review(ctx, view.change, view.workload, lease, judgement.verdict)
                 if any(s.state is StepState.PENDING for s in view.steps):
                     try_to_arm(ctx, change.change)  # the steps that are left may all follow the impact
+        case Keep() | Adopt():
+            carry_out(ctx, lease, view.change, view.workload, view.target, decision)
+            told = ctx.event(view.change.change, FOREIGN, decision.reason, workload=view.workload.name)
+            ctx.notifier.notify(told)
         case Ask():
             write(ctx, lease, view, decision)
     return Tick(decision, ctx.clock.now())

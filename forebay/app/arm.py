@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 
 from forebay.app.context import CONTROLLER, Context
+from forebay.app.keep import keep_workload
 from forebay.app.lookup import change_record
 from forebay.app.people import disarm_by_controller, hold_by_controller, own_version, withdraw
 from forebay.app.writing import last_setting
 from forebay.control.decide import Misalignment, misalignment
+from forebay.control.keep import Keep, Later
 from forebay.domain.errors import OutsideError
 from forebay.domain.lifecycle import MOVING, ChangeState
 from forebay.domain.policy import PolicyVersion
@@ -76,6 +78,11 @@ def watch_armed(ctx: Context, change: str) -> str | None:
     if freeze:
         disarm_by_controller(ctx, change, text := f"freeze window until {freeze.end.isoformat()}: {freeze.reason}")
         return text
+    for name in record.change.workloads:
+        answer = keep_workload(ctx, record, ctx.workload(name))
+        if isinstance(answer, Keep | Later):
+            disarm_by_controller(ctx, change, answer.reason)
+            return answer.reason
     missing = missing_for_alignment(ctx, record)
     if missing is None:
         return None

@@ -7,13 +7,12 @@ from datetime import datetime
 from uuid import uuid4
 
 from forebay.app.context import Context
-from forebay.app.writing import check_unchanged, keep_lease, last_setting, release, settle, settle_open_intents
-from forebay.control.decide import in_words
+from forebay.app.writing import last_setting, release, settle_open_intents, write_setting
 from forebay.control.restore import GiveBack, Leave, LookAgain, next_restore
-from forebay.domain.allocation import Lever, Setting
+from forebay.domain.allocation import Lever
 from forebay.domain.errors import LostLease, RuleRefusal
 from forebay.domain.lifecycle import ChangeState
-from forebay.domain.records import ChangeRecord, Intent, Lease, Outcome
+from forebay.domain.records import ChangeRecord, Lease, Purpose
 from forebay.domain.workload import Workload
 
 
@@ -80,7 +79,7 @@ def _restore_workload(ctx: Context, record: ChangeRecord, workload: Workload, le
         case GiveBack(reason=reason) if freeze:
             return False, f"{workload.name}: freeze window until {freeze.end.isoformat()}: {freeze.reason}"
         case GiveBack(setting=setting, reason=reason):
-            _write_back(ctx, record, workload, lease, target.setting, setting, reason)
+            write_setting(ctx, lease, record, workload, target.setting, setting, reason, Purpose.GIVE_BACK)
             return False, f"{workload.name}: {reason}"
 
 
@@ -92,38 +91,3 @@ def _required_units(ctx: Context, workload: Workload, now: datetime) -> int | No
     if any(resource not in usage for resource in workload.resources):
         return None
     return math.ceil(workload.units_for(usage)[0] - 1e-9)
-
-
-def _write_back(
-    ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease, old: Setting, setting: Setting, reason: str
-) -> None:
-    """Raises RuleRefusal, with nothing written, if the change has moved on since the look at it."""
-    change, now = record.change, ctx.clock.now()
-    with ctx.store.transaction() as tx:
-        keep_lease(ctx, tx, lease)
-        check_unchanged(tx, record)
-        intent = tx.add_intent(
-            Intent(
-                number=0,
-                change=change.change,
-                workload=workload.name,
-                sequence=None,
-                plan_hash=None,
-                units=setting.units,
-                old=old,
-                new=setting,
-                why=reason,
-                fencing=lease.fencing,
-                stored_at=now,
-            ),
-            ctx.event(
-                change,
-                "give back asked",
-                reason,
-                workload=workload.name,
-                old=in_words(old),
-                new=in_words(setting),
-            ),
-        )
-    ctx.target(workload).apply(setting)
-    settle(ctx, lease, record, workload, intent, Outcome.DONE, "accepted")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from contextlib import suppress
 
 from forebay.app.context import Context
-from forebay.control.decide import Ask, View, in_words
-from forebay.domain.allocation import Setting
+from forebay.control.decide import Ask, View
+from forebay.domain.allocation import Setting, in_words
 from forebay.domain.errors import OutsideError, RuleRefusal
 from forebay.domain.lifecycle import ChangeState, StepState
-from forebay.domain.records import ChangeRecord, Intent, Lease, Outcome
+from forebay.domain.records import ChangeRecord, Intent, Lease, Outcome, Purpose
 from forebay.domain.workload import Workload
 from forebay.ports import Transaction
 
@@ -77,6 +77,45 @@ def write(ctx: Context, lease: Lease, view: View, ask: Ask) -> None:
         raise refusal
     ctx.target(workload).apply(new)
     settle(ctx, lease, view.change, workload, intent, Outcome.DONE, "accepted")
+
+
+def write_setting(
+    ctx: Context,
+    lease: Lease,
+    record: ChangeRecord,
+    workload: Workload,
+    old: Setting,
+    new: Setting,
+    why: str,
+    purpose: Purpose,
+) -> None:
+    """A write that belongs to no step; else as `write`."""
+    change = record.change
+    with ctx.store.transaction() as tx:
+        keep_lease(ctx, tx, lease)
+        check_unchanged(tx, record)
+        intent = tx.add_intent(
+            Intent(
+                number=0,
+                change=change.change,
+                workload=workload.name,
+                sequence=None,
+                plan_hash=None,
+                units=new.units,
+                old=old,
+                new=new,
+                why=why,
+                fencing=lease.fencing,
+                stored_at=ctx.clock.now(),
+                purpose=purpose,
+            ),
+            ctx.event(change, f"{purpose} asked", why, workload=workload.name, old=in_words(old), new=in_words(new)),
+        )
+    if refusal := _called_off(ctx, lease, record):
+        settle(ctx, lease, record, workload, intent, Outcome.NOT_DONE, "called off before it was made")
+        raise refusal
+    ctx.target(workload).apply(new)
+    settle(ctx, lease, record, workload, intent, Outcome.DONE, "accepted")
 
 
 def _called_off(ctx: Context, lease: Lease, announced: ChangeRecord | None) -> RuleRefusal | None:
@@ -192,7 +231,7 @@ def settled_setting(ctx: Context, record: ChangeRecord, workload: Workload, hold
 def adopt(
     tx: Transaction, ctx: Context, record: ChangeRecord, workload: str, live: Setting, actor: str, why: str
 ) -> None:
-    """A person decided to go on from what stands there now: it counts as ours from here on.
+    """A person, or the workload's rule, goes on from what stands there now: it counts as ours from here on.
 
     Steps that had asked for something else are pending again, and will ask anew within the soft limits.
     """
@@ -215,6 +254,7 @@ def adopt(
             why=why,
             fencing=0,  # nothing is written, so no lease is held
             stored_at=ctx.clock.now(),
+            purpose=Purpose.ADOPTED,
         ),
         ctx.event(record.change, "value of another adopted", why, actor, **values),
     )

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from forebay.control.keep import Adopt, Clash, Keep, Later, free_again_at, keep, written_again_at
 from forebay.control.verify import judge
-from forebay.domain.allocation import Lever, Setting, TargetState, setting_for
+from forebay.domain.allocation import Lever, Setting, TargetState, in_words, setting_for
 from forebay.domain.lifecycle import MOVING, STEPPING, StepState
 from forebay.domain.plan import ShapingPlan
-from forebay.domain.records import ChangeRecord, StepRecord
+from forebay.domain.records import ChangeRecord, Intent, StepRecord
 from forebay.domain.resources import Resource
 from forebay.domain.rules import FreezeWindow
 from forebay.domain.verdict import Judgement, Verdict
@@ -19,7 +20,9 @@ from forebay.domain.workload import Workload
 
 @dataclass(frozen=True)
 class View:
-    """Everything a decision rests on, observed once. `ours`: the setting Forebay wrote last, None before step 1."""
+    """Everything a decision rests on, observed once. `intents`: what this change wrote on the workload, oldest first;
+    `hand`: who wrote over it, as far as the cloud tells.
+    """
 
     now: datetime
     change: ChangeRecord
@@ -27,7 +30,8 @@ class View:
     plan: ShapingPlan
     steps: Sequence[StepRecord]
     target: TargetState
-    ours: Setting | None
+    intents: Sequence[Intent] = ()
+    hand: str = "another"
     freezes: Sequence[FreezeWindow] = ()
     usage: Mapping[Resource, float] | None = None
 
@@ -87,7 +91,7 @@ class Hold:
     judgement: Judgement | None = None
 
 
-Decision = Stop | Wait | Ask | Serving | Verified | Hold
+Decision = Stop | Wait | Ask | Serving | Verified | Hold | Keep | Adopt
 
 
 def verification_window(workload: Workload, step: StepRecord) -> tuple[datetime, datetime, datetime] | None:
@@ -105,27 +109,21 @@ def decide(view: View, poll: timedelta) -> Decision:
         return Stop(f"change is {view.change.state}: {view.change.note}")
     if step is None:
         return Stop("every step has passed", done=True)
-    if foreign := foreign_write(view):
-        return Hold(foreign)
+    match answer := keep(view.workload, view.target, view.intents, view.now, view.hand):
+        case Clash(reason=reason):
+            return Hold(reason)
+        case Later(at=at, reason=reason):
+            return Wait(at, reason, asked=True)
+        case Keep() | Adopt():
+            return answer
     if step.state is StepState.PENDING:
         return _next_step(view, step, poll)
     return _under_way(view, step, poll)
 
 
-def foreign_write(view: View) -> str | None:
-    """Who wrote over our setting is not known, but that it was not us is: say so and touch nothing (rule 9)."""
-    return None if view.ours is None else foreign_setting(view.workload.name, view.target.setting, view.ours)
-
-
-def foreign_setting(workload: str, live: Setting, ours: Setting) -> str | None:
-    """In words, if what stands is not what was set."""
-    if live == ours:
-        return None
-    return f"changed by another: {workload} stands at {in_words(live)}, we had set {in_words(ours)}"
-
-
 def _next_step(view: View, step: StepRecord, poll: timedelta) -> Decision:
     may_go_at = free_at(view.workload, view.steps, step)
+    may_go_at = max(may_go_at, free_again_at(view.workload, view.intents) or may_go_at)
     if view.now < may_go_at:
         return Wait(may_go_at, f"step {step.step.sequence} is due at {may_go_at:%H:%M:%S}")
     if freeze := next((f for f in view.freezes if f.covers(view.now)), None):
@@ -193,8 +191,10 @@ def _under_way(view: View, step: StepRecord, poll: timedelta) -> Decision:
     asked = step.asked_units
     assert asked is not None and step.asked_at is not None, "an asked step says what and when"
     verification = view.workload.verification
-    # Patience starts anew when a person resumed the change, else a resumed change would be held again at once.
-    since = max(step.asked_at + view.workload.lead_time, view.change.updated_at)
+    # Patience starts anew when a person resumed the change, else a resumed change would be held again at once; and
+    # when our setting had to be written again.
+    anew = max(view.change.updated_at, written_again_at(view.intents) or view.change.updated_at)
+    since = max(step.asked_at + view.workload.lead_time, anew)
     window = verification_window(view.workload, step)
     if window is None:
         if _serves(view, step, asked):
@@ -220,7 +220,7 @@ def _under_way(view: View, step: StepRecord, poll: timedelta) -> Decision:
     text = judgement.evidence.text
     match judgement.verdict:
         case Verdict.NO_DATA | Verdict.ERROR:
-            if view.now >= max(known_at, view.change.updated_at) + verification.patience:
+            if view.now >= max(known_at, anew) + verification.patience:
                 return Hold(f"{judgement.verdict}: {text}", judgement)
             return Wait(view.now + poll, f"{judgement.verdict}: {text}", asked=True)
         case Verdict.HIGH:
@@ -298,10 +298,3 @@ def ahead_of_effect(plan: ShapingPlan, steps: Sequence[StepRecord]) -> list[Step
     """Steps still to be made or verified before the policy may come into force; later ones follow its impact."""
     still_open = [s for s in steps if s.state in (StepState.PENDING, StepState.ASKED)]
     return [s for s in still_open if s.step.due_at < plan.effective_at]
-
-
-def in_words(setting: Setting) -> str:
-    """`floor 5 (ceiling 20)` or `count 5`."""
-    if setting.floor is None:
-        return f"count {setting.count}"
-    return f"floor {setting.floor} (ceiling {setting.ceiling})"

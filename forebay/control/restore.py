@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from forebay.control.decide import in_words
-from forebay.domain.allocation import Lever, Setting, TargetState
+from forebay.domain.allocation import Lever, Setting, TargetState, in_words
 from forebay.domain.workload import Workload
 
 

@@ -76,3 +76,10 @@ def setting_for(now: Setting, units: int, *, lower: bool = False) -> Setting:
         return now.model_copy(update={"floor": min(now.units, units), "ceiling": units})
     ceiling = units if now.ceiling is None else max(now.ceiling, units)
     return now.model_copy(update={"floor": units, "ceiling": ceiling})
+
+
+def in_words(setting: Setting) -> str:
+    """`floor 5 (ceiling 20)` or `count 5`."""
+    if setting.floor is None:
+        return f"count {setting.count}"
+    return f"floor {setting.floor} (ceiling {setting.ceiling})"

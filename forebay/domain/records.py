@@ -49,10 +49,22 @@ class Outcome(StrEnum):
     FOREIGN = "changed by another"
 
 
+class Purpose(StrEnum):
+    """Why something is written: for a step of the plan, over another's value (at once, or the rest of it later), or
+    to give it back. `adopted` writes nothing: another's value counts as ours from there on.
+    """
+
+    STEP = "step"
+    INSIST = "insist"
+    REGAIN = "regain"
+    ADOPTED = "adopted"
+    GIVE_BACK = "give back"
+
+
 class Intent(Model):
     """An external write, stored before it is made. `number` is given by the store. Open while `outcome` is None.
 
-    `units` is what it asks for, `sequence` the step it belongs to; None where it restores what was there before.
+    `units` is what it asks for, `sequence` the step it belongs to; None where it belongs to none.
     `before` is that step as it was: what it goes back to where the write turns out not to have taken place.
     """
 
@@ -67,6 +79,7 @@ class Intent(Model):
     why: str
     fencing: int
     stored_at: UtcTime
+    purpose: Purpose = Purpose.STEP
     outcome: Outcome | None = None
     settled_at: UtcTime | None = None
     before: StepRecord | None = None

@@ -132,6 +132,7 @@ class Workload(Model):
     """One shaped workload. Resources without an objective are not planned: they must not bind.
 
     `metric_period`: how often its usage is published. `sizes`: what else a unit may be, beside `unit`.
+    `on_foreign_write`: the answer to another hand that writes over a change's setting (`forebay.control.keep`).
     """
 
     name: Name
@@ -150,6 +151,7 @@ class Workload(Model):
     shares: Mapping[str, Annotated[float, Field(ge=0, le=1)]] = {}
     sizes: tuple[UnitSize, ...] = ()
     deployment: Deployment = Deployment()
+    on_foreign_write: Literal["hold", "insist", "yield"] = "hold"
 
     @field_validator("objectives")
     @classmethod

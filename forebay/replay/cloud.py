@@ -162,6 +162,10 @@ class SimulatedService:
             causes=self._causes,
         )
 
+    def who(self, setting: Setting) -> str | None:
+        """Nobody else writes in a replay."""
+        return None
+
     def apply(self, setting: Setting) -> None:
         """A floor lifts what runs at once and takes nothing away; a ceiling cuts; a count is what is worked towards."""
         before = self.desired

@@ -14,8 +14,8 @@ from forebay.aws_errors import aws_call, not_found
 from forebay.domain.allocation import Lever, Setting, TargetState
 from forebay.domain.workload import AsgTarget
 from forebay.ports import Clock
-from forebay.targets.causes import newest_first
-from forebay.targets.schedules import AHEAD, lowers
+from forebay.targets.causes import changes_size, newest_first
+from forebay.targets.schedules import AHEAD, BEHIND, lowers, runs_within, sets
 
 if TYPE_CHECKING:
     from mypy_boto3_autoscaling.type_defs import (
@@ -51,6 +51,20 @@ class AutoScalingGroup:
         if state.serving >= max(state.desired, state.setting.units):
             return state
         return state.model_copy(update={"causes": causes(self._activities(), self._clock.now())})
+
+    def who(self, setting: Setting) -> str | None:
+        """What the group's activities give as the cause of its last change of size; a scheduled action by its name.
+
+        IAM: autoscaling:DescribeScheduledActions, DescribeScalingActivities.
+        """
+        now = self._clock.now()
+        for action in self._scheduled():
+            sizes = action.get("MinSize"), action.get("MaxSize"), action.get("DesiredCapacity")
+            if sets(setting, *sizes) and _ran(action, now):
+                return f"the scheduled action {action['ScheduledActionName']!r}"
+        texts = [(a["StartTime"].astimezone(UTC), a.get("Cause", "")) for a in self._activities()]
+        cause = next(iter(newest_first([t for t in texts if changes_size(t[1])], now)), None)
+        return cause and f"another ({cause})"
 
     def apply(self, setting: Setting) -> None:
         """One write. Floor: the desired capacity follows into [floor, ceiling] at once. Count: AWS refuses one
@@ -183,3 +197,12 @@ def _runs(action: ScheduledUpdateGroupActionTypeDef, now: datetime) -> bool:
     """AWS gives the next run as StartTime, also of a recurring action; without it the answer is yes."""
     start = action.get("StartTime")
     return start is None or now < start.astimezone(UTC) <= now + AHEAD
+
+
+def _ran(action: ScheduledUpdateGroupActionTypeDef, now: datetime) -> bool:
+    """A recurring one by hour and day of the month, on whatever weekday; any other is dropped once it ran."""
+    fields = action.get("Recurrence", "").split()
+    if len(fields) != 5:
+        start = action.get("StartTime")
+        return start is not None and now - BEHIND < start.astimezone(UTC) <= now
+    return runs_within(f"cron({' '.join(fields[:4])} * *)", action.get("TimeZone"), now - BEHIND, now)

@@ -12,12 +12,18 @@ AT_MOST = 5
 _TROUBLE = re.compile(
     r"unable|insufficient|not enough|capacity|limit|quota|exceed|fail|cannot|could not|unhealthy|error|denied"
 )
+_ASKED = re.compile(r"user request|scheduled action|alarm|policy")
 _SUBJECTS = re.compile(r"\([^)]*\)")
 
 
 def tells_trouble(message: str) -> bool:
     """Whether a service event tells of trouble; names in brackets, `(service error-page)`, do not count."""
     return bool(_TROUBLE.search(_SUBJECTS.sub("", message).lower()))
+
+
+def changes_size(cause: str) -> bool:
+    """Whether an activity's cause tells who asked for another size, rather than that an instance was replaced."""
+    return bool(_ASKED.search(cause.lower()))
 
 
 def newest_first(messages: Iterable[tuple[datetime, str]], now: datetime) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from forebay.domain.errors import OutsideError
 from forebay.domain.workload import EcsTarget
 from forebay.ports import Clock
 from forebay.targets.causes import newest_first, tells_trouble
-from forebay.targets.schedules import AHEAD, lowers, runs_within
+from forebay.targets.schedules import AHEAD, BEHIND, lowers, runs_within, sets
 
 if TYPE_CHECKING:
     from mypy_boto3_application_autoscaling.type_defs import ScalableTargetTypeDef, ScheduledActionTypeDef
@@ -43,6 +43,19 @@ class EcsService:
         return service_state(
             service, scalable, has_policies=self._has_policies(), scheduled=self._scheduled(), now=self._clock.now()
         )
+
+    def who(self, setting: Setting) -> str | None:
+        """A scheduled action of the scalable target that has run lately and sets these values, by its name.
+
+        IAM: application-autoscaling:DescribeScheduledActions.
+        """
+        now = self._clock.now()
+        for action in self._scheduled():
+            wanted = action.get("ScalableTargetAction", {})
+            ran = runs_within(action["Schedule"], action.get("Timezone"), now - BEHIND, now)
+            if ran and sets(setting, wanted.get("MinCapacity"), wanted.get("MaxCapacity")):
+                return f"the scheduled action {action['ScheduledActionName']!r}"
+        return None
 
     def apply(self, setting: Setting) -> None:
         """One write. Floor: on AWS the count follows into [floor, ceiling] at once. Count: refused outside the

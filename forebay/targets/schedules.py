@@ -7,7 +7,10 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from forebay.domain.allocation import Lever, Setting
+
 AHEAD = timedelta(hours=2)
+BEHIND = timedelta(minutes=15)
 
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
@@ -18,6 +21,14 @@ _DAY_NUMBERS = {name: number for number, name in enumerate(_DAYS, start=1)}
 def lowers(units: int, *wanted: int | None) -> bool:
     """Whether an action that sets one of the `wanted` values (a minimum, a maximum, a count) goes below `units`."""
     return any(value is not None and value < units for value in wanted)
+
+
+def sets(setting: Setting, low: int | None, high: int | None, count: int | None = None) -> bool:
+    """Whether an action of these values leaves a target at `setting`; one that names none sets nothing."""
+    if setting.lever is Lever.COUNT:
+        return count is not None and count == setting.count
+    named = [(low, setting.floor), (high, setting.ceiling)]
+    return any(v is not None for v, _ in named) and all(v is None or v == live for v, live in named)
 
 
 def runs_within(expression: str, zone: str | None, start: datetime, end: datetime) -> bool:

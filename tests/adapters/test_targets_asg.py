@@ -213,3 +213,33 @@ def test_failed_activities_of_the_last_minutes_are_causes_newest_first():
         activity(2, "Successful", "fine"),
     ]
     assert group_state(group(desired=1), False, (), activities, NOW).causes == ("newest", "older")
+
+
+def test_a_scheduled_action_that_wrote_over_ours_is_named(cloud, target, aws):
+    target.apply(floor(8))
+    at = cloud.now() + timedelta(minutes=2)
+    aws.autoscaling.put_scheduled_update_group_action(
+        AutoScalingGroupName="web",
+        ScheduledActionName="nightly",
+        Recurrence=f"{at.minute} {at.hour} * * *",
+        MinSize=2,
+        MaxSize=20,
+    )
+    assert target.who(floor(2)) is None, "it has not run yet"
+    cloud.advance(180, step_s=10)
+    live = target.observe().setting
+    assert live == floor(2)
+    assert target.who(live) == "the scheduled action 'nightly'"
+
+
+@pytest.mark.parametrize(
+    ("cause", "tells"),
+    [
+        ("At 2026-03-02T00:00:00Z a user request explicitly set group desired capacity from 4 to 9.", True),
+        ("At 2026-03-02T00:00:00Z an instance was taken out of service in response to a health check.", False),
+    ],
+)
+def test_an_activity_tells_who_asked_for_another_size(cause, tells):
+    from forebay.targets.causes import changes_size
+
+    assert changes_size(cause) is tells

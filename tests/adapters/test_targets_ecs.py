@@ -278,3 +278,20 @@ def test_a_floor_the_count_has_not_followed_yet_is_not_stable(cloud):
     scalable = {"MinCapacity": 5, "MaxCapacity": 9}
     state = service_state(SERVICE, scalable, has_policies=True, scheduled=(), now=cloud.now())
     assert not state.stable
+
+
+def test_a_scheduled_action_that_wrote_over_ours_is_named(cloud, target, aws):
+    target.apply(floor(8))
+    at = cloud.now() + timedelta(minutes=2)
+    aws.application_autoscaling.put_scheduled_action(
+        **RESOURCE,
+        ScheduledActionName="nightly",
+        Schedule=f"cron({at.minute} {at.hour} * * ? *)",
+        ScalableTargetAction={"MinCapacity": 2, "MaxCapacity": 20},
+    )
+    assert target.who(floor(2)) is None, "it has not run yet"
+    cloud.advance(180, step_s=10)
+    live = target.observe().setting
+    assert live == floor(2)
+    assert target.who(live) == "the scheduled action 'nightly'"
+    assert target.who(floor(3)) is None, "that is not what it sets"

@@ -20,7 +20,7 @@ from forebay.app.people import cancel, hold, resume
 from forebay.domain.allocation import Lever, Setting
 from forebay.domain.errors import ForebayError, RuleRefusal
 from forebay.domain.lifecycle import TERMINAL, ChangeState, StepState
-from forebay.domain.records import Intent, Outcome
+from forebay.domain.records import Intent, Outcome, Purpose
 from forebay.domain.resources import Resource
 from tests.support.cloud import ApplyFault, Bomb, Crash, Write
 from tests.support.world import MINUTE, NOW, World, a_plan, a_request, count, floor
@@ -240,7 +240,7 @@ class Lives(RuleBasedStateMachine):
         self, intents: list[Intent], announced: list[tuple[Write, Intent]]
     ) -> None:
         for write, intent in announced:
-            if intent.sequence is None:
+            if intent.purpose is Purpose.GIVE_BACK:
                 ours = [i.new for i in intents if i.change == intent.change and i.number < intent.number and _done(i)]
                 assert write.before == intent.old == ours[-1]
 

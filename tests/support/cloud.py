@@ -80,6 +80,7 @@ class ModelService:
     cause: str = "insufficient capacity"
     problems: tuple[str, ...] = ()
     metrics: bool = True
+    culprit: str | None = None
 
     def desired(self, now: datetime) -> int:
         if self.setting.lever is Lever.COUNT:
@@ -152,6 +153,9 @@ class ModelTarget:
         if self.cloud.unreachable:
             raise OutsideError("the cloud does not answer", retryable=True)
         return self.cloud.services[self.name].state(self.cloud.clock.now())
+
+    def who(self, setting: Setting) -> str | None:
+        return self.cloud.services[self.name].culprit
 
     def apply(self, setting: Setting) -> None:
         cloud = self.cloud

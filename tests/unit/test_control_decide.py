@@ -27,7 +27,7 @@ from forebay.control.verify import judge
 from forebay.domain.allocation import Setting, TargetState
 from forebay.domain.lifecycle import STEPPING, ChangeState, StepState
 from forebay.domain.plan import ShapingPlan
-from forebay.domain.records import ChangeRecord, StepRecord
+from forebay.domain.records import ChangeRecord, Intent, Outcome, Purpose, StepRecord
 from forebay.domain.resources import Resource
 from forebay.domain.rules import FreezeWindow
 from forebay.domain.verdict import Verdict
@@ -67,6 +67,25 @@ def asked(at: float = 1, units: int = 6, serving: float | None = None, **more: A
 PASSED = asked(serving=2) | {"state": StepState.PASSED}
 
 
+def wrote(setting: Setting, at: float = 0, purpose: Purpose = Purpose.STEP, old: Setting | None = None) -> Intent:
+    """A write that is in effect."""
+    return Intent(
+        number=1,
+        change="CHG-1",
+        workload="web",
+        sequence=1,
+        plan_hash=None,
+        units=setting.units,
+        old=old or count(4),
+        new=setting,
+        why="why",
+        fencing=1,
+        stored_at=minutes(at),
+        purpose=purpose,
+        outcome=Outcome.DONE,
+    )
+
+
 def view(at: float, *updates: Mapping[str, Any], plan: ShapingPlan = PLAN, **more: Any) -> View:
     change = a_request().accepted(NOW)
     record = ChangeRecord(
@@ -79,7 +98,7 @@ def view(at: float, *updates: Mapping[str, Any], plan: ShapingPlan = PLAN, **mor
         plan=plan,
         steps=records(*updates, plan=plan),
         target=target(count(6)) if updates else target(),
-        ours=count(6) if updates else None,
+        intents=[wrote(count(6))] if updates else [],
     )
     return replace(base, **more)
 
@@ -144,7 +163,7 @@ ROWS: dict[str, tuple[View, type[Decision], str]] = {
     ),
     "it serves": (view(2, asked()), Serving, "6 units serve, 6 asked"),
     "it serves under an autoscaler that goes on": (
-        view(2, asked(), target=target(floor(6), desired=9, serving=7), ours=floor(6)),
+        view(2, asked(), target=target(floor(6), desired=9, serving=7), intents=[wrote(floor(6))]),
         Serving,
         "7 units serve, 6 asked",
     ),
@@ -170,7 +189,7 @@ ROWS: dict[str, tuple[View, type[Decision], str]] = {
         "still high after 2 corrections",
     ),
     "high, and what serves carries it": (
-        view(6, asked(serving=2), usage=cores(3), target=target(floor(6), desired=9), ours=floor(6)),
+        view(6, asked(serving=2), usage=cores(3), target=target(floor(6), desired=9), intents=[wrote(floor(6))]),
         Verified,
         "high: cpu 3 cores, forecast up to 2.4",
     ),
@@ -241,7 +260,7 @@ def test_high_with_the_ceiling_in_the_way_is_no_pass() -> None:
     """20 of at most 20 units at 99 %: the policy must not be armed on that."""
     full = a_plan(((1, 18, 20),), start=18, demand=flat(2))
     step = {"state": StepState.ASKED, "asked_units": 20, "asked_at": minutes(1), "serving_at": minutes(2)}
-    seen = view(9, step, plan=full, target=target(count(20)), ours=count(20), usage=cores(19.8))
+    seen = view(9, step, plan=full, target=target(count(20)), intents=[wrote(count(20))], usage=cores(19.8))
     decision = decide(seen, POLL)
     assert isinstance(decision, Hold)
     assert "the ceiling of 20 units is in the way of a correction" in decision.reason

@@ -1,0 +1,69 @@
+"""Holding what was set: another hand's value is found, named, and answered by the workload's rule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from uuid import uuid4
+
+from forebay.app.context import CONTROLLER, Context
+from forebay.app.writing import adopt, check_unchanged, keep_lease, release, write_setting
+from forebay.control.keep import Adopt, Clash, Keep, Later, keep
+from forebay.domain.allocation import TargetState
+from forebay.domain.errors import LostLease, OutsideError, RuleRefusal
+from forebay.domain.records import ChangeRecord, Intent, Lease, Outcome
+from forebay.domain.workload import Workload
+
+FOREIGN = "changed by another"
+
+
+def hand_of(ctx: Context, workload: Workload, target: TargetState, intents: Sequence[Intent]) -> str:
+    """Who wrote over our setting, as far as the cloud tells; `another` where it does not."""
+    ours = next((i.new for i in reversed(intents) if i.outcome is Outcome.DONE), None)
+    if ours is None or ours == target.setting:
+        return "another"
+    with suppress(OutsideError):  # a name is a courtesy: without it the write is answered all the same
+        return ctx.target(workload).who(target.setting) or "another"
+    return "another"
+
+
+def carry_out(
+    ctx: Context, lease: Lease, record: ChangeRecord, workload: Workload, target: TargetState, answer: Keep | Adopt
+) -> None:
+    """Do what was decided on what `target` showed. Raises LostLease, RuleRefusal and OutsideError, as any write."""
+    if isinstance(answer, Keep):
+        write_setting(ctx, lease, record, workload, target.setting, answer.setting, answer.reason, answer.purpose)
+        return
+    with ctx.store.transaction() as tx:
+        keep_lease(ctx, tx, lease)
+        check_unchanged(tx, record)
+        adopt(tx, ctx, record, workload.name, answer.setting, CONTROLLER, answer.reason)
+
+
+def keep_workload(ctx: Context, record: ChangeRecord, workload: Workload) -> Keep | Adopt | Clash | Later | None:
+    """Look once where no run is at work, and do what the rule says; returns it. Raises OutsideError."""
+    with ctx.store.transaction() as tx:
+        held = tx.lease(workload.name)
+        intents = tx.intents(workload.name, change=record.change.change)
+    if any(i.outcome is None for i in intents) or (held is not None and held.expires_at > ctx.clock.now()):
+        return None  # a run is at work there, and looks for itself; or a write has yet to be settled
+    if not intents:
+        return None
+    target = ctx.target(workload).observe()
+    answer = keep(workload, target, intents, ctx.clock.now(), hand_of(ctx, workload, target, intents))
+    if not isinstance(answer, Keep | Adopt):
+        return answer
+    with ctx.store.transaction() as tx:
+        lease = tx.acquire_lease(workload.name, f"watch {uuid4().hex[:8]}", ctx.clock.now(), ctx.lease)
+        unseen = len(tx.intents(workload.name, change=record.change.change)) > len(intents)
+    if lease is None:
+        return None
+    try:
+        if not unseen:
+            carry_out(ctx, lease, record, workload, target, answer)
+            return answer
+    except (LostLease, RuleRefusal):
+        return None  # somebody else was first: the next look starts over
+    finally:
+        release(ctx, lease)
+    return None

@@ -1,0 +1,126 @@
+"""Keeping what was set: the answer to another hand that has written over it, by the workload's rule. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from forebay.domain.allocation import Lever, Setting, TargetState, in_words
+from forebay.domain.records import Intent, Outcome, Purpose
+from forebay.domain.workload import Workload
+
+# So often a value of another is written over, then a person must look: two that insist would go on for ever.
+INSISTENCE = 3
+AGAIN = (Purpose.INSIST, Purpose.REGAIN)
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Write `setting`, which belongs to no step."""
+
+    setting: Setting
+    purpose: Purpose
+    reason: str
+
+
+@dataclass(frozen=True)
+class Adopt:
+    """What stands there counts as ours from here on; nothing is written."""
+
+    setting: Setting
+    reason: str
+
+
+@dataclass(frozen=True)
+class Clash:
+    """Another hand is in the way, and a person must look."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Later:
+    """Something is to be written, not before `at`."""
+
+    at: datetime
+    reason: str
+
+
+def keep(
+    workload: Workload, target: TargetState, intents: Sequence[Intent], now: datetime, hand: str = "another"
+) -> Keep | Adopt | Clash | Later | None:
+    """None where what was set stands. `intents`: of this change on this workload, oldest first; `hand`: who wrote.
+
+    `insist` writes ours again, at most INSISTENCE times and within the soft limits, and never takes a count away;
+    `yield` takes the other's value over if it carries what ours did; `hold` (and each of them where it cannot) says
+    that a person must look.
+    """
+    done = [i for i in intents if i.outcome is Outcome.DONE]
+    if not done:
+        return None
+    ours = done[-1].new
+    # A size is ours to watch only once the change has made a resize.
+    live = target.setting if ours.size else target.setting.unsized
+    meant = next((i.new for i in reversed(done) if i.purpose not in AGAIN), ours)
+    if live == ours:
+        if done[-1].purpose in AGAIN and ours.units < meant.units:
+            return _again(workload, target, meant, Purpose.REGAIN, intents, now, "what another hand took is regained")
+        return None
+    text = f"changed by {hand}: {workload.name} stands at {in_words(live)}, we had set {in_words(ours)}"
+    resized = (live.size, live.revision) != (ours.size, ours.revision)
+    if workload.on_foreign_write == "hold" or live.lever is not ours.lever or resized:
+        return Clash(text)
+    if workload.on_foreign_write == "yield":
+        if live.units >= meant.units:
+            return Adopt(live, f"{text}; it carries what the plan needs and is gone on from")
+        return Clash(f"{text}; that is less than the {meant.units} units the plan needs")
+    if insisted(intents) >= INSISTENCE:
+        return Clash(f"{text}; it was written again {INSISTENCE} times already")
+    if live.lever is Lever.COUNT and live.units > meant.units:
+        return Clash(f"{text}; to write ours again would take capacity away")
+    return _again(workload, target, meant, Purpose.INSIST, intents, now, text)
+
+
+def insisted(intents: Sequence[Intent]) -> int:
+    """How often another's value was written over since a person, or the rule, last went on from one."""
+    count = 0
+    for intent in intents:
+        count = 0 if intent.purpose is Purpose.ADOPTED else count + (intent.purpose is Purpose.INSIST)
+    return count
+
+
+def free_again_at(workload: Workload, intents: Sequence[Intent]) -> datetime | None:
+    """A dwell after the last write that belongs to no step; None if there was none."""
+    last = written_again_at(intents)
+    return None if last is None else last + workload.limits.soft.dwell
+
+
+def written_again_at(intents: Sequence[Intent]) -> datetime | None:
+    """When the last write that belongs to no step was made; None if there was none."""
+    return max((i.stored_at for i in intents if i.purpose in AGAIN), default=None)
+
+
+def _again(
+    workload: Workload,
+    target: TargetState,
+    meant: Setting,
+    purpose: Purpose,
+    intents: Sequence[Intent],
+    now: datetime,
+    text: str,
+) -> Keep | Later:
+    """`meant`, or as much of it as one move may do; a dwell after the last time, or two would race."""
+    soft, live = workload.limits.soft, target.desired
+    free_at = free_again_at(workload, intents)
+    if free_at is not None and now < free_at:
+        return Later(free_at, f"{text}; the dwell allows the next write at {free_at:%H:%M:%S}")
+    units = min(meant.units, live + soft.largest_move(live))
+    if meant.lever is Lever.COUNT:
+        setting = meant.model_copy(update={"count": units})
+    else:
+        # A maximum below what runs would stop units at once.
+        runs_above = meant.ceiling is not None and max(live, units) > meant.ceiling
+        ceiling = target.setting.ceiling if runs_above else meant.ceiling
+        setting = meant.model_copy(update={"floor": units, "ceiling": ceiling})
+    return Keep(setting, purpose, f"{text}; written again: {in_words(setting)}")

@@ -1,0 +1,189 @@
+"""Holding what was set: the answer to another hand, as named rows, and whole lives by each rule."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from forebay.app.people import resume
+from forebay.control.keep import Adopt, Clash, Keep, Later, insisted, keep
+from forebay.domain.allocation import Lever, Setting, TargetState
+from forebay.domain.lifecycle import ChangeState
+from forebay.domain.records import Intent, Outcome, Purpose
+from tests.support.world import EFFECTIVE, MINUTE, World, a_plan, a_request, a_workload, count, flat, floor, minutes
+
+S = ChangeState
+BOTH = pytest.mark.parametrize("lever", list(Lever))
+Answer = type[Keep] | type[Adopt] | type[Clash] | type[Later] | None
+
+
+def wrote(new: Setting, purpose: Purpose = Purpose.STEP, at: float = 0) -> Intent:
+    return Intent(
+        number=1,
+        change="CHG-1",
+        workload="web",
+        sequence=None,
+        plan_hash=None,
+        units=new.units,
+        old=count(1),
+        new=new,
+        why="why",
+        fencing=1,
+        stored_at=minutes(at),
+        purpose=purpose,
+        outcome=Outcome.DONE,
+    )
+
+
+def stands(live: Setting, desired: int | None = None) -> TargetState:
+    units = live.units if desired is None else desired
+    return TargetState(setting=live, desired=units, serving=units, stable=True)
+
+
+EIGHT, INSIST, REGAIN, ADOPTED = wrote(count(8)), Purpose.INSIST, Purpose.REGAIN, Purpose.ADOPTED
+INSISTED = [EIGHT, *[wrote(count(8), INSIST, at) for at in (1, 2, 3)]]
+ROWS: dict[str, tuple[str, TargetState, list[Intent], Answer, Setting | str | None]] = {
+    "ours stands": ("insist", stands(count(8)), [EIGHT], None, None),
+    "nothing was written yet": ("insist", stands(count(3)), [], None, None),
+    "hold": ("hold", stands(count(5)), [EIGHT], Clash, "changed by joe: web stands at count 5, we had set count 8"),
+    "insist, within one move": ("insist", stands(count(7)), [EIGHT], Keep, count(8)),
+    "insist, the soft limit in the way": ("insist", stands(count(4)), [EIGHT], Keep, count(6)),
+    "the rest of it, a dwell later": ("insist", stands(count(6)), [EIGHT, wrote(count(6), INSIST, 5)], Keep, count(8)),
+    "the rest of it, not yet": ("insist", stands(count(6)), [EIGHT, wrote(count(6), INSIST, 8)], Later, "09:13:00"),
+    "again, not yet": ("insist", stands(count(7)), [EIGHT, wrote(count(8), INSIST, 9)], Later, "09:14:00"),
+    "insist has its budget": ("insist", stands(count(7)), INSISTED, Clash, "written again 3 times already"),
+    "a new budget after an adoption": (
+        "insist",
+        stands(count(7)),
+        [*INSISTED, wrote(count(8), ADOPTED)],
+        Keep,
+        count(8),
+    ),
+    "insist takes no count away": ("insist", stands(count(9)), [EIGHT], Clash, "take capacity away"),
+    "insist on a floor": ("insist", stands(floor(1), desired=8), [wrote(floor(8))], Keep, floor(8)),
+    "insist on a floor another raised": ("insist", stands(floor(9), desired=9), [wrote(floor(8))], Keep, floor(8)),
+    "a ceiling that ours would cut stays": (
+        "insist",
+        stands(floor(1, 40), desired=30),
+        [wrote(floor(8))],
+        Keep,
+        floor(8, 40),
+    ),
+    "insist where an autoscaler was attached": ("insist", stands(floor(8)), [EIGHT], Clash, "floor 8 (ceiling 20)"),
+    "yield to more": ("yield", stands(count(9)), [EIGHT], Adopt, count(9)),
+    "yield to as much": ("yield", stands(floor(8, 9), desired=8), [wrote(floor(8))], Adopt, floor(8, 9)),
+    "yield to less": ("yield", stands(count(7)), [EIGHT], Clash, "less than the 8 units the plan needs"),
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_keep(name: str) -> None:
+    rule, target, intents, kind, wanted = ROWS[name]
+    answer = keep(a_workload(on_foreign_write=rule), target, intents, minutes(10), "joe")
+    assert (answer if answer is None else type(answer)) is kind
+    if isinstance(wanted, Setting):
+        assert isinstance(answer, Keep | Adopt) and answer.setting == wanted
+    elif wanted is not None:
+        assert wanted in answer.reason  # type: ignore[union-attr]
+
+
+def test_regaining_the_rest_is_not_insisting_again() -> None:
+    assert insisted([EIGHT, wrote(count(6), INSIST), wrote(count(8), REGAIN)]) == 1
+
+
+def a_world(rule: str, lever: Lever = Lever.COUNT) -> World:
+    return World(a_workload(on_foreign_write=rule), lever=lever)
+
+
+@BOTH
+@pytest.mark.parametrize("at", [3, 5, 15], ids=["in a step", "between steps", "armed"])
+def test_insist_writes_ours_again_and_the_change_lives_on(lever: Lever, at: float) -> None:
+    with a_world("insist", lever) as world:
+        world.cloud.services["web"].culprit = "the scheduled action 'nightly'"
+        world.submit()
+        lower = count(3) if lever is Lever.COUNT else floor(1)
+        world.clock.at(minutes(at), lambda: world.cloud.set("web", lower, foreign=True))
+        world.run_until(minutes(28))
+        assert (world.state, world.setting().units) == (S.ARMED, 8)
+        insists = [i for i in world.intents() if i.purpose is INSIST]
+        assert len(insists) == 1 and "changed by the scheduled action 'nightly'" in insists[0].why
+        assert "changed by another" in [e.action for e in world.people.events]
+        world.run_until(minutes(60))
+        assert (world.state, world.version_at(EFFECTIVE)) == (S.CLOSED, 1)
+
+
+def test_two_that_insist_come_to_an_end() -> None:
+    with a_world("insist") as world:
+        world.submit()
+        for at in range(15, 120, 2):
+            world.clock.at(minutes(at), lambda: world.cloud.set("web", count(7), foreign=True))
+        request = a_request(effective_at=minutes(120))
+        assert request.change == "CHG-1"
+        world.run_until(minutes(29))
+        assert world.asked().count(8) <= 4, "its own step, and three times again"
+        world.run_until(minutes(90))
+        assert world.asked().count(8) == 4
+        assert (world.state, world.version_at(minutes(90))) == (S.HELD, None) or world.state is S.SETTLING
+
+
+def test_insist_keeps_to_the_soft_limits() -> None:
+    with a_world("insist") as world:
+        world.submit()
+        world.run_until(minutes(15))
+        world.cloud.set("web", count(4), foreign=True)
+        world.run_until(minutes(17))
+        assert (world.state, world.setting()) == (S.SHAPING, count(6)), "no longer armed: 8 do not serve"
+        world.run_until(minutes(28))
+        assert (world.state, world.asked()) == (S.ARMED, [6, 8, 6, 8])
+        moves = [w.at for w in world.cloud.ours()]
+        assert moves[3] - moves[2] >= 5 * MINUTE
+
+
+@BOTH
+def test_yield_goes_on_from_what_carries_the_plan(lever: Lever) -> None:
+    with a_world("yield", lever) as world:
+        world.submit()
+        world.run_until(minutes(5))
+        more = count(7) if lever is Lever.COUNT else floor(7)
+        world.cloud.set("web", more, foreign=True)
+        world.run_until(minutes(28))
+        assert (world.state, world.setting().units) == (S.ARMED, 8)
+        assert "value of another adopted" in world.actions()
+
+
+def test_yield_to_less_than_the_plan_needs_holds_and_a_person_decides() -> None:
+    with a_world("yield") as world:
+        world.submit()
+        world.run_until(minutes(5))
+        world.cloud.set("web", count(5), foreign=True)
+        world.run_until(minutes(10))
+        assert world.state is S.HELD and "less than the 6 units the plan needs" in world.record().note
+        resume(world.ctx, "CHG-1", "bob", "5 will do for now")
+        world.run_until(minutes(60))
+        assert (world.state, world.asked()) == (S.CLOSED, [6, 7, 8])
+
+
+@pytest.mark.parametrize("rule", ["insist", "yield", "hold"])
+def test_what_was_cancelled_insists_on_nothing(rule: str) -> None:
+    from forebay.app.people import cancel
+
+    with World(a_workload(on_foreign_write=rule), demand=flat(2)) as world:
+        world.submit(a_request(), a_plan(demand=flat(2)))
+        world.run_until(minutes(15))
+        cancel(world.ctx, "CHG-1", "ann", "not needed any more")
+        world.cloud.set("web", count(9), foreign=True)
+        world.run_until(minutes(40))
+        assert (world.state, world.setting()) == (S.ROLLED_BACK, count(9))
+
+
+def test_settling_insists_too_until_it_is_handed_back() -> None:
+    with a_world("insist", Lever.FLOOR) as world:
+        world.submit(a_request(settle="PT20M"))
+        world.run_until(EFFECTIVE + 2 * MINUTE)
+        assert world.state is S.SETTLING
+        world.cloud.set("web", floor(2), foreign=True)
+        world.run_until(EFFECTIVE + 5 * MINUTE)
+        assert world.setting() == floor(8)
+        world.run_until(EFFECTIVE + timedelta(minutes=30))
+        assert (world.state, world.setting()) == (S.CLOSED, floor(1))
