@@ -34,12 +34,16 @@ def plan_svg(plan: ShapingPlan, workload: Workload, history: History | None = No
     `history`: per resource times (aware UTC) and usage in its canonical unit; shown as far back as the plan reaches
     ahead, but at least one season.
     """
+    return svg_of(plan_figure(plan, workload, history), plan.hash)
+
+
+def svg_of(figure: Figure, salt: str) -> str:
+    """A figure as an SVG element. The same figure and `salt` give the same bytes: no date, no ids by chance."""
     import matplotlib
 
     buffer = io.StringIO()
-    # The same plan gives the same bytes: no date, and ids that do not depend on chance.
-    with matplotlib.rc_context({"svg.hashsalt": plan.hash, "svg.fonttype": "path"}):
-        plan_figure(plan, workload, history).savefig(buffer, format="svg", metadata={"Date": None})
+    with matplotlib.rc_context({"svg.hashsalt": salt, "svg.fonttype": "path"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     # A tenth of a point is finer than any screen; matplotlib's six digits make the picture three times as large.
     path = re.compile(r'(?<= d=")[^"]+')

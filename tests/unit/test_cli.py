@@ -244,3 +244,32 @@ def test_a_database_without_tables_says_what_mends_it(files: Path, forebay, monk
     assert "forebay migrate" in error
     assert forebay("migrate")[0] == 0
     assert forebay("status")[0] == 0
+
+
+def test_a_backtest_is_printed_in_three_formats(files: Path, forebay) -> None:
+    rows = [
+        f"{(START + timedelta(hours=i)).isoformat()},checkout,,cpu,{4 + (i % 24) / 8 + (i * 7 % 5) / 9:.3f},cores\n"
+        for i in range(6 * 24)
+    ]
+    (files / "history.csv").write_text(HEADER + "".join(rows))
+    words = ("backtest", "history.csv", "--origins", "2", "--model", "theta", "--budget", "0")
+    code, table, _ = forebay(*words)
+    assert code == 0
+    assert "checkout/cpu: 2 origins" in table and "theta" in table and "default" in table
+    code, text, _ = forebay(*words, "--format", "json", "--workloads", "workloads.yaml")
+    (found,) = json.loads(text)["series"]
+    assert (code, found["workload"]) == (0, "checkout")
+    code, _, _ = forebay(*words, "--format", "html", "--out", "page.html")
+    assert code == 0 and "<svg" in (files / "page.html").read_text()
+    code, _, error = forebay("backtest", "history.csv", "--model", "lstn")
+    assert code == 2 and "there is no model 'lstn'" in error
+    (files / "workloads.yaml").write_text(WORKLOADS.replace("name: checkout", "name: cart"))
+    code, _, error = forebay(*words, "--workloads", "workloads.yaml")
+    assert code == 2 and "holds none of the workloads" in error
+
+
+def test_a_forecast_by_a_model_asked_for(files: Path, forebay) -> None:
+    code, text, _ = forebay("forecast", "history.csv", "--model", "seasonal-naive", "--format", "json")
+    assert code == 0 and "seasonal naive" in json.loads(text)[0]["model"]
+    code, _, error = forebay("forecast", "history.csv", "--horizon", "soon")
+    assert code == 2 and "--horizon 'soon' is not a duration" in error

@@ -1,0 +1,92 @@
+"""How right the forecasts are: tried on a history, or as recorded by the daily backtest."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from forebay.cli import common
+from forebay.domain.errors import InputError
+
+if TYPE_CHECKING:
+    from forebay.domain.accuracy import SeriesBacktest
+
+app = typer.Typer()
+
+
+class BacktestFormat(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+    HTML = "html"
+
+
+@app.command()
+def backtest(
+    history: Annotated[Path, typer.Argument(help="Usage history, CSV or Parquet.")],
+    workloads: Annotated[
+        Path | None, typer.Option("--workloads", help="Only these workloads, by their slots and seasons.")
+    ] = None,
+    horizon: Annotated[str, typer.Option("--horizon", help="How far, for example 24h, 90m or 3d.")] = "24h",
+    origins: Annotated[int, typer.Option("--origins", min=1, help="Past moments to forecast from.")] = 5,
+    model: common.Models = None,
+    budget: Annotated[float, typer.Option("--budget", min=0, help="Seconds for each series.")] = 120.0,
+    output_format: Annotated[BacktestFormat, typer.Option("--format")] = BacktestFormat.TABLE,
+    out: Annotated[Path | None, typer.Option("--out", help="Write there instead of to standard output.")] = None,
+) -> None:
+    """Forecast a history's past from what was known then, by every model, and score it against what came."""
+    from forebay.report import accuracy
+
+    results = _results(history, workloads, horizon, origins, model, budget)
+    match output_format:
+        case BacktestFormat.TABLE:
+            text = accuracy.backtest_table(results)
+        case BacktestFormat.JSON:
+            text = accuracy.backtest_json(results)
+        case BacktestFormat.HTML:
+            text = accuracy.backtest_html(results)
+    if out is None:
+        typer.echo(text)
+    else:
+        out.write_text(text, encoding="utf-8")
+        typer.echo(f"wrote {out}")
+
+
+def _results(
+    path: Path, workloads: Path | None, horizon: str, origins: int, models: list[str] | None, budget: float
+) -> list[SeriesBacktest]:
+    from forebay.forecasting.evaluation import backtest_series
+    from forebay.forecasting.forecaster import DAY_AND_WEEK, sampling_interval
+    from forebay.forecasting.history import SeriesKey
+    from forebay.forecasting.models import MODELS
+    from forebay.wiring import read_catalog
+
+    span, recorded = common.span(horizon, "--horizon"), common.history(path)
+    asked: list[tuple[SeriesKey, pd.Series, timedelta, Sequence[timedelta]]] = [
+        (key, series, sampling_interval(series), DAY_AND_WEEK) for key, series in recorded.series.items()
+    ]
+    if workloads is not None:
+        catalog = read_catalog(workloads)
+        asked = [
+            (SeriesKey(w.name, resource, ""), recorded.total(w.name, resource), w.slot, w.seasons)
+            for w in catalog.workloads
+            if w.name in recorded.workloads()
+            for resource in w.resources
+        ]
+        if not asked:
+            raise InputError(f"{path} holds none of the workloads of {workloads}: it has {recorded.workloads()}")
+    return [
+        backtest_series(
+            key,
+            series,
+            horizon=-(-span // step),
+            step=step,
+            seasons=seasons,
+            models=models or tuple(MODELS),
+            origins=origins,
+            budget_seconds=budget,
+        )
+        for key, series, step, seasons in asked
+    ]
