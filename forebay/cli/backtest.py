@@ -12,6 +12,11 @@ from forebay.cli import common
 from forebay.domain.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import timedelta
+
+    import pandas as pd
+
     from forebay.domain.accuracy import SeriesBacktest
 
 app = typer.Typer()
