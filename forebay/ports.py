@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from forebay.domain.allocation import Setting, TargetState
+from forebay.domain.approval import Approval
 from forebay.domain.audit import AuditEntry, AuditEvent
 from forebay.domain.change import PolicyChange
 from forebay.domain.lifecycle import ChangeState
@@ -104,11 +105,29 @@ class Transaction(Protocol):
     def plan(self, change: str, workload: str) -> ShapingPlan | None:
         """The current plan."""
 
+    def propose_plan(self, plan: ShapingPlan, event: AuditEvent) -> None:
+        """Store a plan that goes beyond what was approved: it has no steps, and waits for its approval."""
+
+    def proposed_plan(self, change: str, workload: str) -> ShapingPlan | None:
+        """The plan proposed last, unless a plan became current since or it was dropped."""
+
+    def drop_proposal(self, change: str, workload: str) -> None:
+        """Nobody will approve the proposed plan."""
+
     def steps(self, change: str, workload: str | None = None) -> Sequence[StepRecord]:
         """Steps of the current plans, by workload and sequence."""
 
     def put_step(self, step: StepRecord, event: AuditEvent | None = None) -> None:
         """Replace the record of a step of a current plan (identified by change, workload, sequence)."""
+
+    # Approvals
+    def add_approval(self, approval: Approval, event: AuditEvent) -> None: ...
+
+    def approvals(self, change: str) -> Sequence[Approval]:
+        """Oldest first."""
+
+    def use_link(self, nonce: str, at: datetime) -> bool:
+        """Note that the one-time link `nonce` was used; False if it was before."""
 
     # One writer
     def acquire_lease(self, workload: str, holder: str, now: datetime, ttl: timedelta) -> Lease | None:

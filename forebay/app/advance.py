@@ -116,7 +116,8 @@ def tick(ctx: Context, change: str, workload_name: str, lease: Lease) -> Tick:
         raise OutsideError(foreign, retryable=False)
     with ctx.store.transaction() as tx:
         steps = tx.steps(change, workload_name)
-        freezes = tx.rules().freezes
+        freeze = tx.rules().freeze_at(now, record.change)
+        approved = tx.rules().approved_units(record.change, workload_name, tx.approvals(change))
         intents = tx.intents(workload_name, change=change)
     target = ctx.target(workload).observe()
     active = next((s for s in steps if s.state is StepState.ASKED), None)
@@ -131,7 +132,8 @@ def tick(ctx: Context, change: str, workload_name: str, lease: Lease) -> Tick:
         target=target,
         intents=intents,
         hand=hand_of(ctx, workload, target, intents),
-        freezes=freezes,
+        freezes=(freeze,) if freeze else (),
+        approved_units=approved,
         usage=ctx.usage(workload).measure(window[0], window[1]) if window and known else None,
     )
     return _act(ctx, lease, view, decide(view, ctx.poll))

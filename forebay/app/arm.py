@@ -11,12 +11,15 @@ from forebay.app.people import disarm_by_controller, hold_by_controller, own_ver
 from forebay.app.writing import last_setting
 from forebay.control.decide import Misalignment, misalignment
 from forebay.control.keep import Keep, Later
-from forebay.domain.errors import OutsideError
-from forebay.domain.lifecycle import MOVING, ChangeState
+from forebay.domain.audit import AuditEvent
+from forebay.domain.errors import OutsideError, RuleRefusal
+from forebay.domain.lifecycle import BEFORE_IN_FORCE, MOVING, ChangeState
 from forebay.domain.policy import PolicyVersion
 from forebay.domain.records import ChangeRecord
+from forebay.ports import Transaction
 
 DEFERRED = "deferred"
+GLASS_BROKEN = "GLASS BROKEN"
 
 
 def missing_for_alignment(ctx: Context, record: ChangeRecord) -> Misalignment | None:
@@ -51,7 +54,7 @@ def try_to_arm(ctx: Context, change: str) -> str | None:
             return f"change {change} has moved on and is {record.state}"
         version = own_version(tx, record)
         assert version is not None, "a received change has its policy version"
-        if freeze := tx.rules().freeze_at(max(version.effective_at, ctx.clock.now())):
+        if freeze := tx.rules().freeze_at(max(version.effective_at, ctx.clock.now()), record.change):
             return f"freeze window until {freeze.end.isoformat()}: {freeze.reason}"
         armed = version.model_copy(update={"armed_at": ctx.clock.now()})
         began = armed.in_force_from
@@ -74,7 +77,7 @@ def watch_armed(ctx: Context, change: str) -> str | None:
     if record is None or record.state is not ChangeState.ARMED or ctx.clock.now() >= record.change.effective_at:
         return None
     with ctx.store.transaction() as tx:
-        freeze = tx.rules().freeze_at(record.change.effective_at)
+        freeze = tx.rules().freeze_at(record.change.effective_at, record.change)
     if freeze:
         disarm_by_controller(ctx, change, text := f"freeze window until {freeze.end.isoformat()}: {freeze.reason}")
         return text
@@ -131,6 +134,27 @@ def enforce(ctx: Context, change: str) -> str:
     return f"nothing to do: change is {record.state}"
 
 
+def enforce_now(
+    tx: Transaction, ctx: Context, record: ChangeRecord, actor: str, reason: str
+) -> tuple[ChangeRecord, AuditEvent]:
+    """Within `tx`: the version is in force from now on. The caller has checked that `actor` may."""
+    now, version = ctx.clock.now(), own_version(tx, record)
+    begun = version is not None and version.in_force_from is not None and version.in_force_from <= now
+    if version is None or begun or record.state not in BEFORE_IN_FORCE:
+        raise RuleRefusal(
+            "break glass only before in force",
+            f"change {record.change.change} is {'in force' if begun else record.state}",
+            "a change that is neither in force nor over",
+        )
+    was, now_is = f"{record.state}, effective {version.effective_at.isoformat()}", f"version {version.version} in force"
+    tx.put_version(
+        version.model_copy(update={"glass_broken_at": now}),
+        ctx.event(record.change, GLASS_BROKEN, reason, actor, old=was, new=now_is),
+    )
+    event = ctx.event(record.change, "in force by break glass", f"by {actor}: {reason}", actor, old=was)
+    return tx.move(record.change.change, ChangeState.IN_FORCE, event), event
+
+
 def _missing_at_last(ctx: Context, change: str) -> str | None:
     try:
         return try_to_arm(ctx, change)
@@ -174,7 +198,9 @@ def _misaligned(ctx: Context, record: ChangeRecord, missing: str) -> str:
         current = tx.change(change.change)
         if current is None or current.state not in MOVING:
             return f"nothing to do: change is {current.state if current else 'gone'}"
-        if change.on_misalignment == "reject":
+        if change.on_misalignment == "enforce" and tx.rules().may("break-glass", change, change.requested_by):
+            _, event = enforce_now(tx, ctx, current, change.requested_by, f"on_misalignment enforce: {missing}")
+        elif change.on_misalignment == "reject":
             _, event = withdraw(tx, ctx, current, CONTROLLER, f"not aligned at the effective time: {missing}")
         else:
             if any(entry.event.action == DEFERRED for entry in tx.audit_entries(change.change)):
@@ -182,4 +208,6 @@ def _misaligned(ctx: Context, record: ChangeRecord, missing: str) -> str:
             event = ctx.event(change, DEFERRED, f"not aligned at the effective time: {missing}")
             tx.audit(event)
     ctx.notifier.notify(event)
+    if current.change.on_misalignment == "enforce" and event.action != DEFERRED:
+        return enforce(ctx, change.change)
     return f"{event.action}: {missing}"

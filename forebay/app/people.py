@@ -18,7 +18,7 @@ from forebay.ports import Transaction
 def hold(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:
     """No further step is made until the change is resumed. Raises InputError and RuleRefusal."""
     with ctx.store.transaction() as tx:
-        record = _permitted(tx, change, "hold", actor, reason)
+        record = permitted(tx, change, "hold", actor, reason)
         event = ctx.event(record.change, "held", reason, actor)
         if record.state is ChangeState.ARMED:
             _disarm(tx, ctx, record, reason, actor)
@@ -52,13 +52,14 @@ def disarm_by_controller(ctx: Context, change: str, reason: str) -> None:
     ctx.notifier.notify(event)
 
 
-def resume(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:
+def resume(ctx: Context, change: str, actor: str, reason: str, right: Action = "hold") -> ChangeRecord:
     """Go on where the change was held. Late steps are made in order, each with its verification.
 
-    Where another hand has set a value meanwhile, resuming is the decision to go on from that value.
+    Where another hand has set a value meanwhile, resuming is the decision to go on from that value. It is no approval:
+    what waited for one waits again. `right`: what lets `actor` do it.
     """
     with ctx.store.transaction() as tx:
-        record = _permitted(tx, change, "hold", actor, reason)
+        record = permitted(tx, change, right, actor, reason)
         if record.state is not ChangeState.HELD:
             raise RuleRefusal("life of a change", f"change {change} is {record.state}", "resuming a held change")
         planned = all(tx.plan(change, workload) for workload in record.change.workloads)
@@ -72,7 +73,7 @@ def resume(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:
             adopt(tx, ctx, record, name, setting, actor, f"resumed by {actor}: {reason}")
         event = ctx.event(record.change, "resumed", reason, actor)
         # Without a plan it is where it began: the reconciler has it planned again.
-        record = tx.move(change, ChangeState.SHAPING if planned else ChangeState.RECEIVED, event)
+        record = tx.move(change, _goes_on_as(tx, record) if planned else ChangeState.RECEIVED, event)
     ctx.notifier.notify(event)
     return record
 
@@ -80,7 +81,7 @@ def resume(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:
 def cancel(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:
     """Stop a change that is not in force; its allocation then goes back. Raises InputError and RuleRefusal."""
     with ctx.store.transaction() as tx:
-        record, event = withdraw(tx, ctx, _permitted(tx, change, "cancel", actor, reason), actor, reason)
+        record, event = withdraw(tx, ctx, permitted(tx, change, "cancel", actor, reason), actor, reason)
     ctx.notifier.notify(event)
     return record
 
@@ -111,11 +112,11 @@ def withdraw(
 
 
 def deny(ctx: Context, change: str, reason: str) -> ChangeRecord:
-    """A received change that cannot be planned is denied, with the reason; one that has moved on is left alone."""
+    """A change that cannot be planned, or not any more, is denied with the reason; one under way is left alone."""
     with ctx.store.transaction() as tx:
         record = tx.change(change)
         assert record is not None, f"{change} vanished from the store"
-        if record.state is not ChangeState.RECEIVED:
+        if record.state not in (ChangeState.RECEIVED, ChangeState.AWAITING_APPROVAL):
             return record
         event = ctx.event(record.change, "denied", reason)
         record = tx.move(change, ChangeState.DENIED, event)
@@ -149,7 +150,14 @@ def _disarm(tx: Transaction, ctx: Context, record: ChangeRecord, reason: str, ac
     tx.put_version(version.model_copy(update={"armed_at": None}), event)
 
 
-def _permitted(tx: Transaction, change: str, action: Action, actor: str, reason: str) -> ChangeRecord:
+def _goes_on_as(tx: Transaction, record: ChangeRecord) -> ChangeState:
+    plans = [plan for name in record.change.workloads if (plan := tx.plan(record.change.change, name))]
+    approved = tx.rules().standing(record.change, plans, tx.approvals(record.change.change)).approved
+    return ChangeState.SHAPING if approved else ChangeState.AWAITING_APPROVAL
+
+
+def permitted(tx: Transaction, change: str, action: Action, actor: str, reason: str) -> ChangeRecord:
+    """The change, which `actor` may do `action` to. Raises InputError and RuleRefusal."""
     if not actor.strip() or not reason.strip():
         raise InputError("give your name (--by) and a reason (--reason): the audit log keeps both")
     record = tx.change(change)

@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from forebay.app.approvals import admit, request_of
 from forebay.app.context import Context
 from forebay.app.lookup import change_record
 from forebay.app.people import deny
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError
+from forebay.domain.freeze import FreezeWindow
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.plan import PlanRefusal, ShapingPlan
 from forebay.domain.records import ChangeRecord
 from forebay.domain.resources import Resource
-from forebay.domain.rules import FreezeWindow
 from forebay.domain.workload import Workload
 from forebay.planning.demand import demand_paths
 from forebay.planning.plan import draw_plan
@@ -30,7 +31,9 @@ from forebay.planning.slots import SlotIndex, horizon_slots
 if TYPE_CHECKING:
     import pandas as pd
 
-PLANNABLE = frozenset({ChangeState.RECEIVED, ChangeState.PLANNED})
+PLANNABLE = frozenset({ChangeState.RECEIVED, ChangeState.PLANNED, ChangeState.AWAITING_APPROVAL})
+# Whoever approves a plan that was drawn anew has at least so long.
+TIME_TO_APPROVE = timedelta(minutes=10)
 
 
 def read_history(ctx: Context, workload: Workload) -> Mapping[Resource, pd.Series]:
@@ -140,7 +143,9 @@ def draw(
 
 
 def store_plans(ctx: Context, name: str, plans: Sequence[ShapingPlan | PlanRefusal]) -> ChangeRecord:
-    """All plans of a change and its transition to `scheduled`, or, if one was refused, to `denied`: one transaction."""
+    """All plans of a change and its transition, in one transaction: to `scheduled` or `awaiting approval`, or, if one
+    was refused, to `denied`.
+    """
     with ctx.store.transaction() as tx:
         record = tx.change(name)
         assert record is not None
@@ -158,9 +163,9 @@ def store_plans(ctx: Context, name: str, plans: Sequence[ShapingPlan | PlanRefus
                 more = {"workload": plan.workload, "plan_hash": plan.hash}
                 tx.add_plan(plan, ctx.event(change, "plan stored", words, **more))
             if record.state is ChangeState.RECEIVED:
-                tx.move(name, ChangeState.PLANNED, ctx.event(change, "planned", "every workload has its plan"))
-            event = ctx.event(change, "scheduled", f"effective {change.effective_at.isoformat()}")
-            record = tx.move(name, ChangeState.SCHEDULED, event)
+                event = ctx.event(change, "planned", "every workload has its plan")
+                record = tx.move(name, ChangeState.PLANNED, event)
+            record, event = admit(tx, ctx, record)
     ctx.notifier.notify(event)
     return record
 
@@ -183,6 +188,24 @@ def plan_change(ctx: Context, name: str, lead: timedelta = timedelta(0)) -> Chan
     return store_plans(ctx, name, plans)
 
 
+def plan_anew_if_overdue(ctx: Context, record: ChangeRecord) -> None:
+    """A waiting change whose plan can no longer start gets a new one, or, where none would do, is denied.
+
+    Approvals stay with it as far as the new plan lies within them. Raises OutsideError.
+    """
+    if record.state is not ChangeState.AWAITING_APPROVAL:
+        return
+    with ctx.store.transaction() as tx:
+        request = request_of(tx, record)
+    now = ctx.clock.now()
+    if request is None or now < request.latest:
+        return
+    if now >= record.change.effective_at:
+        deny(ctx, record.change.change, f"not approved before its effective time: {request.standing.text}")
+        return
+    plan_change(ctx, record.change.change, TIME_TO_APPROVE)
+
+
 def draw_live(
     ctx: Context, workload: Workload, change: PolicyChange, outlook: Outlook, now: datetime, lead: timedelta
 ) -> ShapingPlan | PlanRefusal:
@@ -194,7 +217,7 @@ def draw_live(
     state = ctx.target(workload).observe()
     workload = workload.sized(state.setting.size)
     with ctx.store.transaction() as tx:
-        freezes = tx.rules().freezes
+        freezes = tx.rules().freezes_for(change, now, outlook.index.end)
         resized = any(i.new.revision for i in tx.intents(workload.name, change=change.change))
     return draw(
         workload,

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from forebay.app.arm import enforce, try_to_arm
 from forebay.app.context import Context
 from forebay.app.people import deny, own_version
+from forebay.app.plan import plan_anew_if_overdue
 from forebay.app.replan import refresh
 from forebay.app.restore import restore_change
 from forebay.app.wakeups import wake_ups
@@ -55,9 +56,11 @@ def repair(ctx: Context, record: ChangeRecord, holder: str) -> None:
         renew_dead_attempts(ctx, record, now)
     if record.state in MOVING:
         refresh(ctx, record, holder)
+    plan_anew_if_overdue(ctx, record)
     # The enforcing run has the first word; this is for when it died or was late.
     overdue = now >= change.effective_at + DEAD_AFTER
-    if record.state in MOVING | {ChangeState.ARMED, ChangeState.IN_FORCE} and overdue:
+    broken = record.state is ChangeState.IN_FORCE and now >= record.updated_at + DEAD_AFTER
+    if broken or (record.state in MOVING | {ChangeState.ARMED, ChangeState.IN_FORCE} and overdue):
         enforce(ctx, change.change)
     elif record.state in MOVING and _all_passed(ctx, record):
         try_to_arm(ctx, change.change)  # it was not aligned when its last step had its pass
@@ -76,11 +79,14 @@ def _all_passed(ctx: Context, record: ChangeRecord) -> bool:
 
 
 def _settled(ctx: Context, record: ChangeRecord, now: datetime) -> bool:
-    """Settling counts from when the policy took force, which a deferral moves past the effective time."""
+    """Settling counts from when the policy took force, which a deferral moves past the effective time.
+
+    Where the glass was broken before it, the steps until then are still made.
+    """
     with ctx.store.transaction() as tx:
         version = own_version(tx, record)
     began = version.in_force_from if version else None
-    return began is not None and now >= began + record.change.settle
+    return began is not None and now >= max(began, record.change.effective_at) + record.change.settle
 
 
 def renew_dead_attempts(ctx: Context, record: ChangeRecord, now: datetime) -> None:
@@ -98,7 +104,7 @@ def renew_dead_attempts(ctx: Context, record: ChangeRecord, now: datetime) -> No
             pending = step.state is StepState.PENDING
             # A run that found its step not free yet has left, and was right to.
             ready_at = free_at(ctx.workload(name), steps, step) if pending else step.step.due_at
-            if ready_at + DEAD_AFTER * step.attempt > now or (pending and tx.rules().freeze_at(now)):
+            if ready_at + DEAD_AFTER * step.attempt > now or (pending and tx.rules().freeze_at(now, record.change)):
                 continue
             tx.put_step(
                 step.model_copy(update={"attempt": step.attempt + 1}),

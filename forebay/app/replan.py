@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
+from forebay.app.approvals import gap_of
 from forebay.app.context import Context
 from forebay.app.plan import draw_live, forecast_workload, read_history
 from forebay.app.writing import check_unchanged, release
@@ -15,13 +16,14 @@ from forebay.domain.plan import PlanRefusal, ShapingPlan
 from forebay.domain.records import ChangeRecord, Lease, StepRecord
 from forebay.domain.verdict import Verdict
 from forebay.domain.workload import Workload
+from forebay.ports import Transaction
 
 # A plan is left alone so long, whatever was seen but `high`: a forecast made anew every few minutes is noise.
 SETTLED = timedelta(hours=6)
 # Plans of one change on one workload. Whoever needs more has a change that nobody understands: the last one stays.
 BUDGET = 24
 OPEN = (StepState.PENDING, StepState.ASKED)
-REPLANNED, REFUSED, KEPT = "replanned", "replan refused", "plan kept"
+REPLANNED, REFUSED, KEPT, ASKED = "replanned", "replan refused", "plan kept", "approval asked again"
 
 
 def review(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease, verdict: Verdict | None) -> None:
@@ -30,7 +32,8 @@ def review(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease,
     Due after a `high`; after any other verdict, or without one, once the plan was left alone for `SETTLED`. Never
     while a step is under way, nor when no two steps could be verified any more before the effective time, nor without
     steps left unless demand was `high`. A refusal, like history that is missing, keeps the old plan and says so in
-    the audit log. Raises LostLease, OutsideError, and RuleRefusal if the change has moved on meanwhile.
+    the audit log; so does a plan that goes beyond what was approved, which is then asked for and drawn again as soon as
+    it is approved. Raises LostLease, OutsideError, and RuleRefusal if the change has moved on meanwhile.
     """
     name, now = record.change.change, ctx.clock.now()
     last_call = record.change.effective_at - workload.verified_after - workload.step_spacing
@@ -41,12 +44,14 @@ def review(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease,
         drawn = [
             e.event
             for e in tx.audit_entries(name)
-            if e.event.workload == workload.name and e.event.action in (REPLANNED, REFUSED, KEPT)
+            if e.event.workload == workload.name and e.event.action in (REPLANNED, REFUSED, KEPT, ASKED)
         ]
+        answered = _answered(tx, record, workload.name)
     if plan is None or any(s.state is StepState.ASKED for s in steps) or len(drawn) >= BUDGET:
         return
     looked_at = max([plan.created_at, *(event.at for event in drawn)])
-    if verdict is not Verdict.HIGH and (now < looked_at + SETTLED or not any(s.state in OPEN for s in steps)):
+    due = answered or (now >= looked_at + SETTLED and any(s.state in OPEN for s in steps))
+    if verdict is not Verdict.HIGH and not due:
         return
     why = f"verdict {verdict}" if verdict in (Verdict.HIGH, Verdict.LOW) else f"the forecast of {looked_at:%H:%M}"
     new = _drawn(ctx, record, workload, steps)
@@ -57,11 +62,15 @@ def review(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease,
         def event(action: str, words: str, plan_hash: str) -> AuditEvent:
             return ctx.event(record.change, action, words, workload=workload.name, plan_hash=plan_hash)
 
+        tx.drop_proposal(name, workload.name)
         left = [step for step in steps if step.state is StepState.PENDING]
         if isinstance(new, str):
             tx.audit(event(REFUSED, f"{new}; the plan of {plan.created_at:%H:%M} stays", plan.hash))
         elif [(s.due_at, s.goal) for s in new.steps] == [(s.step.due_at, s.step.goal) for s in left]:
             tx.audit(event(KEPT, "a fresh forecast leads to the same steps", plan.hash))
+        elif gap := gap_of(tx, record, [new]):
+            tx.propose_plan(new, told := event(ASKED, f"{why} wants more than is approved: {gap}", new.hash))
+            ctx.notifier.notify(told)
         else:
             for step in left:
                 tx.put_step(step.model_copy(update={"state": StepState.DROPPED}))
@@ -77,12 +86,19 @@ def refresh(ctx: Context, record: ChangeRecord, holder: str) -> None:
         with ctx.store.transaction() as tx:
             plan = tx.plan(record.change.change, name)
             stale = plan is not None and ctx.clock.now() >= plan.created_at + SETTLED
+            stale = stale or _answered(tx, record, name)
             lease = tx.acquire_lease(name, holder, ctx.clock.now(), ctx.lease) if stale else None
         if lease is not None:
             try:
                 review(ctx, record, ctx.workload(name), lease, None)
             finally:
                 release(ctx, lease)
+
+
+def _answered(tx: Transaction, record: ChangeRecord, workload: str) -> bool:
+    """Whether a plan that was proposed has its approval by now."""
+    proposed = tx.proposed_plan(record.change.change, workload)
+    return proposed is not None and gap_of(tx, record, [proposed]) is None
 
 
 def _drawn(ctx: Context, record: ChangeRecord, workload: Workload, steps: Sequence[StepRecord]) -> ShapingPlan | str:

@@ -58,7 +58,7 @@ def _restore_workload(ctx: Context, record: ChangeRecord, workload: Workload, le
     with ctx.store.transaction() as tx:
         original = tx.original(change, workload.name)
         intents = tx.intents(workload.name, change=change)
-        freeze = tx.rules().freeze_at(now)
+        freeze = tx.rules().freeze_at(now, record.change)
     target = ctx.target(workload).observe()
     decision = next_restore(
         workload=workload,

@@ -9,11 +9,11 @@ from datetime import datetime, timedelta
 from forebay.control.keep import Adopt, Clash, Keep, Later, free_again_at, keep, written_again_at
 from forebay.control.verify import judge
 from forebay.domain.allocation import Lever, Setting, TargetState, in_words, setting_for
+from forebay.domain.freeze import FreezeWindow
 from forebay.domain.lifecycle import MOVING, STEPPING, StepState
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.records import ChangeRecord, Intent, StepRecord
 from forebay.domain.resources import Resource
-from forebay.domain.rules import FreezeWindow
 from forebay.domain.verdict import Judgement, Verdict
 from forebay.domain.workload import Workload
 
@@ -21,7 +21,8 @@ from forebay.domain.workload import Workload
 @dataclass(frozen=True)
 class View:
     """Everything a decision rests on, observed once. `intents`: what this change wrote on the workload, oldest first;
-    `hand`: who wrote over it, as far as the cloud tells.
+    `hand`: who wrote over it, as far as the cloud tells; `approved_units`: the most that were approved for the
+    workload, None where nobody had to approve.
     """
 
     now: datetime
@@ -33,6 +34,7 @@ class View:
     intents: Sequence[Intent] = ()
     hand: str = "another"
     freezes: Sequence[FreezeWindow] = ()
+    approved_units: int | None = None
     usage: Mapping[Resource, float] | None = None
 
 
@@ -175,12 +177,12 @@ def bounded(view: View, wanted: int, *, lower: bool = False) -> tuple[int, str]:
 
 
 def _ceiling(view: View) -> int:
-    """The most units that limits and entitlement allow now.
+    """The most units that limits, approval and entitlement allow now.
 
     An entitlement's ceiling counts from the effective time on; a plan may have to go above it first, for a peak.
     """
     entitlement = view.change.change.entitlement(view.workload.name)
-    most = view.workload.limits.max_units
+    most = min(view.workload.limits.max_units, view.approved_units or view.workload.limits.max_units)
     if entitlement is None or entitlement.max_units is None:
         return most
     planned = [s.step.to_units for s in view.steps if s.state in (StepState.PENDING, StepState.ASKED)]

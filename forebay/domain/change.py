@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from forebay.domain.impact import Entitlement, Impact
 from forebay.domain.model import Duration, DurationOrZero, Model, Name, UtcTime, digest, field, parse_yaml, validate
 
+Misalignment = Literal["defer", "reject", "enforce"]
 Person = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -46,8 +47,11 @@ class ChangeRequest(Model):
     )
     requested_by: Person = field(10, "Requested by", "Your name; the audit log keeps it")
     reason: Annotated[str, Field(max_length=2000)] = field(11, "Reason", "Why; the audit log keeps it", "")
-    on_misalignment: Literal["defer", "reject"] = field(
-        12, "If capacity is not there", "Defer until it is, or reject the change", "defer"
+    on_misalignment: Misalignment = field(
+        12,
+        "If capacity is not there",
+        "Defer until it is, reject the change, or enforce all the same (for who may break glass)",
+        "defer",
     )
     settle: DurationOrZero = field(
         13, "Settle", "How long it is watched afterwards, before raised floors go back: PT30M", timedelta(minutes=30)
@@ -113,7 +117,7 @@ class PolicyChange(Model):
     entitlements: tuple[Entitlement, ...]
     requested_by: Person
     reason: str
-    on_misalignment: Literal["defer", "reject"]
+    on_misalignment: Misalignment
     settle: DurationOrZero
 
     @property
@@ -124,6 +128,15 @@ class PolicyChange(Model):
 
     def entitlement(self, workload: str) -> Entitlement | None:
         return next((e for e in self.entitlements if e.workload == workload), None)
+
+    @property
+    def direction(self) -> Literal["increase", "decrease"]:
+        """`decrease` if something in it lowers demand or caps the allocation and nothing raises either."""
+        raises = any(i.factor > 1 or i.add > 0 for i in self.impacts) or any(e.min_units for e in self.entitlements)
+        lowers = any(i.factor < 1 or i.add < 0 for i in self.impacts) or any(
+            e.max_units is not None for e in self.entitlements
+        )
+        return "decrease" if lowers and not raises else "increase"
 
     @property
     def title(self) -> str:

@@ -26,6 +26,7 @@ class ChangeState(StrEnum):
 
 
 S = ChangeState
+# Breaking the glass is the one way from any of these straight to `in force`.
 BEFORE_IN_FORCE = frozenset({S.RECEIVED, S.PLANNED, S.AWAITING_APPROVAL, S.SCHEDULED, S.SHAPING, S.ARMED, S.HELD})
 TERMINAL = frozenset({S.DENIED, S.CLOSED, S.ROLLED_BACK, S.SUPERSEDED})
 # Steps may be made only here. Everything else, above all `cancelled`, stops the hand.
@@ -34,13 +35,13 @@ MOVING = frozenset({S.SCHEDULED, S.SHAPING})
 STEPPING = MOVING | {S.ARMED, S.IN_FORCE, S.SETTLING}
 
 TRANSITIONS: Mapping[ChangeState, frozenset[ChangeState]] = {
-    S.RECEIVED: frozenset({S.DENIED, S.PLANNED, S.HELD, S.CANCELLED}),
-    S.PLANNED: frozenset({S.AWAITING_APPROVAL, S.SCHEDULED, S.HELD, S.CANCELLED, S.DENIED}),
-    S.AWAITING_APPROVAL: frozenset({S.SCHEDULED, S.HELD, S.CANCELLED, S.DENIED}),
-    S.SCHEDULED: frozenset({S.SHAPING, S.ARMED, S.HELD, S.CANCELLED, S.SUPERSEDED}),
-    S.SHAPING: frozenset({S.ARMED, S.HELD, S.CANCELLED, S.SUPERSEDED}),
+    S.RECEIVED: frozenset({S.DENIED, S.PLANNED, S.HELD, S.IN_FORCE, S.CANCELLED}),
+    S.PLANNED: frozenset({S.AWAITING_APPROVAL, S.SCHEDULED, S.HELD, S.IN_FORCE, S.CANCELLED, S.DENIED}),
+    S.AWAITING_APPROVAL: frozenset({S.SCHEDULED, S.HELD, S.IN_FORCE, S.CANCELLED, S.DENIED}),
+    S.SCHEDULED: frozenset({S.SHAPING, S.ARMED, S.HELD, S.IN_FORCE, S.CANCELLED, S.SUPERSEDED}),
+    S.SHAPING: frozenset({S.ARMED, S.HELD, S.IN_FORCE, S.CANCELLED, S.SUPERSEDED}),
     S.ARMED: frozenset({S.IN_FORCE, S.SHAPING, S.HELD, S.CANCELLED}),
-    S.HELD: frozenset({S.RECEIVED, S.SCHEDULED, S.SHAPING, S.CANCELLED}),
+    S.HELD: frozenset({S.RECEIVED, S.AWAITING_APPROVAL, S.SCHEDULED, S.SHAPING, S.IN_FORCE, S.CANCELLED}),
     S.IN_FORCE: frozenset({S.SETTLING}),
     S.SETTLING: frozenset({S.CLOSED}),
     S.CANCELLED: frozenset({S.ROLLED_BACK}),

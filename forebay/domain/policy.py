@@ -12,7 +12,8 @@ from forebay.domain.model import Model, UtcTime
 class PolicyVersion(Model):
     """One version. `effective_at` is what was asked for; `armed_at` is set once the capacity was verified.
 
-    A version takes force at the later of the two: never before its effective time, never without being armed.
+    A version takes force at the later of the two: never before its effective time, never without being armed. The one
+    exception is `glass_broken_at`, when a named, permitted person put it in force at once.
     """
 
     entity: str
@@ -23,11 +24,14 @@ class PolicyVersion(Model):
     change: str | None
     effective_at: UtcTime
     armed_at: UtcTime | None
+    glass_broken_at: UtcTime | None = None
     withdrawn_at: UtcTime | None = None
 
     @property
     def in_force_from(self) -> datetime | None:
         """Aware UTC; None while not armed, or withdrawn before it took force."""
+        if self.glass_broken_at is not None:
+            return self.glass_broken_at
         if self.armed_at is None:
             return None
         start = max(self.effective_at, self.armed_at)

@@ -1,62 +1,67 @@
-"""Change rules: the policy on changing policies. Who may ask, how long it must wait, when nothing may move."""
+"""Change rules: the policy on changing policies. Who may do what, how long it must wait, when nothing may move."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from forebay.domain.change import PolicyChange
+from forebay.domain.approval import Approval, ApprovalRule, Standing, approved_units, standing
+from forebay.domain.change import Misalignment, PolicyChange
 from forebay.domain.errors import RuleRefusal
-from forebay.domain.model import DurationOrZero, Model, UtcTime
+from forebay.domain.freeze import ANYONE, Freeze, FreezeWindow, matches
+from forebay.domain.model import DurationOrZero, Model
+from forebay.domain.plan import ShapingPlan
 
-Action = Literal["request", "cancel", "hold", "break-glass"]
-ANYONE = "*"
-
-
-class FreezeWindow(Model):
-    """No policy may come into force, and no step may be made, from `start` until `end` (UTC, end excluded)."""
-
-    start: UtcTime
-    end: UtcTime
-    reason: str
-
-    @model_validator(mode="after")
-    def _forward(self) -> FreezeWindow:
-        if self.start >= self.end:
-            raise ValueError("a freeze window must end after it starts")
-        return self
-
-    def covers(self, at: datetime) -> bool:
-        return self.start <= at < self.end
+Action = Literal["request", "approve", "cancel", "revoke", "hold", "break-glass"]
+Direction = Literal["increase", "decrease"]
+DIRECTIONS: tuple[Direction, ...] = ("increase", "decrease")
+GROUP = "group:"
+# Where freeze windows leave no room for so long, it is said that they do; nobody plans further ahead.
+LONGEST_SEARCH = timedelta(days=366)
+MOST_WINDOWS_PASSED = 500
 
 
 class ChangeRule(Model):
-    """One rule. `kinds`/`entities` select changes (`*` = all); the first rule that matches a change governs it.
+    """One rule. `kinds`, `entities` and `directions` select changes; the first rule that matches a change governs it.
 
-    People are named as the doors report them; `*` lets everyone in. Break glass has nobody by default.
+    People are named as the doors report them; `*` lets everyone in, `group:NAME` whoever is in that group. To `cancel`
+    stops a change before it is in force, to `revoke` takes back one that is. Break glass has nobody by default.
+    `on_misalignment`: what a change may ask for; `enforce` also needs the right to break glass.
     """
 
     name: str
     kinds: tuple[str, ...] = (ANYONE,)
     entities: tuple[str, ...] = (ANYONE,)
+    directions: tuple[Direction, ...] = DIRECTIONS
     minimum_delay: DurationOrZero = timedelta(0)
     requesters: tuple[str, ...] = (ANYONE,)
     cancellers: tuple[str, ...] = (ANYONE,)
+    revokers: tuple[str, ...] = (ANYONE,)
     holders: tuple[str, ...] = (ANYONE,)
     break_glass: tuple[str, ...] = ()
+    approval: ApprovalRule | None = None
+    on_misalignment: tuple[Misalignment, ...] = ("defer", "reject", "enforce")
 
     def governs(self, change: PolicyChange) -> bool:
-        return _matches(self.kinds, change.kind) and _matches(self.entities, change.entity)
+        return (
+            matches(self.kinds, change.kind)
+            and matches(self.entities, change.entity)
+            and change.direction in self.directions
+        )
 
     def permitted(self, action: Action) -> tuple[str, ...]:
         match action:
             case "request":
                 return self.requesters
+            case "approve":
+                return self.approval.approvers if self.approval else ()
             case "cancel":
                 return self.cancellers
+            case "revoke":
+                return self.revokers
             case "hold":
                 return self.holders
             case "break-glass":
@@ -64,10 +69,40 @@ class ChangeRule(Model):
 
 
 class ChangeRules(Model):
-    """Ordered rules and freeze windows; the default lets everyone ask, with no minimum delay."""
+    """Ordered rules, freeze windows, groups; the default lets everyone ask, with no minimum delay.
+
+    `groups`: name -> people. `amenders`: who may set other change rules; these rules govern their own change.
+    """
 
     rules: Annotated[tuple[ChangeRule, ...], Field(min_length=1)] = (ChangeRule(name="default"),)
-    freezes: tuple[FreezeWindow, ...] = ()
+    freezes: tuple[Freeze, ...] = ()
+    groups: Mapping[str, tuple[str, ...]] = {}
+    amenders: Annotated[tuple[str, ...], Field(min_length=1)] = (ANYONE,)
+
+    @model_validator(mode="after")
+    def _groups_are_known(self) -> ChangeRules:
+        actions: tuple[Action, ...] = ("request", "approve", "cancel", "revoke", "hold", "break-glass")
+        named = {name for rule in self.rules for action in actions for name in rule.permitted(action)}
+        for name in named | set(self.amenders):
+            if name.startswith(GROUP) and name.removeprefix(GROUP) not in self.groups:
+                raise ValueError(f"{name} is not among the groups: {', '.join(self.groups) or 'there are none'}")
+        if any(member.startswith(GROUP) for members in self.groups.values() for member in members):
+            raise ValueError("a group lists people, not groups")
+        for rule in self.rules:
+            self._quorum_can_be_met(rule)
+        return self
+
+    def _quorum_can_be_met(self, rule: ChangeRule) -> None:
+        if rule.approval is None or ANYONE in rule.approval.approvers:
+            return
+        people = {person for name in rule.approval.approvers for person in self._people(name)}
+        if len(people) < rule.approval.quorum:
+            raise ValueError(
+                f"rule {rule.name!r}: a quorum of {rule.approval.quorum} cannot be met by {len(people)} approvers"
+            )
+
+    def _people(self, name: str) -> tuple[str, ...]:
+        return self.groups[name.removeprefix(GROUP)] if name.startswith(GROUP) else (name,)
 
     def governing(self, change: PolicyChange) -> ChangeRule:
         """The first rule that matches. Raises RuleRefusal where none does: what no rule allows is denied."""
@@ -76,12 +111,18 @@ class ChangeRules(Model):
                 return rule
         raise RuleRefusal(
             "no rule",
-            f"no change rule covers kind {change.kind!r} of {change.entity!r}",
+            f"no change rule covers kind {change.kind!r} of {change.entity!r} ({change.direction})",
             "a kind and entity named in the change rules",
         )
 
-    def freeze_at(self, at: datetime) -> FreezeWindow | None:
-        return next((freeze for freeze in self.freezes if freeze.covers(at)), None)
+    def freezes_for(self, change: PolicyChange, start: datetime, end: datetime) -> tuple[FreezeWindow, ...]:
+        """The windows (aware UTC) that overlap [start, end) and bind `change`: no named exception lets it through."""
+        return tuple(window for f in self.freezes if f.binds(change) for window in f.windows(start, end))
+
+    def freeze_at(self, at: datetime, change: PolicyChange) -> FreezeWindow | None:
+        """The window that binds `change` at `at`: of several, the one that ends last."""
+        covering = self.freezes_for(change, at, at + timedelta(microseconds=1))
+        return max(covering, key=lambda window: window.end, default=None)
 
     def check_request(self, change: PolicyChange, now: datetime, asked_at: datetime | None = None) -> None:
         """Raises RuleRefusal with the rule and the earliest legal time if `change` may not be accepted at `now`.
@@ -90,47 +131,122 @@ class ChangeRules(Model):
         """
         rule = self.governing(change)
         self.check_permitted("request", change, change.requested_by)
-        earliest = self.earliest_legal(now, rule.minimum_delay)
+        self._check_misalignment(rule, change)
+        earliest = self.earliest_legal(change, now + rule.minimum_delay)
+        would_pass = (
+            f"effective_at {earliest.isoformat()} or later" if earliest else "nothing: all is frozen for a year"
+        )
         if change.effective_at <= now:
             raise RuleRefusal(
                 rule.name,
                 f"effective time {change.effective_at.isoformat()} is not in the future (now {now.isoformat()})",
-                f"effective_at {earliest.isoformat()} or later",
+                would_pass,
             )
         if change.effective_at < (asked_at or now) + rule.minimum_delay:
             raise RuleRefusal(
                 rule.name,
                 f"effective time {change.effective_at.isoformat()} is {change.effective_at - now} away, "
                 f"under the minimum delay of {rule.minimum_delay}",
-                f"effective_at {earliest.isoformat()} or later",
+                would_pass,
             )
-        if freeze := self.freeze_at(change.effective_at):
+        if freeze := self.freeze_at(change.effective_at, change):
+            after = self.earliest_legal(change, freeze.end)
+            later = f", or {after.isoformat()} or later" if after else ""
             raise RuleRefusal(
                 f"freeze: {freeze.reason}",
                 f"effective time {change.effective_at.isoformat()} falls into a freeze window",
-                f"effective_at before {freeze.start.isoformat()}, or {freeze.end.isoformat()} or later",
+                f"effective_at before {freeze.start.isoformat()}{later}",
             )
+
+    def _check_misalignment(self, rule: ChangeRule, change: PolicyChange) -> None:
+        if change.on_misalignment not in rule.on_misalignment:
+            raise RuleRefusal(
+                rule.name,
+                f"on_misalignment {change.on_misalignment} is not allowed",
+                f"on_misalignment {' or '.join(rule.on_misalignment)}",
+            )
+        if change.on_misalignment == "enforce" and not self.may("break-glass", change, change.requested_by):
+            raise RuleRefusal(
+                rule.name,
+                f"{change.requested_by!r} may not ask for on_misalignment enforce: that breaks the glass in their name",
+                f"on_misalignment defer, or a request by {self._whom('break-glass', change)}",
+            )
+
+    def may(self, action: Action, change: PolicyChange, person: str) -> bool:
+        """Whether the governing rule permits `person` to do `action`. Raises RuleRefusal where no rule governs."""
+        return self._includes(self.governing(change).permitted(action), person)
+
+    def _includes(self, allowed: tuple[str, ...], person: str) -> bool:
+        return any(name == ANYONE or person in self._people(name) for name in allowed)
+
+    def _whom(self, action: Action, change: PolicyChange) -> str:
+        return in_words(self.governing(change).permitted(action))
 
     def check_permitted(self, action: Action, change: PolicyChange, person: str) -> None:
         """Raises RuleRefusal naming who may, if `person` may not do `action` to `change`."""
-        rule = self.governing(change)
-        allowed = rule.permitted(action)
-        if not _matches(allowed, person):
+        if not self.may(action, change, person):
+            allowed = self.governing(change).permitted(action)
             raise RuleRefusal(
-                rule.name,
+                self.governing(change).name,
                 f"{person!r} may not {action} changes of {change.entity!r}",
-                f"one of {', '.join(allowed)}" if allowed else "nobody is permitted by this rule",
+                f"one of {in_words(allowed)}" if allowed else "nobody is permitted by this rule",
             )
 
-    def earliest_legal(self, now: datetime, minimum_delay: timedelta) -> datetime:
-        """First time (whole second) at or after `now` + delay that lies in no freeze window."""
-        earliest = now + minimum_delay
+    def standing(self, change: PolicyChange, plans: Sequence[ShapingPlan], approvals: Sequence[Approval]) -> Standing:
+        """How far the request has come with these plans; `approvals` are all that were given to the change."""
+        try:
+            rule = self.governing(change).approval
+        except RuleRefusal as refusal:
+            # The rules have changed since it was accepted: nothing lets it go on by itself.
+            return Standing(needed=refusal.reason, quorum=1, by=(), approvers=())
+        return standing(rule, change, plans, self._counted(change, approvals))
+
+    def approved_units(self, change: PolicyChange, workload: str, approvals: Sequence[Approval]) -> int | None:
+        """The most units that were approved for `workload`; None where the change needs no approval."""
+        rule = next((rule for rule in self.rules if rule.governs(change)), None)
+        approval = rule.approval if rule else None
+        return approved_units(approval, workload, self._counted(change, approvals)) if approval else None
+
+    def asks_at_all(self, change: PolicyChange) -> bool:
+        """Whether there are changes of this rule that need an approval."""
+        return any(rule.approval for rule in self.rules if rule.governs(change))
+
+    def tolerance_percent(self, change: PolicyChange) -> float:
+        """How far a new plan may go beyond an approved one."""
+        rule = next((rule for rule in self.rules if rule.governs(change)), None)
+        return rule.approval.tolerance_percent if rule and rule.approval else 0.0
+
+    def _counted(self, change: PolicyChange, approvals: Sequence[Approval]) -> list[Approval]:
+        """Those that count now: given to the change as it is, by who may approve and did not ask for it."""
+        return [
+            a
+            for a in approvals
+            if a.fingerprint == change.fingerprint
+            and (a.door == "rule" or (a.person != change.requested_by and self.may("approve", change, a.person)))
+        ]
+
+    def check_amendment(self, person: str) -> None:
+        """Raises RuleRefusal if these rules do not let `person` set others."""
+        if not self._includes(self.amenders, person):
+            raise RuleRefusal(
+                "amenders", f"{person!r} may not set the change rules", f"one of {in_words(self.amenders)}"
+            )
+
+    def earliest_legal(self, change: PolicyChange, at: datetime) -> datetime | None:
+        """First time (whole second) at or after `at` that lies in no freeze window; None if there is none in a year."""
+        earliest = at
         if earliest.microsecond:
             earliest = earliest.replace(microsecond=0) + timedelta(seconds=1)
-        while freeze := self.freeze_at(earliest):
+        for _ in range(MOST_WINDOWS_PASSED):
+            freeze = self.freeze_at(earliest, change)
+            if freeze is None:
+                return earliest
             earliest = freeze.end
-        return earliest
+            if earliest > at + LONGEST_SEARCH:
+                break
+        return None
 
 
-def _matches(allowed: Iterable[str], value: str) -> bool:
-    return any(name in (ANYONE, value) for name in allowed)
+def in_words(names: tuple[str, ...]) -> str:
+    """`jane, group:leads`; `anyone`; `nobody`."""
+    return "anyone" if ANYONE in names else ", ".join(names) or "nobody"

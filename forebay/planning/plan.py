@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from forebay.domain.change import PolicyChange
+from forebay.domain.freeze import FreezeWindow
 from forebay.domain.plan import Band, PlanRefusal, PlanSlot, ShapingPlan, ShapingStep, StepReason
-from forebay.domain.rules import FreezeWindow
 from forebay.domain.workload import Workload
 from forebay.planning.counter import refusal
 from forebay.planning.demand import DemandPaths

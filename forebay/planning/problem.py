@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forebay.domain.change import PolicyChange
-from forebay.domain.rules import FreezeWindow
+from forebay.domain.freeze import FreezeWindow
 from forebay.domain.workload import SoftLimit, Workload
 from forebay.planning.required import Ints
 from forebay.planning.slots import SlotIndex, slots_in

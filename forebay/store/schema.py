@@ -19,12 +19,14 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
 from forebay.domain.allocation import Setting
+from forebay.domain.approval import Approval
 from forebay.domain.audit import AuditEvent
 from forebay.domain.change import PolicyChange
 from forebay.domain.model import Model, to_utc
@@ -34,7 +36,7 @@ from forebay.domain.records import Intent, StepRecord
 from forebay.domain.rules import ChangeRules
 
 # The newest migration. Revisions are numbered, so that an older schema can be told from a newer one by comparing text.
-SCHEMA = "0001"
+SCHEMA = "0002"
 
 M = TypeVar("M", bound=Model)
 
@@ -103,6 +105,7 @@ plans = Table(
     Column("hash", Text, nullable=False),
     Column("current", Boolean, nullable=False),
     Column("plan", ModelJson(ShapingPlan), nullable=False),
+    Column("proposed", Boolean, nullable=False, server_default=false()),
     Index(
         "one_current_plan",
         "change",
@@ -119,6 +122,21 @@ steps = Table(
     Column("plan", Number, ForeignKey("plans.number"), primary_key=True),
     Column("sequence", Integer, primary_key=True),
     Column("step", ModelJson(StepRecord), nullable=False),
+)
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("number", Number, primary_key=True),
+    Column("change", Text, ForeignKey("changes.name"), nullable=False, index=True),
+    Column("approval", ModelJson(Approval), nullable=False),
+)
+
+used_links = Table(
+    "used_links",
+    metadata,
+    Column("nonce", Text, primary_key=True),
+    Column("used_at", UtcDateTime, nullable=False),
 )
 
 leases = Table(

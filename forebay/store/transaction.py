@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, insert, select, update
 
 from forebay.domain.allocation import Setting
+from forebay.domain.approval import Approval
 from forebay.domain.audit import AuditEntry, AuditEvent, chained
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError, LostLease, RuleRefusal
@@ -70,6 +71,7 @@ class SqlTransaction:
         place = {"change": plan.change, "workload": plan.workload}
         plan_hash = plan.hash
         self._update(t.plans, {**place, "current": True}, current=False)
+        self.drop_proposal(**place)
         number = self._insert_numbered(t.plans, **place, hash=plan_hash, current=True, plan=plan)
         for step in plan.steps:
             record = StepRecord(**place, plan_hash=plan_hash, step=step, state=StepState.PENDING)
@@ -79,6 +81,19 @@ class SqlTransaction:
     def plan(self, change: str, workload: str) -> ShapingPlan | None:
         row = self._one(select(t.plans.c.plan).where(_current(change), t.plans.c.workload == workload))
         return row.plan if row else None
+
+    def propose_plan(self, plan: ShapingPlan, event: AuditEvent) -> None:
+        place = {"change": plan.change, "workload": plan.workload}
+        self.drop_proposal(**place)
+        self._insert(t.plans, **place, hash=plan.hash, current=False, proposed=True, plan=plan)
+        self.audit(event)
+
+    def proposed_plan(self, change: str, workload: str) -> ShapingPlan | None:
+        row = self._one(select(t.plans.c.plan).filter_by(change=change, workload=workload, proposed=True))
+        return row.plan if row else None
+
+    def drop_proposal(self, change: str, workload: str) -> None:
+        self._update(t.plans, {"change": change, "workload": workload, "proposed": True}, proposed=False)
 
     def steps(self, change: str, workload: str | None = None) -> Sequence[StepRecord]:
         query = select(t.steps.c.step).join(t.plans).where(_current(change))
@@ -101,6 +116,21 @@ class SqlTransaction:
             raise InputError(f"there is no {name}: its plan has no step of that number")
         if event is not None:
             self.audit(event)
+
+    # Approvals
+    def add_approval(self, approval: Approval, event: AuditEvent) -> None:
+        self._insert(t.approvals, change=approval.change, approval=approval)
+        self.audit(event)
+
+    def approvals(self, change: str) -> Sequence[Approval]:
+        query = select(t.approvals.c.approval).where(t.approvals.c.change == change).order_by(t.approvals.c.number)
+        return [row.approval for row in self._all(query)]
+
+    def use_link(self, nonce: str, at: datetime) -> bool:
+        if self._one(select(t.used_links.c.nonce).filter_by(nonce=nonce)) is not None:
+            return False
+        self._insert(t.used_links, nonce=nonce, used_at=at)
+        return True
 
     # One writer
     def acquire_lease(self, workload: str, holder: str, now: datetime, ttl: timedelta) -> Lease | None:

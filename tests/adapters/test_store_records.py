@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from forebay.domain.errors import InputError
-from forebay.domain.rules import ChangeRule, ChangeRules, FreezeWindow
+from forebay.domain.freeze import FreezeWindow
+from forebay.domain.rules import ChangeRule, ChangeRules
 from forebay.store import SqlStore, open_store
 from tests.support.samples import NOW, a_change, a_version, an_event
 from tests.support.stores import drop, postgresql_url, store, store_url  # noqa: F401

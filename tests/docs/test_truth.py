@@ -9,12 +9,14 @@ import pytest
 import yaml
 
 from forebay.cli import app
+from forebay.domain.approval import ApprovalRule, FreeLimits
 from forebay.domain.change import ChangeRequest
+from forebay.domain.freeze import CalendarFreeze, CronFreeze, FreezeException, FreezeWindow
 from forebay.domain.impact import Adoption, Entitlement, Impact
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.model import Model
 from forebay.domain.resources import UNIT_FACTOR, ResourceVector
-from forebay.domain.rules import ChangeRule, ChangeRules, FreezeWindow
+from forebay.domain.rules import ChangeRule, ChangeRules
 from forebay.domain.verdict import Verdict
 from forebay.domain.workload import (
     AsgTarget,
@@ -59,9 +61,14 @@ def listed(name: str) -> set[str]:
         ("docs/changes.md", "impacts[].", Impact),
         ("docs/changes.md", "impacts[].adoption.", Adoption),
         ("docs/changes.md", "entitlements[].", Entitlement),
-        ("docs/changes.md", "rules[].", ChangeRule),
-        ("docs/changes.md", "freezes[].", FreezeWindow),
-        ("docs/changes.md", "", ChangeRules),
+        ("docs/rules.md", "rules[].", ChangeRule),
+        ("docs/rules.md", "rules[].approval.", ApprovalRule),
+        ("docs/rules.md", "rules[].approval.free.", FreeLimits),
+        ("docs/rules.md", "freezes[].", FreezeWindow),
+        ("docs/rules.md", "freezes[].", CronFreeze),
+        ("docs/rules.md", "freezes[].", CalendarFreeze),
+        ("docs/rules.md", "freezes[].exceptions[].", FreezeException),
+        ("docs/rules.md", "", ChangeRules),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else value,
 )
@@ -78,6 +85,7 @@ def test_every_field_is_described(document: str, prefix: str, model: type[Model]
         "impacts[].adoption",
     }
     nested |= {"impacts", "entitlements", "rules", "freezes"}
+    nested |= {"rules[].approval.free", "freezes[].exceptions"}
     missing = {prefix + name for name in model.model_fields} - listed(document) - nested
     assert missing == set()
 
@@ -121,7 +129,7 @@ def test_every_command_is_described_and_none_invented() -> None:
             assert command.callback is not None
             name = command.name or command.callback.__name__
             commands.add(f"{group.name} {name}" if isinstance(group.name, str) else name)
-    rows = re.findall(r"^\| `forebay ([a-z]+(?: [a-z]+)?)", text("README.md"), re.MULTILINE)
+    rows = re.findall(r"^\| `forebay ([a-z-]+(?: [a-z]+)?)", text("README.md"), re.MULTILINE)
     assert set(rows) == commands
 
 

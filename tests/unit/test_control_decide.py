@@ -25,11 +25,11 @@ from forebay.control.decide import (
 from forebay.control.restore import GiveBack, Leave, LookAgain, next_restore
 from forebay.control.verify import judge
 from forebay.domain.allocation import Setting, TargetState
+from forebay.domain.freeze import FreezeWindow
 from forebay.domain.lifecycle import STEPPING, ChangeState, StepState
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.records import ChangeRecord, Intent, Outcome, Purpose, StepRecord
 from forebay.domain.resources import Resource
-from forebay.domain.rules import FreezeWindow
 from forebay.domain.verdict import Verdict
 from tests.support.world import MINUTE, NOW, a_plan, a_request, a_workload, count, flat, floor, minutes
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from forebay.domain.freeze import FreezeWindow
 from forebay.domain.plan import PlanRefusal, ShapingPlan
-from forebay.domain.rules import FreezeWindow
 from forebay.planning.counter import _span
 from forebay.planning.plan import draw_plan
 from tests.support.planning_cases import EFFECTIVE, NOW, change, demand, plan, refused, workload

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forebay.domain.errors import InputError
+from forebay.domain.freeze import FreezeWindow
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.resources import Resource
-from forebay.domain.rules import FreezeWindow
 from forebay.planning.problem import Clock, legal_points
 from forebay.planning.slots import SlotIndex
 from tests.support.planning_cases import EFFECTIVE, NOW, change, drawn, moves, plan, workload

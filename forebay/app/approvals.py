@@ -1,0 +1,212 @@
+"""Approvals: a planned change waits for them where a rule wants them; people approve or reject what they were shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from forebay.app.context import CONTROLLER, Context
+from forebay.app.people import permitted
+from forebay.domain.approval import SHORTEST_HASH, Approval, Envelope, Standing, asked_hash, latest_approval
+from forebay.domain.audit import AuditEvent
+from forebay.domain.errors import InputError, RuleRefusal
+from forebay.domain.lifecycle import BEFORE_IN_FORCE, TERMINAL, ChangeState
+from forebay.domain.model import Model, UtcTime
+from forebay.domain.plan import ShapingPlan
+from forebay.domain.records import ChangeRecord
+from forebay.ports import Transaction
+
+Door = Literal["cli", "page", "link", "prefect"]
+
+
+class Request(Model):
+    """What a person approves: these plans of the change, named by `asked`, until `latest` (aware UTC)."""
+
+    asked: str
+    latest: UtcTime
+    standing: Standing
+    plans: Mapping[str, ShapingPlan]
+    envelopes: tuple[Envelope, ...]
+
+
+def request_of(tx: Transaction, record: ChangeRecord) -> Request | None:
+    """The request as it stands, also where it needs no approval (any more); None while the change has no plan."""
+    change = record.change
+    plans = {}
+    for workload in change.workloads:
+        plan = tx.proposed_plan(change.change, workload) or tx.plan(change.change, workload)
+        if plan is None:
+            return None
+        plans[workload] = plan
+    rules = tx.rules()
+    return Request(
+        asked=asked_hash(plans),
+        latest=latest_approval(change, plans.values()),
+        standing=rules.standing(change, list(plans.values()), tx.approvals(change.change)),
+        plans=plans,
+        envelopes=tuple(Envelope.around(plan, rules.tolerance_percent(change)) for plan in plans.values()),
+    )
+
+
+def admit(tx: Transaction, ctx: Context, record: ChangeRecord) -> tuple[ChangeRecord, AuditEvent]:
+    """A change that was just planned goes on: scheduled, or waiting for its approval. Within the planner's `tx`."""
+    request = request_of(tx, record)
+    assert request is not None, "it was just planned"
+    change = record.change
+    if request.standing.approved:
+        if request.standing.needed is None and tx.rules().asks_at_all(change):
+            tx.add_approval(
+                _approval(ctx, record, request, CONTROLLER, "within the limits that need no approval", "rule"),
+                ctx.event(change, "no approval needed", "within the rule's limits", plan_hash=request.asked),
+            )
+        event = ctx.event(change, "scheduled", f"effective {change.effective_at.isoformat()}")
+        return tx.move(change.change, ChangeState.SCHEDULED, event), event
+    event = ctx.event(
+        change,
+        "awaiting approval",
+        f"{request.standing.text}; at the latest {request.latest.isoformat()}",
+        plan_hash=request.asked,
+    )
+    if record.state is ChangeState.AWAITING_APPROVAL:
+        tx.audit(event)
+        return record, event
+    return tx.move(change.change, ChangeState.AWAITING_APPROVAL, event), event
+
+
+def approve(
+    ctx: Context,
+    change: str,
+    actor: str,
+    reason: str,
+    *,
+    door: Door = "cli",
+    plan: str | None = None,
+    link: str | None = None,
+) -> ChangeRecord:
+    """One person's approval; with the quorum's last one the change goes on. Raises InputError and RuleRefusal.
+
+    `plan`: the hash (or its first digits) of what the person was shown; anything else is refused. `link`: the one-time
+    link that was used, if one was. Who asked for the change is not counted, and told so.
+    """
+    with ctx.store.transaction() as tx:
+        record, request = _open_request(tx, ctx, change, actor, reason, plan, link)
+        if actor == record.change.requested_by:
+            raise RuleRefusal("quorum", f"{actor!r} asked for the change", f"an approval by {_others(request)}")
+        if actor in request.standing.by:
+            raise RuleRefusal("quorum", f"{actor!r} has approved already", f"an approval by {_others(request)}")
+        if record.state is ChangeState.AWAITING_APPROVAL and ctx.clock.now() >= request.latest:
+            raise RuleRefusal(
+                "approve before the first step",
+                f"the first step was due at {request.latest.isoformat()}",
+                "an approval of the new plan, which is drawn within the next minute",
+            )
+        event = ctx.event(record.change, "approved", f"{reason} (by {door})", actor, plan_hash=request.asked)
+        tx.add_approval(_approval(ctx, record, request, actor, reason, door), event)
+        after = request_of(tx, record)
+        assert after is not None
+        told = [event]
+        if record.state is ChangeState.AWAITING_APPROVAL and after.standing.approved:
+            told.append(ctx.event(record.change, "scheduled", f"approved: {after.standing.text}", actor))
+            record = tx.move(change, ChangeState.SCHEDULED, told[-1])
+    for event in told:
+        ctx.notifier.notify(event)
+    return record
+
+
+def reject(
+    ctx: Context,
+    change: str,
+    actor: str,
+    reason: str,
+    *,
+    door: Door = "cli",
+    plan: str | None = None,
+    link: str | None = None,
+) -> ChangeRecord:
+    """One who may approve says no: a waiting change is denied; of a change under way, only the new plan is.
+
+    Raises InputError and RuleRefusal.
+    """
+    with ctx.store.transaction() as tx:
+        record, request = _open_request(tx, ctx, change, actor, reason, plan, link)
+        if record.state is ChangeState.HELD:
+            raise RuleRefusal("life of a change", f"change {change} is held", "cancelling it, or resuming it first")
+        event = ctx.event(record.change, "rejected", f"{reason} (by {door})", actor, plan_hash=request.asked)
+        if record.state is ChangeState.AWAITING_APPROVAL:
+            record = tx.move(change, ChangeState.DENIED, event)
+        else:
+            for workload in request.plans:
+                tx.drop_proposal(change, workload)
+            tx.audit(event)
+    ctx.notifier.notify(event)
+    return record
+
+
+def others_pending(tx: Transaction, record: ChangeRecord) -> list[ChangeRecord]:
+    """What else is under way for the same entity, newest first."""
+    return [
+        other
+        for other in tx.changes(frozenset(ChangeState) - TERMINAL)
+        if other.change.entity == record.change.entity and other.change.change != record.change.change
+    ]
+
+
+def _open_request(
+    tx: Transaction, ctx: Context, change: str, actor: str, reason: str, plan: str | None, link: str | None
+) -> tuple[ChangeRecord, Request]:
+    """The change and what is asked of `actor` now. Raises InputError and RuleRefusal where nothing is."""
+    record = permitted(tx, change, "approve", actor, reason)
+    if record.state not in BEFORE_IN_FORCE:
+        raise RuleRefusal("life of a change", f"change {change} is {record.state}", "approving before it is in force")
+    request = request_of(tx, record)
+    if request is None:
+        raise RuleRefusal("life of a change", f"change {change} has no plan yet", "approving once it is planned")
+    if plan is not None:
+        _check_shown(request, plan)
+    if request.standing.approved:
+        raise RuleRefusal("life of a change", f"change {change} waits for no approval", "nothing: it goes on by itself")
+    if link is not None and not tx.use_link(link, ctx.clock.now()):
+        raise RuleRefusal("one-time link", "this link was used before", "a new link, or `forebay approve`")
+    return record, request
+
+
+def _check_shown(request: Request, plan: str) -> None:
+    if len(plan) < SHORTEST_HASH:
+        raise InputError(f"plan {plan!r}: give at least {SHORTEST_HASH} digits of the plan's hash")
+    if not request.asked.startswith(plan):
+        raise RuleRefusal(
+            "what is approved is what was shown",
+            f"plan {plan[:16]} is not what is asked for now",
+            f"a look at plan {request.asked[:16]}, and an approval of that",
+        )
+
+
+def _approval(
+    ctx: Context, record: ChangeRecord, request: Request, person: str, reason: str, door: Door | Literal["rule"]
+) -> Approval:
+    return Approval(
+        change=record.change.change,
+        person=person,
+        reason=reason,
+        door=door,
+        at=ctx.clock.now(),
+        fingerprint=record.change.fingerprint,
+        asked=request.asked,
+        envelopes=request.envelopes,
+    )
+
+
+def _others(request: Request) -> str:
+    return f"another of {', '.join(request.standing.approvers)}"
+
+
+def gap_of(tx: Transaction, record: ChangeRecord, plans: Sequence[ShapingPlan]) -> str | None:
+    """Why these plans (some of the change's workloads) need an approval that is not given; None if they do not."""
+    kept = [
+        plan
+        for workload in record.change.workloads
+        if workload not in {plan.workload for plan in plans}
+        and (plan := tx.plan(record.change.change, workload)) is not None
+    ]
+    found = tx.rules().standing(record.change, [*plans, *kept], tx.approvals(record.change.change))
+    return None if found.approved else found.text

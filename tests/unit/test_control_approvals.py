@@ -1,0 +1,197 @@
+"""A change that needs approval: nothing moves without it, and what is executed is what was approved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from forebay.app import approvals
+from forebay.app.approvals import approve, reject
+from forebay.app.people import cancel, hold, resume
+from forebay.app.plan import store_plans
+from forebay.domain.errors import InputError, RuleRefusal
+from forebay.domain.lifecycle import ChangeState
+from forebay.domain.resources import Resource
+from forebay.domain.workload import Workload
+from tests.support.cloud import ModelUsage
+from tests.support.world import EFFECTIVE, World, a_plan, a_request, minutes
+
+S = ChangeState
+LATER = [(10, 4, 6), (16, 6, 8)]
+
+
+class Remembered(ModelUsage):
+    """Usage with two days of the demand as it is now behind it."""
+
+    def __init__(self, world: World, workload: Workload) -> None:
+        super().__init__(world.cloud, workload.name)
+
+    def history(self, start: datetime, end: datetime, step: timedelta) -> Mapping[Resource, Any]:
+        times = pd.date_range(end - timedelta(days=2), end, freq=step, inclusive="left").floor(step)
+        return {r: pd.Series(cores, times) for r, cores in self.cloud.services[self.name].demand(start).items()}
+
+
+def ask(world: World, moves: list[tuple[float, int, int]] | None = None, **approval: Any) -> None:
+    """A change whose first step is due after ten minutes, under rules that want `approval`."""
+    world.put_rules(rules=[{"name": "careful", "approval": approval, "holders": ["bob"]}])
+    world.submit(a_request(), a_plan(moves or LATER))
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with World() as made:
+        yield made
+
+
+def test_without_approval_nothing_moves_and_with_it_all_does(world: World) -> None:
+    ask(world, approvers=["bob", "eve"], quorum=2)
+    assert world.record().note.startswith("0 of 2 approvals; bob or eve may approve; needed: every change does")
+    world.run_until(minutes(5))
+    assert (world.state, world.asked(), world.created) == (S.AWAITING_APPROVAL, [], {})
+    approve(world.ctx, "CHG-1", "bob", "fine")
+    world.run_until(minutes(7))
+    assert (world.state, world.created) == (S.AWAITING_APPROVAL, {})
+    assert approve(world.ctx, "CHG-1", "eve", "fine by me").state is S.SCHEDULED
+    world.run_until(minutes(60))
+    assert (world.state, world.asked()[:2], world.version_at(EFFECTIVE)) == (S.CLOSED, [6, 8], 1)
+    assert [e.action for e in world.people.events][:4] == ["awaiting approval", "approved", "approved", "scheduled"]
+
+
+REFUSED: dict[str, tuple[str, str | None, str]] = {
+    "who asked": ("ann", None, "'ann' asked for the change .*an approval by another of bob, ann"),
+    "who may not": ("carl", None, "'carl' may not approve .*one of bob, ann"),
+    "another plan": ("bob", "0" * 64, "is not what is asked for now .*a look at plan"),
+    "too short": ("bob", "0" * 7, "give at least 8 digits"),
+    "no name": (" ", None, "give your name"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_an_approval_that_does_not_count_is_refused_with_what_would(world: World, name: str) -> None:
+    person, plan, words = REFUSED[name]
+    ask(world, approvers=["bob", "ann"])
+    with pytest.raises((RuleRefusal, InputError), match=words):
+        approve(world.ctx, "CHG-1", person, "fine", plan=plan)
+    assert world.state is S.AWAITING_APPROVAL
+
+
+def test_approved_is_what_was_shown(world: World) -> None:
+    ask(world)
+    with world.sql.transaction() as tx:
+        plan = tx.plan("CHG-1", "web")
+    assert plan is not None
+    assert approve(world.ctx, "CHG-1", "bob", "fine", plan=plan.hash[:12]).state is S.SCHEDULED
+    with pytest.raises(RuleRefusal, match="waits for no approval"):
+        approve(world.ctx, "CHG-1", "eve", "fine")
+
+
+def test_one_person_is_one_approval(world: World) -> None:
+    ask(world, quorum=2)
+    approve(world.ctx, "CHG-1", "bob", "fine")
+    with pytest.raises(RuleRefusal, match="'bob' has approved already"):
+        approve(world.ctx, "CHG-1", "bob", "really")
+
+
+def test_a_rejected_change_is_denied(world: World) -> None:
+    ask(world, approvers=["bob"])
+    with pytest.raises(RuleRefusal, match="'eve' may not approve"):
+        reject(world.ctx, "CHG-1", "eve", "no")
+    assert reject(world.ctx, "CHG-1", "bob", "too dear").state is S.DENIED
+    world.run_until(minutes(40))
+    assert (world.record().note, world.asked(), world.version_at(minutes(40))) == ("too dear (by cli)", [], None)
+
+
+def test_a_waiting_change_can_be_cancelled(world: World) -> None:
+    ask(world)
+    cancel(world.ctx, "CHG-1", "ann", "not needed")
+    with pytest.raises(RuleRefusal, match="is cancelled"):
+        approve(world.ctx, "CHG-1", "bob", "fine")
+    world.run_until(minutes(20))
+    assert (world.state, world.asked()) == (S.ROLLED_BACK, [])
+
+
+def test_resuming_is_no_approval(world: World) -> None:
+    ask(world)
+    hold(world.ctx, "CHG-1", "bob", "wait")
+    assert resume(world.ctx, "CHG-1", "bob", "go on").state is S.AWAITING_APPROVAL
+    hold(world.ctx, "CHG-1", "bob", "wait again")
+    assert approve(world.ctx, "CHG-1", "bob", "fine").state is S.HELD, "an approval resumes nothing"
+    assert resume(world.ctx, "CHG-1", "bob", "go on").state is S.SHAPING
+
+
+def test_small_changes_need_none(world: World) -> None:
+    ask(world, free={"units": 4})
+    assert world.state is S.SCHEDULED
+    with world.sql.transaction() as tx:
+        assert [(a.door, a.person) for a in tx.approvals("CHG-1")] == [("rule", "forebay")]
+
+
+def test_a_plan_that_can_no_longer_start_is_drawn_anew_and_keeps_its_approvals(world: World) -> None:
+    ask(world, moves=[(2, 4, 6), (8, 6, 8)], quorum=2)
+    approve(world.ctx, "CHG-1", "bob", "fine")
+    world.clock.sleep(timedelta(minutes=3))
+    with pytest.raises(RuleRefusal, match="the first step was due at"):
+        approve(world.ctx, "CHG-1", "eve", "fine")
+    # What the planner would draw; how it does is its own tests' business.
+    store_plans(world.ctx, "CHG-1", [a_plan(LATER)])
+    assert world.record().state is S.AWAITING_APPROVAL
+    assert approve(world.ctx, "CHG-1", "eve", "fine").state is S.SCHEDULED, "bob's covers the new plan too"
+
+
+def test_a_new_plan_beyond_an_approval_asks_that_person_again(world: World) -> None:
+    ask(world, quorum=2, tolerance_percent=0)
+    approve(world.ctx, "CHG-1", "bob", "fine")
+    store_plans(world.ctx, "CHG-1", [a_plan([*LATER, (22, 8, 10)])])
+    assert approve(world.ctx, "CHG-1", "eve", "fine").state is S.AWAITING_APPROVAL
+    assert approve(world.ctx, "CHG-1", "bob", "ten are fine too").state is S.SCHEDULED
+
+
+def test_not_approved_in_time_is_denied_with_what_would_do(world: World) -> None:
+    world.ctx = replace(world.ctx, usage=lambda workload: Remembered(world, workload))
+    world.put_rules(rules=[{"name": "careful", "approval": {}}])
+    impacts = [{"workload": "web", "factor": 2, "scope": "workload"}]
+    world.submit(a_request(effective_at=minutes(60), impacts=impacts), a_plan(LATER, effective_at=minutes(60)))
+    world.run_until(minutes(11))
+    assert world.state is S.AWAITING_APPROVAL
+    assert world.actions()[-2:] == ["plan stored", "awaiting approval"], "drawn anew once its first step was due"
+    with world.sql.transaction() as tx:
+        plan = tx.plan("CHG-1", "web")
+    assert plan is not None and plan.steps[0].due_at >= minutes(20), "with ten minutes to approve it"
+    world.run_until(minutes(59))
+    assert world.state is S.DENIED
+    assert "What would do: effective_at 2026-11-24T" in world.record().note
+    assert world.asked() == [] and world.version_at(minutes(61)) is None
+
+
+def test_nothing_to_shape_and_not_approved_is_denied_at_its_effective_time(world: World) -> None:
+    world.put_rules(rules=[{"name": "careful", "approval": {}}])
+    world.submit(a_request(), a_plan((), aligned=4))
+    world.run_until(EFFECTIVE)
+    assert world.state is S.AWAITING_APPROVAL
+    world.run_until(EFFECTIVE + timedelta(seconds=10))
+    assert world.state is S.DENIED and world.record().note.startswith("not approved before its effective time")
+
+
+def test_a_correction_stays_within_what_was_approved() -> None:
+    with World(demand=lambda at: {Resource.CPU: 3.9}) as world:
+        ask(world, tolerance_percent=0)
+        approve(world.ctx, "CHG-1", "bob", "eight, not more")
+        world.run_until(minutes(29))
+        assert max(world.asked()) == 8
+        assert world.state is S.HELD and "ceiling of 8 units is in the way of a correction" in world.record().note
+
+
+def test_what_else_is_pending_for_the_entity_is_found(world: World) -> None:
+    world.submit()
+    other = a_request(change="CHG-2", policy="tier", impacts=[], entitlements=[{"workload": "web", "min_units": 5}])
+    change = other.accepted(world.clock.now())
+    with world.sql.transaction() as tx:
+        tx.add_change(change, 1, world.ctx.event(change, "received", "x"))
+        record = tx.change("CHG-1")
+        assert record is not None
+        assert [o.change.change for o in approvals.others_pending(tx, record)] == ["CHG-2"]

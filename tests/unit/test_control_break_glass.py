@@ -1,0 +1,115 @@
+"""Break glass: at once, by name, whatever stands against it, and loud."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from forebay.app.break_glass import break_glass, override_hold
+from forebay.app.people import cancel, hold, resume
+from forebay.domain.errors import RuleRefusal
+from forebay.domain.lifecycle import ChangeState
+from tests.support.world import EFFECTIVE, MINUTE, World, a_request, minutes
+
+S = ChangeState
+BOB = {"name": "r", "break_glass": ["bob", "ann"], "holders": ["eve"]}
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with World() as made:
+        made.put_rules(rules=[BOB])
+        yield made
+
+
+def before(world: World, state: ChangeState) -> None:
+    """Bring a change to `state`."""
+    if state is S.AWAITING_APPROVAL:
+        world.put_rules(rules=[BOB | {"approval": {}}])
+    world.submit()
+    world.run_until(minutes({S.SHAPING: 3, S.ARMED: 20}.get(state, 0.5)))
+    if state is S.HELD:
+        hold(world.ctx, "CHG-1", "eve", "wait")
+    assert world.state is state
+
+
+@pytest.mark.parametrize("state", [S.AWAITING_APPROVAL, S.SCHEDULED, S.SHAPING, S.ARMED, S.HELD])
+def test_from_any_state_before_it_the_policy_is_in_force_at_once(world: World, state: ChangeState) -> None:
+    before(world, state)
+    now = world.clock.now()
+    break_glass(world.ctx, "CHG-1", "bob", "the shop is down")
+    assert (world.version_at(now), world.version_at(now - MINUTE)) == (1, None)
+    assert world.enforcer.pushed[0].version == 1
+    assert world.state is S.SETTLING
+    loud = [e for e in world.people.events if "break glass" in e.action]
+    assert [(e.actor, e.reason) for e in loud] == [("bob", "by bob: the shop is down")]
+    assert "GLASS BROKEN" in world.actions()
+    with pytest.raises(RuleRefusal):
+        cancel(world.ctx, "CHG-1", "ann", "stop")
+
+
+def test_steps_still_to_come_are_made_and_all_is_given_back_after_it(world: World) -> None:
+    before(world, S.SHAPING)
+    break_glass(world.ctx, "CHG-1", "bob", "the shop is down")
+    world.run_until(minutes(29))
+    assert (world.state, world.asked()) == (S.SETTLING, [6, 8])
+    world.run_until(minutes(60))
+    assert (world.state, world.version_at(minutes(59))) == (S.CLOSED, 1)
+
+
+def test_a_push_that_fails_is_made_again(world: World) -> None:
+    before(world, S.SCHEDULED)
+    world.enforcer.failing = 1
+    with pytest.raises(Exception, match="record is away"):
+        break_glass(world.ctx, "CHG-1", "bob", "the shop is down")
+    assert (world.state, world.version_at(world.clock.now())) == (S.IN_FORCE, 1)
+    world.run_until(minutes(3))
+    assert [v.version for v in world.enforcer.pushed] == [1]
+
+
+@pytest.mark.parametrize("act", [break_glass, override_hold])
+def test_only_who_is_named_may(world: World, act: Any) -> None:
+    before(world, S.HELD)
+    with pytest.raises(RuleRefusal, match=r"'eve' may not break-glass .*one of bob, ann"):
+        act(world.ctx, "CHG-1", "eve", "hurry")
+    world.put_rules(rules=[{"name": "default"}])
+    with pytest.raises(RuleRefusal, match="nobody is permitted by this rule"):
+        act(world.ctx, "CHG-1", "bob", "hurry")
+    assert world.state is S.HELD
+
+
+def test_what_is_in_force_needs_no_glass(world: World) -> None:
+    before(world, S.ARMED)
+    world.clock.sleep(EFFECTIVE - world.clock.now())
+    with pytest.raises(RuleRefusal, match="is in force"):
+        break_glass(world.ctx, "CHG-1", "bob", "hurry")
+    assert "GLASS BROKEN" not in world.actions()
+
+
+def test_a_hold_is_overridden_and_the_policy_still_waits_for_its_time(world: World) -> None:
+    before(world, S.HELD)
+    with pytest.raises(RuleRefusal, match="'bob' may not hold"):
+        resume(world.ctx, "CHG-1", "bob", "go on")
+    override_hold(world.ctx, "CHG-1", "bob", "eve is away")
+    assert world.state is S.SHAPING
+    assert [e.action for e in world.people.events][-2:] == ["GLASS BROKEN", "resumed"]
+    world.run_until(minutes(60))
+    assert (world.state, world.version_at(EFFECTIVE - MINUTE), world.version_at(EFFECTIVE)) == (S.CLOSED, None, 1)
+
+
+@pytest.mark.parametrize("still_permitted", [True, False])
+def test_misaligned_it_is_enforced_in_the_name_of_who_asked(world: World, still_permitted: bool) -> None:
+    world.cloud.services["web"].arrives = 5
+    world.submit(a_request(on_misalignment="enforce"))
+    world.run_until(EFFECTIVE - MINUTE)
+    assert world.state is S.HELD, "the capacity does not arrive"
+    resume(world.ctx, "CHG-1", "eve", "go on")
+    if not still_permitted:
+        world.put_rules(rules=[BOB | {"break_glass": []}])
+    world.enforce()
+    assert world.version_at(world.clock.now()) == (1 if still_permitted else None)
+    broken = [e for e in world.actions() if e == "GLASS BROKEN"]
+    assert len(broken) == (1 if still_permitted else 0)
+    assert world.state is (S.SETTLING if still_permitted else S.SHAPING)

@@ -1,0 +1,168 @@
+"""Approvals as arithmetic: what needs one, what one lets through, who has been counted."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forebay.domain.approval import Approval, Envelope, asked_hash, latest_approval
+from forebay.domain.plan import ShapingPlan
+from forebay.domain.rules import ChangeRules
+from forebay.domain.size import TaskSize
+from tests.support.world import EFFECTIVE, NOW, a_plan, a_request, minutes
+
+CHANGE = a_request().accepted(NOW)
+UP = a_plan()  # 4 to 6 to 8 units, 1.23 USD
+
+
+def rules(**approval: Any) -> ChangeRules:
+    return ChangeRules.model_validate({"rules": [{"name": "r", "approval": approval}]})
+
+
+def approval(person: str, *plans: ShapingPlan, tolerance: float = 0, **fields: Any) -> Approval:
+    shown = plans or (UP,)
+    given_fields: dict[str, Any] = {
+        "change": "CHG-1",
+        "person": person,
+        "reason": "fine",
+        "door": "cli",
+        "at": NOW,
+        "fingerprint": CHANGE.fingerprint,
+        "asked": asked_hash({plan.workload: plan for plan in shown}),
+        "envelopes": tuple(Envelope.around(plan, tolerance) for plan in shown),
+    }
+    return Approval(**given_fields | fields)
+
+
+def priced(plan: ShapingPlan, money: str) -> ShapingPlan:
+    shaped = plan.price.shaped.model_copy(update={"money": Decimal(money)})
+    return plan.model_copy(update={"price": plan.price.model_copy(update={"shaped": shaped})})
+
+
+FREE: dict[str, tuple[dict[str, Any], str | None]] = {
+    "no limits": ({}, "every change does"),
+    "factor at its limit": ({"free": {"factor": 2}}, None),
+    "factor over it": ({"free": {"factor": 1.9}}, "demand up to times 2, over 1.9"),
+    "units at their limit": ({"free": {"units": 4}}, None),
+    "units over it": ({"free": {"units": 3}}, "4 units added, over 3"),
+    "money at its limit": ({"free": {"money": "1.13"}}, None),
+    "money over it": ({"free": {"money": "1.12"}}, "1.13 USD more than without it, over 1.12"),
+    "one of several": ({"free": {"units": 9, "money": "1"}}, "1.13 USD more than without it, over 1"),
+}
+
+
+@pytest.mark.parametrize("name", FREE)
+def test_what_needs_an_approval(name: str) -> None:
+    fields, needed = FREE[name]
+    assert rules(**fields).standing(CHANGE, [UP], []).needed == needed
+
+
+def test_the_high_estimate_counts_and_all_workloads_do() -> None:
+    wide = a_request(impacts=[{"workload": "web", "factor": 1.2, "low": 1, "high": 3}]).accepted(NOW)
+    assert rules(free={"factor": 2}).standing(wide, [UP], []).needed == "demand up to times 3, over 2"
+    two = [UP, a_plan(workload="api")]
+    assert rules(free={"units": 7}).standing(CHANGE, two, []).needed == "8 units added, over 7"
+
+
+RESIZED = UP.model_copy(
+    update={"steps": tuple(step.model_copy(update={"size": TaskSize(vcpu=2, memory_gib=4)}) for step in UP.steps[:1])}
+)
+ENVELOPES: dict[str, tuple[ShapingPlan, float, str | None]] = {
+    "the plan itself": (UP, 0, None),
+    "drawn anew, the same units": (a_plan([(2, 4, 6), (9, 6, 8)]), 0, None),
+    "smaller": (a_plan([(1, 4, 6)]), 0, None),
+    "a unit more": (a_plan([(1, 4, 6), (7, 6, 8), (13, 8, 9)]), 0, "web: 9 units, 8 are approved"),
+    "a unit more, within 10 %": (a_plan([(1, 4, 6), (7, 6, 8), (13, 8, 9)]), 10, None),
+    "two more": (a_plan([(1, 4, 6), (7, 6, 8), (13, 8, 10)]), 10, "web: 10 units, 9 are approved"),
+    "a larger move": (a_plan([(1, 4, 7), (7, 7, 8)]), 0, "web: a move of 3 units, 2 are approved"),
+    "with a resize": (RESIZED, 50, "web: a resize to 2 vCPU, 4 GiB, none is approved"),
+    "dearer": (priced(a_plan([(2, 4, 6)]), "1.24"), 0, "web: 1.24 USD, 1.23 are approved"),
+    "dearer, within 1 %": (priced(a_plan([(2, 4, 6)]), "1.24"), 1, None),
+}
+
+
+@pytest.mark.parametrize("name", ENVELOPES)
+def test_a_plan_is_inside_its_envelope_or_says_how_not(name: str) -> None:
+    plan, tolerance, gap = ENVELOPES[name]
+    assert Envelope.around(UP, tolerance).exceeded_by(plan) == gap
+
+
+@given(st.lists(st.integers(-3, 3), max_size=6), st.lists(st.integers(-3, 3), max_size=6), st.floats(0, 100))
+def test_whatever_is_inside_never_goes_beyond_the_approved_peak(a: list[int], b: list[int], tolerance: float) -> None:
+    def plan(moves: list[int]) -> ShapingPlan:
+        units = [20]
+        for move in moves:
+            units.append(units[-1] + move)
+        return a_plan([(5 * i, units[i], units[i + 1]) for i in range(len(moves))], start=20)
+
+    approved, other = plan(a), plan(b)
+    envelope = Envelope.around(approved, tolerance)
+    peak = max([20, *(s.to_units for s in approved.steps)])
+    assert envelope.exceeded_by(approved) is None
+    if envelope.exceeded_by(other) is None and other.hash != approved.hash:
+        assert max([20, *(s.to_units for s in other.steps)]) <= peak * (1 + tolerance / 100) + 1
+
+
+COUNTED: dict[str, tuple[dict[str, Any], list[Approval], tuple[str, ...], bool]] = {
+    "nobody": ({}, [], (), False),
+    "one of one": ({}, [approval("bob")], ("bob",), True),
+    "who asked is not counted": ({}, [approval("ann")], (), False),
+    "one of two": ({"quorum": 2}, [approval("bob")], ("bob",), False),
+    "one twice is one": ({"quorum": 2}, [approval("bob"), approval("bob")], ("bob",), False),
+    "two of two": ({"quorum": 2}, [approval("bob"), approval("eve")], ("bob", "eve"), True),
+    "not an approver": ({"approvers": ["eve"]}, [approval("bob")], (), False),
+    "of an edited change": ({}, [approval("bob", fingerprint="other")], (), False),
+    "of a smaller plan": ({}, [approval("bob", a_plan([(1, 4, 6)]))], (), False),
+    "of a smaller plan, then anew": ({}, [approval("bob", a_plan([(1, 4, 6)])), approval("bob")], ("bob",), True),
+    "without a workload": ({}, [approval("bob", a_plan(workload="api"))], (), False),
+}
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_who_is_counted(name: str) -> None:
+    fields, approvals, by, approved = COUNTED[name]
+    found = rules(**fields).standing(CHANGE, [UP], approvals)
+    assert (found.by, found.approved) == (by, approved)
+
+
+def test_what_needed_none_keeps_to_what_was_drawn_first() -> None:
+    free = approval("forebay", door="rule", tolerance=10)
+    limits = rules(free={"units": 4})
+    rest = a_plan([(13, 8, 10)], start=8)  # two more: within the free limit of four by itself, six in all
+    found = limits.standing(CHANGE, [rest], [free])
+    assert (found.approved, found.needed) == (False, "web: 10 units, 9 are approved")
+    assert limits.standing(CHANGE, [rest], [free, approval("bob", rest)]).approved
+
+
+UNITS: dict[str, tuple[int, list[Approval], int | None]] = {
+    "nobody said anything": (1, [], None),
+    "one person": (1, [approval("bob")], 8),
+    "the rule itself": (2, [approval("forebay", door="rule", tolerance=10)], 9),
+    "the second of two": (2, [approval("bob", tolerance=50), approval("eve")], 8),
+    "one of two": (2, [approval("bob")], None),
+    "one who went higher later": (1, [approval("bob"), approval("bob", a_plan([(1, 4, 12)]))], 12),
+}
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_how_many_units_were_approved(name: str) -> None:
+    quorum, approvals, units = UNITS[name]
+    assert rules(quorum=quorum).approved_units(CHANGE, "web", approvals) == units
+
+
+def test_a_change_no_rule_covers_any_more_waits_for_nobody_in_particular() -> None:
+    narrow = ChangeRules.model_validate({"rules": [{"name": "tiers", "kinds": ["tier"]}]})
+    found = narrow.standing(CHANGE, [UP], [approval("bob")])
+    assert not found.approved and "nobody may approve" in found.text
+
+
+def test_the_request_is_named_by_its_plans_and_ends_with_their_first_step() -> None:
+    api = a_plan([(3, 4, 6)], workload="api")
+    assert asked_hash({"web": UP}) == UP.hash
+    assert asked_hash({"web": UP, "api": api}) == asked_hash({"api": api, "web": UP}) not in (UP.hash, api.hash)
+    assert latest_approval(CHANGE, [UP, api]) == minutes(1)
+    assert latest_approval(CHANGE, [a_plan(())]) == EFFECTIVE

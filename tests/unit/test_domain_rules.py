@@ -1,0 +1,131 @@
+"""Change rules: whom a rule lets in, which rule governs, and that rules are changed under their own rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from forebay.app.rules import set_rules
+from forebay.domain.errors import InputError, RuleRefusal
+from forebay.domain.model import validate
+from forebay.domain.rules import ChangeRules
+from tests.support.world import NOW, World, a_request
+
+LEADS = {"groups": {"leads": ["eve", "lea"]}}
+
+
+def rules(**fields: Any) -> ChangeRules:
+    return validate(ChangeRules, fields, "rules")
+
+
+DIRECTIONS: dict[str, tuple[dict[str, Any], str]] = {
+    "doubled": ({"impacts": [{"workload": "web", "factor": 2}]}, "increase"),
+    "halved": ({"impacts": [{"workload": "web", "factor": 0.5}]}, "decrease"),
+    "unchanged": ({"impacts": [{"workload": "web", "factor": 1}]}, "increase"),
+    "one up, one down": (
+        {"impacts": [{"workload": "web", "factor": 2}, {"workload": "api", "factor": 0.5}]},
+        "increase",
+    ),
+    "a ceiling": ({"impacts": [], "entitlements": [{"workload": "web", "max_units": 3}]}, "decrease"),
+    "a floor": ({"impacts": [], "entitlements": [{"workload": "web", "min_units": 3}]}, "increase"),
+    "a floor and a ceiling": (
+        {"impacts": [], "entitlements": [{"workload": "web", "min_units": 3, "max_units": 9}]},
+        "increase",
+    ),
+    "less, by an amount": (
+        {"impacts": [{"workload": "web", "resource": "cpu", "add": -1, "unit": "cores"}]},
+        "decrease",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DIRECTIONS)
+def test_the_direction_of_a_change(name: str) -> None:
+    fields, direction = DIRECTIONS[name]
+    assert a_request(**fields).accepted(NOW).direction == direction
+
+
+def test_the_first_rule_for_kind_entity_and_direction_governs() -> None:
+    found = rules(
+        rules=[
+            {"name": "down", "directions": ["decrease"]},
+            {"name": "acme", "entities": ["acme"], "kinds": ["quota"]},
+            {"name": "rest"},
+        ]
+    )
+    halved = a_request(impacts=[{"workload": "web", "factor": 0.5}])
+    assert found.governing(halved.accepted(NOW)).name == "down"
+    assert found.governing(a_request().accepted(NOW)).name == "acme"
+    assert found.governing(a_request(kind="tier").accepted(NOW)).name == "rest"
+
+
+@pytest.mark.parametrize("action", ["request", "approve", "cancel", "revoke", "hold", "break-glass"])
+def test_each_right_is_a_right_of_its_own(action: Any) -> None:
+    name = {"hold": "holders", "approve": "approvers", "break-glass": "break_glass"}.get(action, f"{action}ers")
+    name = {"requesters": "requesters", "cancelers": "cancellers", "revokeers": "revokers"}.get(name, name)
+    given = ["group:leads", "ann"]
+    others: dict[str, Any] = {
+        field: ["nobody"] for field in ("requesters", "cancellers", "revokers", "holders", "break_glass")
+    }
+    rule = others | {"name": "r", "approval": {"approvers": ["nobody"]}}
+    rule |= {"approval": {"approvers": given}} if name == "approvers" else {name: given}
+    found = rules(rules=[rule], **LEADS)
+    change = a_request().accepted(NOW)
+    assert all(found.may(action, change, person) for person in ("ann", "eve", "lea"))
+    assert not found.may(action, change, "bob") and not found.may(action, change, "group:leads")
+    for other in {"request", "approve", "cancel", "revoke", "hold", "break-glass"} - {action}:
+        assert not found.may(other, change, "eve")
+    with pytest.raises(RuleRefusal, match=f"'bob' may not {action} .*one of group:leads, ann"):
+        found.check_permitted(action, change, "bob")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"rules": [{"name": "r", "cancellers": ["group:ops"]}]}, "group:ops is not among the groups: leads"),
+        ({"amenders": ["group:ops"]}, "group:ops is not among the groups"),
+        ({"groups": {"leads": ["group:leads"]}}, "a group lists people"),
+        (
+            {"rules": [{"name": "r", "approval": {"quorum": 3, "approvers": ["group:leads"]}}]},
+            "a quorum of 3 cannot be met by 2 approvers",
+        ),
+        ({"rules": [{"name": "r", "approval": {"free": {}}}]}, "give at least one of factor, units and money"),
+    ],
+    ids=["unknown group", "unknown amenders", "group of groups", "quorum", "no limit"],
+)
+def test_rules_that_cannot_be_kept_are_refused(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        rules(**LEADS | fields)
+
+
+@pytest.mark.parametrize(
+    ("rule", "asked", "words"),
+    [
+        ({}, "defer", None),
+        ({}, "reject", None),
+        ({}, "enforce", "breaks the glass in their name"),
+        ({"break_glass": ["ann"]}, "enforce", None),
+        ({"break_glass": ["ann"], "on_misalignment": ["reject"]}, "enforce", "on_misalignment reject"),
+        ({"on_misalignment": ["reject"]}, "defer", "on_misalignment reject"),
+    ],
+)
+def test_what_a_change_may_ask_for_on_misalignment(rule: dict[str, Any], asked: str, words: str | None) -> None:
+    found = rules(rules=[{"name": "r"} | rule])
+    change = a_request(on_misalignment=asked).accepted(NOW)
+    if words is None:
+        found.check_request(change, NOW)
+    else:
+        with pytest.raises(RuleRefusal, match=words):
+            found.check_request(change, NOW)
+
+
+def test_rules_are_set_under_the_rules_in_force() -> None:
+    with World() as world:
+        set_rules(world.ctx, rules(amenders=["eve"]), "bob", "from now on eve does it")
+        with pytest.raises(RuleRefusal, match=r"'bob' may not set the change rules .*one of eve"):
+            set_rules(world.ctx, rules(), "bob", "open again")
+        with pytest.raises(InputError, match="give your name"):
+            set_rules(world.ctx, rules(), "eve", " ")
+        assert set_rules(world.ctx, rules(amenders=["eve", "bob"]), "eve", "bob as well") == 2
+        assert [e.action for e in world.people.events] == ["change rules set", "change rules set"]
