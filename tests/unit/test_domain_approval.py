@@ -69,7 +69,11 @@ def test_the_high_estimate_counts_and_all_workloads_do() -> None:
 
 
 RESIZED = UP.model_copy(
-    update={"steps": tuple(step.model_copy(update={"size": TaskSize(vcpu=2, memory_gib=4)}) for step in UP.steps[:1])}
+    update={
+        "steps": tuple(
+            step.model_copy(update={"size": TaskSize(cpu_units=2048, memory_mib=4096)}) for step in UP.steps[:1]
+        )
+    }
 )
 ENVELOPES: dict[str, tuple[ShapingPlan, float, str | None]] = {
     "the plan itself": (UP, 0, None),
