@@ -138,7 +138,7 @@ def shaping_problem(
         required=required,
         unit_price=float(workload.price.per_unit_hour) * hours,
         shortfall_price=float(workload.risk.shortfall_per_unit_hour) * hours,
-        move_price=float(workload.risk.move),
+        move_price=float(workload.move_price),
         tracked=tracked,
         lowest=limits.min_units,
     )

@@ -48,7 +48,7 @@ def outcome_of(service: SimulatedService) -> WorkloadOutcome:
     writes = [write for write in service.writes if write.moved]
     moves = [write.moved for write in writes]
     shares = [abs(w.moved) / workload.limits.soft.largest_move(w.before) for w in writes]
-    price, risk = workload.price.per_unit_hour, workload.risk
+    price, shortfall_price = workload.price.per_unit_hour, float(workload.risk.shortfall_per_unit_hour)
     money = (price * Decimal(str(round(unit_hours, 6)))).quantize(Decimal("0.0001"))
     return WorkloadOutcome(
         unmet_demand={f"{r}_{_name(r)}": round(_unmet(workload, periods, r) * hours, 6) for r in workload.resources},
@@ -61,7 +61,7 @@ def outcome_of(service: SimulatedService) -> WorkloadOutcome:
         largest_move=max((abs(m) for m in moves), default=0),
         largest_move_of_soft_limit=round(max(shares, default=0.0), 4),
         objective=round(
-            float(price) * unit_hours + float(risk.shortfall_per_unit_hour) * short + float(risk.move) * len(moves), 6
+            float(price) * unit_hours + shortfall_price * short + float(workload.move_price) * len(moves), 6
         ),
     )
 

@@ -31,13 +31,19 @@ def plan_table(result: ShapingPlan | PlanRefusal) -> str:
 
 
 def steps_table(plan: ShapingPlan) -> str:
-    """One row a step: number, time, from, to, when its verdict is due, and why."""
+    """One row a step: number, time, from, to, when its verdict is due, and why; and where the policy comes in."""
     if not plan.steps:
         return "no step is needed: what is there is enough, and stays"
     rows = [
         (str(s.sequence), moment(s.due_at), str(s.from_units), _to(s), f"{s.verified_by:%H:%M}", s.reason.text)
         for s in plan.steps
     ]
+    ahead = sum(s.due_at < plan.effective_at for s in plan.steps)
+    if ahead < len(rows):
+        rows.insert(
+            ahead,
+            ("", moment(plan.effective_at), "", "", "", "the policy comes into force; what follows is not waited for"),
+        )
     return text_table(("step", "at", "from", "to", "verified", "why"), rows)
 
 

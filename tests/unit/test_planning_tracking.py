@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -81,9 +82,9 @@ def test_the_optimum_is_the_least_of_all_plans(seed: int) -> None:
         assert optimum.cost == pytest.approx(min(costs))
 
 
-def drawn(levels: list[float], **fields: Any) -> ShapingPlan:
+def drawn(levels: list[float], risk: dict[str, Any] | None = None, **fields: Any) -> ShapingPlan:
     """A plan for a certain demand: `levels` in cores, each for as long as the others, until the horizon's end."""
-    work, to_be = workload(), change(**fields)
+    work, to_be = workload(risk=risk or {}), change(**fields)
     index = horizon_slots(to_be, work, NOW)
     until_effective = index.first_from(EFFECTIVE)
     spread = np.repeat(levels, -(-until_effective // len(levels)))[:until_effective]
@@ -129,3 +130,12 @@ def test_what_the_autoscaler_has_is_priced() -> None:
 def test_a_rise_serves_after_the_lead_time_even_where_it_moves_nothing() -> None:
     asked, serving = profile(2, (Move(1, 8, 8),), 2, 5)
     assert (asked.tolist(), serving.tolist()) == ([2, 8, 8, 8, 8], [2, 2, 2, 8, 8])
+
+
+def test_by_default_a_floor_does_not_follow_every_wiggle_of_the_day() -> None:
+    """One move for the morning's peaks, if any, and then the change's own climb."""
+    wiggles = [4.0, 4.5, 5.0, 4.5] * 4
+    calm, busy = drawn(wiggles), drawn(wiggles, risk={"move": "0.001"})
+    assert len(calm.steps) < len(busy.steps) / 2
+    assert calm.price.shaped.misaligned == busy.price.shaped.misaligned == 0
+    assert sum(s.due_at < EFFECTIVE - timedelta(hours=1) for s in calm.steps) <= 1
