@@ -203,7 +203,6 @@ class Workload(Model):
         return tuple(resource for resource in Resource if resource in self.objectives)
 
     @property
-<<<<<<< HEAD
     def size(self) -> TaskSize | None:
         """The size of a unit, where it may be chosen."""
         return TaskSize.of(self.unit) if self.sizes else None
@@ -234,10 +233,10 @@ class Workload(Model):
         """How long a rolling deployment takes that replaces `units`; None if it cannot be made."""
         waves = self.deployment.waves(units)
         return None if waves is None else waves * (self.lead_time + self.deployment.drain)
-=======
+
+    @property
     def move_price(self) -> Decimal:
         return MOVE_HOURS * self.price.per_unit_hour if self.risk.move is None else self.risk.move
->>>>>>> 8ebe3b3 (Price a move at two hours of a unit: floors climb for the change instead of following every wiggle of the day)
 
     @property
     def verified_after(self) -> timedelta:

@@ -61,7 +61,7 @@ def test_steps(work: Any, to_be: Any, fields: Any, expected: list[tuple[str, int
 def test_steps_after_the_effective_time_follow_a_ramp() -> None:
     ramp = {"shape": "ramp", "over": "PT2H"}
     to_be = change(impacts=[{"workload": "web", "factor": 2.0, "adoption": ramp}])
-    steps = drawn(to_be=to_be).steps
+    steps = drawn(workload(risk={"move": "0.001"}), to_be).steps
     assert [step.to_units for step in steps] == [9, 10, 11, 12]
     assert [step.due_at >= EFFECTIVE for step in steps] == [False, True, True, True]
     assert [step.reason.forced_by > step.due_at for step in steps] == [True] * 4

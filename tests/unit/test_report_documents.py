@@ -209,3 +209,12 @@ def test_the_page_stands_alone_and_escapes_what_people_wrote() -> None:
     assert seen.tags.count("svg") == 1
     assert plan.hash in text and plan.steps[0].reason.text in text
     assert "<h2>api</h2>" in text and "no plan meets the effective time" in text
+
+
+def test_the_steps_table_says_where_the_policy_comes_into_force() -> None:
+    ramp = {"shape": "ramp", "over": "PT2H"}
+    to_be = change(impacts=[{"workload": "web", "factor": 2.0, "adoption": ramp}])
+    rows = plan_table(drawn(to_be=to_be)).split("\n\n")[1].splitlines()
+    (at,) = [number for number, row in enumerate(rows) if "the policy comes into force" in row]
+    assert rows[at].split()[:3] == ["2026-11-24", "12:00", "UTC"]
+    assert [row.split()[2] > "12:00" for row in rows[at + 1 :] if row[0].isdigit()] == [True]
