@@ -69,7 +69,7 @@ class UnitPrice(Model):
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "USD"
 
 
-# A move is worth its trouble where it saves a unit for two hours, or what weighs as much in risk. Measured: a floor then
+# A move is worth its trouble where it saves a unit for two hours, or weighs as much in risk. Measured: a floor then
 # follows the day in tens of moves instead of hundreds, at the same shortfall and 2 % more unit-hours.
 MOVE_HOURS = 2
 
