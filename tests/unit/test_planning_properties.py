@@ -1,0 +1,179 @@
+"""Every constraint of a drawn plan by name, on random workloads, changes, noise, autoscalers and freeze windows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from forebay.domain.change import PolicyChange
+from forebay.domain.plan import PlanRefusal, ShapingPlan
+from forebay.domain.rules import FreezeWindow
+from forebay.domain.workload import Workload
+from tests.support.planning_cases import NOW, change, plan, workload
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A plan and what it was drawn for. `floor` is None for a count."""
+
+    workload: Workload
+    change: PolicyChange
+    plan: ShapingPlan
+    floor: int | None
+    earliest: datetime
+    freezes: list[FreezeWindow]
+
+    @property
+    def asked(self) -> dict[datetime, int]:
+        """Units the plan itself asks for, by slot: a floor may have more standing above it."""
+        units, profile = self.floor if self.floor is not None else self.plan.start_units, {}
+        steps = {step.due_at: step.to_units for step in self.plan.steps}
+        for slot in self.plan.slots:
+            profile[slot.at] = units = steps.get(slot.at, units)
+        return profile
+
+    @property
+    def in_effect(self) -> list[int]:
+        return [units for at, units in self.asked.items() if at >= self.plan.effective_at]
+
+
+@cache
+def drawn(seed: int) -> Drawn | PlanRefusal:
+    rng = np.random.default_rng(seed)
+    floor = int(rng.integers(0, 10)) if rng.random() < 0.5 else None
+    low, high = sorted(rng.integers(2, 24, size=2).tolist())
+    bounds = {"min_units": low} if rng.random() < 0.3 else {}
+    bounds |= {"max_units": high} if rng.random() < 0.3 else {}
+    work = workload(
+        soft={
+            "units": int(rng.integers(1, 7)), "percent": float(rng.choice([15, 40, 100])),
+            "dwell": f"PT{5 * rng.integers(0, 7)}M",
+        },
+        lead_time=f"PT{rng.integers(1, 12)}M",
+        risk={"confidence": float(rng.choice([0.5, 0.8, 0.95])), "move": str(rng.choice(["0.001", "0.1"]))},
+    )  # fmt: skip
+    to_be = change(
+        effective_at=NOW + timedelta(minutes=int(rng.integers(40, 400))),
+        impacts=[{"workload": "web", "factor": float(rng.choice([0.5, 1.5, 2.0])), "low": 0.4, "high": 3.0}],
+        entitlements=[{"workload": "web", **bounds}] if bounds else [],
+    )
+    begins = NOW + timedelta(minutes=int(rng.integers(0, 200)))
+    freezes = [FreezeWindow(start=begins, end=begins + timedelta(minutes=40), reason="release")]
+    earliest = NOW + timedelta(minutes=int(rng.integers(0, 20)))
+    result = plan(
+        work, to_be, level=float(rng.uniform(2, 6)), noise=0.15, start=int(rng.integers(6, 26)), floor=floor,
+        earliest=earliest, freezes=freezes, autoscaled=floor is not None and bool(rng.random() < 0.8),
+    )  # fmt: skip
+    return result if isinstance(result, PlanRefusal) else Drawn(work, to_be, result, floor, earliest, freezes)
+
+
+def integer_units(case: Drawn) -> None:
+    assert all(
+        isinstance(units, int) and units >= 0 for step in case.plan.steps for units in (step.from_units, step.to_units)
+    )
+
+
+def soft_limit_in_units(case: Drawn) -> None:
+    assert all(abs(s.to_units - s.from_units) <= case.workload.limits.soft.units for s in case.plan.steps)
+
+
+def soft_limit_in_percent(case: Drawn) -> None:
+    share = case.workload.limits.soft.percent / 100
+    assert all(abs(s.to_units - s.from_units) <= max(1, s.from_units * share) for s in case.plan.steps)
+
+
+def dwell_between_steps(case: Drawn) -> None:
+    dwell = case.workload.limits.soft.dwell
+    assert all(later.due_at - earlier.due_at >= dwell for earlier, later in pairwise(case.plan.steps))
+
+
+def a_verdict_between_steps(case: Drawn) -> None:
+    assert all(later.due_at >= earlier.verified_by for earlier, later in pairwise(case.plan.steps))
+
+
+def serving_before_it_is_verified(case: Drawn) -> None:
+    verification = case.workload.verification
+    until_known = case.workload.lead_time + verification.metric_delay + verification.window
+    assert all(step.verified_by - step.due_at >= until_known for step in case.plan.steps)
+
+
+def no_step_in_a_freeze_window(case: Drawn) -> None:
+    assert not [s for s in case.plan.steps for freeze in case.freezes if freeze.covers(s.due_at)]
+
+
+def no_step_too_early(case: Drawn) -> None:
+    assert all(step.due_at >= case.earliest and step.due_at > case.plan.created_at for step in case.plan.steps)
+
+
+def within_the_bounds(case: Drawn) -> None:
+    limits = case.workload.limits
+    assert all(step.to_units <= max(limits.max_units, case.plan.start_units) for step in case.plan.steps)
+    assert all(limits.min_units <= units <= limits.max_units for units in case.in_effect) or not case.plan.steps
+
+
+def entitlement_floor_from_the_effective_time_on(case: Drawn) -> None:
+    if (given := case.change.entitlement("web")) and given.min_units and held(case):
+        assert min(case.in_effect) >= given.min_units
+
+
+def entitlement_ceiling_from_the_effective_time_on(case: Drawn) -> None:
+    if (given := case.change.entitlement("web")) and given.max_units and case.floor is None:
+        assert max(case.in_effect) <= given.max_units
+
+
+def no_shrink_without_a_ceiling(case: Drawn) -> None:
+    given = case.change.entitlement("web")
+    if case.floor is None and not (given and given.max_units):
+        assert all(step.to_units >= step.from_units for step in case.plan.steps)
+
+
+def aligned_at_its_confidence(case: Drawn) -> None:
+    plan = case.plan
+    assert plan.price.shaped.misaligned <= 1 - plan.confidence + 1e-9
+    assert not held(case) or min(case.in_effect) >= plan.aligned_units
+
+
+def verified_before_the_effective_time(case: Drawn) -> None:
+    ahead = [step for step in case.plan.steps if step.due_at < case.plan.effective_at]
+    assert all(step.verified_by <= case.plan.effective_at for step in ahead)
+
+
+def held(case: Drawn) -> bool:
+    """Whether the plan's own asking holds what serves: a floor that no step touches stands above what is needed."""
+    return case.floor is None or bool(case.plan.steps) or case.floor >= case.plan.aligned_units
+
+
+PROPERTIES = [
+    integer_units, soft_limit_in_units, soft_limit_in_percent, dwell_between_steps, a_verdict_between_steps,
+    serving_before_it_is_verified, no_step_in_a_freeze_window, no_step_too_early, within_the_bounds,
+    entitlement_floor_from_the_effective_time_on, entitlement_ceiling_from_the_effective_time_on,
+    no_shrink_without_a_ceiling, aligned_at_its_confidence, verified_before_the_effective_time,
+]  # fmt: skip
+SEEDS = 150
+
+
+@pytest.mark.parametrize("holds", PROPERTIES, ids=lambda holds: holds.__name__)
+@given(seed=st.integers(0, SEEDS - 1))
+@settings(max_examples=SEEDS, deadline=None)
+def test_of_every_plan(holds, seed: int) -> None:  # type: ignore[no-untyped-def]
+    case = drawn(seed)
+    if isinstance(case, Drawn):
+        holds(case)
+
+
+def test_the_cases_are_of_every_kind() -> None:
+    cases = [case for case in map(drawn, range(SEEDS)) if isinstance(case, Drawn)]
+    assert len(cases) > SEEDS / 3
+    assert sum(bool(c.plan.steps) for c in cases) > SEEDS / 4
+    assert {(c.floor is None, bool(c.change.entitlements)) for c in cases if c.plan.steps} == {
+        (a, b) for a in (True, False) for b in (True, False)
+    }
+    assert any(s.to_units < s.from_units for c in cases for s in c.plan.steps if c.floor is None)
+    assert any(s.to_units < s.from_units for c in cases for s in c.plan.steps if c.floor is not None)
