@@ -29,6 +29,8 @@ class Settings(BaseSettings):
     lease: Duration = Field(default="PT60S", ge=timedelta(seconds=20), validate_default=True)
     forecast_budget: Duration = Field(default="PT60S", validate_default=True)
     webhook_secrets: dict[str, list[SecretStr]] = {}
+    link_secrets: list[SecretStr] = []
+    web_url: str = "http://127.0.0.1:8080"
     replay_window: Duration = Field(default="PT5M", validate_default=True)
     ssm_prefix: str | None = None
     event_bus: str | None = None

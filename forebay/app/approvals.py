@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from secrets import token_hex
 from typing import Literal
 
 from forebay.app.context import CONTROLLER, Context
@@ -140,6 +142,19 @@ def reject(
             tx.audit(event)
     ctx.notifier.notify(event)
     return record
+
+
+def invite(ctx: Context, change: str, person: str, actor: str, valid: timedelta) -> tuple[str, datetime, str]:
+    """What a one-time link for `person` is made of: the request's hash, when it expires, a number used once.
+
+    It expires after `valid`, and at the latest when the plan can no longer start. Raises InputError and RuleRefusal.
+    """
+    with ctx.store.transaction() as tx:
+        record, request = _open_request(tx, ctx, change, person, f"link made by {actor}", None, None)
+        expires = min(ctx.clock.now() + valid, request.latest)
+        words = f"for {person}, until {expires.isoformat()}"
+        tx.audit(ctx.event(record.change, "approval link made", words, actor, plan_hash=request.asked))
+    return request.asked, expires, token_hex(16)
 
 
 def others_pending(tx: Transaction, record: ChangeRecord) -> list[ChangeRecord]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from forebay.app.approvals import Request, others_pending, request_of
 from forebay.app.context import Context
 from forebay.app.lookup import change_record
 from forebay.app.people import own_version
 from forebay.domain.allocation import Setting
 from forebay.domain.audit import AuditEntry
+from forebay.domain.lifecycle import BEFORE_IN_FORCE
 from forebay.domain.model import Model
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.records import ChangeRecord, StepRecord
@@ -24,11 +26,17 @@ class WorkloadStatus(Model):
 
 
 class ChangeStatus(Model):
-    """A change with everything that hangs on it. `in_force_from` is None while it is not armed."""
+    """A change with everything that hangs on it. `in_force_from` is None while it is not armed.
+
+    `request`: what is asked for where it waits for an approval, or wanted one for a new plan; `pending`: what else is
+    under way for the same entity.
+    """
 
     record: ChangeRecord
     in_force_from: datetime | None
     workloads: tuple[WorkloadStatus, ...]
+    request: Request | None
+    pending: tuple[ChangeRecord, ...]
     audit: tuple[AuditEntry, ...]
 
     @property
@@ -48,6 +56,7 @@ def change_status(ctx: Context, name: str) -> ChangeStatus:
     record = change_record(ctx, name)
     with ctx.store.transaction() as tx:
         version = own_version(tx, record)
+        request = request_of(tx, record) if record.state in BEFORE_IN_FORCE else None
         return ChangeStatus(
             record=record,
             in_force_from=version.in_force_from if version else None,
@@ -60,5 +69,7 @@ def change_status(ctx: Context, name: str) -> ChangeStatus:
                 )
                 for workload in record.change.workloads
             ),
+            request=None if request is None or request.standing.approved else request,
+            pending=tuple(others_pending(tx, record)),
             audit=tuple(tx.audit_entries(name)),
         )

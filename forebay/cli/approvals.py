@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from forebay.cli import common
+from forebay.domain.errors import InputError
 
 app = typer.Typer()
 Plan = Annotated[
@@ -42,3 +43,26 @@ def break_glass(
 
     act = glass.override_hold if resume else glass.break_glass
     common.say(act(common.context(), change, by, reason))
+
+
+@app.command("approval-link")
+def approval_link(
+    change: str,
+    person: Annotated[str, typer.Option("--for", help="Who may answer by it, and in whose name.")],
+    by: common.By,
+    valid: Annotated[str, typer.Option("--valid", help="How long at most, for example PT4H.")] = "PT24H",
+) -> None:
+    """Print a one-time link by which one person may approve or reject what is asked for now; send it to them only."""
+    from forebay.app.approvals import invite
+    from forebay.cli.service import web_settings
+    from forebay.domain.model import read_duration
+    from forebay.settings import load_settings
+    from forebay.web.link import ApprovalLink, token_of
+
+    settings, ctx = load_settings(), common.context()
+    secrets = web_settings(settings).valid_link_secrets()
+    if not secrets:
+        raise InputError('links need a secret: set FOREBAY_LINK_SECRETS=["..."] here and for `forebay serve`')
+    asked, expires, nonce = invite(ctx, change, person, by, read_duration(valid, "--valid"))
+    link = ApprovalLink(change=change, person=person, asked=asked, expires=expires, nonce=nonce)
+    typer.echo(f"{settings.web_url.rstrip('/')}/approvals/{token_of(link, secrets[0])}")

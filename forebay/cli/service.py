@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from forebay.cli import common
 from forebay.domain.model import validate
+
+if TYPE_CHECKING:
+    from forebay.settings import Settings
+    from forebay.web.settings import WebSettings
 
 app = typer.Typer()
 
@@ -35,15 +39,21 @@ def serve(
 
     from forebay.settings import load_settings
     from forebay.web.app import create_app
-    from forebay.web.settings import WebSettings
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     settings = load_settings()
     if upgrade:
         migrate()
-    web = validate(
-        WebSettings,
-        {"webhook_secrets": settings.webhook_secrets, "replay_window": settings.replay_window},
-        "FOREBAY_WEBHOOK_SECRETS, FOREBAY_REPLAY_WINDOW",
-    )
+    web = web_settings(settings)
     uvicorn.run(create_app(common.context(), web), host=host, port=port, log_level="warning")
+
+
+def web_settings(settings: Settings) -> WebSettings:
+    """What the web door takes from the environment. Raises InputError naming the variables."""
+    from forebay.web.settings import WebSettings
+
+    return validate(
+        WebSettings,
+        {name: getattr(settings, name) for name in ("webhook_secrets", "link_secrets", "replay_window")},
+        "FOREBAY_WEBHOOK_SECRETS, FOREBAY_LINK_SECRETS, FOREBAY_REPLAY_WINDOW",
+    )

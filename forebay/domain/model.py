@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from forebay.domain.errors import InputError
 
@@ -52,6 +52,14 @@ UtcTime = Annotated[datetime, AfterValidator(to_utc)]
 Duration = Annotated[timedelta, BeforeValidator(_yaml_number_is_no_duration), AfterValidator(positive)]
 DurationOrZero = Annotated[timedelta, BeforeValidator(_yaml_number_is_no_duration), AfterValidator(not_negative)]
 Name = Annotated[str, Field(min_length=1, max_length=120, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$")]
+
+
+def read_duration(text: str, what: str) -> timedelta:
+    """A duration as people write it, PT24H. Raises InputError naming `what`."""
+    try:
+        return TypeAdapter(Duration).validate_python(text)
+    except ValidationError as error:
+        raise InputError(f"{what} {text!r} is no duration: write it as PT24H, PT30M or P2D") from error
 
 
 def field(position: int, title: str, help_text: str, default: Any = ..., **more: Any) -> Any:

@@ -10,6 +10,7 @@ from fastapi.staticfiles import StaticFiles
 from forebay.app.context import Context
 from forebay.app.tickets import StartRun
 from forebay.web import answers
+from forebay.web.approving import approving
 from forebay.web.decision_point import decision_point
 from forebay.web.monitoring import monitoring
 from forebay.web.pages import pages
@@ -25,6 +26,7 @@ def create_app(ctx: Context, settings: WebSettings, start_run: StartRun | None =
     app.include_router(receiver(ctx, settings, start_run))
     app.include_router(decision_point(ctx))
     app.include_router(pages(ctx))
+    app.include_router(approving(ctx, settings))
     app.include_router(monitoring(ctx))
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     return app

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
@@ -50,20 +51,11 @@ def pages(ctx: Context) -> APIRouter:
 
     @router.get("/changes/{name}", include_in_schema=False)
     def change_page(request: Request, name: str) -> Response:
-        status = _status(ctx, name)
-        context = {
-            "status": status,
-            "record": status.record,
-            "change": status.record.change,
-            "steps": [step for workload in status.workloads for step in workload.steps],
-            "now": ctx.clock.now(),
-            "refresh": None if status.record.state in TERMINAL else REFRESH_SECONDS,
-        }
-        return templates.TemplateResponse(request, "change.html", context)
+        return templates.TemplateResponse(request, "change.html", page_of(ctx, status_of(ctx, name)))
 
     @router.get("/changes/{name}/{workload}.svg", include_in_schema=False)
     def plan_picture(request: Request, name: str, workload: str) -> Response:
-        plan = next((w.plan for w in _status(ctx, name).workloads if w.workload == workload), None)
+        plan = next((w.plan for w in status_of(ctx, name).workloads if w.workload == workload), None)
         if plan is None:
             raise Refused(404, f"there is no plan of {workload!r} in change {name!r}")
         # A plan never changes, so a picture that was seen once need not be drawn again: pages refresh often.
@@ -84,12 +76,25 @@ def pages(ctx: Context) -> APIRouter:
     @router.get("/v1/changes/{name}")
     def change(name: str) -> ChangeStatus:
         """A change with its plans, steps and audit trail. 404 if there is none of that name."""
-        return _status(ctx, name)
+        return status_of(ctx, name)
 
     return router
 
 
-def _status(ctx: Context, name: str) -> ChangeStatus:
+def page_of(ctx: Context, status: ChangeStatus) -> dict[str, Any]:
+    """What the page of a change is made from."""
+    return {
+        "status": status,
+        "record": status.record,
+        "change": status.record.change,
+        "steps": status.steps,
+        "now": ctx.clock.now(),
+        "refresh": None if status.record.state in TERMINAL else REFRESH_SECONDS,
+    }
+
+
+def status_of(ctx: Context, name: str) -> ChangeStatus:
+    """Raises Refused (404) if there is no such change."""
     try:
         return change_status(ctx, name)
     except InputError as error:
