@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import numpy as np
@@ -12,11 +12,15 @@ import numpy.typing as npt
 import pandas as pd
 
 from forebay.forecasting import calibration
+from forebay.forecasting.calendar import Calendar, WallClock, forgotten, holiday_ratios, is_holiday
 from forebay.forecasting.candidates import Candidate, chosen
+from forebay.forecasting.cleaning import ALL_STAGES, StageName, cleaned
 from forebay.forecasting.errors import HistoryError
 from forebay.forecasting.history import History, SeriesKey
 from forebay.forecasting.models import DEFAULT, named
-from forebay.forecasting.regular import RegularSeries, regular_series
+from forebay.forecasting.regular import RegularSeries, on_grid, regular_series
+from forebay.forecasting.scores import SCORED_LEVELS, quantile_loss
+from forebay.forecasting.wording import days
 
 Floats = npt.NDArray[np.float64]
 
@@ -24,6 +28,7 @@ DAY_AND_WEEK = (timedelta(hours=24), timedelta(days=7))
 DEFAULT_LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 DEFAULT_BUDGET_SECONDS = 20.0
 DEFAULT_PATHS = 500
+INTERMITTENT = 0.3  # of the slots at zero
 CONSTANT_SPREAD = 0.02  # one standard deviation, of the level: measurement noise nobody recorded
 
 
@@ -57,6 +62,9 @@ def forecast_series(
     n_paths: int = DEFAULT_PATHS,
     models: Sequence[str] = DEFAULT,
     fallback: bool = True,
+    ceiling: pd.Series | None = None,
+    calendar: Calendar | None = None,
+    stages: Collection[StageName] = ALL_STAGES,
 ) -> Forecast:
     """Forecast the mean usage of the `horizon` slots of length `step` after the history's last slot.
 
@@ -65,6 +73,9 @@ def forecast_series(
     `levels`: quantile levels within (0, 1). `seed` fixes the sampled paths. No new model is started once
     `budget_seconds` of `monotonic` are spent. `models`: names of those to combine, see `models.MODELS`; `fallback`:
     give them up for seasonal naive where that did better lately.
+    `ceiling`: what was allocated, as `history` and in its unit, held until its next sample: usage at it is censored
+    demand. `calendar`: the zone whose clock the load follows, and its holidays. `stages`: what the history is
+    mended of.
 
     Raises HistoryError for a history that cannot be used, InputError for a model that is not there, ValueError for
     senseless arguments.
@@ -72,9 +83,30 @@ def forecast_series(
     started = monotonic()
     levels = _checked_arguments(horizon, step, seasons, levels, n_paths)
     wanted = named(models)
+    calendar = calendar or Calendar()
     series = regular_series(history, step, seasons[0])
+    index = pd.date_range(series.end, periods=horizon, freq=pd.Timedelta(step))
+    clock = WallClock(calendar.zone, series.end)
+    reasons: list[str] = []
+    leads = np.arange(horizon)
+    if changes := clock.changes(series.start, index[-1]):
+        series = regular_series(clock.history(history), step, seasons[0])
+        ceiling = None if ceiling is None else clock.history(ceiling)
+        leads = np.maximum(np.asarray((clock.of(index) - series.end) // pd.Timedelta(step)), 0)
+        reasons.append(f"clock change on {days(changes)} ({calendar.zone}): the pattern follows the wall clock")
     season_slots = [season / step for season in seasons]
-    reasons = list(series.reasons)
+    season = round(season_slots[0])
+    series = cleaned(
+        series,
+        season,
+        ceiling=None if ceiling is None else on_grid(ceiling, series),
+        judge=lambda values, held_out: _held_out_loss(replace(series, values=values), season_slots, held_out),
+        stages=stages,
+    )
+    ratios, said = _holidays(series, calendar, clock, index)
+    if calendar.holidays:
+        series = forgotten(series, clock.offset(), calendar.holidays)
+    reasons = [*series.reasons, *reasons, *said]
     known = series.values[np.isfinite(series.values)]
     if len(known) > 1 and np.ptp(known) <= 1e-9 * abs(known[-1]):
         paths = _constant_paths(float(known[-1]), horizon, n_paths, seed)
@@ -84,7 +116,7 @@ def forecast_series(
         best: Candidate = chosen(
             series,
             season_slots,
-            horizon,
+            int(leads.max()) + 1,
             wanted,
             fallback=fallback,
             out_of_time=lambda: monotonic() - started >= budget_seconds,
@@ -92,8 +124,44 @@ def forecast_series(
         )
         model = best.name
         reasons += best.reasons
-        paths = calibration.sample_paths(best.futures, n_paths, seed)
-    return _forecast(series, paths, levels, model, reasons, monotonic() - started)
+        if (idle := float(np.mean(known == 0))) >= INTERMITTENT:
+            reasons.append(f"intermittent: {idle:.0%} of slots are zero")
+        paths = calibration.sample_paths(best.futures, n_paths, seed)[:, leads]
+    paths = paths * ratios
+    quantiles = pd.DataFrame(calibration.path_quantiles(paths, levels), index=index, columns=levels)
+    return Forecast(index, quantiles, paths, model, reasons, monotonic() - started)
+
+
+def _holidays(
+    series: RegularSeries, calendar: Calendar, clock: WallClock, index: pd.DatetimeIndex
+) -> tuple[Floats, list[str]]:
+    """What the forecast of each slot is multiplied by, and the sentence about it."""
+    local = index.tz_convert(calendar.zone)
+    free = is_holiday(local, calendar.holidays)
+    factors = np.ones(len(index))
+    if not free.any():
+        return factors, []
+    when = days(sorted({time.normalize() for time in local[free]}))
+    ratios, like = holiday_ratios(series, clock.offset(), calendar.holidays)
+    factors[free] = ratios[np.asarray(local.hour)[free]]
+    return factors, [f"holiday on {when}: like {like}, {np.mean(factors[free]):.0%} of a working day"]
+
+
+def _held_out_loss(series: RegularSeries, season_slots: Sequence[float], held_out: int) -> float:
+    """Mean quantile loss on the last `held_out` slots of a forecast from those before them, without an ARIMA."""
+    past, future = series.values[:-held_out], series.values[-held_out:]
+    best = chosen(
+        replace(series, values=past),
+        season_slots,
+        held_out,
+        named(DEFAULT),
+        fallback=True,
+        out_of_time=lambda: True,
+        budget_seconds=0.0,
+    )
+    losses = quantile_loss(future, calibration.path_quantiles(best.futures, SCORED_LEVELS), SCORED_LEVELS)
+    known = losses[np.isfinite(losses)]
+    return float(known.mean()) if known.size else float("inf")
 
 
 def forecast(history: pd.Series, horizon: int, levels: list[float]) -> pd.DataFrame:
@@ -177,11 +245,3 @@ def _constant_paths(level: float, horizon: int, n_paths: int, seed: int) -> Floa
     """Whole paths shifted up or down: a load that never moved may sit at another level, not jitter around it."""
     shifts = np.random.default_rng(seed).standard_normal(n_paths) * CONSTANT_SPREAD
     return np.asarray(np.maximum(level * (1 + shifts), 0.0)[:, None] * np.ones(horizon))
-
-
-def _forecast(
-    series: RegularSeries, paths: Floats, levels: list[float], model: str, reasons: list[str], seconds: float
-) -> Forecast:
-    index = pd.date_range(series.end, periods=paths.shape[1], freq=pd.Timedelta(series.step))
-    quantiles = pd.DataFrame(calibration.path_quantiles(paths, levels), index=index, columns=levels)
-    return Forecast(index, quantiles, paths, model, reasons, seconds)

@@ -1,7 +1,8 @@
 """Usage histories in files: tidy CSV or Parquet with the columns timestamp, workload, entity, resource, value, unit.
 
 Everything is brought to one zone (UTC) and the resource's canonical unit (cores, GiB, Mbit/s).
-Rows may come in any order, as a tidy file's order carries no meaning. An empty value is a gap, never zero.
+Rows may come in any order, as a tidy file's order carries no meaning. An empty value is a gap, never zero. Counters
+(unit `core-seconds`, or `bytes` of network) become the rate between two samples.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from forebay.domain.resources import UNIT_FACTOR, Resource
+from forebay.domain.resources import CANONICAL_UNIT, UNIT_FACTOR, Resource
+from forebay.forecasting.counters import COUNTER_UNITS, looks_like_a_counter, rate
 from forebay.forecasting.errors import HistoryError
 
 COLUMNS = ("timestamp", "workload", "entity", "resource", "value", "unit")
@@ -95,16 +97,31 @@ def read_history(path: Path | str) -> History:
             "value": _values(sheet) * _factors(sheet, resources, units),
         }
     )
+    tidy["counter"] = _is_counter(resources, units)
     _refuse_duplicates(sheet, tidy)
     tidy = tidy.sort_values("timestamp", kind="stable")
-    return History(
-        {
-            SeriesKey(*(str(part) for part in key)): pd.Series(
-                group["value"].to_numpy(), index=pd.DatetimeIndex(group["timestamp"]).as_unit("ns"), name="value"
-            )
-            for key, group in tidy.groupby(["workload", "resource", "entity"], sort=True)
-        }
-    )
+    groups = tidy.groupby(["workload", "resource", "entity"], sort=True)
+    return History({(key := SeriesKey(*(str(part) for part in name))): _series(sheet, key, g) for name, g in groups})
+
+
+def _series(sheet: _Sheet, key: SeriesKey, rows: pd.DataFrame) -> pd.Series:
+    index = pd.DatetimeIndex(rows["timestamp"]).as_unit("ns")
+    series = pd.Series(rows["value"].to_numpy(), index=index, name="value")
+    of, counters = "/".join(filter(None, key)), rows["counter"]
+    if counters.any():
+        if not counters.all():
+            raise HistoryError(f"{sheet.path}: {of} has both a counter's unit and a rate's: export it in one of them")
+        if series.count() < 2:
+            raise HistoryError(f"{sheet.path}: {of} is a counter with one value: its rate needs two or more")
+        return rate(series)
+    expected = COUNTER_UNITS[Resource(key.resource)]
+    if expected and looks_like_a_counter(series):
+        span = f"from {series.iloc[0]:g} to {series.max():g} {CANONICAL_UNIT[Resource(key.resource)]}"
+        raise HistoryError(
+            f"{sheet.path}: {of} only ever rises, {span}: it looks like a counter. Give it the unit "
+            f"{next(iter(expected))} if that is what it counts, or export its rate"
+        )
+    return series
 
 
 @dataclass(frozen=True)
@@ -192,12 +209,20 @@ def _factors(
     unknown = ~np.isin(resources.astype(str), [str(resource) for resource in Resource])
     sheet.refuse(unknown, "resource", resources, f"use one of {', '.join(Resource)}")
     factors = np.full(len(units), np.nan)
-    for resource, accepted in UNIT_FACTOR.items():
+    for resource in Resource:
+        accepted = {**UNIT_FACTOR[resource], **COUNTER_UNITS[resource]}
         own = resources == str(resource)
         factors[own] = [accepted.get(unit, np.nan) for unit in units[own]]
         mend = f"not a unit of {resource}: use one of {', '.join(accepted)}"
         sheet.refuse(own & np.isnan(factors), "unit", units, mend)
     return factors
+
+
+def _is_counter(resources: npt.NDArray[np.object_], units: npt.NDArray[np.object_]) -> Flags:
+    found = np.zeros(len(units), dtype=bool)
+    for resource, accepted in COUNTER_UNITS.items():
+        found |= (resources == str(resource)) & np.isin(units.astype(str), list(accepted))
+    return found
 
 
 def _refuse_duplicates(sheet: _Sheet, tidy: pd.DataFrame) -> None:

@@ -1,8 +1,9 @@
-"""Durations as people say them."""
+"""Durations and days as people say them."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import date, timedelta
 
 
 def duration(span: timedelta) -> str:
@@ -13,3 +14,8 @@ def duration(span: timedelta) -> str:
             amount = f"{seconds / size:.1f}".removesuffix(".0")
             return f"{amount} {'day' if unit == 'days' and amount == '1' else unit}"
     return f"{seconds:g} s"
+
+
+def days(dates: Sequence[date]) -> str:
+    """Each with its year: "24 Dec 2026, 01 Jan 2027"."""
+    return ", ".join(f"{day:%d %b %Y}" for day in dates)

@@ -141,3 +141,56 @@ def test_parquet_reads_as_csv_does(tmp_path: Path) -> None:
     table.assign(timestamp=table["timestamp"].dt.tz_localize(None)).to_parquet(path)
     with pytest.raises(InputError, match=r"row 1, column timestamp: .*: the time zone is missing: add Z"):
         read_history(path)
+
+
+MINUTES = pd.date_range("2026-11-02T00:00:00Z", periods=60, freq="1min")
+
+
+def counted(values: list[float], unit: str, resource: str = "cpu") -> str:
+    times = zip(MINUTES, values, strict=False)
+    return "".join(f"{time.isoformat()},web,,{resource},{value},{unit}\n" for time, value in times)
+
+
+@pytest.mark.parametrize(
+    ("resource", "unit", "values", "rates"),
+    [
+        ("cpu", "core-seconds", [100, 220, 220, 340], [2.0, 0.0, 2.0]),
+        ("cpu", "core-seconds", [100, 220, 10, 130], [2.0, None, 2.0]),  # started again: how much went before is lost
+        ("network", "bytes", [0, 7_500_000, 15_000_000], [1.0, 1.0]),
+    ],
+    ids=["rate", "reset", "bytes"],
+)
+def test_counters_become_rates(
+    tmp_path: Path, resource: str, unit: str, values: list[float], rates: list[float | None]
+) -> None:
+    series = read_history(written(tmp_path, counted(values, unit, resource))).get("web", resource)
+    assert [None if pd.isna(value) else value for value in series] == pytest.approx(rates)
+    assert series.index[0] == MINUTES[0]
+
+
+def test_what_looks_like_a_counter_is_refused_with_the_unit_that_would_do(tmp_path: Path) -> None:
+    rising = [float(90 * n % 3000) for n in range(60)]  # restarted once on the way
+    with pytest.raises(InputError, match=r"web/cpu only ever rises.*unit core-seconds.*export its rate"):
+        read_history(written(tmp_path, counted(rising, "cores")))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[float(n) for n in range(40)], [5.0] * 60, [float(n % 10) for n in range(60)]],
+    ids=["too short to tell", "constant", "a sawtooth of a load"],
+)
+def test_loads_are_no_counters(tmp_path: Path, values: list[float]) -> None:
+    assert read_history(written(tmp_path, counted(values, "cores"))).get("web", "cpu").tolist() == values
+
+
+def test_memory_may_only_rise(tmp_path: Path) -> None:
+    leaking = [float(n) for n in range(60)]
+    assert read_history(written(tmp_path, counted(leaking, "GiB", "memory"))).get("web", "memory").max() == 59
+
+
+def test_a_counter_of_two_units_or_one_value_is_refused(tmp_path: Path) -> None:
+    both = counted([1.0], "core-seconds") + counted([1.0, 2.0], "cores").splitlines()[1] + "\n"
+    with pytest.raises(InputError, match="one of them"):
+        read_history(written(tmp_path, both))
+    with pytest.raises(InputError, match="one value"):
+        read_history(written(tmp_path, counted([1.0], "core-seconds")))

@@ -1,0 +1,46 @@
+"""What a recorded series is mended of before it is forecast. Every stage says in one sentence what it did.
+
+A stage is a function of the series and the season (in slots); it returns the series itself where it finds nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from forebay.forecasting.cleaning.censoring import lifted
+from forebay.forecasting.cleaning.levels import Judge, with_one_level
+from forebay.forecasting.cleaning.outliers import without_outliers
+from forebay.forecasting.cleaning.restarts import without_restarts
+from forebay.forecasting.regular import RegularSeries
+
+Floats = npt.NDArray[np.float64]
+StageName = Literal["restarts", "censoring", "level shifts", "outliers"]
+ALL_STAGES: tuple[StageName, ...] = ("restarts", "censoring", "level shifts", "outliers")
+
+
+def cleaned(
+    series: RegularSeries,
+    season: int,
+    *,
+    ceiling: Floats | None,
+    judge: Judge,
+    stages: Collection[StageName] = ALL_STAGES,
+) -> RegularSeries:
+    """The series after all stages, in this order: no new level is then taken for outliers, no restart for a level.
+
+    `ceiling`: shape (n,), the allocation in the series' unit, NaN where unknown; None where it was not recorded.
+    """
+    stage: dict[StageName, Callable[[RegularSeries], RegularSeries]] = {
+        "restarts": lambda s: without_restarts(s, season),
+        "censoring": lambda s: lifted(s, season, ceiling),
+        "level shifts": lambda s: with_one_level(s, season, judge),
+        "outliers": lambda s: without_outliers(s, season),
+    }
+    for name in ALL_STAGES:
+        if name in stages:
+            series = stage[name](series)
+    return series

@@ -1,0 +1,76 @@
+"""Level shifts: a load that became lastingly larger or smaller, and what older history is then worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from forebay.forecasting.cleaning.usual import by_season, median
+from forebay.forecasting.regular import RegularSeries
+
+Floats = npt.NDArray[np.float64]
+Judge = Callable[[Floats, int], float]
+"""Loss, on the last season of a series of slots, of a forecast made from what came before it."""
+
+SEASONS_EACH_SIDE = 3  # longer than a weekend
+LEAST_RATIO = 1.25
+CLEAR = 4.0  # robust standard deviations of the seasons' own levels
+BETTER = 0.9  # of the loss with history as it is: what is no better changes nothing
+
+
+def level_shift(values: Floats, season: int) -> tuple[int, float] | None:
+    """The slot at which the level changed for good, and the new level over the old; None if it did not.
+
+    The split of the seasons' medians that leaves the smallest absolute deviations, then the slot within a season of it
+    that leaves the smallest squares. `values`: shape (n,), NaN in gaps.
+    """
+    whole = by_season(values, season)[1 if len(values) % season else 0 :]
+    levels = median(whole, axis=1)
+    if len(levels) < 2 * SEASONS_EACH_SIDE or np.isnan(levels).any():
+        return None
+    splits = range(SEASONS_EACH_SIDE, len(levels) - SEASONS_EACH_SIDE + 1)
+    strayed = {k: np.abs(np.concatenate([_centred(levels[:k]), _centred(levels[k:])])) for k in splits}
+    split = min(splits, key=lambda k: float(strayed[k].sum()))
+    before, after = float(np.median(levels[:split])), float(np.median(levels[split:]))
+    noise = max(CLEAR * 1.4826 * float(np.median(strayed[split])), float(strayed[split].max()))
+    if min(before, after) <= 0 or max(after / before, before / after) < LEAST_RATIO or abs(after - before) < noise:
+        return None
+    shape = np.nan_to_num(median(whole - levels[:, None], axis=0))
+    around = (whole - shape)[split - 1 : split + 1].ravel()
+    squares = [_squares(around, k) for k in range(1, len(around))]
+    first = len(values) - (len(levels) - split + 1) * season
+    return first + 1 + int(np.argmin(squares)), after / before
+
+
+def with_one_level(series: RegularSeries, season: int, judge: Judge) -> RegularSeries:
+    """Rescale what came before a level shift, or drop it, or leave it: whichever forecast the last season best."""
+    found = level_shift(series.values, season)
+    if found is None:
+        return series
+    at, ratio = found
+    rescaled = np.concatenate([series.values[:at] * ratio, series.values[at:]])
+    first = at + int(np.argmax(np.isfinite(series.values[at:])))
+    choices = {
+        "older history rescaled": (rescaled, 0),
+        "older history dropped": (series.values[first:], first),
+        "history used as it is": (series.values, 0),
+    }
+    losses = {name: judge(values, season) for name, (values, _) in choices.items()}
+    best = min(losses, key=lambda name: losses[name])
+    if losses[best] > BETTER * losses["history used as it is"]:
+        best = "history used as it is"
+    values, dropped = choices[best]
+    when = series.start + at * series.step
+    said = f"level shift on {when:%d %b %H:%M} UTC to {ratio:.2g} times: {best}, which forecast the last season best"
+    return replace(series, values=values, start=series.start + dropped * series.step, reasons=[*series.reasons, said])
+
+
+def _centred(levels: Floats) -> Floats:
+    return np.asarray(levels - np.median(levels))
+
+
+def _squares(values: Floats, split: int) -> float:
+    return sum(float(np.nansum((part - np.nanmean(part)) ** 2)) for part in (values[:split], values[split:]))

@@ -1,0 +1,83 @@
+"""Clock changes and holidays: the forecast follows the wall clock, and a holiday is not a working day."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forebay.forecasting import Forecast, forecast_series
+from forebay.forecasting.calendar import Calendar
+
+HOUR = timedelta(hours=1)
+BERLIN = "Europe/Berlin"
+
+
+def office(index: pd.DatetimeIndex, zone: str = BERLIN, sundays: float = 1.0) -> pd.Series:
+    """A load that works from eight to six on the wall clock of a zone."""
+    local = index.tz_convert(zone)
+    busy = (local.hour >= 8) & (local.hour < 18)
+    rest = np.where(local.dayofweek == 6, sundays, 1.0)
+    noise = np.random.default_rng(0).normal(0, 0.1, len(index))
+    return pd.Series((10 + 30 * busy) * rest + noise, index=index)
+
+
+def ahead(origin: str, calendar: Calendar | None, days: int = 14, **more: float) -> tuple[Forecast, pd.Series]:
+    end = pd.Timestamp(origin)
+    history = office(pd.date_range(end - pd.Timedelta(days=days), end, freq="1h", inclusive="left"), **more)  # type: ignore[arg-type]
+    got = forecast_series(history, horizon=48, step=HOUR, budget_seconds=0, calendar=calendar)
+    return got, office(got.index, **more)  # type: ignore[arg-type]
+
+
+CHANGES = {
+    "back, a day ago": "2026-10-26T00:00Z",
+    "back, within the horizon": "2026-10-24T12:00Z",
+    "forward, a day ago": "2026-03-30T00:00Z",
+    "forward, within the horizon": "2026-03-28T06:00Z",
+}
+
+
+@pytest.mark.parametrize("origin", CHANGES.values(), ids=CHANGES.keys())
+def test_the_pattern_follows_the_wall_clock_across_a_change(origin: str) -> None:
+    on, actual = ahead(origin, Calendar(BERLIN))
+    off, _ = ahead(origin, None)
+    assert on.index.equals(off.index)
+    assert np.abs(on.quantiles[0.5] - actual).max() < 3
+    assert np.abs(off.quantiles[0.5] - actual).max() > 10
+    assert any("clock change on" in reason and BERLIN in reason for reason in on.reasons)
+
+
+def test_without_a_change_in_sight_a_zone_changes_nothing() -> None:
+    on, _ = ahead("2026-11-20T00:00Z", Calendar(BERLIN))
+    off, _ = ahead("2026-11-20T00:00Z", None)
+    assert on.quantiles.equals(off.quantiles)
+    assert on.reasons == off.reasons
+
+
+THANKSGIVING = Calendar(holidays=(date(2026, 11, 26),))
+
+
+def test_a_holiday_is_forecast_like_sundays() -> None:
+    got, usual = ahead("2026-11-26T00:00Z", THANKSGIVING, zone="UTC", sundays=0.4)  # type: ignore[arg-type]
+    assert np.allclose(got.quantiles[0.5][:24], 0.4 * usual[:24], atol=2.5)
+    assert np.allclose(got.quantiles[0.5][24:], usual[24:], atol=2.5)
+    assert any("holiday on 26 Nov 2026: like Sundays, 40% of a working day" in reason for reason in got.reasons)
+
+
+def test_a_holiday_of_a_load_without_a_week_is_any_day() -> None:
+    got, usual = ahead("2026-11-26T00:00Z", THANKSGIVING, zone="UTC")  # type: ignore[arg-type]
+    assert np.allclose(got.quantiles[0.5], usual, atol=2.5)
+    assert any("like any day" in reason for reason in got.reasons)
+
+
+def test_holidays_before_teach_the_next_and_nothing_else() -> None:
+    index = pd.date_range("2026-11-10T00:00Z", "2026-11-24T00:00Z", freq="1h", inclusive="left")
+    history = office(index, "UTC")
+    history[history.index.normalize() == pd.Timestamp("2026-11-23T00:00Z")] = 5.0
+    calendar = Calendar(holidays=(date(2026, 11, 23), date(2026, 11, 25)))
+    got = forecast_series(history, horizon=48, step=HOUR, budget_seconds=0, calendar=calendar)
+    assert np.allclose(got.quantiles[0.5][:24], office(got.index, "UTC")[:24], atol=2.5)
+    assert got.quantiles[0.5][24:].max() < 7
+    assert any("like the holidays before" in reason for reason in got.reasons)
