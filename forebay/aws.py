@@ -50,6 +50,12 @@ class AwsClients:
         return client
 
     @property
+    def ecs_once(self) -> ECSClient:
+        """For calls that must not be repeated: one attempt."""
+        client: ECSClient = self._client("ecs", total_max_attempts=1)
+        return client
+
+    @property
     def application_autoscaling(self) -> ApplicationAutoScalingClient:
         client: ApplicationAutoScalingClient = self._client("application-autoscaling")
         return client
@@ -72,18 +78,20 @@ class AwsClients:
     def events(self) -> Any:
         return self._client("events")
 
-    def _client(self, service: str) -> Any:
+    def _client(self, service: str, total_max_attempts: int | None = None) -> Any:
         from botocore.config import Config
 
+        attempts = total_max_attempts or self._total_max_attempts
+        name = f"{service} {attempts}"
         with self._lock:
-            if service not in self._clients:
+            if name not in self._clients:
                 config = Config(
                     connect_timeout=CONNECT_TIMEOUT_S,
                     read_timeout=READ_TIMEOUT_S,
                     # Not `adaptive`: after a throttled write it slows every read of the same client.
-                    retries={"mode": "standard", "total_max_attempts": self._total_max_attempts},
+                    retries={"mode": "standard", "total_max_attempts": attempts},
                 )
                 with aws_call(f"setting up the {service} client", f"region {self._region or '(from the settings)'}"):
                     make: Any = self.session.client
-                    self._clients[service] = make(service, endpoint_url=self._endpoint_url, config=config)
-            return self._clients[service]
+                    self._clients[name] = make(service, endpoint_url=self._endpoint_url, config=config)
+            return self._clients[name]

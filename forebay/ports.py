@@ -20,6 +20,7 @@ from forebay.domain.policy import PolicyVersion
 from forebay.domain.records import ChangeRecord, Intent, Lease, Outcome, StepRecord, Ticket
 from forebay.domain.resources import Resource
 from forebay.domain.rules import ChangeRules
+from forebay.domain.size import TaskSize
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,6 +49,13 @@ class Target(Protocol):
         """Write the absolute values of `setting` and nothing else; the same call twice equals once.
 
         Raises OutsideError. After a retryable one the write may or may not have happened: read, do not guess.
+        """
+
+    def revision(self, size: TaskSize, key: str) -> str:
+        """The name of what brings units of `size`, made ready under `key` but not in use: what stands now in that size.
+
+        The same call twice makes it once, also after a crash. Raises OutsideError, not retryable where the target
+        cannot change its size without losing capacity.
         """
 
 

@@ -52,7 +52,7 @@ def build_context(
 def make_target(workload: Workload, aws: AwsClients, clock: Clock) -> Target:
     match workload.target:
         case EcsTarget() as ref:
-            return EcsService(ref, aws, clock)
+            return EcsService(ref, aws, clock, sized=bool(workload.sizes))
         case AsgTarget() as ref:
             return AutoScalingGroup(ref, aws, clock)
 

@@ -150,6 +150,7 @@ class DeploymentFault(_Model):
 
     kind: Literal["deployment_fails"]
     target: str = "*"
+    revision: str = Field("*", description="pattern on family:revision of the task definition whose tasks die")
     threshold: int = Field(3, gt=0, description="failed tasks that trip the circuit breaker")
     duration_s: float | None = Field(None, gt=0)
 

@@ -32,6 +32,11 @@ class Rollout:
     def tasks(self) -> int:
         return self.running + len(self.starting)
 
+    @property
+    def revision(self) -> str:
+        """`family:revision` of its task definition."""
+        return str(self.deployment["taskDefinition"]).rsplit("/", 1)[-1]
+
     def stop(self, count: int) -> None:
         """Stops `count` tasks, those that do not serve yet first."""
         unborn = min(count, len(self.starting))
@@ -145,7 +150,7 @@ class Services:
                 continue
             del rollout.starting[:arrived]
             failing = rollout.deployment["rolloutState"] == "IN_PROGRESS" and self.world.faults.deployment(
-                target_of(service), now
+                target_of(service), rollout.revision, now
             )
             if failing:
                 rollout.failed += arrived
@@ -197,7 +202,7 @@ class Services:
         if deployment["rolloutState"] != "IN_PROGRESS":
             return
         breaker = (getattr(service, "deployment_configuration", None) or {}).get("deploymentCircuitBreaker") or {}
-        fault = self.world.faults.deployment(target_of(service), self.world.now())
+        fault = self.world.faults.deployment(target_of(service), primary.revision, self.world.now())
         if fault and breaker.get("enable") and primary.failed >= fault.threshold:
             self._fail(service, fleet, bool(breaker.get("rollback")))
         elif primary.running == service.desired_count and not any(r.tasks for r in old):

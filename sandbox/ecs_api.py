@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from moto.core.responses import ActionResult
 from moto.ecs import models, responses
 from moto.ecs.exceptions import EcsClientException, InvalidParameterException
 from moto.ecs.models import EC2ContainerServiceBackend, Service, TaskDefinition
@@ -12,6 +13,7 @@ from sandbox.ecs import Services
 from sandbox.world import Patches
 
 MOST_SERVICES = 10  # DescribeServices
+MOST_LISTED = 100  # ListTaskDefinitions
 
 # CPU units -> memory in MiB that Fargate offers (AWS documentation, "Task CPU and memory")
 FARGATE_MEMORY_MIB: dict[int, list[int]] = {
@@ -51,6 +53,20 @@ def _register(patches: Patches) -> None:
         return register(self, *args, **kwargs)
 
     patches.set(EC2ContainerServiceBackend, "register_task_definition", register_task_definition)
+
+    def list_task_definitions(self: Any) -> ActionResult:
+        arns = self.ecs_backend.list_task_definitions(
+            self._get_param("familyPrefix"), self._get_param("status", "ACTIVE")
+        )
+        ordered = sorted(arns, key=_family_and_revision, reverse=self._get_param("sort") == "DESC")
+        return ActionResult({"taskDefinitionArns": ordered[: self._get_param("maxResults") or MOST_LISTED]})
+
+    patches.set(responses.EC2ContainerServiceResponse, "list_task_definitions", list_task_definitions)
+
+
+def _family_and_revision(arn: str) -> tuple[str, int]:
+    family, _, revision = arn.rsplit("/", 1)[-1].rpartition(":")
+    return family, int(revision)
 
 
 def _check_fargate_size(cpu: str | None, memory: str | None) -> None:

@@ -74,8 +74,10 @@ class FaultBook:
         caps = [f for f in self._of(CapacityFault, now) if fnmatchcase(target, f.target)]
         return min(caps, key=lambda f: f.max_running, default=None)
 
-    def deployment(self, target: str, now: datetime) -> DeploymentFault | None:
-        return next((f for f in self._of(DeploymentFault, now) if fnmatchcase(target, f.target)), None)
+    def deployment(self, target: str, revision: str, now: datetime) -> DeploymentFault | None:
+        """The fault that lets the tasks of `revision` (family:revision) die."""
+        faults = (f for f in self._of(DeploymentFault, now) if fnmatchcase(target, f.target))
+        return next((f for f in faults if fnmatchcase(revision, f.revision)), None)
 
     def hides(self, target: str, metric: str, now: datetime) -> bool:
         """Whether the datapoint of `metric` (namespace/name) of `target` is lost."""

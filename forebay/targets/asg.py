@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from forebay.aws import AwsClients
 from forebay.aws_errors import aws_call, not_found
 from forebay.domain.allocation import Lever, Setting, TargetState
+from forebay.domain.errors import OutsideError
+from forebay.domain.size import TaskSize
 from forebay.domain.workload import AsgTarget
 from forebay.ports import Clock
 from forebay.targets.causes import changes_size, newest_first
@@ -86,6 +88,12 @@ class AutoScalingGroup:
                 client.update_auto_scaling_group(
                     AutoScalingGroupName=self._group, MinSize=setting.units, MaxSize=setting.ceiling
                 )
+
+    def revision(self, size: TaskSize, key: str) -> str:
+        """No workload with sizes has a group as its target; raises OutsideError, not retryable."""
+        raise OutsideError(
+            f"{self._what}: a group gets another size by its launch template, not by {size}", retryable=False
+        )
 
     def _describe(self) -> AutoScalingGroupTypeDef:
         with aws_call("autoscaling:DescribeAutoScalingGroups", self._what):

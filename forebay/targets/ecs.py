@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from forebay.aws import AwsClients
 from forebay.aws_errors import aws_call, not_found
 from forebay.domain.allocation import Lever, Setting, TargetState
 from forebay.domain.errors import OutsideError
+from forebay.domain.size import TaskSize
 from forebay.domain.workload import EcsTarget
 from forebay.ports import Clock
 from forebay.targets.causes import newest_first, tells_trouble
+from forebay.targets.revisions import Revisions
 from forebay.targets.schedules import AHEAD, BEHIND, lowers, runs_within, sets
 
 if TYPE_CHECKING:
@@ -21,27 +23,41 @@ if TYPE_CHECKING:
 
 
 class EcsService:
-    """A Target. An unknown cluster or service is an OutsideError that is not retryable and names it."""
+    """A Target. An unknown cluster or service is an OutsideError that is not retryable and names it.
 
-    def __init__(self, ref: EcsTarget, clients: AwsClients, clock: Clock) -> None:
+    `sized`: the size of its tasks may be chosen, so it is part of what the service is set to.
+    """
+
+    def __init__(self, ref: EcsTarget, clients: AwsClients, clock: Clock, *, sized: bool = False) -> None:
         self._ref = ref
+        self._sized = sized
         self._clients = clients
         self._clock = clock
         self._what = f"ECS service {ref.cluster}/{ref.service}"
+        self._revisions = Revisions(clients, self._what)
         self._resource_id = f"service/{ref.cluster}/{ref.service}"
 
     def observe(self) -> TargetState:
-        """Four calls at most; two where no autoscaler is attached.
+        """Four calls at most; two where no autoscaler is attached. One more where the size may be chosen.
 
         IAM: ecs:DescribeServices, application-autoscaling:DescribeScalableTargets, DescribeScalingPolicies,
-        DescribeScheduledActions.
+        DescribeScheduledActions; with sizes ecs:DescribeTaskDefinition.
         """
         service = self._service()
         scalable = self._scalable_target()
-        if scalable is None:
-            return service_state(service, None, has_policies=False, scheduled=(), now=self._clock.now())
-        return service_state(
-            service, scalable, has_policies=self._has_policies(), scheduled=self._scheduled(), now=self._clock.now()
+        state = service_state(
+            service,
+            scalable,
+            has_policies=scalable is not None and self._has_policies(),
+            scheduled=self._scheduled() if scalable else (),
+            now=self._clock.now(),
+        )
+        if not self._sized:
+            return state
+        revision = deployed_revision(service)
+        size = self._revisions.size(revision)
+        return state.model_copy(
+            update={"setting": state.setting.model_copy(update={"size": size, "revision": revision})}
         )
 
     def who(self, setting: Setting) -> str | None:
@@ -58,16 +74,31 @@ class EcsService:
         return None
 
     def apply(self, setting: Setting) -> None:
-        """One write. Floor: on AWS the count follows into [floor, ceiling] at once. Count: refused outside the
-        bounds of a scalable target, since only an alarm would repair a count below its minimum.
+        """One write; with a floor and a revision two. Floor: on AWS the count follows into [floor, ceiling] at once.
+        Count: refused outside the bounds of a scalable target, since only an alarm would repair a count below its
+        minimum. A revision starts a deployment only where it is not the one that is deployed.
 
-        IAM: floor application-autoscaling:RegisterScalableTarget; count ecs:UpdateService,
+        IAM: floor application-autoscaling:RegisterScalableTarget; count and revision ecs:UpdateService; count
         application-autoscaling:DescribeScalableTargets.
         """
-        if setting.lever is Lever.FLOOR:
-            self._set_floor(setting)
-        else:
-            self._set_count(setting.units)
+        if setting.lever is Lever.COUNT:
+            self._check_count(setting.units)
+            self._update(setting.revision, setting.units)
+            return
+        if setting.revision:
+            self._update(setting.revision, None)
+        self._set_floor(setting)
+
+    def revision(self, size: TaskSize, key: str) -> str:
+        """As the port says. Nothing is deployed by it.
+
+        IAM: ecs:DescribeServices, and what `Revisions` names.
+        """
+        service = self._service()
+        if obstacle := no_resize(service):
+            raise OutsideError(f"{self._what}: {obstacle}", retryable=False)
+        source = deployed_revision(service)
+        return source if self._revisions.size(source) == size else self._revisions.copy(source, size, key)
 
     def _set_floor(self, setting: Setting) -> None:
         client = self._clients.application_autoscaling
@@ -88,7 +119,13 @@ class EcsService:
                     MaxCapacity=setting.ceiling,
                 )
 
-    def _set_count(self, count: int) -> None:
+    def _update(self, revision: str | None, count: int | None) -> None:
+        given: dict[str, Any] = {"taskDefinition": revision, "desiredCount": count}
+        call = {name: value for name, value in given.items() if value is not None}
+        with aws_call("ecs:UpdateService", self._what):
+            self._clients.ecs.update_service(cluster=self._ref.cluster, service=self._ref.service, **call)
+
+    def _check_count(self, count: int) -> None:
         scalable = self._scalable_target()
         if scalable and not scalable["MinCapacity"] <= count <= scalable["MaxCapacity"]:
             raise OutsideError(
@@ -97,8 +134,6 @@ class EcsService:
                 "so that the minimum becomes the lever",
                 retryable=False,
             )
-        with aws_call("ecs:UpdateService", self._what):
-            self._clients.ecs.update_service(cluster=self._ref.cluster, service=self._ref.service, desiredCount=count)
 
     def _service(self) -> ServiceTypeDef:
         with aws_call("ecs:DescribeServices", self._what):
@@ -167,7 +202,31 @@ def service_state(
         and service["pendingCount"] == 0,
         problems=tuple(_problems(service, scalable, setting, scheduled, now)),
         causes=_causes(service, now) if serving < max(desired, setting.units) else (),
+        failures=_failures(service, now),
     )
+
+
+def deployed_revision(service: ServiceTypeDef) -> str:
+    """The task definition being deployed or in effect: the PRIMARY deployment's.
+
+    A circuit breaker that rolls back makes the former deployment PRIMARY again.
+    """
+    primary = next((d for d in service.get("deployments", []) if d["status"] == "PRIMARY"), None)
+    return primary["taskDefinition"] if primary else service["taskDefinition"]
+
+
+def no_resize(service: ServiceTypeDef) -> str | None:
+    """Why a rolling deployment of this service would not do for a resize, and how to mend it."""
+    controller = service.get("deploymentController", {}).get("type", "ECS")
+    if controller != "ECS":
+        return f"its deployments are made by {controller}: only rolling ones of ECS can resize it; list no sizes"
+    configuration = service.get("deploymentConfiguration", {})
+    least, most = configuration.get("minimumHealthyPercent", 100), configuration.get("maximumPercent", 200)
+    if least < 100:
+        return f"its minimumHealthyPercent is {least}: a resize would take capacity away meanwhile; set it to 100"
+    if most <= 100:
+        return f"its maximumPercent is {most}: no task of another size could be started; set it to 200"
+    return None
 
 
 def _problems(
@@ -207,10 +266,22 @@ def _runs(action: ScheduledActionTypeDef, now: datetime) -> bool:
 
 
 def _causes(service: ServiceTypeDef, now: datetime) -> tuple[str, ...]:
-    events = [(e["createdAt"].astimezone(UTC), e["message"]) for e in service.get("events", [])]
-    failed = [
+    return newest_first([*_failed(service), *(e for e in _events(service) if tells_trouble(e[1]))], now)
+
+
+def _failures(service: ServiceTypeDef, now: datetime) -> tuple[str, ...]:
+    """Deployments that failed or were rolled back; one that is gone from the list is still in the events."""
+    told = [e for e in _events(service) if "deployment failed" in e[1] or "rolling back" in e[1]]
+    return newest_first([*_failed(service), *told], now)
+
+
+def _events(service: ServiceTypeDef) -> list[tuple[datetime, str]]:
+    return [(e["createdAt"].astimezone(UTC), e["message"]) for e in service.get("events", [])]
+
+
+def _failed(service: ServiceTypeDef) -> list[tuple[datetime, str]]:
+    return [
         (d["updatedAt"].astimezone(UTC), d["rolloutStateReason"])
         for d in service.get("deployments", [])
         if d.get("rolloutState") == "FAILED" and "rolloutStateReason" in d
     ]
-    return newest_first([*failed, *(e for e in events if tells_trouble(e[1]))], now)

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 
 from forebay.aws import AwsClients
 from forebay.aws_errors import aws_call, not_found
+from forebay.aws_tasks import CPU_UNITS_PER_CORE, MIB_PER_GIB, reservation
 from forebay.domain.errors import InputError, OutsideError
 from forebay.domain.resources import Resource, ResourceVector
 from forebay.domain.workload import EcsTarget, Workload
 from forebay.ports import Clock
 from forebay.usage.periods import Window, period_for, windows
-from forebay.usage.sources import CPU_UNITS_PER_CORE, AsgSource, EcsSource, Query, Source
+from forebay.usage.sources import AsgSource, EcsSource, Query, Source
 
 if TYPE_CHECKING:
     import pandas as pd
     from mypy_boto3_cloudwatch.type_defs import MetricDataQueryTypeDef
-    from mypy_boto3_ecs.type_defs import TaskDefinitionTypeDef
 
 logger = logging.getLogger(__name__)
 
@@ -141,20 +141,10 @@ class CloudWatchUsage:
             definition = self._clients.ecs.describe_task_definition(
                 taskDefinition=answer["services"][0]["taskDefinition"]
             )["taskDefinition"]
-        cores, gib = reservation(definition)
-        return ResourceVector(cpu_cores=cores or unit.cpu_cores, memory_gib=gib or unit.memory_gib)
-
-
-def reservation(definition: TaskDefinitionTypeDef) -> tuple[float, float]:
-    """Cores and GiB that one task reserves; 0 where the definition does not say.
-
-    The task's own size, else the sum of its containers', of whose memory the soft limit counts first (ECS guide,
-    service utilization metrics).
-    """
-    containers = definition["containerDefinitions"]
-    cpu = int(definition.get("cpu") or sum(c.get("cpu", 0) for c in containers))
-    memory = int(definition.get("memory") or sum(c.get("memoryReservation") or c.get("memory", 0) for c in containers))
-    return cpu / CPU_UNITS_PER_CORE, memory / 1024
+        cpu, memory = reservation(definition)
+        return ResourceVector(
+            cpu_cores=cpu / CPU_UNITS_PER_CORE or unit.cpu_cores, memory_gib=memory / MIB_PER_GIB or unit.memory_gib
+        )
 
 
 def _metric_query(query: Query, period: int) -> MetricDataQueryTypeDef:

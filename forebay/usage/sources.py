@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from forebay.aws_tasks import CPU_UNITS_PER_CORE
 from forebay.domain.resources import Resource, ResourceVector, to_canonical
 from forebay.domain.workload import AsgTarget, EcsTarget
 
@@ -16,8 +17,6 @@ from forebay.domain.workload import AsgTarget, EcsTarget
 Points = Mapping[int, float]
 # What one unit has. Asked for only where percentages must be turned into amounts.
 Reserved = Callable[[], ResourceVector]
-
-CPU_UNITS_PER_CORE = 1024
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,8 @@ class EcsSource:
     Container Insights publishes one sample a task and minute, so Sum over a minute is the service's total (its own
     dashboards use that statistic). RunningTaskCount has one sample a minute: its SampleCount is the number of minutes
     in a longer period, gaps left out, by which the Sum is divided. AWS publishes no running count without Container
-    Insights; then there is no usage, as a guess would be worse.
+    Insights; then there is no usage, as a guess would be worse. What a percentage relates to is what was reserved at
+    that time (CpuReserved, MemoryReserved), since tasks may have had another size; today's size only where that lacks.
     """
 
     target: EcsTarget
@@ -66,10 +66,12 @@ class EcsSource:
             Resource.CPU: [
                 Query("cpu", insights, "CpuUtilized", "Sum", own),
                 Query("cpu_percent", "AWS/ECS", "CPUUtilization", "Average", own),
+                Query("cpu_reserved", insights, "CpuReserved", "Sum", own),
             ],
             Resource.MEMORY: [
                 Query("memory", insights, "MemoryUtilized", "Sum", own),
                 Query("memory_percent", "AWS/ECS", "MemoryUtilization", "Average", own),
+                Query("memory_reserved", insights, "MemoryReserved", "Sum", own),
             ],
             Resource.NETWORK: [
                 Query("sent", insights, "NetworkTxBytes", "Sum", own),
@@ -91,12 +93,15 @@ class EcsSource:
             return {t: to_canonical(value, "bytes/s", resource) for t, value in totals.items()}
         if resource is Resource.CPU:
             exact = {t: v / CPU_UNITS_PER_CORE for t, v in _per(points["cpu"], rounds).items()}
-            percent = points["cpu_percent"]
+            percent, total = points["cpu_percent"], _per(points["cpu_reserved"], rounds)
+            then = {t: v / CPU_UNITS_PER_CORE for t, v in total.items()}
         else:
             exact = {t: to_canonical(v, "MiB", resource) for t, v in _per(points["memory"], rounds).items()}
-            percent = points["memory_percent"]
-        rest = {t: value for t, value in percent.items() if t not in exact}
-        return exact | (_percent(rest, points["units"], reserved()[resource]) if rest else {})
+            percent, total = points["memory_percent"], _per(points["memory_reserved"], rounds)
+            then = {t: to_canonical(v, "MiB", resource) for t, v in total.items()}
+        known = {t: value / 100 * then[t] for t, value in percent.items() if t in then} | exact
+        rest = {t: value for t, value in percent.items() if t not in known}
+        return known | (_percent(rest, points["units"], reserved()[resource]) if rest else {})
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,21 @@ import pytest
 from forebay.aws import AwsClients
 from forebay.domain.allocation import Lever, Setting
 from forebay.domain.policy import PolicyVersion
+from forebay.domain.size import TaskSize
 from forebay.enforcers.eventbridge import EventBridgeEvent
 from forebay.enforcers.ssm import SsmParameter
 from forebay.targets.asg import AutoScalingGroup
 from forebay.targets.ecs import EcsService
+from forebay.targets.revisions import Revisions
 from forebay.usage.cloudwatch import CloudWatchUsage
 from sandbox.testing import fresh
 from tests.support.aws import ASG, ECS, REGION, TIMING, TRACKING, CloudClock, a_workload, clients, played
 
 POLICY = json.loads((Path(__file__).parents[2] / "deployments" / "iam" / "policy.json").read_text())
+# Asked for by AWS where a task definition is registered with tags, and with roles of its own.
+IMPLIED = {"ecs:RegisterTaskDefinition": {"ecs:TagResource", "iam:PassRole"}}
 READS = ("Describe", "Get", "List")
+LARGE = TaskSize(cpu_units=2048, memory_mib=4096)
 COUNT, FLOOR = Setting(lever=Lever.COUNT, count=5), Setting(lever=Lever.FLOOR, floor=6, ceiling=20)
 
 
@@ -45,12 +50,15 @@ def called(tmp_path, monkeypatch):
             seen.add(f"{prefix}:{model.name}")
 
         aws.session.events.register("before-call", note)
-        cloud.fault(kind="no_metrics", metric="ECS/ContainerInsights/CpuUtilized")  # so that percentages are used
+        cloud.fault(kind="no_metrics", metric="ECS/ContainerInsights/Cpu*")  # so that percentages are used
         clock = CloudClock(cloud)
         for target in (EcsService(ECS, aws, clock), AutoScalingGroup(ASG, aws, clock)):
             for setting in (COUNT, FLOOR):
                 target.apply(setting)
                 target.observe()
+        larger = EcsService(ECS, aws, clock, sized=True)
+        larger.apply(FLOOR.model_copy(update={"revision": larger.revision(LARGE, "plan")}))
+        larger.observe()
         cloud.advance(120, step_s=10)
         for ref in (ECS, ASG):
             usage = CloudWatchUsage(a_workload(ref), aws, clock)
@@ -73,14 +81,17 @@ def called(tmp_path, monkeypatch):
 
 
 def test_the_policy_allows_what_is_called_and_nothing_else(called):
-    assert called == {action for statement in POLICY["Statement"] for action in actions(statement)}
+    implied = {action for call in called for action in IMPLIED.get(call, ())}
+    assert called | implied == {action for statement in POLICY["Statement"] for action in actions(statement)}
 
 
 def test_a_write_is_allowed_on_named_or_tagged_resources_only():
     for statement in POLICY["Statement"]:
         if not all(action.split(":")[1].startswith(READS) for action in actions(statement)):
             assert statement["Resource"] != "*"
-            everything = statement["Resource"].endswith(("service/*", "scalable-target/*", "autoScalingGroupName/*"))
+            everything = statement["Resource"].endswith(
+                ("service/*", "scalable-target/*", "autoScalingGroupName/*", "task-definition/*", "role/*")
+            )
             assert not everything or "Condition" in statement
 
 
@@ -90,6 +101,7 @@ def test_every_action_is_told_where_it_is_needed():
         for method in (
             EcsService.observe,
             EcsService.apply,
+            Revisions.copy,
             AutoScalingGroup.observe,
             AutoScalingGroup.apply,
             CloudWatchUsage,

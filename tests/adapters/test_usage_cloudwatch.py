@@ -9,9 +9,10 @@ from datetime import timedelta
 import pandas as pd
 import pytest
 
+from forebay.aws_tasks import reservation
 from forebay.domain.errors import InputError, OutsideError
 from forebay.domain.resources import Resource
-from forebay.usage.cloudwatch import CloudWatchUsage, reservation
+from forebay.usage.cloudwatch import CloudWatchUsage
 from sandbox.testing import fresh
 from tests.support.aws import ASG, ECS, TIMING, CloudClock, a_workload, clients, played
 
@@ -81,11 +82,23 @@ def test_without_container_insights_numbers_percentages_do_with_the_reservation(
 
 
 def test_the_reservation_is_the_task_definitions_not_the_units(cloud, aws):
-    hide(cloud, f"{INSIGHTS}/CpuUtilized")
+    hide(cloud, f"{INSIGHTS}/Cpu*")
     workload = a_workload(ECS, unit={"cpu_cores": 0.5, "memory_gib": 2, "network_mbps": 100})
     cloud.advance(180, step_s=10)
     measured = CloudWatchUsage(workload, aws, CloudClock(cloud)).measure(*last(cloud, 3))
     assert measured[Resource.CPU] == pytest.approx(2.0)
+
+
+def test_percentages_relate_to_the_size_that_tasks_had_at_the_time(cloud, aws, usage):
+    hide(cloud, f"{INSIGHTS}/CpuUtilized")
+    cloud.advance(300, step_s=10)
+    before = last(cloud, 3)
+    larger = {"cpu": "2048", "memory": "4096", "containerDefinitions": [{"name": "web", "image": "web"}]}
+    aws.ecs.register_task_definition(family="web", **larger)
+    aws.ecs.update_service(cluster="prod", service="web", taskDefinition="web:2")
+    cloud.advance(600, step_s=10)
+    for window in (before, last(cloud, 3)):
+        assert usage.measure(*window)[Resource.CPU] == pytest.approx(2.0), "50 % of 4 cores, then 25 % of 8"
 
 
 def test_no_data_is_left_out_and_said_never_zero(cloud, usage, caplog):
@@ -198,15 +211,15 @@ def test_a_disturbed_read_is_an_outside_error(cloud, usage, kind, retryable):
 @pytest.mark.parametrize(
     ("definition", "expected"),
     [
-        pytest.param({"cpu": "512", "memory": "1024", "containerDefinitions": []}, (0.5, 1.0), id="task size"),
+        pytest.param({"cpu": "512", "memory": "1024", "containerDefinitions": []}, (512, 1024), id="task size"),
         pytest.param(
             {"containerDefinitions": [{"cpu": 256, "memory": 512}, {"cpu": 256, "memory": 1024}]},
-            (0.5, 1.5),
+            (512, 1536),
             id="containers add up",
         ),
         pytest.param(
             {"containerDefinitions": [{"cpu": 0, "memory": 2048, "memoryReservation": 512}]},
-            (0.0, 0.5),
+            (0, 512),
             id="the soft memory limit counts first",
         ),
     ],
