@@ -120,6 +120,7 @@ def tick(ctx: Context, change: str, workload_name: str, lease: Lease) -> Tick:
         approved = tx.rules().approved_units(record.change, workload_name, tx.approvals(change))
         intents = tx.intents(workload_name, change=change)
     target = ctx.target(workload).observe()
+    workload = workload.sized(target.setting.size)
     active = next((s for s in steps if s.state is StepState.ASKED), None)
     window = verification_window(workload, active) if active else None
     known = window is not None and now >= window[2]
@@ -157,7 +158,10 @@ def _done(ctx: Context, lease: Lease, view: View, decision: Decision) -> Tick:
             return _all_passed(ctx, view, decision)
         case Stop():
             return Tick(decision, None)
-        case Hold(reason=reason):
+        case Hold(reason=reason, judgement=judgement, step=judged):
+            if judgement and judged:
+                event = _step_event(ctx, view, judged, f"step {judged.step.sequence} failed", reason)
+                _record(ctx, lease, view, judged.model_copy(update={"judgement": judgement}), event)
             hold_by_controller(ctx, change.change, reason)
             return Tick(decision, None)
         case Serving(step=step, reason=reason):

@@ -20,7 +20,7 @@ FOREIGN = "changed by another"
 def hand_of(ctx: Context, workload: Workload, target: TargetState, intents: Sequence[Intent]) -> str:
     """Who wrote over our setting, as far as the cloud tells; `another` where it does not."""
     ours = next((i.new for i in reversed(intents) if i.outcome is Outcome.DONE), None)
-    if ours is None or ours == target.setting:
+    if ours is None or ours.stands_in(target.setting):
         return "another"
     with suppress(OutsideError):  # a name is a courtesy: without it the write is answered all the same
         return ctx.target(workload).who(target.setting) or "another"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from datetime import datetime
 from uuid import uuid4
 
@@ -13,6 +14,7 @@ from forebay.domain.allocation import Lever
 from forebay.domain.errors import LostLease, RuleRefusal
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.records import ChangeRecord, Lease, Purpose
+from forebay.domain.resources import Resource
 from forebay.domain.workload import Workload
 
 
@@ -59,15 +61,22 @@ def _restore_workload(ctx: Context, record: ChangeRecord, workload: Workload, le
         original = tx.original(change, workload.name)
         intents = tx.intents(workload.name, change=change)
         freeze = tx.rules().freeze_at(now, record.change)
-    target = ctx.target(workload).observe()
+    target, ours = ctx.target(workload).observe(), last_setting(ctx, change, workload.name)
+    resized = ours is not None and ours.revision is not None and ours.stands_in(target.setting)
+    if resized:
+        workload = workload.sized(target.setting.size)
+    # Only a count and a size take capacity away: a floor goes back whether or not usage can be measured.
+    measured = resized or target.setting.lever is Lever.COUNT
+    usage = _seen(ctx, workload, now) if measured else None
+    before = workload.sized(original.size) if resized and original else workload
     decision = next_restore(
         workload=workload,
         target=target,
         original=original,
-        ours=last_setting(ctx, change, workload.name),
+        ours=ours,
         last_write_at=max((i.stored_at for i in intents), default=None),
-        # Only a count takes capacity away: a floor goes back whether or not usage can be measured.
-        required_units=_required_units(ctx, workload, now) if target.setting.lever is Lever.COUNT else None,
+        required_units=_required(workload, usage),
+        required_before=_required(before, usage),
         keep_count=record.state is ChangeState.SETTLING,
         now=now,
     )
@@ -83,11 +92,13 @@ def _restore_workload(ctx: Context, record: ChangeRecord, workload: Workload, le
             return False, f"{workload.name}: {reason}"
 
 
-def _required_units(ctx: Context, workload: Workload, now: datetime) -> int | None:
-    """Units the demand seen last needs; None without data, which never lets anything shrink (rule 7)."""
+def _seen(ctx: Context, workload: Workload, now: datetime) -> Mapping[Resource, float] | None:
+    """The usage seen last; None without data of each resource, which never lets anything shrink (rule 7)."""
     verification = workload.verification
     end = now - verification.metric_delay
     usage = ctx.usage(workload).measure(end - verification.window, end)
-    if any(resource not in usage for resource in workload.resources):
-        return None
-    return math.ceil(workload.units_for(usage)[0] - 1e-9)
+    return None if any(resource not in usage for resource in workload.resources) else usage
+
+
+def _required(workload: Workload, usage: Mapping[Resource, float] | None) -> int | None:
+    return None if usage is None else math.ceil(workload.units_for(usage)[0] - 1e-9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 
 from forebay.app.context import Context
 from forebay.control.decide import Ask, View
@@ -27,6 +28,7 @@ def write(ctx: Context, lease: Lease, view: View, ask: Ask) -> None:
     Raises LostLease, or RuleRefusal if the change has moved on since it was looked at, or OutsideError: then
     the intent stays open, and the next tick settles it by reading the target.
     """
+    ask = _with_revision(ctx, lease, view, ask)
     change, workload, now = view.change.change, view.workload, ctx.clock.now()
     old, new = view.target.setting, ask.setting
     values = {"old": in_words(old), "new": in_words(new), "workload": workload.name, "plan_hash": ask.step.plan_hash}
@@ -118,6 +120,27 @@ def write_setting(
     settle(ctx, lease, record, workload, intent, Outcome.DONE, "accepted")
 
 
+def _with_revision(ctx: Context, lease: Lease, view: View, ask: Ask) -> Ask:
+    """For a resize: have what brings the new size made ready, under the plan's hash, before the write is announced.
+
+    That deploys nothing. Where a crash loses its name, the same plan asks again and is given the same one.
+    """
+    size = ask.setting.size
+    if size is None or ask.setting.revision is not None:
+        return ask
+    change, workload, plan_hash = view.change.change, view.workload, ask.step.plan_hash
+    with ctx.store.transaction() as tx:
+        keep_lease(ctx, tx, lease)
+        check_unchanged(tx, view.change)
+        why = f"units of {size} for step {ask.step.step.sequence}"
+        tx.audit(ctx.event(change, "revision asked", why, workload=workload.name, plan_hash=plan_hash))
+    revision = ctx.target(workload).revision(size, plan_hash)
+    with ctx.store.transaction() as tx:
+        tx.check_lease(lease, ctx.clock.now())
+        tx.audit(ctx.event(change, "revision ready", revision, workload=workload.name, plan_hash=plan_hash))
+    return replace(ask, setting=ask.setting.model_copy(update={"revision": revision}))
+
+
 def _called_off(ctx: Context, lease: Lease, announced: ChangeRecord | None) -> RuleRefusal | None:
     """The last look before a write: what was cancelled or held since it was announced is not made.
 
@@ -190,9 +213,10 @@ def settle_open_intents(ctx: Context, record: ChangeRecord, workload: Workload, 
         return None
     live = ctx.target(workload).observe().setting
     for intent in still_open:
-        if live == intent.new:
+        before = intent.old if intent.new.revision else intent.old.unsized
+        if intent.new.stands_in(live):
             outcome, how = Outcome.DONE, f"found in effect: {in_words(live)}"
-        elif live == intent.old:
+        elif before.stands_in(live):
             outcome, how = Outcome.NOT_DONE, f"not in effect: still {in_words(live)}"
         else:
             outcome, how = Outcome.FOREIGN, f"changed by another: {in_words(live)}"
@@ -237,9 +261,10 @@ def adopt(
     """
     change = record.change.change
     done = [i for i in tx.intents(workload, change=change) if i.outcome is Outcome.DONE]
-    if not done or done[-1].new == live:
+    if not done or done[-1].new.stands_in(live):
         return
     ours, plan = done[-1].new, tx.plan(change, workload)
+    live = live if ours.revision else live.unsized
     values = {"old": in_words(ours), "new": in_words(live), "workload": workload}
     intent = tx.add_intent(
         Intent(

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from forebay.control.keep import Adopt, Clash, Keep, Later, free_again_at, keep, written_again_at
-from forebay.control.verify import judge
+from forebay.control.verify import judge, unserved
 from forebay.domain.allocation import Lever, Setting, TargetState, in_words, setting_for
 from forebay.domain.freeze import FreezeWindow
 from forebay.domain.lifecycle import MOVING, STEPPING, StepState
 from forebay.domain.plan import ShapingPlan
-from forebay.domain.records import ChangeRecord, Intent, StepRecord
+from forebay.domain.records import ChangeRecord, Intent, Outcome, StepRecord
 from forebay.domain.resources import Resource
 from forebay.domain.verdict import Judgement, Verdict
 from forebay.domain.workload import Workload
@@ -36,6 +36,11 @@ class View:
     freezes: Sequence[FreezeWindow] = ()
     approved_units: int | None = None
     usage: Mapping[Resource, float] | None = None
+
+    @property
+    def ours(self) -> Setting | None:
+        """What this change wrote last and saw in effect."""
+        return next((i.new for i in reversed(self.intents) if i.outcome is Outcome.DONE), None)
 
 
 @dataclass(frozen=True)
@@ -87,10 +92,11 @@ class Verified:
 
 @dataclass(frozen=True)
 class Hold:
-    """A person must look: the change is held with this reason, nothing is written."""
+    """A person must look: the change is held with this reason, nothing is written. `judgement` is that of `step`."""
 
     reason: str
     judgement: Judgement | None = None
+    step: StepRecord | None = None
 
 
 Decision = Stop | Wait | Ask | Serving | Verified | Hold | Keep | Adopt
@@ -111,6 +117,8 @@ def decide(view: View, poll: timedelta) -> Decision:
         return Stop(f"change is {view.change.state}: {view.change.note}")
     if step is None:
         return Stop("every step has passed", done=True)
+    if failed := failed_resize(view, step):
+        return failed
     match answer := keep(view.workload, view.target, view.intents, view.now, view.hand):
         case Clash(reason=reason):
             return Hold(reason)
@@ -134,6 +142,10 @@ def _next_step(view: View, step: StepRecord, poll: timedelta) -> Decision:
         text = "; ".join(view.target.problems)
         patience_ends = max(may_go_at, view.change.updated_at) + view.workload.verification.patience
         return Hold(text) if view.now >= patience_ends else Wait(view.now + poll, text)
+    if step.step.size is not None:
+        # Its revision is made ready right before the write.
+        setting = view.target.setting.model_copy(update={"size": step.step.size, "revision": None})
+        return Ask(step, setting.units, setting, step.step.reason.text)
     lower = _takes_away(view, step)
     if not lower and step.step.to_units < step.step.from_units and view.target.setting.lever is Lever.COUNT:
         # A lower floor leaves the rest to the autoscaler; a lower count would shrink on a forecast alone (rule 7).
@@ -141,7 +153,7 @@ def _next_step(view: View, step: StepRecord, poll: timedelta) -> Decision:
     units, limit = bounded(view, step.step.to_units, lower=lower)
     if not lower and units < step.step.to_units and units == _ceiling(view):
         return Hold(f"step {step.step.sequence} to {step.step.to_units} units cannot be made: {limit} is in its way")
-    setting = setting_for(view.target.setting, units, lower=lower)
+    setting = setting_for(_held(view), units, lower=lower)
     short = "" if units == step.step.to_units else f"; {units} for now, by {limit}"
     return Ask(step, units, setting, f"{step.step.reason.text}{short}")
 
@@ -196,7 +208,7 @@ def _under_way(view: View, step: StepRecord, poll: timedelta) -> Decision:
     # Patience starts anew when a person resumed the change, else a resumed change would be held again at once; and
     # when our setting had to be written again.
     anew = max(view.change.updated_at, written_again_at(view.intents) or view.change.updated_at)
-    since = max(step.asked_at + view.workload.lead_time, anew)
+    since = max(step.asked_at + _arrives_after(view.workload, step, asked), anew)
     window = verification_window(view.workload, step)
     if window is None:
         if _serves(view, step, asked):
@@ -204,7 +216,7 @@ def _under_way(view: View, step: StepRecord, poll: timedelta) -> Decision:
         if view.now >= since + verification.patience:
             causes = "; ".join(view.target.causes) or "the cloud names no cause"
             return Hold(f"{view.target.serving} of {asked} units serve since {step.asked_at:%H:%M:%S}: {causes}")
-        waiting = "; ".join(view.target.causes) or "launching"
+        waiting = "; ".join(view.target.causes) or ("launching" if step.step.size is None else "deploying")
         return Wait(view.now + poll, f"{view.target.serving} of {asked} units serve: {waiting}", asked=True)
     start, end, known_at = window
     if view.now < known_at:
@@ -246,7 +258,7 @@ def _correct(view: View, step: StepRecord, asked: int, judgement: Judgement) -> 
     if view.now < free_at:
         return Wait(free_at, f"high: {text}; the dwell allows a correction at {free_at:%H:%M:%S}", asked=True)
     reason = f"correction: {text}; {asked} to {units} units within {limit}"
-    return Ask(step, units, setting_for(view.target.setting, units), reason, correction=True, judgement=judgement)
+    return Ask(step, units, setting_for(_held(view), units), reason, correction=True, judgement=judgement)
 
 
 def _verified(step: StepRecord, asked: int, judgement: Judgement) -> Verified:
@@ -255,12 +267,40 @@ def _verified(step: StepRecord, asked: int, judgement: Judgement) -> Verified:
     return Verified(step, judgement, complete, f"{judgement.verdict}: {judgement.evidence.text}")
 
 
+def _arrives_after(workload: Workload, step: StepRecord, asked: int) -> timedelta:
+    """How long what was asked for may take to serve."""
+    deployment = workload.deployed_after(asked) if step.step.size is not None else None
+    return deployment or workload.lead_time
+
+
 def _serves(view: View, step: StepRecord, asked: int) -> bool:
     target = view.target
+    if step.step.size is not None:
+        return target.stable and target.serving >= asked and target.setting.size == step.step.size
     if _takes_away(view, step):
         return target.stable and target.serving <= asked
     # An autoscaler above our floor keeps launching units of its own; that must not delay a verdict on ours.
     return target.serving >= asked and (target.stable or target.desired > asked)
+
+
+def _held(view: View) -> Setting:
+    """What stands, as far as it is ours to hold: its size and revision only once this change has set them."""
+    ours = view.ours
+    return view.target.setting if ours and ours.revision else view.target.setting.unsized
+
+
+def failed_resize(view: View, step: StepRecord) -> Hold | None:
+    """The verdict `error` on a resize under way whose deployment failed, whether ECS has rolled it back or not."""
+    target, size = view.target, step.step.size
+    if step.state is not StepState.ASKED or size is None or not target.failures:
+        return None
+    undone = view.ours is not None and view.ours.revision != target.setting.revision
+    if not (target.failed or undone):
+        return None
+    after = f", and ECS has gone back to {target.setting.size}" if undone else ""
+    text = f"the deployment of {size} failed{after}: {'; '.join(target.failures)}"
+    judgement = unserved(step.asked_at or view.now, view.now, target.serving, step.asked_units or 0, text)
+    return Hold(f"{judgement.verdict}: {text}", judgement, step)
 
 
 def _takes_away(view: View, step: StepRecord) -> bool:
@@ -286,7 +326,7 @@ def misalignment(
     name, aligned, live = plan.workload, plan.aligned_units, target.setting
     if left := [s.step.sequence for s in ahead_of_effect(plan, steps)]:
         return Misalignment(f"{name}: steps {', '.join(map(str, left))} are not verified")
-    if ours is not None and live != ours:
+    if ours is not None and not ours.stands_in(live):
         stands = f"it stands at {in_words(live)}, we had set {in_words(ours)}"
         return Misalignment(f"{name}: changed by another, {stands}", foreign=True)
     if target.serving < aligned:

@@ -69,6 +69,8 @@ def keep(
         return None
     text = f"changed by {hand}: {workload.name} stands at {in_words(live)}, we had set {in_words(ours)}"
     resized = (live.size, live.revision) != (ours.size, ours.revision)
+    if resized and target.failures:
+        text = f"a deployment failed: {'; '.join(target.failures)}; {text}"
     if workload.on_foreign_write == "hold" or live.lever is not ours.lever or resized:
         return Clash(text)
     if workload.on_foreign_write == "yield":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from forebay.domain.allocation import Lever, Setting, TargetState, in_words
+from forebay.domain.allocation import Lever, Setting, TargetState, in_words, setting_for
 from forebay.domain.workload import Workload
 
 
@@ -44,18 +44,29 @@ def next_restore(
     required_units: int | None,
     keep_count: bool,
     now: datetime,
+    required_before: int | None = None,
 ) -> Restore:
-    """The next move towards `original`. `ours`: what we wrote last; `required_units`: what the demand seen needs.
+    """The next move towards `original`. `ours`: what we wrote last; `required_units`: what the demand seen needs, and
+    `required_before` the same in units of the original size.
 
     Lowering a floor takes no capacity away (the autoscaler above it does, as its own demand confirms), so it goes
     back at once. A count goes down within the soft limits, a dwell apart, never below the demand seen and never
-    without data. `keep_count`: after an enforced change the count is the new normal and stays.
+    without data. A size goes back before both, once the units held carry the demand seen in the original size too.
+    `keep_count`: after an enforced change the count is the new normal and stays, and so is the size.
     """
     if original is None or ours is None:
         return Leave("nothing was moved")
     live = target.setting
-    if live != ours:
+    if not ours.stands_in(live):
         return Leave(f"changed by another: left at {in_words(live)}, we had set {in_words(ours)}")
+    if ours.revision is None:  # the size is not ours to give back
+        live, original = live.unsized, original.unsized
+    elif keep_count:
+        original = original.model_copy(update={"size": live.size, "revision": live.revision})
+    elif not target.stable:
+        return LookAgain("the deployment is still under way")
+    elif live.revision != original.revision:
+        return size_back(workload, target, original, last_write_at, required_before, now)
     if live == original:
         return Leave(f"restored to {in_words(original)}")
     if live.lever is Lever.FLOOR:
@@ -72,6 +83,34 @@ def next_restore(
     if keep_count:
         return Leave(f"{in_words(live)} is what the new policy needs; no autoscaler is attached to lower it")
     return _count_down(workload, live, original, last_write_at, required_units, now, target.stable)
+
+
+def size_back(
+    workload: Workload,
+    target: TargetState,
+    original: Setting,
+    last_write_at: datetime | None,
+    required: int | None,
+    now: datetime,
+) -> Restore:
+    """Back to the revision that was there before, keeping the number of units.
+
+    `required`: units of the original size that the demand seen needs. Where fewer are held, they are raised first.
+    """
+    live, soft = target.setting, workload.limits.soft
+    if required is None:
+        return LookAgain("no usage data: nothing shrinks")
+    if last_write_at is not None and now < last_write_at + soft.dwell:
+        return LookAgain(f"the dwell allows the next move at {last_write_at + soft.dwell:%H:%M:%S}")
+    if live.units >= required:
+        back = live.model_copy(update={"size": original.size, "revision": original.revision})
+        return GiveBack(back, f"size back from {live.size} to {original.size}; {live.units} units stay")
+    running = max(live.units, target.desired)
+    units = min(required, running + soft.largest_move(running), workload.limits.max_units)
+    need = f"the demand seen needs {required} units of {original.size}"
+    if units <= live.units:
+        return LookAgain(f"{need}, and {live.units} are held: {live.size} stays for now")
+    return GiveBack(setting_for(live, units), f"{need}: from {live.units} to {units} units first")
 
 
 def _count_down(

@@ -78,6 +78,21 @@ def judge(
     return judgement(Verdict.PASS, text, required)
 
 
+def unserved(start: datetime, end: datetime, serving_units: int, asked_units: int, text: str) -> Judgement:
+    """The verdict `error`, without any usage: what was asked for did not come to serve between `start` and `end`."""
+    evidence = Evidence(
+        start=start,
+        end=end,
+        usage={},
+        band={},
+        utilisation={},
+        serving_units=serving_units,
+        asked_units=asked_units,
+        text=text,
+    )
+    return Judgement(verdict=Verdict.ERROR, required_units=asked_units, evidence=evidence)
+
+
 def acute(objective: float) -> float:
     """The utilisation that cannot wait for the next step: halfway from the objective to saturation.
 

@@ -52,7 +52,8 @@ class TargetState(Model):
 
     `setting` is what the lever stands at now; `desired` what the cloud is working towards; `serving` units run
     and are healthy; `stable` is true when no deployment or launch is under way. `problems` forbid a step;
-    `causes` are the cloud's own words on why capacity does not arrive, `failures` on deployments that failed of late.
+    `causes` are the cloud's own words on why capacity does not arrive, `failures` on deployments that failed of late;
+    `failed`: what is being deployed has.
     """
 
     setting: Setting
@@ -62,6 +63,7 @@ class TargetState(Model):
     problems: tuple[str, ...] = ()
     causes: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
+    failed: bool = False
 
 
 def setting_for(now: Setting, units: int, *, lower: bool = False) -> Setting:
@@ -79,7 +81,8 @@ def setting_for(now: Setting, units: int, *, lower: bool = False) -> Setting:
 
 
 def in_words(setting: Setting) -> str:
-    """`floor 5 (ceiling 20)` or `count 5`."""
-    if setting.floor is None:
-        return f"count {setting.count}"
-    return f"floor {setting.floor} (ceiling {setting.ceiling})"
+    """`floor 5 (ceiling 20)` or `count 5`; with a size also `of 2 vCPU, 4 GiB (web:7)`."""
+    lever = f"count {setting.count}" if setting.floor is None else f"floor {setting.floor} (ceiling {setting.ceiling})"
+    if setting.size is None or setting.revision is None:
+        return lever
+    return f"{lever} of {setting.size} ({setting.revision.rsplit('/', 1)[-1]})"

@@ -20,7 +20,7 @@ from forebay.planning.draft import Draft
 from forebay.planning.price import plan_price
 from forebay.planning.problem import Clock, ShapingProblem
 from forebay.planning.reasons import Reasons
-from forebay.planning.required import Ints
+from forebay.planning.required import Ints, Required
 from forebay.planning.resize import Resized
 from forebay.planning.sizing import Part, Solution, choose
 
@@ -79,9 +79,19 @@ def _steps(solution: Solution, sizing: str) -> tuple[ShapingStep, ...]:
     if solution.second is None or solution.resized is None:
         return tuple(_moves(first, first.problem, 1))
     # What the first part has to bring is what the second needs, not what it would need to go on alone.
-    before = list(_moves(first, replace(first.problem, low=min(first.problem.low, solution.second.problem.low)), 1))
+    bringing = replace(first.problem, low=min(first.problem.low, solution.second.problem.low))
+    before = list(_moves(replace(first, needs=_needs_as_sized(solution)), bringing, 1))
     resize = _resize(solution, solution.resized, len(before) + 1, sizing)
     return (*before, resize, *_moves(solution.second, solution.second.problem, len(before) + 2))
+
+
+def _needs_as_sized(solution: Solution) -> Required:
+    """What is needed, slot by slot in units of the size that stands then."""
+    first, last, cut = solution.first.needs, solution.last.needs, solution.cut
+    return Required(
+        np.hstack([first.needs[:, :cut], last.needs[:, cut:]]),
+        {r: np.hstack([paths[:, :cut], last.by_resource[r][:, cut:]]) for r, paths in first.by_resource.items()},
+    )
 
 
 def _moves(part: Part, problem: ShapingProblem, sequence: int) -> Iterator[ShapingStep]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from forebay.domain.allocation import Lever, Setting, TargetState
 from forebay.domain.resources import Resource
+from forebay.domain.size import TaskSize
 from forebay.domain.workload import Workload
 from forebay.replay.recorded import RecordedDemand
 from forebay.replay.tracking import IN_POINTS, tracked_units
@@ -32,7 +33,10 @@ class Outage:
 
 @dataclass(frozen=True)
 class Period:
-    """What happened in one metric period that began at `at`."""
+    """What happened in one metric period that began at `at`. Units are of `size`, where that may be chosen.
+
+    `beside`: units of `next_size` that ran beside them, to replace them.
+    """
 
     at: datetime
     demand: Mapping[Resource, float]
@@ -40,6 +44,9 @@ class Period:
     asked: int
     desired: int
     serving: int
+    size: TaskSize | None = None
+    beside: int = 0
+    next_size: TaskSize | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,8 @@ class SimulatedService:
     def __post_init__(self) -> None:
         self.now = self.recorded.start
         self.serving = self.desired
+        self.sized = self.workload.sized(self.setting.size)
+        self._deployed_at: datetime | None = None
         self._launches: list[_Launch] = []
         self._utilisation: list[Mapping[Resource, float]] = []
         self._last_out = self._last_in = self.now - COOLDOWN
@@ -99,9 +108,22 @@ class SimulatedService:
         begin = self.recorded.start + (self.now - self.recorded.start) // self.period * self.period
         self._arrive(begin)
         demand = self.recorded.at(begin)
-        capacity = {r: self.serving * self.workload.unit[r] for r in self.workload.resources}
+        capacity = {r: self.serving * self.sized.unit[r] for r in self.workload.resources}
         usage = {r: min(demand[r], capacity[r]) for r in capacity}
-        self.periods.append(Period(begin, demand, usage, self.setting.units, self.desired, self.serving))
+        more = self.desired * (self.workload.deployment.maximum_percent - 100) // 100 if self._deployed_at else 0
+        self.periods.append(
+            Period(
+                begin,
+                demand,
+                usage,
+                self.setting.units,
+                self.desired,
+                self.serving,
+                self.sized.size,
+                more,
+                self.setting.size,
+            )
+        )
         self._utilisation.append({r: usage[r] / capacity[r] if capacity[r] else 1.0 for r in capacity})
         self.now = begin + self.period
         if self.setting.lever is Lever.FLOOR:
@@ -109,6 +131,8 @@ class SimulatedService:
 
     def _arrive(self, at: datetime) -> None:
         """Launches that are due serve from now on, unless the cloud has no capacity: then they start anew."""
+        if self._deployed_at and self._deployed_at <= at:
+            self.sized, self._deployed_at = self.workload.sized(self.setting.size), None
         due = [launch for launch in self._launches if launch.ready_at <= at]
         for launch in due:
             outage = next((o for o in self.outages if o.start <= launch.ready_at < o.end), None)
@@ -133,7 +157,7 @@ class SimulatedService:
         if step > 0 and (self.now >= self._last_out + COOLDOWN or step > self._last_step):
             self._last_out, self._last_step = self.now, step
             self._want(wanted)
-        elif step < 0 and self.now >= max(self._last_in, self._last_out) + COOLDOWN:
+        elif step < 0 and self._deployed_at is None and self.now >= max(self._last_in, self._last_out) + COOLDOWN:
             self._last_in = self.now
             self._want(wanted)
 
@@ -158,7 +182,7 @@ class SimulatedService:
             setting=self.setting,
             desired=self.desired,
             serving=self.serving,
-            stable=not self._launches,
+            stable=not self._launches and self._deployed_at is None,
             causes=self._causes,
         )
 
@@ -167,8 +191,16 @@ class SimulatedService:
         return None
 
     def apply(self, setting: Setting) -> None:
-        """A floor lifts what runs at once and takes nothing away; a ceiling cuts; a count is what is worked towards."""
-        before = self.desired
+        """A floor lifts what runs at once and takes nothing away; a ceiling cuts; a count is what is worked towards.
+
+        Another revision replaces the units one wave after the other; until it has, the old ones serve.
+        """
+        before, standing = self.desired, self.setting
+        if setting.revision is None:
+            setting = setting.model_copy(update={"size": standing.size, "revision": standing.revision})
+        elif setting.revision != standing.revision:
+            lasts = self.workload.deployed_after(self.desired)
+            self._deployed_at = self.now + (self.workload.lead_time if lasts is None else lasts)
         self.setting = setting
         if setting.lever is Lever.COUNT:
             self._want(setting.units)
@@ -176,6 +208,9 @@ class SimulatedService:
             high = setting.ceiling
             self._want(max(setting.units, self.desired if high is None else min(self.desired, high)))
         self.writes.append(Write(self.now, setting, before, self.desired - before))
+
+    def revision(self, size: TaskSize, key: str) -> str:
+        return f"{self.workload.name}:2"
 
     # Usage
     def history(self, start: datetime, end: datetime, step: timedelta) -> Mapping[Resource, pd.Series]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
+from itertools import pairwise
 
 from forebay.domain.model import Model
 from forebay.domain.resources import CANONICAL_UNIT, Resource
+from forebay.domain.size import TaskSize
 from forebay.domain.workload import Workload
 from forebay.replay.cloud import Period, SimulatedService
 
@@ -42,26 +45,37 @@ def outcome_of(service: SimulatedService) -> WorkloadOutcome:
     """The outcome of everything the service went through so far."""
     workload, periods = service.workload, service.periods
     hours = workload.metric_period / HOUR
-    missing = [missing_units(workload, p) for p in periods]
-    unit_hours = sum(max(p.serving, p.desired) for p in periods) * hours
+    sized = {size: workload.sized(size) for size in {s for p in periods for s in (p.size, p.next_size)}}
+    missing = [missing_units(sized[p.size], p) for p in periods]
+    ran: Counter[TaskSize | None] = Counter()
+    for p in periods:
+        ran[p.size] += max(p.serving, p.desired)
+        ran[p.next_size] += p.beside
+    unit_hours = ran.total() * hours
     short = sum(missing) * hours
     writes = [write for write in service.writes if write.moved]
     moves = [write.moved for write in writes]
     shares = [abs(w.moved) / workload.limits.soft.largest_move(w.before) for w in writes]
-    price, shortfall_price = workload.price.per_unit_hour, float(workload.risk.shortfall_per_unit_hour)
-    money = (price * Decimal(str(round(unit_hours, 6)))).quantize(Decimal("0.0001"))
+    shortfall_price, cost = float(workload.risk.shortfall_per_unit_hour), Decimal(0)
+    for size, units in ran.items():
+        cost += sized[size].price.per_unit_hour * Decimal(str(round(units * hours, 6)))
+    resizes = sum(1 for a, b in pairwise(periods) if a.size != b.size)
     return WorkloadOutcome(
-        unmet_demand={f"{r}_{_name(r)}": round(_unmet(workload, periods, r) * hours, 6) for r in workload.resources},
+        unmet_demand={f"{r}_{_name(r)}": round(_unmet(sized, periods, r) * hours, 6) for r in workload.resources},
         short_unit_hours=round(short, 6),
         slots_under_target=round(sum(1 for m in missing if m) / max(1, len(missing)), 6),
         unit_hours=round(unit_hours, 6),
-        money=money,
+        money=cost.quantize(Decimal("0.0001")),
         currency=workload.price.currency,
         moves=len(moves),
         largest_move=max((abs(m) for m in moves), default=0),
         largest_move_of_soft_limit=round(max(shares, default=0.0), 4),
         objective=round(
-            float(price) * unit_hours + shortfall_price * short + float(workload.move_price) * len(moves), 6
+            float(cost)
+            + shortfall_price * short
+            + float(workload.move_price) * len(moves)
+            + float(workload.risk.resize) * resizes,
+            6,
         ),
     )
 
@@ -72,8 +86,8 @@ def missing_units(workload: Workload, period: Period) -> int:
     return max(0, needed - period.serving)
 
 
-def _unmet(workload: Workload, periods: Sequence[Period], resource: Resource) -> float:
-    return sum(max(0.0, p.demand[resource] - p.serving * workload.unit[resource]) for p in periods)
+def _unmet(sized: Mapping[TaskSize | None, Workload], periods: Sequence[Period], resource: Resource) -> float:
+    return sum(max(0.0, p.demand[resource] - p.serving * sized[p.size].unit[resource]) for p in periods)
 
 
 def _name(resource: Resource) -> str:

@@ -150,9 +150,11 @@ def simulated(
         units = units_now(workload, before)
     match scenario.lever:
         case Lever.FLOOR:
-            setting = Setting(lever=Lever.FLOOR, floor=limits.min_units, ceiling=limits.max_units)
+            lever = Setting(lever=Lever.FLOOR, floor=limits.min_units, ceiling=limits.max_units)
         case Lever.COUNT:
-            setting = Setting(lever=Lever.COUNT, count=units)
+            lever = Setting(lever=Lever.COUNT, count=units)
+    revision = f"{workload.name}:1" if workload.size else None
+    setting = lever.model_copy(update={"size": workload.size, "revision": revision})
     return SimulatedService(workload, recorded, setting, units, workload.objectives, scenario.outages)
 
 

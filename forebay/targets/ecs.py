@@ -203,6 +203,7 @@ def service_state(
         problems=tuple(_problems(service, scalable, setting, scheduled, now)),
         causes=_causes(service, now) if serving < max(desired, setting.units) else (),
         failures=_failures(service, now),
+        failed=rollout == "FAILED",
     )
 
 

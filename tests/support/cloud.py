@@ -13,6 +13,7 @@ from typing import Any, Literal
 from forebay.domain.allocation import Lever, Setting, TargetState
 from forebay.domain.errors import OutsideError
 from forebay.domain.resources import Resource
+from forebay.domain.size import TaskSize
 from forebay.domain.workload import Workload
 
 
@@ -68,7 +69,9 @@ Demand = Callable[[datetime], Mapping[Resource, float]]
 class ModelService:
     """One workload in the cloud. Under a floor lever an autoscaler follows the demand between floor and ceiling.
 
-    `serving`: when each unit begins to serve, the oldest first. `arrives`: units beyond it never do.
+    `serving`: when each unit begins to serve, the oldest first. `arrives`: units beyond it never do. Where the workload
+    has sizes, another revision is rolled out over `deploys` (or `breaks`, is rolled back, and says so); until then what
+    serves are the units of the one before.
     """
 
     workload: Workload
@@ -81,12 +84,43 @@ class ModelService:
     problems: tuple[str, ...] = ()
     metrics: bool = True
     culprit: str | None = None
+    deploys: timedelta = timedelta(minutes=2)
+    breaks: bool = False
+    revisions: dict[str, TaskSize] = field(default_factory=dict)
+    deployed_at: datetime | None = None
+    failures: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.workload.size:
+            first = f"{self.workload.name}:1"
+            self.revisions[first] = self.workload.size
+            self.setting = self.setting.model_copy(update={"size": self.workload.size, "revision": first})
+
+    @property
+    def sized(self) -> Workload:
+        """The workload as its units are now; the new ones count once they have replaced the old."""
+        return self.workload.sized(self.setting.size)
+
+    def set(self, setting: Setting, now: datetime) -> None:
+        """A setting without a revision leaves the one that stands."""
+        standing = self.setting
+        if setting.revision is None:
+            setting = setting.model_copy(update={"size": standing.size, "revision": standing.revision})
+        self.setting = setting
+        if setting.revision == standing.revision:
+            return
+        self.deployed_at = now + self.deploys
+        if self.breaks:
+            self.failures = ("deployment failed: tasks failed to start", "rolling back")
+            self.setting = setting.model_copy(update={"size": standing.size, "revision": standing.revision})
 
     def desired(self, now: datetime) -> int:
         if self.setting.lever is Lever.COUNT:
             return self.setting.units
         assert self.setting.floor is not None and self.setting.ceiling is not None
-        needed = math.ceil(self.workload.units_for(self.demand(now))[0] - 1e-9)
+        needed = math.ceil(self.sized.units_for(self.demand(now))[0] - 1e-9)
+        if self.deployed_at and now < self.deployed_at:
+            needed = max(needed, len(self.serving))  # as AWS: no scale-in while a deployment is under way
         return min(max(needed, self.setting.floor), self.setting.ceiling)
 
     def go_on(self, now: datetime) -> int:
@@ -103,9 +137,10 @@ class ModelService:
             setting=self.setting,
             desired=desired,
             serving=serving,
-            stable=serving == desired,
+            stable=serving == desired and not (self.deployed_at and now < self.deployed_at),
             problems=self.problems,
             causes=(self.cause,) if desired > self.arrives else (),
+            failures=self.failures,
         )
 
 
@@ -135,7 +170,7 @@ class ModelCloud:
         service, now = self.services[workload], self.clock.now()
         before = Write(now, workload, service.setting, setting, service.go_on(now), foreign, self.witness())
         self.writes.append(before)
-        service.setting = setting
+        service.set(setting, now)
         service.go_on(now)
 
     def ours(self, workload: str | None = None) -> list[Write]:
@@ -156,6 +191,19 @@ class ModelTarget:
 
     def who(self, setting: Setting) -> str | None:
         return self.cloud.services[self.name].culprit
+
+    def revision(self, size: TaskSize, key: str) -> str:
+        """Made once a size and key, as the port says; without the key each call would make another."""
+        service = self.cloud.services[self.name]
+        name = next((n for n, known in service.revisions.items() if n.endswith(key) and known == size), None)
+        if service.setting.size == size and service.setting.revision:
+            return service.setting.revision
+        if name is None:
+            name = f"{self.name}:{len(service.revisions) + 1} {key}"
+            self.cloud.effect("before a revision")
+            service.revisions[name] = size
+            self.cloud.effect("after a revision")
+        return name
 
     def apply(self, setting: Setting) -> None:
         cloud = self.cloud

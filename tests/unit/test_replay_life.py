@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -157,3 +158,23 @@ def test_the_command(tmp_path: Path) -> None:
     assert summary["workloads"]["web"]["short_unit_hours"] == 0
     lines = (tmp_path / "out" / "decisions.jsonl").read_text().splitlines()
     assert {"at", "decision", "reason"} <= json.loads(lines[0]).keys()
+
+
+def test_a_life_with_a_resize() -> None:
+    """10 units at most: only tasks of two cores carry what comes. They are deployed in time, and nothing is short."""
+    large = {"unit": {"cpu_cores": 2, "memory_gib": 4}, "price": {"per_unit_hour": "0.10"}}
+    limits = {"min_units": 2, "max_units": 10, "soft": {"units": 3, "dwell": "PT10M"}}
+    work = workload(unit={"cpu_cores": 1, "memory_gib": 2}, sizes=[large], limits=limits)
+    done = replayed(work=work)
+    outcome, cloud = done.summary.workloads["web"], done.services["web"]
+    assert (done.summary.state, done.summary.activation_at) == ("closed", EFFECTIVE)
+    assert outcome.short_unit_hours == 0
+    *_, resize = cloud.writes
+    assert (resize.moved, resize.setting.revision, str(cloud.sized.size)) == (0, "web:2", "2 vCPU, 4 GiB")
+    assert cloud.serving <= 10 < 12
+    assert sum(1 for p in cloud.periods if p.beside) == 9, "lead time 4 and drain 5 minutes"
+    small = sum(max(p.serving, p.desired) for p in cloud.periods if str(p.size) == "1 vCPU, 2 GiB")
+    larger = sum(max(p.serving, p.desired) for p in cloud.periods if str(p.size) == "2 vCPU, 4 GiB")
+    larger += 9 * cloud.serving
+    expected = (small * Decimal("0.05") + larger * Decimal("0.10")) / 60
+    assert outcome.money == pytest.approx(expected, abs=Decimal("0.001"))
