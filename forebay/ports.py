@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
+from forebay.domain.accuracy import Accuracy
 from forebay.domain.allocation import Setting, TargetState
 from forebay.domain.approval import Approval
 from forebay.domain.audit import AuditEntry, AuditEvent
@@ -190,6 +191,13 @@ class Transaction(Protocol):
         """Deliveries for which no run was created, oldest first; a failed attempt does not give one up."""
 
     def put_ticket(self, ticket: Ticket) -> None: ...
+
+    # Accuracy of the forecasts: measurements, which change nothing, so without an audit entry
+    def put_accuracy(self, accuracy: Accuracy) -> None:
+        """Insert or replace what is known of this workload, resource, kind, change and end."""
+
+    def accuracies(self, workload: str | None = None) -> Sequence[Accuracy]:
+        """What was recorded (of one workload), oldest first."""
 
     # Audit
     def audit(self, event: AuditEvent) -> AuditEntry:

@@ -30,7 +30,7 @@ class BacktestFormat(StrEnum):
 
 @app.command()
 def backtest(
-    history: Annotated[Path, typer.Argument(help="Usage history, CSV or Parquet.")],
+    history: Annotated[Path | None, typer.Argument(help="Usage history, CSV or Parquet.")] = None,
     workloads: Annotated[
         Path | None, typer.Option("--workloads", help="Only these workloads, by their slots and seasons.")
     ] = None,
@@ -40,10 +40,18 @@ def backtest(
     budget: Annotated[float, typer.Option("--budget", min=0, help="Seconds for each series.")] = 120.0,
     output_format: Annotated[BacktestFormat, typer.Option("--format")] = BacktestFormat.TABLE,
     out: Annotated[Path | None, typer.Option("--out", help="Write there instead of to standard output.")] = None,
+    recorded: Annotated[
+        bool, typer.Option("--recorded", help="Instead of a history: what the daily backtest recorded.")
+    ] = False,
 ) -> None:
     """Forecast a history's past from what was known then, by every model, and score it against what came."""
     from forebay.report import accuracy
 
+    if recorded:
+        typer.echo(_recorded(output_format))
+        return
+    if history is None:
+        raise InputError("name a history file, or ask for what the daily backtest recorded by --recorded")
     results = _results(history, workloads, horizon, origins, model, budget)
     match output_format:
         case BacktestFormat.TABLE:
@@ -57,6 +65,16 @@ def backtest(
     else:
         out.write_text(text, encoding="utf-8")
         typer.echo(f"wrote {out}")
+
+
+def _recorded(output_format: BacktestFormat) -> str:
+    from forebay.app.accuracy import recorded
+    from forebay.report import accuracy
+
+    found = recorded(common.context())
+    if output_format is BacktestFormat.HTML:
+        raise InputError("--recorded is shown as a table or as JSON")
+    return accuracy.recorded_json(found) if output_format is BacktestFormat.JSON else accuracy.recorded_table(found)
 
 
 def _results(

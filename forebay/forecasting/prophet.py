@@ -42,8 +42,10 @@ def prophet_forecast(values: Floats, step: timedelta, seasons: list[timedelta], 
     import pandas as pd
 
     logging.getLogger("prophet.plot").setLevel(logging.CRITICAL)  # it misses plotly aloud; nothing is plotted
-    logging.getLogger("cmdstanpy").setLevel(logging.WARNING)  # it reports the start and end of every fit
     from prophet import Prophet
+
+    # It reports the start and end of every fit; its import sets the level, so only here.
+    logging.getLogger("cmdstanpy").setLevel(logging.WARNING)
 
     model = Prophet(daily_seasonality=False, weekly_seasonality=False, yearly_seasonality=False, uncertainty_samples=0)
     for number, season in enumerate(seasons):

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from forebay.domain.accuracy import Score, SeriesBacktest
+from forebay.domain.accuracy import Accuracy, Score, SeriesBacktest
 from forebay.domain.resources import CANONICAL_UNIT, Resource
 from forebay.report.picture import BLUE, GREY, SKY, svg_of
 from forebay.report.table import text_table
@@ -43,6 +43,32 @@ def backtest_html(results: Sequence[SeriesBacktest]) -> str:
         for result in results
     ]
     return environment.get_template("backtest.html").render(sections=sections, header=HEADER)
+
+
+def recorded_table(found: Sequence[Accuracy]) -> str:
+    """One row a day, workload, resource and kind: what the daily backtest found."""
+    if not found:
+        return "nothing was recorded yet: the deployment `backtest` does so once a day"
+    lines = [
+        (
+            f"{one.until:%Y-%m-%d}",
+            f"{one.workload} {one.resource}",
+            one.change or one.judged.value,
+            _number(one.relative_loss),
+            percent(one.coverage),
+            percent(one.above),
+            str(one.slots),
+            f"DECAYED: {one.decay}" if one.decay else one.note,
+        )
+        for one in found
+    ]
+    return text_table(("until", "of", "judged", "loss", "in band", "above", "slots", "note"), lines)
+
+
+def recorded_json(found: Sequence[Accuracy]) -> str:
+    """`{"accuracy": [...]}`, oldest first, each with its decay in words or null."""
+    rows = [one.model_dump(mode="json") | {"decay": one.decay} for one in found]
+    return json.dumps({"accuracy": rows}, indent=2)
 
 
 def head(result: SeriesBacktest) -> str:

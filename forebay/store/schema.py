@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
+from forebay.domain.accuracy import Accuracy
 from forebay.domain.allocation import Setting
 from forebay.domain.approval import Approval
 from forebay.domain.audit import AuditEvent
@@ -36,7 +37,7 @@ from forebay.domain.records import Intent, StepRecord
 from forebay.domain.rules import ChangeRules
 
 # The newest migration. Revisions are numbered, so that an older schema can be told from a newer one by comparing text.
-SCHEMA = "0002"
+SCHEMA = "0003"
 
 M = TypeVar("M", bound=Model)
 
@@ -198,6 +199,17 @@ tickets = Table(
     Column("failures", Integer, nullable=False),
     UniqueConstraint("source", "ticket", "revision", name="one_delivery"),
     CheckConstraint("failures >= 0", name="failures_count_from_zero"),
+)
+
+accuracy = Table(
+    "accuracy",
+    metadata,
+    Column("workload", Text, primary_key=True),
+    Column("resource", Text, primary_key=True),
+    Column("judged", Text, primary_key=True),
+    Column("change", Text, primary_key=True),
+    Column("until", UtcDateTime, primary_key=True),
+    Column("content", ModelJson(Accuracy), nullable=False),
 )
 
 audit = Table(

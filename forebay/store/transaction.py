@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, insert, select, update
 
+from forebay.domain.accuracy import Accuracy
 from forebay.domain.allocation import Setting
 from forebay.domain.approval import Approval
 from forebay.domain.audit import AuditEntry, AuditEvent, chained
@@ -244,6 +245,18 @@ class SqlTransaction:
     def put_ticket(self, ticket: Ticket) -> None:
         if not self._update(t.tickets, {"number": ticket.number}, **_fields(ticket, without="number")):
             raise InputError(f"there is no ticket delivery {ticket.number}: it was never stored")
+
+    # Accuracy of the forecasts
+    def put_accuracy(self, accuracy: Accuracy) -> None:
+        key = {name: getattr(accuracy, name) for name in ("workload", "resource", "judged", "change", "until")}
+        self._put(t.accuracy, key, content=accuracy)
+
+    def accuracies(self, workload: str | None = None) -> Sequence[Accuracy]:
+        c = t.accuracy.c
+        query = select(c.content).order_by(c.until, c.workload, c.resource, c.judged, c.change)
+        if workload is not None:
+            query = query.where(c.workload == workload)
+        return [row.content for row in self._all(query)]
 
     # Audit
     def audit(self, event: AuditEvent) -> AuditEntry:

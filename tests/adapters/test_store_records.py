@@ -6,11 +6,12 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
+from forebay.domain.accuracy import Judged
 from forebay.domain.errors import InputError
 from forebay.domain.freeze import FreezeWindow
 from forebay.domain.rules import ChangeRule, ChangeRules
 from forebay.store import SqlStore, open_store
-from tests.support.samples import NOW, a_change, a_version, an_event
+from tests.support.samples import NOW, a_change, a_version, an_accuracy, an_event
 from tests.support.stores import drop, postgresql_url, store, store_url  # noqa: F401
 
 
@@ -132,3 +133,16 @@ def test_a_value_the_database_cannot_hold_is_the_callers_fault() -> None:
         tx.add_ticket("jira", "OPS-1", "1", "\u0000", NOW)
     opened.close()
     drop(url)
+
+
+def test_accuracies_are_replaced_by_what_they_judge_and_come_oldest_first(store: SqlStore) -> None:  # noqa: F811
+    today = an_accuracy()
+    earlier = an_accuracy(until=NOW - timedelta(days=1), workload="web")
+    of_a_plan = an_accuracy(judged=Judged.PLAN, change="CHG-1")
+    mended = today.model_copy(update={"coverage": 0.5})
+    with store.transaction() as tx:
+        for accuracy in (today, of_a_plan, earlier, mended):
+            tx.put_accuracy(accuracy)
+        assert tx.accuracies() == [earlier, mended, of_a_plan]
+        assert tx.accuracies("cart") == []
+        assert tx.audit_entries() == []

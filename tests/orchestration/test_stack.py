@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from deployments.up import ROOT
-from tests.support.stack import LiveStack, pid_of_run, until
+from tests.support.stack import WORKLOADS, LiveStack, pid_of_run, until
 
 STORY, CRASH, CANCEL, LATE = "CHG-1", "CHG-2", "CHG-3", "CHG-4"
 DELAY = timedelta(seconds=80)
@@ -205,6 +205,20 @@ def test_run_by_hand_twice_at_once_a_step_does_no_harm(stack: LiveStack, story: 
         assert re.search("nothing to do|rolled back", ended["state"]["message"])
     assert stack.change(CANCEL) == before
     assert stack.serving("basket") == 6
+
+
+def test_the_daily_backtest_looks_at_every_workload(stack: LiveStack) -> None:
+    """The stack is minutes old: nothing can be judged up to midnight yet, and that is said."""
+    run = stack.ended(stack.start_run("backtest", {}).raise_for_status().json()["id"])
+    assert run["state_type"] == "COMPLETED", run["state"]
+    wanted = {f"backtest of {entry['name']}" for entry in WORKLOADS}
+
+    def seen() -> bool:  # Prefect writes a task's run down a moment after it
+        asked = {"flow_runs": {"id": {"any_": [run["id"]]}}}
+        return wanted <= {task["name"] for task in stack.prefect.post("/task_runs/filter", json=asked).json()}
+
+    until(seen, "every workload was looked at", 30)
+    assert "nothing was recorded yet" in stack.forebay("backtest", "--recorded").stdout
 
 
 def test_it_is_in_force_at_its_effective_time_and_every_run_completed(stack: LiveStack, story: Story) -> None:

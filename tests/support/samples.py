@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
+from forebay.domain.accuracy import Accuracy, Judged
 from forebay.domain.allocation import Lever, Setting
 from forebay.domain.audit import AuditEvent
 from forebay.domain.change import PolicyChange
@@ -124,3 +126,12 @@ def store_change(store: Store, name: str = "CHG-1", *moves: ChangeState) -> None
         tx.add_change(a_change(name), 2, an_event("received", change=name))
         for state in moves:
             tx.move(name, state, an_event("moved", change=name))
+
+
+def an_accuracy(**fields: Any) -> Accuracy:
+    given: dict[str, Any] = {
+        "workload": "web", "resource": Resource.CPU, "judged": Judged.BACKTEST,
+        "since": NOW - timedelta(days=7), "until": NOW,
+        "slots": 100, "coverage": 0.9, "above": 0.05, "relative_loss": 0.8,
+    }  # fmt: skip
+    return Accuracy.model_validate(given | fields)

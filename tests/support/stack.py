@@ -32,7 +32,7 @@ from forebay.web.signature import signed_headers
 from tests.support.stores import drop, postgresql_url, sqlite_url
 
 SECRET = "stack-secret-0123456789"
-DEPLOYMENTS = ("policy-change", "friday-sale", "shaping-step", "enforce-policy", "reconcile")
+DEPLOYMENTS = ("policy-change", "friday-sale", "shaping-step", "enforce-policy", "reconcile", "backtest")
 T = TypeVar("T")
 
 _UNIT = {"cpu_cores": 1, "memory_gib": 2, "network_mbps": 100}
