@@ -86,7 +86,7 @@ def test_flows_import_prefect_only() -> None:
 @pytest.mark.parametrize(
     ("folders", "extras", "groups"),
     [
-        (["forebay"], [], []),
+        (["forebay"], ["lstm", "prophet"], []),
         (["flows", "tasks", "blocks"], ["prefect"], []),
         (["deployments"], ["prefect"], ["sandbox"]),
         (["sandbox"], [], ["sandbox"]),
