@@ -69,6 +69,11 @@ class Usage(Protocol):
         Slots without data are absent, never zero. Raises OutsideError.
         """
 
+    def entity_history(
+        self, entity: str, start: datetime, end: datetime, step: timedelta
+    ) -> Mapping[Resource, pd.Series]:
+        """One customer's part of `history`, for the resources it is measured for; empty where it is not. As above."""
+
     def measure(self, start: datetime, end: datetime) -> Mapping[Resource, float]:
         """Mean usage in [start, end) for each resource that has data there; one without data is left out."""
 

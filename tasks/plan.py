@@ -43,7 +43,7 @@ def forecast(
 ) -> planning.Outlook:
     """Demand without the change, on the slots the plan needs."""
     ctx = context()
-    outlook = planning.forecast_workload(ctx.workload(workload), change, history, now, ctx.forecast_budget)
+    outlook = planning.forecast_live(ctx, ctx.workload(workload), change, history, now, ctx.forecast_budget)
     for resource, notes in outlook.notes.items():
         get_run_logger().info("%s %s: %s", workload, resource, "; ".join(notes))
     return outlook

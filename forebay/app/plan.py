@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -53,6 +53,8 @@ class Outlook:
     index: SlotIndex
     paths: Mapping[Resource, npt.NDArray[np.float64]]
     notes: Mapping[str, tuple[str, ...]]
+    entity: Mapping[Resource, npt.NDArray[np.float64]] = field(default_factory=dict)
+    """What of `paths` is the change's entity's, for the resources it was measured for."""
 
 
 def forecast_workload(
@@ -61,15 +63,39 @@ def forecast_workload(
     history: Mapping[Resource, pd.Series],
     now: datetime,
     budget: timedelta,
+    entity: Mapping[Resource, pd.Series] | None = None,
 ) -> Outlook:
-    """Forecast every planned resource. Raises InputError naming a resource without data."""
+    """Forecast every planned resource. Raises InputError naming a resource without data.
+
+    `entity`: the part of the history that is the change's entity's, where it was measured. It and the rest are then
+    forecast apart, and each path of the total is the sum of one of each.
+    """
     import pandas as pd
 
-    from forebay.forecasting import forecast_series
+    from forebay.forecasting import Forecast, forecast_series
+    from forebay.forecasting.calendar import Calendar
 
     index = horizon_slots(change, workload, now)
     wanted = pd.DatetimeIndex([index.at(slot) for slot in range(len(index))])
-    paths, notes = {}, {}
+    parts = len(workload.resources) + len(entity or {})
+
+    def ahead(series: pd.Series) -> Forecast:
+        return forecast_series(
+            series,
+            horizon=int((wanted[-1] - series.index[-1]) / workload.slot) + 1,
+            step=workload.slot,
+            seasons=workload.seasons,
+            seed=seed_for(change.change, workload.name),  # one seed: errors of one moment stay together
+            budget_seconds=budget.total_seconds() / parts,
+            calendar=Calendar(workload.zone, workload.holidays),
+        )
+
+    def paths_of(forecast: Forecast) -> npt.NDArray[np.float64]:
+        columns = forecast.index.get_indexer(wanted)
+        assert (columns >= 0).all(), "forecast and plan share one grid"
+        return forecast.paths[:, columns]
+
+    paths, notes, theirs = {}, {}, {}
     for resource in workload.resources:
         series = _finished(history.get(resource), wanted[0], workload.slot)
         if series is None or series.empty:
@@ -77,19 +103,36 @@ def forecast_workload(
                 f"{workload.name}: no {resource} usage in the last {workload.history}: check the metric's name and "
                 f"dimensions, or leave {resource} out of the objectives"
             )
-        forecast = forecast_series(
-            series,
-            horizon=int((wanted[-1] - series.index[-1]) / workload.slot) + 1,
-            step=workload.slot,
-            seasons=workload.seasons,
-            seed=seed_for(change.change, workload.name),  # one seed: errors of one moment stay together
-            budget_seconds=budget.total_seconds() / len(workload.resources),
-        )
-        columns = forecast.index.get_indexer(wanted)
-        assert (columns >= 0).all(), "forecast and plan share one grid"
-        paths[resource] = forecast.paths[:, columns]
-        notes[resource.value] = tuple(forecast.reasons)
-    return Outlook(index, paths, notes)
+        own = _finished((entity or {}).get(resource), wanted[0], workload.slot)
+        if own is None or own.empty or (rest := (series - own).dropna().clip(lower=0.0)).empty:
+            forecast = ahead(series)
+            paths[resource], reasons = paths_of(forecast), list(forecast.reasons)
+            if change.entity in workload.shares:
+                reasons.append(f"{change.entity}: assumed share {workload.shares[change.entity]:.0%}, not measured")
+        else:
+            forecast, others = ahead(own), ahead(rest)
+            theirs[resource] = paths_of(forecast)
+            paths[resource] = theirs[resource] + paths_of(others)
+            reasons = [f"{change.entity}, measured: {'; '.join(forecast.reasons)}"]
+            reasons.append(f"the rest: {'; '.join(others.reasons)}")
+        notes[resource.value] = tuple(reasons)
+    return Outlook(index, paths, notes, theirs)
+
+
+def forecast_live(
+    ctx: Context,
+    workload: Workload,
+    change: PolicyChange,
+    history: Mapping[Resource, pd.Series],
+    now: datetime,
+    budget: timedelta,
+) -> Outlook:
+    """`forecast_workload`, with the entity's own usage where the workload says where it is. Raises OutsideError."""
+    entity: Mapping[Resource, pd.Series] = {}
+    if workload.entity_usage:
+        usage = ctx.usage(workload)
+        entity = usage.entity_history(change.entity, now - workload.history, now, workload.slot)
+    return forecast_workload(workload, change, history, now, budget, entity)
 
 
 def _finished(series: pd.Series | None, before: pd.Timestamp, slot: timedelta) -> pd.Series | None:
@@ -122,7 +165,7 @@ def draw(
     again before the first step.
     """
     rng = np.random.default_rng(seed_for(change.change, workload.name))
-    demand = demand_paths(workload, change, outlook.paths, outlook.index, rng)
+    demand = demand_paths(workload, change, outlook.paths, outlook.index, rng, outlook.entity)
     if floor is not None:
         medians = {r: float(np.median(demand.without_change[r][:, 0])) for r in workload.resources}
         kept = max(floor, math.ceil(workload.units_for(medians)[0]))
@@ -181,7 +224,7 @@ def plan_change(ctx: Context, name: str, lead: timedelta = timedelta(0)) -> Chan
             workload = ctx.workload(workload_name)
             now = ctx.clock.now()
             history = read_history(ctx, workload)
-            outlook = forecast_workload(workload, record.change, history, now, ctx.forecast_budget)
+            outlook = forecast_live(ctx, workload, record.change, history, now, ctx.forecast_budget)
             plans.append(draw_live(ctx, workload, record.change, outlook, now, lead))
     except InputError as error:
         return deny(ctx, name, str(error))

@@ -44,10 +44,12 @@ def preview(
     now: datetime,
     budget: timedelta,
     units: int | None = None,
+    entity: Mapping[str, Mapping[Resource, pd.Series]] | None = None,
 ) -> list[Preview]:
     """The plans of a change, by workload -> resource -> usage series (aware UTC, canonical units).
 
-    `units`: what is allocated at `now`; None: what the usage of the last slot needs. Raises InputError.
+    `units`: what is allocated at `now`; None: what the usage of the last slot needs. `entity`: the part of the history
+    that is the change's entity's, where it was measured. Raises InputError.
     """
     previews = []
     for name in change.workloads:
@@ -55,7 +57,7 @@ def preview(
         if workload is None:
             known = ", ".join(w.name for w in catalog.workloads) or "none"
             raise InputError(f"workload {name!r} is not in the workloads file. Known: {known}")
-        outlook = forecast_workload(workload, change, history.get(name, {}), now, budget)
+        outlook = forecast_workload(workload, change, history.get(name, {}), now, budget, (entity or {}).get(name))
         start = units if units is not None else units_now(workload, history[name])
         plan = draw(workload, change, outlook, start_units=start, floor=None, now=now, earliest=now)
         previews.append(Preview(workload, plan, outlook, history[name]))

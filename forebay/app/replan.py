@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from forebay.app.approvals import gap_of
 from forebay.app.context import Context
-from forebay.app.plan import draw_live, forecast_workload, read_history
+from forebay.app.plan import draw_live, forecast_live, read_history
 from forebay.app.writing import check_unchanged, release
 from forebay.domain.audit import AuditEvent
 from forebay.domain.errors import InputError
@@ -109,7 +109,7 @@ def _drawn(ctx: Context, record: ChangeRecord, workload: Workload, steps: Sequen
     # The lease must outlive the forecast, or another run would start on the same work.
     budget = min(ctx.forecast_budget, ctx.lease / 2)
     try:
-        outlook = forecast_workload(workload, record.change, read_history(ctx, workload), now, budget)
+        outlook = forecast_live(ctx, workload, record.change, read_history(ctx, workload), now, budget)
         new = draw_live(ctx, workload, record.change, outlook, now, wait)
     except InputError as error:
         return str(error)

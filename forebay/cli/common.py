@@ -60,6 +60,15 @@ def totals(history: History) -> dict[str, dict[Resource, pd.Series]]:
     }
 
 
+def entity(history: History, name: str) -> dict[str, dict[Resource, pd.Series]]:
+    """By workload and resource: what was measured of one customer by name."""
+    found: dict[str, dict[Resource, pd.Series]] = {}
+    for key, series in history.series.items():
+        if key.entity == name:
+            found.setdefault(key.workload, {})[Resource(key.resource)] = series
+    return found
+
+
 def time(text: str, what: str) -> datetime:
     try:
         return to_utc(datetime.fromisoformat(text))

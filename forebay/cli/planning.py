@@ -56,11 +56,12 @@ def plan(
 
     request = ChangeRequest.parse(common.read(change), str(change))
     catalog = read_catalog(workloads)
-    series = common.totals(common.history(history))
+    recorded = common.history(history)
+    series, entity = common.totals(recorded), common.entity(recorded, request.entity)
     at = common.time(now, "--now") if now else common.end_of(series)
     accepted = request.accepted(at)
     ChangeRules().check_request(accepted, at)
-    previews = preview(accepted, catalog, series, at, timedelta(seconds=60), units)
+    previews = preview(accepted, catalog, series, at, timedelta(seconds=60), units, entity)
     others: list[Preview] = []
     if impact_scale != 1.0 or confidence is not None or effective_at is not None:
         then = common.time(effective_at, "--effective-at") if effective_at else None
@@ -68,7 +69,7 @@ def plan(
             accepted, catalog, impact_scale=impact_scale, confidence=confidence, effective_at=then
         )
         ChangeRules().check_request(changed, at)
-        others = preview(changed, changed_catalog, series, at, timedelta(seconds=60), units)
+        others = preview(changed, changed_catalog, series, at, timedelta(seconds=60), units, entity)
     text = _shown(accepted, previews, others, output_format, explain)
     if out is None:
         typer.echo(text)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from forebay.domain.errors import InputError
 from forebay.domain.model import Duration, DurationOrZero, Model, Name, parse_yaml, validate
-from forebay.domain.resources import Resource, ResourceVector
+from forebay.domain.resources import Resource, ResourceVector, to_canonical
 from forebay.domain.size import TaskSize, not_on_fargate
 
 
@@ -34,6 +35,20 @@ class AsgTarget(Model):
 
 
 TargetRef = Annotated[EcsTarget | AsgTarget, Field(discriminator="type")]
+
+
+class EntityMetric(Model):
+    """Where the usage of one customer is published: a CloudWatch metric whose `dimension` has the entity's name.
+
+    `unit` is the published value's; of a sum over a period it is the amount per second that is meant (bytes: bytes/s).
+    """
+
+    namespace: Annotated[str, Field(min_length=1, max_length=255)]
+    metric: Annotated[str, Field(min_length=1, max_length=255)]
+    dimension: Annotated[str, Field(min_length=1, max_length=255)]
+    dimensions: Mapping[str, str] = {}
+    stat: Literal["Average", "Sum"] = "Average"
+    unit: str
 
 
 class SoftLimit(Model):
@@ -155,9 +170,27 @@ class Workload(Model):
     seasons: Annotated[tuple[Duration, ...], Field(min_length=1)] = (timedelta(days=1), timedelta(days=7))
     history: Duration = timedelta(days=14)
     shares: Mapping[str, Annotated[float, Field(ge=0, le=1)]] = {}
+    entity_usage: Mapping[Resource, EntityMetric] = {}
+    zone: str = "UTC"
+    holidays: tuple[date, ...] = ()
     sizes: tuple[UnitSize, ...] = ()
     deployment: Deployment = Deployment()
     on_foreign_write: Literal["hold", "insist", "yield"] = "hold"
+
+    @field_validator("zone")
+    @classmethod
+    def _known_zone(cls, zone: str) -> str:
+        try:
+            return ZoneInfo(zone).key
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError(f"{zone!r} is no time zone: write one like Europe/Berlin") from error
+
+    @field_validator("entity_usage")
+    @classmethod
+    def _units_measure_the_resource(cls, metrics: Mapping[Resource, EntityMetric]) -> Mapping[Resource, EntityMetric]:
+        for resource, metric in metrics.items():
+            to_canonical(0.0, metric.unit, resource)
+        return metrics
 
     @field_validator("objectives")
     @classmethod

@@ -31,11 +31,14 @@ class DemandPaths:
     with_change: Paths = field(repr=False)
     without_change: Paths = field(repr=False)
     impact_ranks: Floats = field(repr=False)
+    entity: Paths = field(default_factory=dict, repr=False)
+    """The entity's own part of `without_change`, where it was measured and not assumed to be a share."""
 
     def under(self, workload: Workload, change: PolicyChange, begin: int, end: int) -> Paths:
         """Demand of slots `begin` until `end` if `change` were this one: the same luck, another time or size."""
         without = {resource: paths[:, begin:end] for resource, paths in self.without_change.items()}
-        return changed_demand(workload, change, without, self.index.part(begin, end), self.impact_ranks)
+        entity = {resource: paths[:, begin:end] for resource, paths in self.entity.items()}
+        return changed_demand(workload, change, without, self.index.part(begin, end), self.impact_ranks, entity)
 
 
 def demand_paths(
@@ -44,8 +47,10 @@ def demand_paths(
     forecasts: Mapping[Resource, Floats],
     index: SlotIndex,
     rng: np.random.Generator,
+    entity: Paths | None = None,
 ) -> DemandPaths:
     """The demand with and without `change`. `forecasts`: joint sample paths (n_paths, len(index)) of total demand.
+    `entity`: the part of each of them that is the change's entity's, where it was measured; else its share is taken.
 
     How far off the impact's estimate is, is sampled once a path and shared by all impacts and resources: a customer
     bigger than thought is bigger in all of them. It is independent of the forecast's error.
@@ -60,25 +65,32 @@ def demand_paths(
     (n_paths,) = sizes
     # One rank in each of n equal strata: a few hundred paths then carry the whole range, also its ends.
     ranks = (rng.permutation(n_paths) + rng.random(n_paths)) / n_paths
-    return DemandPaths(index, changed_demand(workload, change, without, index, ranks), without, ranks)
+    own = {resource: entity[resource] for resource in without if entity and resource in entity}
+    return DemandPaths(index, changed_demand(workload, change, without, index, ranks, own), without, ranks, own)
 
 
 def changed_demand(
-    workload: Workload, change: PolicyChange, without: Paths, index: SlotIndex, impact_ranks: Floats
+    workload: Workload,
+    change: PolicyChange,
+    without: Paths,
+    index: SlotIndex,
+    impact_ranks: Floats,
+    entity: Paths | None = None,
 ) -> Paths:
     """`without` under the change's impacts, never below 0.
 
-    Impacts on the entity act on its share, impacts on the workload on everything, after them. Each multiplies first
-    and adds then; two factors on the same demand (`all` and `cpu`, say) multiply.
+    Impacts on the entity act on its own paths where there are any, else on its share; impacts on the workload on
+    everything, after them. Each multiplies first and adds then; two factors on the same demand (`all` and `cpu`, say)
+    multiply.
     """
     changed = {}
     for resource, paths in without.items():
         acting = [i for i in change.impacts if i.workload == workload.name and i.acts_on(resource)]
         by_entity = [impact for impact in acting if impact.scope == "entity"]
-        share = _share(workload, change.entity, by_entity)
         total = paths
         if by_entity:
-            theirs = paths * share
+            measured = (entity or {}).get(resource)
+            theirs = paths * _share(workload, change.entity, by_entity) if measured is None else measured
             total = paths + (_taken_up(theirs, by_entity, change, index, impact_ranks) - theirs)
         total = _taken_up(total, [i for i in acting if i.scope == "workload"], change, index, impact_ranks)
         changed[resource] = np.maximum(total, 0.0)

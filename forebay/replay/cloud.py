@@ -230,6 +230,12 @@ class SimulatedService:
             series[resource] = seen[~seen.index.duplicated(keep="last")]
         return series
 
+    def entity_history(
+        self, entity: str, start: datetime, end: datetime, step: timedelta
+    ) -> Mapping[Resource, pd.Series]:
+        """A replay knows totals only."""
+        return {}
+
     def measure(self, start: datetime, end: datetime) -> Mapping[Resource, float]:
         known = self._published(start, end)
         if not known:

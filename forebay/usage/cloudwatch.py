@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from statistics import fmean
@@ -18,7 +18,7 @@ from forebay.domain.resources import Resource, ResourceVector
 from forebay.domain.workload import EcsTarget, Workload
 from forebay.ports import Clock
 from forebay.usage.periods import Window, period_for, windows
-from forebay.usage.sources import AsgSource, EcsSource, Query, Source
+from forebay.usage.sources import AsgSource, EcsSource, EntitySource, Query, Source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,14 +53,38 @@ class CloudWatchUsage:
         """One call a week of 5-minute steps. A step is there if it has any datapoint: a forecast suffers more from
         gaps than from noise. Steps count from the epoch; older data comes as coarse as CloudWatch kept it.
         """
+        return self._history(start, end, step, self._workload.resources, self._usage)
+
+    def entity_history(
+        self, entity: str, start: datetime, end: datetime, step: timedelta
+    ) -> Mapping[Resource, pd.Series]:
+        """Of the resources that `entity_usage` names, and of the periods in which the entity's metric has data."""
+        source = EntitySource(self._workload.entity_usage, entity)
+        wanted = [resource for resource in self._workload.resources if resource in source.metrics]
+
+        def usage(window: Window) -> dict[Resource, dict[int, float]]:
+            points = self._read(window, source.queries(wanted))
+            return {r: source.usage(r, points, window.period) for r in wanted}
+
+        series = self._history(start, end, step, wanted, usage) if wanted else {}
+        return {resource: measured for resource, measured in series.items() if len(measured)}
+
+    def _history(
+        self,
+        start: datetime,
+        end: datetime,
+        step: timedelta,
+        resources: Iterable[Resource],
+        usage_in: Callable[[Window], dict[Resource, dict[int, float]]],
+    ) -> Mapping[Resource, pd.Series]:
         import pandas as pd
 
         now = self._clock.now().timestamp()
         seconds = step.total_seconds()
-        found: dict[Resource, dict[float, list[float]]] = {r: defaultdict(list) for r in self._workload.resources}
+        found: dict[Resource, dict[float, list[float]]] = {r: defaultdict(list) for r in resources}
         for window in windows(start.timestamp(), end.timestamp(), seconds, now):
             slot = max(seconds, window.period)
-            for resource, usage in self._usage(window).items():
+            for resource, usage in usage_in(window).items():
                 for time, value in usage.items():
                     found[resource][time // slot * slot].append(value)
         return {
@@ -101,16 +125,16 @@ class CloudWatchUsage:
         return measured
 
     def _usage(self, window: Window) -> dict[Resource, dict[int, float]]:
-        points = self._read(window)
+        points = self._read(window, self._queries)
         reserved = cache(self._reserved)  # for this call only: a deployment may change it
         return {r: self._source.usage(r, points, reserved, window.period) for r in self._workload.resources}
 
-    def _read(self, window: Window) -> dict[str, dict[int, float]]:
+    def _read(self, window: Window, queries: Sequence[Query]) -> dict[str, dict[int, float]]:
         """The value of every query at every period that has data."""
-        points: dict[str, dict[int, float]] = {query.key: {} for query in self._queries}
+        points: dict[str, dict[int, float]] = {query.key: {} for query in queries}
         with aws_call("cloudwatch:GetMetricData", f"the metrics of {self._workload.name}"):
             pages = self._clients.cloudwatch.get_paginator("get_metric_data").paginate(
-                MetricDataQueries=[_metric_query(query, window.period) for query in self._queries],
+                MetricDataQueries=[_metric_query(query, window.period) for query in queries],
                 StartTime=datetime.fromtimestamp(window.start, UTC),
                 EndTime=datetime.fromtimestamp(window.end, UTC),
                 ScanBy="TimestampAscending",

@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 
 from forebay.aws_tasks import CPU_UNITS_PER_CORE
 from forebay.domain.resources import Resource, ResourceVector, to_canonical
-from forebay.domain.workload import AsgTarget, EcsTarget
+from forebay.domain.workload import AsgTarget, EcsTarget, EntityMetric
 
 # Value by period start (epoch seconds). A period without data is absent.
 Points = Mapping[int, float]
@@ -140,6 +140,30 @@ class AsgSource:
         units = {**points["instances"], **points["capacity"]}
         key = "cpu_percent" if resource is Resource.CPU else "memory_percent"
         return _percent(points[key], units, reserved()[resource])
+
+
+@dataclass(frozen=True)
+class EntitySource:
+    """One customer's usage, from the metrics that the workload names for it."""
+
+    metrics: Mapping[Resource, EntityMetric]
+    entity: str
+
+    def queries(self, resources: Iterable[Resource]) -> list[Query]:
+        return [
+            Query(
+                f"entity_{resource}", m.namespace, m.metric, m.stat, (*m.dimensions.items(), (m.dimension, self.entity))
+            )
+            for resource in resources
+            for m in [self.metrics[resource]]
+        ]
+
+    def usage(self, resource: Resource, points: Mapping[str, Points], period: int) -> dict[int, float]:
+        """In canonical units; a sum over a period becomes the mean amount per second."""
+        metric = self.metrics[resource]
+        seconds = period if metric.stat == "Sum" else 1
+        found = points[f"entity_{resource}"].items()
+        return {t: to_canonical(value / seconds, metric.unit, resource) for t, value in found}
 
 
 def _per(totals: Points, rounds: Points) -> dict[int, float]:

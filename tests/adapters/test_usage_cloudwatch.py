@@ -9,12 +9,17 @@ from datetime import timedelta
 import pandas as pd
 import pytest
 
+from forebay.app.context import Context
+from forebay.app.plan import forecast_live, read_history
 from forebay.aws_tasks import reservation
 from forebay.domain.errors import InputError, OutsideError
+from forebay.domain.impact import Impact
 from forebay.domain.resources import Resource
+from forebay.domain.workload import WorkloadCatalog
 from forebay.usage.cloudwatch import CloudWatchUsage
 from sandbox.testing import fresh
 from tests.support.aws import ASG, ECS, TIMING, CloudClock, a_workload, clients, played
+from tests.support.samples import a_change
 
 DEMAND = {Resource.CPU: 2.0, Resource.MEMORY: 2.0, Resource.NETWORK: 10.0}
 INSIGHTS = "ECS/ContainerInsights"
@@ -226,3 +231,54 @@ def test_a_disturbed_read_is_an_outside_error(cloud, usage, kind, retryable):
 )
 def test_what_a_task_reserves(definition, expected):
     assert reservation(definition) == expected
+
+
+PER_TENANT = {
+    "cpu": {"namespace": "Shop", "metric": "CpuCores", "dimension": "Tenant", "unit": "cores"},
+    "network": {
+        "namespace": "Shop",
+        "metric": "Bytes",
+        "dimensions": {"Service": "web"},
+        "dimension": "Tenant",
+        "stat": "Sum",
+        "unit": "bytes/s",
+    },
+}
+
+
+def test_a_customers_own_usage_comes_from_the_metric_named_for_it(cloud, aws):
+    usage = CloudWatchUsage(a_workload(ECS, entity_usage=PER_TENANT), aws, CloudClock(cloud))
+    for minutes in (15, 10, 5):
+        at = cloud.now() - minutes * MINUTE
+        cloud.put_metric("Shop", "CpuCores", {"Tenant": "acme"}, 0.5, at)
+        cloud.put_metric("Shop", "CpuCores", {"Tenant": "bolt"}, 1.5, at)
+        cloud.put_metric("Shop", "Bytes", {"Service": "web", "Tenant": "acme"}, 300 * 1e6 / 8, at)
+    found = usage.entity_history("acme", cloud.now() - 15 * MINUTE, cloud.now(), 5 * MINUTE)
+    assert {r: list(series) for r, series in found.items()} == {
+        Resource.CPU: pytest.approx([0.5] * 3),
+        Resource.NETWORK: pytest.approx([1.0] * 3),  # 300 Mbit in the 5 minutes asked for
+    }
+    assert usage.entity_history("nobody", cloud.now() - 15 * MINUTE, cloud.now(), 5 * MINUTE) == {}
+
+
+def test_the_live_forecast_is_of_the_entity_and_of_the_rest(tmp_path, monkeypatch):
+    samples = 2 * 288
+    workload = a_workload(ECS, objectives={"cpu": 0.6}, entity_usage=PER_TENANT)
+    with fresh({"workloads": [played(tmp_path, trace_start=samples, history_samples=samples)]}) as cloud:
+        clock = CloudClock(cloud)
+        for back in range(1, samples + 1):
+            cloud.put_metric("Shop", "CpuCores", {"Tenant": "acme"}, 0.5, clock.now() - back * 5 * MINUTE)
+        usage = CloudWatchUsage(workload, clients(cloud, monkeypatch), clock)
+        ctx = Context(clock, None, WorkloadCatalog(workloads=(workload,)), None, lambda _: usage, None)
+        to_be = a_change().model_copy(
+            update={
+                "entity": "acme",
+                "impacts": (Impact(workload="web", factor=2.0),),
+                "effective_at": clock.now() + timedelta(hours=2),
+            }
+        )
+        history = read_history(ctx, workload)
+        outlook = forecast_live(ctx, workload, to_be, history, clock.now(), timedelta(seconds=10))
+    assert outlook.entity[Resource.CPU].mean() == pytest.approx(0.5, rel=0.05)
+    assert outlook.paths[Resource.CPU].mean() == pytest.approx(2.0, rel=0.05)
+    assert any("acme, measured" in note for note in outlook.notes["cpu"])

@@ -231,6 +231,9 @@ class ModelUsage:
             return {}
         return dict(service.demand(start + (end - start) / 2))
 
+    def entity_history(self, entity: str, start: datetime, end: datetime, step: timedelta) -> dict[Resource, Any]:
+        return {}
+
     def history(self, start: datetime, end: datetime, step: timedelta) -> Mapping[Resource, Any]:
         """These tests bring their plans along: whoever wants to draw another one finds nothing to forecast from."""
         return {}

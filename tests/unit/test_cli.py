@@ -32,6 +32,7 @@ effective_in: PT3H
 requested_by: jane
 impacts: [{workload: checkout, factor: 2, low: 1.8, high: 2.3}]
 """
+PLAN_JSON = ("plan", "change.yaml", "--workloads", "workloads.yaml", "--history", "history.csv", "--format", "json")
 HEADER = "timestamp,workload,entity,resource,value,unit\n"
 
 
@@ -273,3 +274,33 @@ def test_a_forecast_by_a_model_asked_for(files: Path, forebay) -> None:
     assert code == 0 and "seasonal naive" in json.loads(text)[0]["model"]
     code, _, error = forebay("forecast", "history.csv", "--horizon", "soon")
     assert code == 2 and "--horizon 'soon' is not a duration" in error
+
+
+def by_entity(acme: float) -> str:
+    """Two days of 8 cores, so much of it acme's, the rest of two others."""
+    times = [(START + timedelta(minutes=5 * i)).isoformat() for i in range(2 * 288)]
+    parts = {"acme": acme, "bolt": 5 - acme, "cora": 3.0}
+    rows = [
+        f"{time},checkout,{who},cpu,{cores * (1 + i % 2 / 50)},cores\n"
+        for i, time in enumerate(times)
+        for who, cores in parts.items()
+    ]
+    return HEADER + "".join(rows)
+
+
+@pytest.mark.parametrize("acme", [1.0, 4.0])
+def test_the_impact_acts_on_what_was_measured_of_the_entity(files: Path, forebay, acme: float) -> None:
+    (files / "history.csv").write_text(by_entity(acme))
+    code, out, _ = forebay(*PLAN_JSON)
+    assert code == 0
+    (plan,) = json.loads(out)["workloads"]
+    expected = (8 + acme) / 0.6  # units of a core, at 60 %
+    assert expected - 1 < plan["aligned_units"] < expected * 1.25
+    assert any("acme, measured:" in note for note in plan["forecast"]["cpu"])
+
+
+def test_where_only_totals_are_known_the_share_is_called_assumed(files: Path, forebay) -> None:
+    code, out, _ = forebay(*PLAN_JSON)
+    assert code == 0
+    (plan,) = json.loads(out)["workloads"]
+    assert "acme: assumed share 50%, not measured" in plan["forecast"]["cpu"]

@@ -131,6 +131,9 @@ def test_a_cancel_between_the_announcement_and_the_write_wins(world: World) -> N
 class NoHistory:
     """A usage source that has nothing."""
 
+    def entity_history(self, entity: str, start: datetime, end: datetime, step: timedelta) -> dict[Resource, Any]:
+        return {}
+
     def history(self, start: datetime, end: datetime, step: timedelta) -> dict[Resource, Any]:
         return {}
 

@@ -158,3 +158,14 @@ def test_missing_values_never_pass_for_demand() -> None:
     holes[1, 4] = np.nan
     with pytest.raises(ValueError, match="not finite"):
         demand_paths(work, to_be, {CPU: holes}, index, np.random.default_rng(0))
+
+
+def test_what_is_measured_of_the_entity_carries_the_impact_and_no_share_is_needed() -> None:
+    work, to_be = workload(shares={}), change(impacts=[impact(factor=3)])
+    index = horizon_slots(to_be, work, NOW)
+    total, own = np.full((4, len(index)), 10.0), np.full((4, len(index)), 2.0)
+    paths = demand_paths(work, to_be, {CPU: total}, index, np.random.default_rng(0), {CPU: own})
+    assert paths.with_change[CPU][:, -1] == pytest.approx(14)
+    assert paths.with_change[CPU][:, 0] == pytest.approx(10)
+    begin = len(index) - 2
+    assert paths.under(work, to_be, begin, len(index))[CPU] == pytest.approx(14)
