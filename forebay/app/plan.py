@@ -203,6 +203,7 @@ def store_plans(ctx: Context, name: str, plans: Sequence[ShapingPlan | PlanRefus
             for plan in plans:
                 assert isinstance(plan, ShapingPlan)
                 words = f"{len(plan.steps)} steps, {plan.start_units} to {plan.aligned_units} units"
+                words = "; ".join([words, *plan.preflight])
                 more = {"workload": plan.workload, "plan_hash": plan.hash}
                 tx.add_plan(plan, ctx.event(change, "plan stored", words, **more))
             if record.state is ChangeState.RECEIVED:
@@ -255,14 +256,16 @@ def draw_live(
     """`draw` from what the target stands at; `now` is the time the outlook was made for.
 
     A change makes one resize at most, whatever is planned anew. Raises OutsideError, and InputError for a size that
-    the workload does not list.
+    the workload does not list, or a target that cannot be shaped.
     """
     state = ctx.target(workload).observe()
+    if state.refusals:
+        raise InputError(f"{workload.name} cannot be shaped: {'; '.join(state.refusals)}")
     workload = workload.sized(state.setting.size)
     with ctx.store.transaction() as tx:
         freezes = tx.rules().freezes_for(change, now, outlook.index.end)
         resized = any(i.new.revision for i in tx.intents(workload.name, change=change.change))
-    return draw(
+    plan = draw(
         workload,
         change,
         outlook,
@@ -273,6 +276,10 @@ def draw_live(
         freezes=freezes,
         resizable=state.setting.size is not None and not resized,
     )
+    if isinstance(plan, PlanRefusal):
+        return plan
+    waits = [f"a step would wait now: {problem}" for problem in state.problems]
+    return plan.model_copy(update={"preflight": (*waits, *state.warnings)})
 
 
 def seed_for(*words: str) -> int:

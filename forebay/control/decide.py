@@ -138,6 +138,8 @@ def _next_step(view: View, step: StepRecord, poll: timedelta) -> Decision:
         return Wait(may_go_at, f"step {step.step.sequence} is due at {may_go_at:%H:%M:%S}")
     if freeze := next((f for f in view.freezes if f.covers(view.now)), None):
         return Wait(freeze.end, f"freeze window until {freeze.end:%Y-%m-%d %H:%M}: {freeze.reason}")
+    if view.target.refusals:
+        return Hold("; ".join(view.target.refusals))
     if view.target.problems:
         text = "; ".join(view.target.problems)
         patience_ends = max(may_go_at, view.change.updated_at) + view.workload.verification.patience

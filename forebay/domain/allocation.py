@@ -51,7 +51,8 @@ class TargetState(Model):
     """One observation of a target.
 
     `setting` is what the lever stands at now; `desired` what the cloud is working towards; `serving` units run
-    and are healthy; `stable` is true when no deployment or launch is under way. `problems` forbid a step;
+    and are healthy; `stable` is true when no deployment or launch is under way. `problems` forbid a step for now,
+    `refusals` any shaping at all; `warnings` forbid nothing, and people are told.
     `causes` are the cloud's own words on why capacity does not arrive, `failures` on deployments that failed of late;
     `failed`: what is being deployed has.
     """
@@ -64,6 +65,8 @@ class TargetState(Model):
     causes: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
     failed: bool = False
+    refusals: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def setting_for(now: Setting, units: int, *, lower: bool = False) -> Setting:

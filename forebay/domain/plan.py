@@ -92,6 +92,7 @@ class ShapingPlan(Model):
     `start_units` is what was allocated when it was drawn; `aligned_units` is what must serve, verified, before
     `effective_at` so that demand is covered with probability `confidence`. Units are those of the size that stands at
     the time: until a resize is through those of `size`. `sizing`: why it resizes or stays, where there is a choice.
+    `preflight`: what people should know of the target as it stood then.
     """
 
     change: str
@@ -107,6 +108,7 @@ class ShapingPlan(Model):
     forecast: Mapping[str, tuple[str, ...]]
     size: TaskSize | None = None
     sizing: str = ""
+    preflight: tuple[str, ...] = ()
 
     @property
     def resize(self) -> ShapingStep | None:

@@ -34,6 +34,7 @@ def plan_markdown(change: PolicyChange, result: ShapingPlan | PlanRefusal) -> st
             head,
             _text(first),
             _text(result.sizing),
+            *(_text(f"Note: {note}.") for note in result.preflight),
             _table(("step", "at", "units", "verified by", "why"), steps) if steps else "No step is needed.",
             _table(prices[0], prices[1:]),
             _text(price),

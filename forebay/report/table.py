@@ -26,6 +26,7 @@ def plan_table(result: ShapingPlan | PlanRefusal) -> str:
     forecast = "\n".join(["forecast", *(_wrapped(f"  {note}") for note in notes)]) if notes else ""
     if result.sizing:
         head += f"\n{result.sizing}"
+    head += "".join(f"\nnote: {note}" for note in result.preflight)
     parts = ["\n".join(map(_wrapped, head.splitlines())), steps_table(result), price_table(result), forecast]
     return "\n\n".join(part for part in parts if part)
 

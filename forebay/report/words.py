@@ -105,6 +105,7 @@ def _plan(plan: ShapingPlan) -> list[str]:
     ]
     if plan.sizing:
         lines.append(f"It {plan.sizing}.")
+    lines += [f"Note: {note}." for note in plan.preflight]
     if not plan.steps:
         lines.append("No step is needed: what is there is enough, and stays.")
     for step in plan.steps:

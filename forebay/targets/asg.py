@@ -17,6 +17,7 @@ from forebay.domain.size import TaskSize
 from forebay.domain.workload import AsgTarget
 from forebay.ports import Clock
 from forebay.targets.causes import changes_size, newest_first
+from forebay.targets.preflight import group_refusals, group_warnings
 from forebay.targets.schedules import AHEAD, BEHIND, lowers, runs_within, sets
 
 if TYPE_CHECKING:
@@ -149,6 +150,8 @@ def group_state(
         stable=not moving and serving >= desired >= (setting.floor or 0),
         problems=tuple(_problems(group, setting, scheduled, now)),
         causes=causes(activities, now) if serving < max(desired, setting.units) else (),
+        refusals=tuple(group_refusals(group)),
+        warnings=tuple(group_warnings(group)),
     )
 
 
@@ -180,8 +183,6 @@ def _problems(
     scheduled: Sequence[ScheduledUpdateGroupActionTypeDef],
     now: datetime,
 ) -> Iterator[str]:
-    if group.get("Status"):
-        yield f"the group is being deleted ({group['Status']})"
     suspended = {p["ProcessName"]: p.get("SuspensionReason", "") for p in group.get("SuspendedProcesses", [])}
     for process in _NEEDED:
         if process in suspended:

@@ -14,6 +14,7 @@ from forebay.domain.size import TaskSize
 from forebay.domain.workload import EcsTarget
 from forebay.ports import Clock
 from forebay.targets.causes import newest_first, tells_trouble
+from forebay.targets.preflight import service_refusals, service_warnings
 from forebay.targets.revisions import Revisions
 from forebay.targets.schedules import AHEAD, BEHIND, lowers, runs_within, sets
 
@@ -204,6 +205,8 @@ def service_state(
         causes=_causes(service, now) if serving < max(desired, setting.units) else (),
         failures=_failures(service, now),
         failed=rollout == "FAILED",
+        refusals=tuple(service_refusals(service)),
+        warnings=tuple(service_warnings(service)),
     )
 
 
@@ -237,10 +240,6 @@ def _problems(
     scheduled: Sequence[ScheduledActionTypeDef],
     now: datetime,
 ) -> Iterator[str]:
-    if service["status"] != "ACTIVE":
-        yield f"the service is {service['status']}, not ACTIVE: nothing can be added to it"
-    if service.get("schedulingStrategy") == "DAEMON":
-        yield "the service is a DAEMON: its count follows the container instances, shape those instead"
     deployments = service.get("deployments", [])
     states = {d["status"]: d.get("rolloutState", "COMPLETED") for d in deployments}
     if states.get("PRIMARY") == "FAILED":

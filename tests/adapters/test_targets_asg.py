@@ -197,9 +197,34 @@ def test_what_serves(instances, desired, serving, stable):
     assert (state.serving, state.stable) == (serving, stable)
 
 
-def test_a_group_that_is_being_deleted_is_a_problem():
-    state = group_state(group(desired=0, Status="Delete in progress"), False, (), (), NOW)
-    assert "being deleted" in state.problems[0]
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        pytest.param({"Status": "Delete in progress"}, "being deleted", id="being deleted"),
+        pytest.param({"Tags": [{"Key": "AmazonECSManaged", "Value": ""}]}, "capacity provider manages", id="managed"),
+    ],
+)
+def test_a_group_that_is_not_ours_to_shape_is_refused(fields, words):
+    state = group_state(group(desired=0, **fields), False, (), (), NOW)
+    assert words in state.refusals[0]
+
+
+@pytest.mark.parametrize(
+    ("instances", "fields", "words"),
+    [
+        pytest.param([instance()], {}, [], id="nothing"),
+        pytest.param([instance() | {"ProtectedFromScaleIn": True}, instance()], {}, ["1 of 2 instances"], id="one"),
+        pytest.param(
+            [instance()], {"NewInstancesProtectedFromScaleIn": True}, ["new instances are pro"], id="new ones"
+        ),
+        pytest.param([instance()], {"DefaultInstanceWarmup": 180}, ["after 180 s of warm-up"], id="warm-up"),
+        pytest.param([instance(weight="2")], {}, ["units are capacity units"], id="weights"),
+    ],
+)
+def test_what_people_should_know_of_a_group(instances, fields, words):
+    state = group_state(group(*instances, desired=1, **fields), False, (), (), NOW)
+    assert len(state.warnings) == len(words)
+    assert all(word in warning for word, warning in zip(words, state.warnings, strict=True))
 
 
 def test_failed_activities_of_the_last_minutes_are_causes_newest_first():

@@ -263,10 +263,33 @@ SERVICE = {"status": "ACTIVE", "desiredCount": 3, "runningCount": 3, "pendingCou
         pytest.param({"schedulingStrategy": "DAEMON"}, "DAEMON", id="a service without a count"),
     ],
 )
-def test_a_service_nothing_can_be_added_to_is_a_problem(cloud, changes, word):
+def test_a_service_nothing_can_be_added_to_is_refused(cloud, changes, word):
     state = service_state(SERVICE | changes, None, has_policies=False, scheduled=(), now=cloud.now())
-    assert len(state.problems) == 1
-    assert word in state.problems[0]
+    assert (len(state.refusals), state.problems) == (1, ())
+    assert word in state.refusals[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        pytest.param({"launchType": "FARGATE"}, [], id="fargate"),
+        pytest.param({"launchType": "EC2"}, ["until container instances have room"], id="instances"),
+        pytest.param(
+            {"capacityProviderStrategy": [{"capacityProvider": "nodes"}]},
+            ["until instances of the capacity provider nodes have room"],
+            id="a capacity provider",
+        ),
+        pytest.param(
+            {"capacityProviderStrategy": [{"capacityProvider": "FARGATE"}, {"capacityProvider": "FARGATE_SPOT"}]},
+            ["may run on FARGATE_SPOT"],
+            id="spot",
+        ),
+    ],
+)
+def test_what_people_should_know_of_a_service(cloud, changes, words):
+    state = service_state(SERVICE | changes, None, has_policies=False, scheduled=(), now=cloud.now())
+    assert len(state.warnings) == len(words)
+    assert all(word in warning for word, warning in zip(words, state.warnings, strict=True))
 
 
 def test_a_service_whose_deployments_another_controls_serves_what_runs(cloud):

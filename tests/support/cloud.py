@@ -82,6 +82,8 @@ class ModelService:
     arrives: int = 10_000
     cause: str = "insufficient capacity"
     problems: tuple[str, ...] = ()
+    refusals: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     metrics: bool = True
     culprit: str | None = None
     deploys: timedelta = timedelta(minutes=2)
@@ -141,6 +143,8 @@ class ModelService:
             problems=self.problems,
             causes=(self.cause,) if desired > self.arrives else (),
             failures=self.failures,
+            refusals=self.refusals,
+            warnings=self.warnings,
         )
 
 

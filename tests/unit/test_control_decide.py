@@ -137,6 +137,7 @@ ROWS: dict[str, tuple[View, type[Decision], str]] = {
         Ask,
         "cpu",
     ),
+    "what cannot be shaped is not waited for": (view(1, target=target(refusals=("a DAEMON",))), Hold, "a DAEMON"),
     "a problem is waited for": (view(1, target=target(problems=("deploying",))), Wait, "deploying"),
     "a problem that stays": (view(6, target=target(problems=("deploying", "draining"))), Hold, "deploying; draining"),
     "another hand's value": (

@@ -1,0 +1,53 @@
+"""What of a target forbids shaping it for good, and what people should know before it is shaped. Pure.
+
+Looked at with every observation: when a plan is drawn, and again before each step. What only forbids a step for now
+(a deployment under way, a suspended process, a scheduled action soon) is among the target's `problems`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mypy_boto3_autoscaling.type_defs import AutoScalingGroupTypeDef
+    from mypy_boto3_ecs.type_defs import ServiceTypeDef
+
+# ECS puts it on a group whose size a capacity provider manages (ECS guide, "Amazon ECS cluster auto scaling").
+MANAGED_BY_ECS = "AmazonECSManaged"
+
+
+def service_refusals(service: ServiceTypeDef) -> Iterator[str]:
+    if service["status"] != "ACTIVE":
+        yield f"the service is {service['status']}, not ACTIVE: nothing can be added to it"
+    if service.get("schedulingStrategy") == "DAEMON":
+        yield "the service is a DAEMON: its count follows the container instances, shape those instead"
+
+
+def service_warnings(service: ServiceTypeDef) -> Iterator[str]:
+    providers = [p["capacityProvider"] for p in service.get("capacityProviderStrategy", [])]
+    if spot := [p for p in providers if "SPOT" in p.upper()]:
+        yield f"tasks may run on {spot[0]}, which AWS may take back at two minutes' notice"
+    own = [p for p in providers if not p.startswith("FARGATE")]
+    if own or service.get("launchType") == "EC2":
+        where = f"instances of the capacity provider {own[0]}" if own else "container instances"
+        yield f"tasks wait until {where} have room: lead_time must hold for that too"
+
+
+def group_refusals(group: AutoScalingGroupTypeDef) -> Iterator[str]:
+    if group.get("Status"):
+        yield f"the group is being deleted ({group['Status']})"
+    if any(tag.get("Key") == MANAGED_BY_ECS for tag in group.get("Tags", [])):
+        yield "an ECS capacity provider manages the group's size: shape the ECS service, it moves the group"
+
+
+def group_warnings(group: AutoScalingGroupTypeDef) -> Iterator[str]:
+    instances = group.get("Instances", [])
+    if protected := sum(1 for i in instances if i.get("ProtectedFromScaleIn")):
+        yield f"{protected} of {len(instances)} instances are protected from scale-in: what is given back may stay"
+    elif group.get("NewInstancesProtectedFromScaleIn"):
+        yield "new instances are protected from scale-in: what is given back may stay"
+    if warmup := group.get("DefaultInstanceWarmup"):
+        yield f"a new instance counts in the group's metrics after {warmup} s of warm-up: lead_time must hold for it"
+    if any("WeightedCapacity" in i for i in instances):
+        yield "instance types have weights: units are capacity units, and the group may have one instance too many"

@@ -1,0 +1,50 @@
+"""What was found on a target when the plan was drawn: refused, or told with the plan and in the audit log."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from forebay.app.plan import Outlook, draw_live, store_plans
+from forebay.app.receive import receive
+from forebay.domain.errors import InputError
+from forebay.domain.plan import ShapingPlan
+from forebay.domain.resources import Resource
+from forebay.planning.slots import horizon_slots
+from forebay.report.table import plan_table
+from tests.support.world import NOW, World, a_request
+
+
+def drawn(world: World) -> ShapingPlan:
+    change = receive(world.ctx, a_request(impacts=[{"workload": "web", "factor": 2, "scope": "workload"}])).change
+    workload = world.ctx.workload("web")
+    index = horizon_slots(change, workload, NOW)
+    outlook = Outlook(index, {Resource.CPU: np.full((4, len(index)), 2.0)}, {})
+    plan = draw_live(world.ctx, workload, change, outlook, NOW, timedelta(seconds=5))
+    assert isinstance(plan, ShapingPlan)
+    return plan
+
+
+def test_what_is_found_is_told_with_the_plan_and_in_the_audit_log() -> None:
+    with World() as world:
+        service = world.cloud.services["web"]
+        service.problems, service.warnings = ("a deployment is in progress",), ("1 of 4 instances are protected",)
+        plan = drawn(world)
+        assert plan.preflight == (
+            "a step would wait now: a deployment is in progress",
+            "1 of 4 instances are protected",
+        )
+        assert "note: 1 of 4 instances are protected" in plan_table(plan)
+        store_plans(world.ctx, "CHG-1", [plan])
+        with world.sql.transaction() as tx:
+            (stored,) = [e.event for e in tx.audit_entries("CHG-1") if e.event.action == "plan stored"]
+        assert stored.reason.endswith("1 of 4 instances are protected")
+
+
+def test_what_cannot_be_shaped_is_refused_when_it_is_planned() -> None:
+    with World() as world:
+        world.cloud.services["web"].refusals = ("the service is a DAEMON",)
+        with pytest.raises(InputError, match="web cannot be shaped: the service is a DAEMON"):
+            drawn(world)
