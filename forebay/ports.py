@@ -18,10 +18,11 @@ from forebay.domain.change import PolicyChange
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.policy import PolicyVersion
-from forebay.domain.records import ChangeRecord, Intent, Lease, Outcome, StepRecord, Ticket
+from forebay.domain.records import ChangeRecord, Intent, Lease, Leftover, Outcome, Pin, StepRecord, Ticket
 from forebay.domain.resources import Resource
 from forebay.domain.rules import ChangeRules
 from forebay.domain.size import TaskSize
+from forebay.domain.verdict import Judgement
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -165,6 +166,27 @@ class Transaction(Protocol):
 
     def intents(self, workload: str, *, change: str | None = None, only_open: bool = False) -> Sequence[Intent]:
         """Intents on a workload (of one change), oldest first."""
+
+    def judge_intent(self, number: int, judgement: Judgement, event: AuditEvent) -> None:
+        """Store the verdict on a write that gave something back."""
+
+    def put_pin(self, pin: Pin, event: AuditEvent) -> None:
+        """Insert or replace the pin of a change on a workload."""
+
+    def drop_pins(self, change: str, event: AuditEvent) -> None:
+        """Remove the pins of a change."""
+
+    def pins(self, change: str) -> Sequence[Pin]:
+        """By workload; one whose time is over is among them."""
+
+    def put_leftover(self, leftover: Leftover, event: AuditEvent) -> None:
+        """Insert or replace what a change left on a workload."""
+
+    def drop_leftovers(self, change: str, event: AuditEvent) -> None:
+        """Remove what a change left: a person has settled it."""
+
+    def leftovers(self) -> Sequence[Leftover]:
+        """Of all changes, by change and workload."""
 
     def remember_original(self, change: str, workload: str, setting: Setting, event: AuditEvent) -> None:
         """Record what was there before step 1; the first record stays, later calls change nothing."""

@@ -17,7 +17,7 @@ from forebay.control.keep import Adopt, Keep
 from forebay.domain.audit import AuditEvent
 from forebay.domain.errors import InputError, LostLease, OutsideError, RuleRefusal
 from forebay.domain.lifecycle import STEPPING, StepState
-from forebay.domain.records import Lease, StepRecord
+from forebay.domain.records import Lease, Purpose, StepRecord
 
 # A sleeping controller looks up this often: to renew its lease, and to notice a cancel or a hold.
 NAP = timedelta(seconds=10)
@@ -119,6 +119,7 @@ def tick(ctx: Context, change: str, workload_name: str, lease: Lease) -> Tick:
         freeze = tx.rules().freeze_at(now, record.change)
         approved = tx.rules().approved_units(record.change, workload_name, tx.approvals(change))
         intents = tx.intents(workload_name, change=change)
+        pin = next((p for p in tx.pins(change) if p.workload == workload_name), None)
     target = ctx.target(workload).observe()
     workload = workload.sized(target.setting.size)
     active = next((s for s in steps if s.state is StepState.ASKED), None)
@@ -133,6 +134,7 @@ def tick(ctx: Context, change: str, workload_name: str, lease: Lease) -> Tick:
         target=target,
         intents=intents,
         hand=hand_of(ctx, workload, target, intents),
+        pin=pin,
         freezes=(freeze,) if freeze else (),
         approved_units=approved,
         usage=ctx.usage(workload).measure(window[0], window[1]) if window and known else None,
@@ -178,7 +180,8 @@ def _done(ctx: Context, lease: Lease, view: View, decision: Decision) -> Tick:
                     try_to_arm(ctx, change.change)  # the steps that are left may all follow the impact
         case Keep() | Adopt():
             carry_out(ctx, lease, view.change, view.workload, view.target, decision)
-            told = ctx.event(view.change.change, FOREIGN, decision.reason, workload=view.workload.name)
+            action = decision.purpose if isinstance(decision, Keep) and decision.purpose is Purpose.PIN else FOREIGN
+            told = ctx.event(view.change.change, action, decision.reason, workload=view.workload.name)
             ctx.notifier.notify(told)
         case Ask():
             write(ctx, lease, view, decision)

@@ -12,10 +12,11 @@ from forebay.app.writing import last_setting
 from forebay.control.decide import Misalignment, misalignment
 from forebay.control.keep import Keep, Later
 from forebay.domain.audit import AuditEvent
+from forebay.domain.change import PolicyChange
 from forebay.domain.errors import OutsideError, RuleRefusal
 from forebay.domain.lifecycle import BEFORE_IN_FORCE, MOVING, ChangeState
 from forebay.domain.policy import PolicyVersion
-from forebay.domain.records import ChangeRecord
+from forebay.domain.records import ChangeRecord, Purpose
 from forebay.ports import Transaction
 
 DEFERRED = "deferred"
@@ -83,7 +84,7 @@ def watch_armed(ctx: Context, change: str) -> str | None:
         return text
     for name in record.change.workloads:
         answer = keep_workload(ctx, record, ctx.workload(name))
-        if isinstance(answer, Keep | Later):
+        if isinstance(answer, Later) or (isinstance(answer, Keep) and answer.purpose is not Purpose.PIN):
             disarm_by_controller(ctx, change, answer.reason)
             return answer.reason
     missing = missing_for_alignment(ctx, record)
@@ -162,9 +163,9 @@ def _missing_at_last(ctx: Context, change: str) -> str | None:
         return f"alignment cannot be told: {error}"
 
 
-def _push(ctx: Context, record: ChangeRecord, version: PolicyVersion, began: datetime) -> None:
-    """To every enforcer that has not got it, then on to `settling`. One that fails does not stand in another's way."""
-    change, failure = record.change, None
+def push_version(ctx: Context, change: PolicyChange, version: PolicyVersion) -> None:
+    """To every enforcer that has not got it. One that fails does not stand in another's way; raises OutsideError."""
+    failure = None
     with ctx.store.transaction() as tx:
         told = {(entry.event.action, entry.event.reason) for entry in tx.audit_entries(change.change)}
     for enforcer in ctx.enforcers:
@@ -182,6 +183,12 @@ def _push(ctx: Context, record: ChangeRecord, version: PolicyVersion, began: dat
             tx.audit(ctx.event(change, action, reason))
     if failure:
         raise failure
+
+
+def _push(ctx: Context, record: ChangeRecord, version: PolicyVersion, began: datetime) -> None:
+    """Push it out, then on to `settling`."""
+    change = record.change
+    push_version(ctx, change, version)
     with ctx.store.transaction() as tx:
         current = tx.change(change.change)
         if current is None or current.state is not ChangeState.IN_FORCE:

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from forebay.app.context import CONTROLLER, Context
 from forebay.app.writing import adopt, check_unchanged, keep_lease, release, write_setting
-from forebay.control.keep import Adopt, Clash, Keep, Later, keep
+from forebay.control.keep import Adopt, Clash, Keep, Later, keep, keep_pin
 from forebay.domain.allocation import TargetState
 from forebay.domain.errors import LostLease, OutsideError, RuleRefusal
 from forebay.domain.records import ChangeRecord, Intent, Lease, Outcome
@@ -45,12 +45,17 @@ def keep_workload(ctx: Context, record: ChangeRecord, workload: Workload) -> Kee
     with ctx.store.transaction() as tx:
         held = tx.lease(workload.name)
         intents = tx.intents(workload.name, change=record.change.change)
+        pin = next((p for p in tx.pins(record.change.change) if p.workload == workload.name), None)
+        frozen = tx.rules().freeze_at(ctx.clock.now(), record.change) is not None
     if any(i.outcome is None for i in intents) or (held is not None and held.expires_at > ctx.clock.now()):
         return None  # a run is at work there, and looks for itself; or a write has yet to be settled
-    if not intents:
+    if not intents and pin is None:
         return None
     target = ctx.target(workload).observe()
-    answer = keep(workload, target, intents, ctx.clock.now(), hand_of(ctx, workload, target, intents))
+    now = ctx.clock.now()
+    answer = keep(workload, target, intents, now, hand_of(ctx, workload, target, intents))
+    if answer is None and not frozen:
+        answer = keep_pin(workload, target, intents, pin, now)
     if not isinstance(answer, Keep | Adopt):
         return answer
     with ctx.store.transaction() as tx:

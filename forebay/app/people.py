@@ -53,13 +53,17 @@ def disarm_by_controller(ctx: Context, change: str, reason: str) -> None:
 
 
 def resume(ctx: Context, change: str, actor: str, reason: str, right: Action = "hold") -> ChangeRecord:
-    """Go on where the change was held. Late steps are made in order, each with its verification.
+    """Go on where the change was held or pinned. Late steps are made in order, each with its verification.
 
     Where another hand has set a value meanwhile, resuming is the decision to go on from that value. It is no approval:
     what waited for one waits again. `right`: what lets `actor` do it.
     """
     with ctx.store.transaction() as tx:
         record = permitted(tx, change, right, actor, reason)
+        if tx.pins(change):
+            tx.drop_pins(change, ctx.event(record.change, "unpinned", reason, actor))
+            if record.state is not ChangeState.HELD:
+                return record
         if record.state is not ChangeState.HELD:
             raise RuleRefusal("life of a change", f"change {change} is {record.state}", "resuming a held change")
         planned = all(tx.plan(change, workload) for workload in record.change.workloads)
@@ -94,19 +98,21 @@ def withdraw(
     """
     now = ctx.clock.now()
     version = own_version(tx, record)
-    begun = _begun(version, now)
-    if record.state not in BEFORE_IN_FORCE or begun:
-        state = "in force" if begun else record.state
+    is_begun = begun(version, now)
+    if record.state not in BEFORE_IN_FORCE or is_begun:
+        state = "in force" if is_begun else record.state
         raise RuleRefusal(
             "cancel only before in force",
             f"change {record.change.change} is {state}",
-            "a new change that sets the policy back",
+            "`forebay rollback`, or a new change that sets the policy back",
         )
     if version is not None:
         tx.put_version(
             version.model_copy(update={"withdrawn_at": now, "armed_at": None}),
             ctx.event(record.change, "policy version withdrawn", reason, actor),
         )
+    if tx.pins(record.change.change):
+        tx.drop_pins(record.change.change, ctx.event(record.change, "unpinned", "cancel wins", actor))
     event = ctx.event(record.change, "cancelled", reason, actor)
     return tx.move(record.change.change, ChangeState.CANCELLED, event), event
 
@@ -131,10 +137,10 @@ def own_version(tx: Transaction, record: ChangeRecord) -> PolicyVersion | None:
 
 
 def _armed_ahead(tx: Transaction, ctx: Context, record: ChangeRecord) -> bool:
-    return record.state is ChangeState.ARMED and not _begun(own_version(tx, record), ctx.clock.now())
+    return record.state is ChangeState.ARMED and not begun(own_version(tx, record), ctx.clock.now())
 
 
-def _begun(version: PolicyVersion | None, now: datetime) -> bool:
+def begun(version: PolicyVersion | None, now: datetime) -> bool:
     return version is not None and version.in_force_from is not None and version.in_force_from <= now
 
 
@@ -142,7 +148,7 @@ def _disarm(tx: Transaction, ctx: Context, record: ChangeRecord, reason: str, ac
     """An armed policy that is held must not switch by itself. One that is in force already stays in force."""
     version = own_version(tx, record)
     assert version is not None, "an armed change has its version"
-    if _begun(version, ctx.clock.now()):
+    if begun(version, ctx.clock.now()):
         raise RuleRefusal(
             "hold only before in force", f"change {record.change.change} is in force", "a change that sets it back"
         )

@@ -67,7 +67,9 @@ def repair(ctx: Context, record: ChangeRecord, holder: str) -> None:
     elif record.state is ChangeState.RECEIVED and overdue:
         # Without a plan nothing can be deferred; left open, it would stand in the way of every later change.
         deny(ctx, change.change, "it had no plan at its effective time: see why planning failed")
-    elif record.state is ChangeState.CANCELLED or (record.state is ChangeState.SETTLING and _settled(ctx, record, now)):
+    elif record.state in (ChangeState.CANCELLED, ChangeState.ROLLING_BACK) or (
+        record.state is ChangeState.SETTLING and _settled(ctx, record, now)
+    ):
         restore_change(ctx, record, holder)
 
 
@@ -85,8 +87,9 @@ def _settled(ctx: Context, record: ChangeRecord, now: datetime) -> bool:
     """
     with ctx.store.transaction() as tx:
         version = own_version(tx, record)
+        pinned = any(now < pin.until for pin in tx.pins(record.change.change))
     began = version.in_force_from if version else None
-    return began is not None and now >= max(began, record.change.effective_at) + record.change.settle
+    return not pinned and began is not None and now >= max(began, record.change.effective_at) + record.change.settle
 
 
 def renew_dead_attempts(ctx: Context, record: ChangeRecord, now: datetime) -> None:
@@ -103,6 +106,8 @@ def renew_dead_attempts(ctx: Context, record: ChangeRecord, now: datetime) -> No
                 continue
             pending = step.state is StepState.PENDING
             # A run that found its step not free yet has left, and was right to.
+            if pending and any(p.workload == name and now < p.until for p in tx.pins(record.change.change)):
+                continue
             ready_at = free_at(ctx.workload(name), steps, step) if pending else step.step.due_at
             if ready_at + DEAD_AFTER * step.attempt > now or (pending and tx.rules().freeze_at(now, record.change)):
                 continue

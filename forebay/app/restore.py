@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import uuid4
 
+from forebay.app.arm import push_version
 from forebay.app.context import Context
 from forebay.app.writing import last_setting, release, settle_open_intents, write_setting
-from forebay.control.restore import GiveBack, Leave, LookAgain, next_restore
-from forebay.domain.allocation import Lever
+from forebay.control.restore import GiveBack, Leave, LookAgain, next_restore, window_after
+from forebay.control.verify import judge
+from forebay.domain.allocation import Lever, Setting, TargetState, in_words
 from forebay.domain.errors import LostLease, RuleRefusal
 from forebay.domain.lifecycle import ChangeState
-from forebay.domain.records import ChangeRecord, Lease, Purpose
+from forebay.domain.policy import in_force
+from forebay.domain.records import ChangeRecord, Intent, Lease, Leftover, Outcome, Purpose
 from forebay.domain.resources import Resource
+from forebay.domain.verdict import Verdict
 from forebay.domain.workload import Workload
 
 
@@ -24,6 +28,8 @@ def restore_change(ctx: Context, record: ChangeRecord, holder: str) -> str:
     Returns what happened, in words. Raises OutsideError; the next tick goes on from what is there.
     """
     change = record.change
+    if record.state is ChangeState.ROLLING_BACK:
+        _push_back(ctx, record)
     # Two passes of one reconciler are two writers, whatever they call themselves.
     holder = f"{holder} {uuid4().hex[:8]}"
     outcomes = []
@@ -43,7 +49,7 @@ def restore_change(ctx: Context, record: ChangeRecord, holder: str) -> str:
     if pending:
         return "; ".join(pending)
     text = "; ".join(text for _, text in outcomes)
-    after = ChangeState.ROLLED_BACK if record.state is ChangeState.CANCELLED else ChangeState.CLOSED
+    after = ChangeState.CLOSED if record.state is ChangeState.SETTLING else ChangeState.ROLLED_BACK
     with ctx.store.transaction() as tx:
         current = tx.change(change.change)
         if current is None or current.state is not record.state:
@@ -65,6 +71,8 @@ def _restore_workload(ctx: Context, record: ChangeRecord, workload: Workload, le
     resized = ours is not None and ours.revision is not None and ours.stands_in(target.setting)
     if resized:
         workload = workload.sized(target.setting.size)
+    if waiting := _verify_last(ctx, record, workload, intents, target):
+        return False, f"{workload.name}: {waiting}"
     # Only a count and a size take capacity away: a floor goes back whether or not usage can be measured.
     measured = resized or target.setting.lever is Lever.COUNT
     usage = _seen(ctx, workload, now) if measured else None
@@ -79,9 +87,15 @@ def _restore_workload(ctx: Context, record: ChangeRecord, workload: Workload, le
         required_before=_required(before, usage),
         keep_count=record.state is ChangeState.SETTLING,
         now=now,
+        # Units of another size do not compare; on the way back to one they are raised by need.
+        peak=0 if resized else max((i.units for i in intents if i.outcome is Outcome.DONE), default=0),
     )
     match decision:
-        case Leave(reason=reason):
+        case Leave(reason=reason, blocked=blocked):
+            # A count that an enforced change leaves is the new normal: another's value in its place is no leftover.
+            settled_count = record.state is ChangeState.SETTLING and target.setting.lever is Lever.COUNT
+            if blocked and original is not None and intents and not settled_count:
+                _remember_leftover(ctx, record, workload, target.setting, original, intents)
             return True, f"{workload.name}: {reason}"
         case LookAgain(reason=reason):
             return False, f"{workload.name}: {reason}"
@@ -90,6 +104,67 @@ def _restore_workload(ctx: Context, record: ChangeRecord, workload: Workload, le
         case GiveBack(setting=setting, reason=reason):
             write_setting(ctx, lease, record, workload, target.setting, setting, reason, Purpose.GIVE_BACK)
             return False, f"{workload.name}: {reason}"
+
+
+def _push_back(ctx: Context, record: ChangeRecord) -> None:
+    """The version that set the policy back goes to the enforcers before any capacity goes. Raises OutsideError."""
+    with ctx.store.transaction() as tx:
+        versions = tx.versions(record.change.entity, record.change.policy)
+    if (back := in_force(versions, ctx.clock.now())) is not None:
+        push_version(ctx, record.change, back)
+
+
+def _verify_last(
+    ctx: Context, record: ChangeRecord, workload: Workload, intents: Sequence[Intent], target: TargetState
+) -> str | None:
+    """Record the verdict of the last move back, as of a step; returns what is waited for, None if nothing is.
+
+    Data that does not come is waited for with the workload's patience: nothing is left to protect from it but the
+    next move, which looks for itself.
+    """
+    given = [i for i in intents if i.purpose is Purpose.GIVE_BACK and i.outcome is Outcome.DONE]
+    if not given or given[-1].judgement is not None or not given[-1].new.stands_in(target.setting):
+        return None
+    move, now = given[-1], ctx.clock.now()
+    if move.new.revision and not target.stable:
+        return "the deployment is still under way"
+    start, end, known_at = window_after(workload, move)
+    if now < known_at:
+        return f"verification of {in_words(move.new)} is due at {known_at:%H:%M:%S}"
+    usage = ctx.usage(workload).measure(start, end)
+    verdict = judge(
+        workload, None, start=start, end=end, usage=usage, serving_units=target.serving, asked_units=0, planned_units=0
+    )
+    if verdict.verdict is Verdict.NO_DATA and now < known_at + workload.verification.patience:
+        return f"{verdict.verdict}: {verdict.evidence.text}"
+    text = f"{verdict.verdict}: {verdict.evidence.text}"
+    event = ctx.event(record.change, "give back verified", text, workload=workload.name, new=in_words(move.new))
+    with ctx.store.transaction() as tx:
+        tx.judge_intent(move.number, verdict, event)
+    if verdict.verdict is Verdict.HIGH:
+        ctx.notifier.notify(event)
+    return None
+
+
+def _remember_leftover(
+    ctx: Context, record: ChangeRecord, workload: Workload, live: Setting, original: Setting, intents: Sequence[Intent]
+) -> None:
+    """Listed until a person settles it: what was raised is never forgotten."""
+    ours = next(i.new for i in reversed(intents) if i.outcome is Outcome.DONE)
+    leftover = Leftover(
+        change=record.change.change,
+        workload=workload.name,
+        live=live,
+        ours=ours,
+        restore=original,
+        reason=record.note,
+        since=ctx.clock.now(),
+    )
+    text = f"another hand is in the way of {in_words(original)}: a person must look"
+    with ctx.store.transaction() as tx:
+        if any((o.change, o.workload, o.live) == (leftover.change, workload.name, live) for o in tx.leftovers()):
+            return
+        tx.put_leftover(leftover, ctx.event(record.change, "left raised", text, workload=workload.name))
 
 
 def _seen(ctx: Context, workload: Workload, now: datetime) -> Mapping[Resource, float] | None:

@@ -8,7 +8,7 @@ from forebay.app.keep import FOREIGN, keep_workload
 from forebay.app.people import hold_by_controller
 from forebay.control.keep import Adopt, Clash, Keep
 from forebay.domain.lifecycle import MOVING, ChangeState
-from forebay.domain.records import ChangeRecord
+from forebay.domain.records import ChangeRecord, Purpose
 
 WATCHED = MOVING | {ChangeState.IN_FORCE, ChangeState.SETTLING}
 
@@ -25,6 +25,8 @@ def watch(ctx: Context, record: ChangeRecord) -> str | None:
         return None
     for name in record.change.workloads:
         match keep_workload(ctx, record, ctx.workload(name)):
+            case Keep(purpose=Purpose.PIN, reason=reason):
+                return reason
             case Keep(reason=reason) | Adopt(reason=reason):
                 _report(ctx, record, name, reason)
                 return reason

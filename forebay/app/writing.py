@@ -96,6 +96,8 @@ def write_setting(
     with ctx.store.transaction() as tx:
         keep_lease(ctx, tx, lease)
         check_unchanged(tx, record)
+        remembered = ctx.event(change, "original recorded", "to be restored", workload=workload.name, old=in_words(old))
+        tx.remember_original(change.change, workload.name, old, remembered)
         intent = tx.add_intent(
             Intent(
                 number=0,

@@ -30,14 +30,26 @@ def status(
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """What changes there are and where they stand, or everything about one."""
+    from forebay.app.raises import open_raises
     from forebay.app.status import change_status, list_changes
+    from forebay.report.raised import raises_table
     from forebay.report.table import changes_table, status_table
 
     ctx = common.context()
     if change is None:
         records = list_changes(ctx)
-        rows = [record.model_dump(mode="json") for record in records]
-        typer.echo(json.dumps(rows) if as_json else changes_table(records, ctx.clock.now()))
+        raises = open_raises(ctx)
+        if as_json:
+            rows = [
+                record.model_dump(mode="json")
+                | {"raises": [r.model_dump(mode="json") for r in raises if r.change == record.change.change]}
+                for record in records
+            ]
+            typer.echo(json.dumps(rows))
+            return
+        typer.echo(changes_table(records, ctx.clock.now()))
+        if raises:
+            typer.echo("\n" + raises_table([r.row for r in raises]))
         return
     found = change_status(ctx, change)
     typer.echo(found.model_dump_json() if as_json else status_table(found.record, found.steps, ctx.clock.now()))
@@ -65,3 +77,35 @@ def cancel(change: str, by: common.By, reason: common.Reason) -> None:
     from forebay.app import people
 
     common.say(people.cancel(common.context(), change, by, reason))
+
+
+@app.command()
+def rollback(change: str, by: common.By, reason: common.Reason) -> None:
+    """Take a change back: policy and capacity; before it is in force the same as cancel."""
+    from forebay.app.rollback import rollback as roll_back
+
+    common.say(roll_back(common.context(), change, by, reason))
+
+
+@app.command()
+def pin(
+    change: str,
+    units: Annotated[int, typer.Argument(min=0)],
+    until: Annotated[str, typer.Option("--until", help="A time with its zone: 2026-11-24T18:00Z.")],
+    by: common.By,
+    reason: common.Reason,
+    workload: Annotated[str | None, typer.Option("--workload", help="Where the change touches several.")] = None,
+) -> None:
+    """Keep at least so many units until a time; the change's steps wait so long."""
+    from forebay.app.pins import pin as pin_units
+
+    record = pin_units(common.context(), change, units, common.time(until, "--until"), by, reason, workload)
+    typer.echo(f"{record.change.change}: {record.state}: pinned at {units} units until {until}: {reason}")
+
+
+@app.command()
+def settle(change: str, by: common.By, reason: common.Reason) -> None:
+    """Say that what a change could not give back stands right as it is."""
+    from forebay.app.raises import settle as settle_leftovers
+
+    common.say(settle_leftovers(common.context(), change, by, reason))

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from forebay.control.keep import Adopt, Clash, Keep, Later, free_again_at, keep, written_again_at
+from forebay.control.keep import Adopt, Clash, Keep, Later, free_again_at, keep, keep_pin, written_again_at
 from forebay.control.verify import judge, unserved
 from forebay.domain.allocation import Lever, Setting, TargetState, in_words, setting_for
 from forebay.domain.freeze import FreezeWindow
 from forebay.domain.lifecycle import MOVING, STEPPING, StepState
 from forebay.domain.plan import ShapingPlan
-from forebay.domain.records import ChangeRecord, Intent, Outcome, StepRecord
+from forebay.domain.records import ChangeRecord, Intent, Outcome, Pin, StepRecord
 from forebay.domain.resources import Resource
 from forebay.domain.verdict import Judgement, Verdict
 from forebay.domain.workload import Workload
@@ -33,6 +33,7 @@ class View:
     target: TargetState
     intents: Sequence[Intent] = ()
     hand: str = "another"
+    pin: Pin | None = None
     freezes: Sequence[FreezeWindow] = ()
     approved_units: int | None = None
     usage: Mapping[Resource, float] | None = None
@@ -132,6 +133,10 @@ def decide(view: View, poll: timedelta) -> Decision:
 
 
 def _next_step(view: View, step: StepRecord, poll: timedelta) -> Decision:
+    if view.pin and view.now < view.pin.until:
+        frozen = any(f.covers(view.now) for f in view.freezes)
+        move = None if frozen else keep_pin(view.workload, view.target, view.intents, view.pin, view.now)
+        return move or Wait(view.pin.until, f"pinned at {view.pin.units} units by {view.pin.actor}: {view.pin.reason}")
     may_go_at = free_at(view.workload, view.steps, step)
     may_go_at = max(may_go_at, free_again_at(view.workload, view.intents) or may_go_at)
     if view.now < may_go_at:

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from forebay.domain.allocation import Lever, Setting, TargetState, in_words
-from forebay.domain.records import Intent, Outcome, Purpose
+from forebay.domain.allocation import Lever, Setting, TargetState, in_words, setting_for
+from forebay.domain.records import Intent, Outcome, Pin, Purpose
 from forebay.domain.workload import Workload
 
 # So often a value of another is written over, then a person must look: two that insist would go on for ever.
 INSISTENCE = 3
 AGAIN = (Purpose.INSIST, Purpose.REGAIN)
+WITHOUT_STEP = (*AGAIN, Purpose.PIN)
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,22 @@ def keep(
     return _again(workload, target, meant, Purpose.INSIST, intents, now, text)
 
 
+def keep_pin(
+    workload: Workload, target: TargetState, intents: Sequence[Intent], pin: Pin | None, now: datetime
+) -> Keep | None:
+    """The next move up to what a person has pinned; None if it stands, or its dwell or its time is over."""
+    live = target.setting
+    if pin is None or now >= pin.until or live.units >= pin.units:
+        return None
+    moves = [i.stored_at for i in intents if i.purpose is not Purpose.ADOPTED]
+    if moves and now < max(moves) + workload.limits.soft.dwell:
+        return None
+    units = min(pin.units, max(target.desired, live.units) + workload.limits.soft.largest_move(target.desired))
+    reason = f"pinned at {pin.units} units until {pin.until:%Y-%m-%d %H:%M} UTC by {pin.actor}: {pin.reason}"
+    # As any step, it asks for a size only once the change has made a resize.
+    return Keep(setting_for(live if any(i.new.size for i in intents) else live.unsized, units), Purpose.PIN, reason)
+
+
 def insisted(intents: Sequence[Intent]) -> int:
     """How often another's value was written over since a person, or the rule, last went on from one."""
     count = 0
@@ -100,7 +117,7 @@ def free_again_at(workload: Workload, intents: Sequence[Intent]) -> datetime | N
 
 def written_again_at(intents: Sequence[Intent]) -> datetime | None:
     """When the last write that belongs to no step was made; None if there was none."""
-    return max((i.stored_at for i in intents if i.purpose in AGAIN), default=None)
+    return max((i.stored_at for i in intents if i.purpose in WITHOUT_STEP), default=None)
 
 
 def _again(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from forebay.domain.allocation import Lever, Setting, TargetState, in_words, setting_for
+from forebay.domain.records import Intent
 from forebay.domain.workload import Workload
 
 
@@ -26,9 +27,10 @@ class LookAgain:
 
 @dataclass(frozen=True)
 class Leave:
-    """Done: restored, nothing to restore, or no longer ours to touch."""
+    """Done: restored, nothing to restore, or no longer ours to touch (`blocked`: another hand is in the way)."""
 
     reason: str
+    blocked: bool = False
 
 
 Restore = GiveBack | LookAgain | Leave
@@ -45,20 +47,22 @@ def next_restore(
     keep_count: bool,
     now: datetime,
     required_before: int | None = None,
+    peak: int = 0,
 ) -> Restore:
     """The next move towards `original`. `ours`: what we wrote last; `required_units`: what the demand seen needs, and
     `required_before` the same in units of the original size.
 
     Lowering a floor takes no capacity away (the autoscaler above it does, as its own demand confirms), so it goes
     back at once. A count goes down within the soft limits, a dwell apart, never below the demand seen and never
-    without data. A size goes back before both, once the units held carry the demand seen in the original size too.
-    `keep_count`: after an enforced change the count is the new normal and stays, and so is the size.
+    without data; if demand has risen meanwhile it goes up again, to no more than the `peak` the change had. A size goes
+    back before both, once the units held carry the demand seen in the original size too. `keep_count`: after an
+    enforced change the count is the new normal and stays, and so is the size.
     """
     if original is None or ours is None:
         return Leave("nothing was moved")
     live = target.setting
     if not ours.stands_in(live):
-        return Leave(f"changed by another: left at {in_words(live)}, we had set {in_words(ours)}")
+        return Leave(f"changed by another: left at {in_words(live)}, we had set {in_words(ours)}", blocked=True)
     if ours.revision is None:  # the size is not ours to give back
         live, original = live.unsized, original.unsized
     elif keep_count:
@@ -82,7 +86,7 @@ def next_restore(
         )
     if keep_count:
         return Leave(f"{in_words(live)} is what the new policy needs; no autoscaler is attached to lower it")
-    return _count_down(workload, live, original, last_write_at, required_units, now, target.stable)
+    return _count_down(workload, live, original, last_write_at, required_units, now, target.stable, peak)
 
 
 def size_back(
@@ -121,6 +125,7 @@ def _count_down(
     required_units: int | None,
     now: datetime,
     stable: bool,
+    peak: int,
 ) -> Restore:
     soft = workload.limits.soft
     if original.units > live.units:
@@ -133,6 +138,17 @@ def _count_down(
         return LookAgain("the last move is still under way")
     if last_write_at is not None and now < last_write_at + soft.dwell:
         return LookAgain(f"the dwell allows the next move at {last_write_at + soft.dwell:%H:%M:%S}")
+    if required_units is not None and min(required_units, peak) > live.units:
+        units = min(required_units, peak, live.units + soft.largest_move(live.units))
+        text = f"the demand seen needs {required_units} units: count up again from {live.units} to {units}"
+        return GiveBack(live.model_copy(update={"count": units}), text)
     if units >= live.units > original.units:
         return LookAgain(f"the demand seen needs {required_units} units: {live.units} stay for now")
     return GiveBack(live.model_copy(update={"count": units}), f"count back from {live.units} to {units}")
+
+
+def window_after(workload: Workload, move: Intent) -> tuple[datetime, datetime, datetime]:
+    """(start, end, known_at) of the window that judges a move which gave something back."""
+    start = move.settled_at or move.stored_at
+    end = start + workload.verification.window
+    return start, end, end + workload.verification.metric_delay

@@ -14,7 +14,7 @@ from forebay.domain.workload import Workload
 
 def judge(
     workload: Workload,
-    plan: ShapingPlan,
+    plan: ShapingPlan | None,
     *,
     start: datetime,
     end: datetime,
@@ -28,9 +28,9 @@ def judge(
     Absolute usage is compared, never a percentage: a percentage falls by itself when units are added. `error` if
     fewer units serve than were asked; `no_data` if a planned resource has no data, or no finite number; `high` if the
     forecast's upper band is exceeded by more than the tolerance, or a resource is close to saturation; `low` if all
-    are below the lower band; else `pass`.
+    are below the lower band; else `pass`. Without a plan only the objectives judge.
     """
-    slot = plan.slot_at(start + (end - start) / 2)
+    slot = plan.slot_at(start + (end - start) / 2) if plan else None
     band = dict(slot.demand) if slot else {}
     tolerance = workload.verification.tolerance
     usage = {r: value for r, value in usage.items() if math.isfinite(value)}

@@ -19,6 +19,7 @@ class ChangeState(StrEnum):
     HELD = "held"
     IN_FORCE = "in force"
     SETTLING = "settling"
+    ROLLING_BACK = "rolling back"
     CLOSED = "closed"
     CANCELLED = "cancelled"
     ROLLED_BACK = "rolled back"
@@ -42,9 +43,10 @@ TRANSITIONS: Mapping[ChangeState, frozenset[ChangeState]] = {
     S.SHAPING: frozenset({S.ARMED, S.HELD, S.IN_FORCE, S.CANCELLED, S.SUPERSEDED}),
     S.ARMED: frozenset({S.IN_FORCE, S.SHAPING, S.HELD, S.CANCELLED}),
     S.HELD: frozenset({S.RECEIVED, S.AWAITING_APPROVAL, S.SCHEDULED, S.SHAPING, S.IN_FORCE, S.CANCELLED}),
-    S.IN_FORCE: frozenset({S.SETTLING}),
-    S.SETTLING: frozenset({S.CLOSED}),
+    S.IN_FORCE: frozenset({S.SETTLING, S.ROLLING_BACK}),
+    S.SETTLING: frozenset({S.CLOSED, S.ROLLING_BACK}),
     S.CANCELLED: frozenset({S.ROLLED_BACK}),
+    S.ROLLING_BACK: frozenset({S.ROLLED_BACK}),
     S.DENIED: frozenset(),
     S.CLOSED: frozenset(),
     S.ROLLED_BACK: frozenset(),

@@ -50,13 +50,14 @@ class Outcome(StrEnum):
 
 
 class Purpose(StrEnum):
-    """Why something is written: for a step of the plan, over another's value (at once, or the rest of it later), or
-    to give it back. `adopted` writes nothing: another's value counts as ours from there on.
+    """Why something is written: for a step of the plan, over another's value (at once, or the rest of it later), for
+    a person's pin, or to give it back. `adopted` writes nothing: another's value counts as ours from there on.
     """
 
     STEP = "step"
     INSIST = "insist"
     REGAIN = "regain"
+    PIN = "pin"
     ADOPTED = "adopted"
     GIVE_BACK = "give back"
 
@@ -66,6 +67,7 @@ class Intent(Model):
 
     `units` is what it asks for, `sequence` the step it belongs to; None where it belongs to none.
     `before` is that step as it was: what it goes back to where the write turns out not to have taken place.
+    `judgement`: of a move that gave something back.
     """
 
     number: int
@@ -83,6 +85,30 @@ class Intent(Model):
     outcome: Outcome | None = None
     settled_at: UtcTime | None = None
     before: StepRecord | None = None
+    judgement: Judgement | None = None
+
+
+class Pin(Model):
+    """A person's decision that a workload keeps at least `units` until `until`; the change's steps wait so long."""
+
+    change: str
+    workload: str
+    units: int
+    until: UtcTime
+    actor: str
+    reason: str
+
+
+class Leftover(Model):
+    """Raised by a change that is over, and not given back because another hand has changed it: a person settles it."""
+
+    change: str
+    workload: str
+    live: Setting
+    ours: Setting
+    restore: Setting
+    reason: str
+    since: UtcTime
 
 
 class Lease(Model):

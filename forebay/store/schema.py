@@ -33,11 +33,11 @@ from forebay.domain.change import PolicyChange
 from forebay.domain.model import Model, to_utc
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.policy import PolicyVersion
-from forebay.domain.records import Intent, StepRecord
+from forebay.domain.records import Intent, Leftover, Pin, StepRecord
 from forebay.domain.rules import ChangeRules
 
 # The newest migration. Revisions are numbered, so that an older schema can be told from a newer one by comparing text.
-SCHEMA = "0003"
+SCHEMA = "0004"
 
 M = TypeVar("M", bound=Model)
 
@@ -166,6 +166,22 @@ originals = Table(
     Column("change", Text, ForeignKey("changes.name"), primary_key=True),
     Column("workload", Text, primary_key=True),
     Column("setting", ModelJson(Setting), nullable=False),
+)
+
+pins = Table(
+    "pins",
+    metadata,
+    Column("change", Text, ForeignKey("changes.name"), primary_key=True),
+    Column("workload", Text, primary_key=True),
+    Column("pin", ModelJson(Pin), nullable=False),
+)
+
+leftovers = Table(
+    "leftovers",
+    metadata,
+    Column("change", Text, ForeignKey("changes.name"), primary_key=True),
+    Column("workload", Text, primary_key=True),
+    Column("leftover", ModelJson(Leftover), nullable=False),
 )
 
 policy_versions = Table(

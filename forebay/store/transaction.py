@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, delete, insert, select, update
 
 from forebay.domain.accuracy import Accuracy
 from forebay.domain.allocation import Setting
@@ -22,8 +22,9 @@ from forebay.domain.lifecycle import ChangeState, StepState, check_transition
 from forebay.domain.model import Model
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.policy import PolicyVersion
-from forebay.domain.records import ChangeRecord, Intent, Lease, Outcome, StepRecord, Ticket
+from forebay.domain.records import ChangeRecord, Intent, Lease, Leftover, Outcome, Pin, StepRecord, Ticket
 from forebay.domain.rules import ChangeRules
+from forebay.domain.verdict import Judgement
 from forebay.store import schema as t
 
 
@@ -187,6 +188,39 @@ class SqlTransaction:
         settled = row.intent.model_copy(update={"outcome": outcome, "settled_at": event.at})
         self._update(t.intents, {"number": number}, open=False, intent=settled)
         self.audit(event)
+
+    def judge_intent(self, number: int, judgement: Judgement, event: AuditEvent) -> None:
+        row = self._one(select(t.intents.c.intent).where(t.intents.c.number == number))
+        if row is None:
+            raise InputError(f"there is no intent {number}: it was never stored, or its transaction was rolled back")
+        self._update(t.intents, {"number": number}, intent=row.intent.model_copy(update={"judgement": judgement}))
+        self.audit(event)
+
+    # What people decide
+    def put_pin(self, pin: Pin, event: AuditEvent) -> None:
+        self._put(t.pins, {"change": pin.change, "workload": pin.workload}, pin=pin)
+        self.audit(event)
+
+    def drop_pins(self, change: str, event: AuditEvent) -> None:
+        self._connection.execute(delete(t.pins).where(t.pins.c.change == change))
+        self.audit(event)
+
+    def pins(self, change: str) -> Sequence[Pin]:
+        query = select(t.pins.c.pin).where(t.pins.c.change == change).order_by(t.pins.c.workload)
+        return [row.pin for row in self._all(query)]
+
+    def put_leftover(self, leftover: Leftover, event: AuditEvent) -> None:
+        place = {"change": leftover.change, "workload": leftover.workload}
+        self._put(t.leftovers, place, leftover=leftover)
+        self.audit(event)
+
+    def drop_leftovers(self, change: str, event: AuditEvent) -> None:
+        self._connection.execute(delete(t.leftovers).where(t.leftovers.c.change == change))
+        self.audit(event)
+
+    def leftovers(self) -> Sequence[Leftover]:
+        query = select(t.leftovers.c.leftover).order_by(t.leftovers.c.change, t.leftovers.c.workload)
+        return [row.leftover for row in self._all(query)]
 
     def intents(self, workload: str, *, change: str | None = None, only_open: bool = False) -> Sequence[Intent]:
         query = select(t.intents).where(t.intents.c.workload == workload).order_by(t.intents.c.number)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from forebay.app.context import Context
+from forebay.app.raises import Raise, open_raises
 from forebay.domain.lifecycle import BEFORE_IN_FORCE, TERMINAL
 from forebay.domain.records import ChangeRecord, StepRecord, Ticket
 
@@ -27,6 +28,7 @@ class Overview:
     changes: Sequence[ChangeLine]
     waiting_tickets: Sequence[Ticket]
     open_intents: int
+    raises: Sequence[Raise]
 
     @property
     def next_effective_at(self) -> datetime | None:
@@ -36,7 +38,8 @@ class Overview:
 
 
 def overview(ctx: Context) -> Overview:
-    """Read in one transaction, so that the numbers belong together. Raises OutsideError."""
+    """The changes are read in one transaction, so that the numbers belong together. Raises OutsideError."""
+    raises = open_raises(ctx)
     with ctx.store.transaction() as tx:
         records = tx.changes()
         return Overview(
@@ -44,4 +47,5 @@ def overview(ctx: Context) -> Overview:
             changes=[ChangeLine(r, () if r.state in TERMINAL else tx.steps(r.change.change)) for r in records],
             waiting_tickets=tx.tickets_without_run(),
             open_intents=sum(len(tx.intents(w.name, only_open=True)) for w in ctx.catalog.workloads),
+            raises=raises,
         )

@@ -18,6 +18,7 @@ NEXT: dict[ChangeState, str] = {
     ChangeState.HELD: "a person resumes or cancels it",
     ChangeState.IN_FORCE: "it is pushed to the enforcers",
     ChangeState.SETTLING: "raised capacity is handed back",
+    ChangeState.ROLLING_BACK: "the allocation goes back, move by move",
     ChangeState.CANCELLED: "the allocation goes back",
 }
 

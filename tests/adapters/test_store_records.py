@@ -9,9 +9,10 @@ import pytest
 from forebay.domain.accuracy import Judged
 from forebay.domain.errors import InputError
 from forebay.domain.freeze import FreezeWindow
+from forebay.domain.records import Leftover, Pin
 from forebay.domain.rules import ChangeRule, ChangeRules
 from forebay.store import SqlStore, open_store
-from tests.support.samples import NOW, a_change, a_version, an_accuracy, an_event
+from tests.support.samples import NOW, a_change, a_count, a_version, an_accuracy, an_event, store_change
 from tests.support.stores import drop, postgresql_url, store, store_url  # noqa: F401
 
 
@@ -146,3 +147,32 @@ def test_accuracies_are_replaced_by_what_they_judge_and_come_oldest_first(store:
         assert tx.accuracies() == [earlier, mended, of_a_plan]
         assert tx.accuracies("cart") == []
         assert tx.audit_entries() == []
+
+
+def test_a_pin_is_replaced_and_dropped(store: SqlStore) -> None:  # noqa: F811
+    pin = Pin(change="CHG-1", workload="web", units=9, until=NOW, actor="bob", reason="a broadcast")
+    store_change(store)
+    with store.transaction() as tx:
+        tx.put_pin(pin, an_event())
+        tx.put_pin(pin.model_copy(update={"workload": "api"}), an_event())
+        tx.put_pin(later := pin.model_copy(update={"until": NOW + timedelta(hours=1)}), an_event("pinned again"))
+    with store.transaction() as tx:
+        assert [p for p in tx.pins("CHG-1") if p.workload == "web"] == [later]
+        assert len(tx.pins("CHG-1")) == 2
+        tx.drop_pins("CHG-1", an_event("unpinned"))
+        assert tx.pins("CHG-1") == []
+        assert [e.event.action for e in tx.audit_entries()][-2:] == ["pinned again", "unpinned"]
+
+
+def test_what_is_left_is_kept_until_it_is_dropped(store: SqlStore) -> None:  # noqa: F811
+    left = Leftover(
+        change="CHG-1", workload="web", live=a_count(9), ours=a_count(8), restore=a_count(4), reason="why", since=NOW
+    )
+    store_change(store)
+    with store.transaction() as tx:
+        tx.put_leftover(left, an_event())
+        tx.put_leftover(left, an_event())
+    with store.transaction() as tx:
+        assert tx.leftovers() == [left]
+        tx.drop_leftovers("CHG-1", an_event("settled"))
+        assert tx.leftovers() == []

@@ -18,7 +18,7 @@ from forebay.app.status import ChangeStatus
 from forebay.app.tickets import parse_delivery
 from forebay.domain.errors import OutsideError
 from forebay.domain.lifecycle import ChangeState, StepState
-from forebay.domain.records import ChangeRecord, Outcome
+from forebay.domain.records import ChangeRecord, Leftover, Outcome
 from forebay.domain.verdict import Evidence, Judgement, Verdict
 from forebay.store import open_store
 from tests.support.samples import NOW, a_count, a_plan, an_event, an_intent, store_change
@@ -118,6 +118,18 @@ def test_the_list_shows_what_waits(ctx: Context, client: TestClient) -> None:
     waits = "ticket CHG-9 revision 3 (generic, received 1 min 15 s ago; not started: no scheduler answers)"
     assert f"waiting for a run: {waits}" in text
     assert "1 external write under way" in text
+
+
+def test_the_list_shows_what_is_raised_until_a_person_settles_it(ctx: Context, client: TestClient) -> None:
+    store_change(ctx.store)
+    left = Leftover(
+        change="CHG-1", workload="web", live=a_count(9), ours=a_count(8), restore=a_count(4), reason=HOSTILE, since=NOW
+    )
+    with ctx.store.transaction() as tx:
+        tx.put_leftover(left, an_event("left raised"))
+    page = see(client, "/changes")
+    assert "Raised now" in page.text and "web count 4 -> count 9 CHG-1 a person: `forebay settle CHG-1`" in page.text
+    assert "img" not in page.tags
 
 
 def test_a_change_page_shows_where_it_stands_and_why(ctx: Context, client: TestClient) -> None:

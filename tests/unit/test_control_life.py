@@ -62,7 +62,7 @@ def test_a_change_lives_from_received_to_closed(lever: Lever) -> None:
             "in force",
             "pushed to record",
             "settling",
-            *(["give back asked"] if lever is Lever.FLOOR else []),
+            *(["give back asked", "give back verified"] if lever is Lever.FLOOR else []),
             "closed",
         ]
         assert world.asked() == ([6, 8, 1] if lever is Lever.FLOOR else [6, 8])

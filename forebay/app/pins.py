@@ -1,0 +1,52 @@
+"""Pins: a person keeps a workload at least at so many units until a time; then the plan goes on."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from forebay.app.context import Context
+from forebay.app.people import permitted
+from forebay.domain.errors import InputError, RuleRefusal
+from forebay.domain.lifecycle import STEPPING
+from forebay.domain.records import ChangeRecord, Pin
+
+
+def pin(
+    ctx: Context, change: str, units: int, until: datetime, actor: str, reason: str, workload: str | None = None
+) -> ChangeRecord:
+    """Move up to `units` within the soft limits, and make no step of the change on the workload before `until`.
+
+    A pin takes nothing away: less than what stands is refused, as are units beyond the limits. Raises InputError,
+    RuleRefusal, and OutsideError where the target cannot be read.
+    """
+    with ctx.store.transaction() as tx:
+        record = permitted(tx, change, "hold", actor, reason)
+        rules, approvals = tx.rules(), tx.approvals(change)
+    names = record.change.workloads
+    if workload is None and len(names) > 1:
+        raise InputError(f"change {change} touches {', '.join(names)}: name one of them by --workload")
+    name = workload or names[0]
+    if name not in names:
+        raise InputError(f"change {change} does not touch {name!r}: it touches {', '.join(names)}")
+    if until <= (now := ctx.clock.now()):
+        raise InputError(f"--until {until.isoformat()} is over (now {now.isoformat()}): name a time to come")
+    limits, entitlement = ctx.workload(name).limits, record.change.entitlement(name)
+    approved = rules.approved_units(record.change, name, approvals)
+    bounds = (limits.max_units, entitlement.max_units if entitlement else None, approved)
+    most = min(bound for bound in bounds if bound is not None)
+    stands = ctx.target(ctx.workload(name)).observe().setting.units
+    if not stands <= units <= most:
+        raise RuleRefusal(
+            "a pin takes nothing away and keeps to the limits",
+            f"{units} units of {name} were asked for; {stands} stand, and {most} are the most that is allowed",
+            f"{stands} to {most} units" if stands <= most else "a new change, or other limits",
+        )
+    with ctx.store.transaction() as tx:
+        current = permitted(tx, change, "hold", actor, reason)
+        if current.state not in STEPPING:
+            raise RuleRefusal("life of a change", f"change {change} is {current.state}", "pinning a change under way")
+        text = f"{name} keeps at least {units} units until {until.isoformat()}: {reason}"
+        event = ctx.event(current.change, "pinned", text, actor, workload=name, new=f"{units} units")
+        tx.put_pin(Pin(change=change, workload=name, units=units, until=until, actor=actor, reason=reason), event)
+    ctx.notifier.notify(event)
+    return current

@@ -1,0 +1,106 @@
+"""Everything raised and not given back yet: whose it is, why, until when, and what it goes back to."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from forebay.app.context import Context
+from forebay.app.people import own_version, permitted
+from forebay.domain.allocation import Setting, in_words
+from forebay.domain.errors import RuleRefusal
+from forebay.domain.lifecycle import TERMINAL, ChangeState
+from forebay.domain.model import Model, UtcTime
+from forebay.domain.records import ChangeRecord, Outcome
+from forebay.ports import Transaction
+
+
+class Raise(Model):
+    """One workload that a change has moved. `until`: when it goes back, None where that waits for a person.
+
+    `restore`: what it goes back to; None for a count of a policy in force, which is the new normal and stays.
+    """
+
+    workload: str
+    was: Setting
+    now: Setting
+    change: str
+    reason: str
+    until: UtcTime | None
+    restore: Setting | None
+    waits_for: str
+
+    @property
+    def row(self) -> tuple[str, str, str, str, str, str]:
+        """For tables: workload, from and to, owner, until when, restore value, reason."""
+        until = f"{self.until:%Y-%m-%d %H:%M} UTC" if self.until else self.waits_for
+        back = in_words(self.restore) if self.restore else "stays"
+        return self.workload, f"{in_words(self.was)} -> {in_words(self.now)}", self.change, until, back, self.reason
+
+
+def open_raises(ctx: Context) -> list[Raise]:
+    """By change, oldest first, then what changes that are over have left to a person."""
+    with ctx.store.transaction() as tx:
+        found = [r for record in reversed(tx.changes(frozenset(ChangeState) - TERMINAL)) for r in _of(tx, record)]
+        left = [
+            Raise(
+                workload=o.workload,
+                was=o.restore,
+                now=o.live,
+                change=o.change,
+                reason=o.reason,
+                until=None,
+                restore=o.restore,
+                waits_for=f"a person: `forebay settle {o.change}`",
+            )
+            for o in tx.leftovers()
+        ]
+    return found + left
+
+
+def settle(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:
+    """A person says that what a change has left stands right as it is. Raises InputError and RuleRefusal."""
+    with ctx.store.transaction() as tx:
+        record = permitted(tx, change, "hold", actor, reason)
+        left = [o for o in tx.leftovers() if o.change == change]
+        if not left:
+            raise RuleRefusal("settle what was left", f"change {change} has left nothing", "`forebay status`")
+        event = ctx.event(record.change, "settled by a person", reason, actor)
+        tx.drop_leftovers(change, event)
+    ctx.notifier.notify(event)
+    return record
+
+
+def _of(tx: Transaction, record: ChangeRecord) -> list[Raise]:
+    found = []
+    for name in record.change.workloads:
+        original = tx.original(record.change.change, name)
+        done = [i for i in tx.intents(name, change=record.change.change) if i.outcome is Outcome.DONE]
+        if original is None or not done or done[-1].new.stands_in(original):
+            continue
+        stays = done[-1].new.floor is None and record.state in (ChangeState.IN_FORCE, ChangeState.SETTLING)
+        until, waits_for = _expiry(tx, record)
+        found.append(
+            Raise(
+                workload=name,
+                was=original,
+                now=done[-1].new,
+                change=record.change.change,
+                reason=done[-1].why,
+                until=until,
+                restore=None if stays else original,
+                waits_for=waits_for,
+            )
+        )
+    return found
+
+
+def _expiry(tx: Transaction, record: ChangeRecord) -> tuple[datetime | None, str]:
+    """When the change is through with what it raised, and what that waits for."""
+    version = own_version(tx, record)
+    began = version.in_force_from if version else None
+    if record.state in (ChangeState.CANCELLED, ChangeState.ROLLING_BACK):
+        return None, "its way back, move by move"
+    if record.state is ChangeState.HELD:
+        return None, "a person: resume or cancel"
+    ends = max(began or record.change.effective_at, record.change.effective_at) + record.change.settle
+    return max([ends, *(p.until for p in tx.pins(record.change.change))]), "the end of settling"

@@ -1,0 +1,91 @@
+"""Rolling back: a cancel before the policy is in force; afterwards it goes back by a new version, then the capacity."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from forebay.app.context import Context
+from forebay.app.people import begun, own_version, permitted, withdraw
+from forebay.app.writing import last_setting
+from forebay.domain.errors import RuleRefusal
+from forebay.domain.lifecycle import ChangeState
+from forebay.domain.policy import in_force
+from forebay.domain.records import ChangeRecord
+from forebay.ports import Transaction
+
+
+def rollback(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:
+    """Take a change back while it is not closed. Raises InputError and RuleRefusal.
+
+    In force or settling, a new version with the document that was in force before takes force at once: what serves was
+    verified for more than it needs. Where the change took capacity away that is not so, and it is refused.
+    """
+    with ctx.store.transaction() as tx:
+        record = _permitted(tx, ctx, change, actor, reason)
+        in_force_already = begun(own_version(tx, record), ctx.clock.now())
+    if in_force_already:
+        _check_capacity_stands(ctx, record)
+    with ctx.store.transaction() as tx:
+        record = _permitted(tx, ctx, change, actor, reason)
+        version, now = own_version(tx, record), ctx.clock.now()
+        if version is None or not begun(version, now):
+            record, event = withdraw(tx, ctx, record, actor, reason)
+        else:
+            assert version.in_force_from is not None, "it has begun"
+            if record.state is ChangeState.ARMED:
+                began = f"version {version.version} is in force since {version.in_force_from.isoformat()}"
+                record = tx.move(change, ChangeState.IN_FORCE, ctx.event(record.change, "in force", began))
+            versions = tx.versions(record.change.entity, record.change.policy)
+            before = in_force(versions, version.in_force_from - timedelta(microseconds=1))
+            latest = in_force(versions, now)
+            if before is None or latest != version:
+                raise RuleRefusal(
+                    "roll back to what was in force before",
+                    f"there was no version in force before version {version.version}"
+                    if before is None
+                    else f"version {latest.version if latest else '?'} has taken its place",
+                    "a new change that sets the policy as wanted",
+                )
+            back = before.model_copy(
+                update={
+                    "version": max(v.version for v in versions) + 1,
+                    "change": None,
+                    "effective_at": now,
+                    "armed_at": now,
+                    "withdrawn_at": None,
+                }
+            )
+            words = f"version {back.version} sets back what version {before.version} said: {reason}"
+            event = ctx.event(
+                record.change,
+                "rolling back",
+                words,
+                actor,
+                old=f"version {version.version}",
+                new=f"version {back.version}",
+            )
+            record = tx.move(change, ChangeState.ROLLING_BACK, event)
+            tx.put_version(back, ctx.event(record.change, "policy set back", words, actor))
+    ctx.notifier.notify(event)
+    return record
+
+
+def _permitted(tx: Transaction, ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:
+    """To take back what is in force is a right of its own."""
+    record = tx.change(change)
+    in_force_already = record is not None and begun(own_version(tx, record), ctx.clock.now())
+    return permitted(tx, change, "revoke" if in_force_already else "cancel", actor, reason)
+
+
+def _check_capacity_stands(ctx: Context, record: ChangeRecord) -> None:
+    """Raises RuleRefusal where the change lowered a workload: the former policy would come before its capacity."""
+    for name in record.change.workloads:
+        with ctx.store.transaction() as tx:
+            original = tx.original(record.change.change, name)
+        ours = last_setting(ctx, record.change.change, name)
+        if original is not None and ours is not None and ours.units < original.units:
+            raise RuleRefusal(
+                "capacity before policy",
+                f"the change lowered {name} from {original.units} to {ours.units} units",
+                "a new change that sets the policy back, so that the capacity is there first",
+            )

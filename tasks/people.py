@@ -1,0 +1,44 @@
+"""What people do in Prefect's forms: the same as on the command line, by the same use cases."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from prefect import get_run_logger, task
+
+from blocks.context import context
+from forebay.app import people
+from forebay.app.pins import pin
+from forebay.app.rollback import rollback
+from forebay.domain.errors import InputError
+from tasks.policy import ONCE
+
+
+class Deed(StrEnum):
+    """What can be done with a change under way."""
+
+    HOLD = "hold"
+    RESUME = "resume"
+    CANCEL = "cancel"
+    ROLL_BACK = "roll back"
+    PIN = "pin"
+
+
+@task(name="act", task_run_name="{deed} {change}", **ONCE)
+def act(deed: Deed, change: str, by: str, reason: str, units: int | None, until: datetime | None) -> str:
+    """Do it; returns where the change stands then. Raises InputError, RuleRefusal and OutsideError."""
+    ctx = context()
+    match deed:
+        case Deed.HOLD:
+            record = people.hold(ctx, change, by, reason)
+        case Deed.RESUME:
+            record = people.resume(ctx, change, by, reason)
+        case Deed.CANCEL:
+            record = people.cancel(ctx, change, by, reason)
+        case Deed.ROLL_BACK:
+            record = rollback(ctx, change, by, reason)
+        case Deed.PIN:
+            if units is None or until is None:
+                raise InputError("a pin needs its units, and the time until which it holds")
+            record = pin(ctx, change, units, datetime.fromisoformat(until.isoformat()), by, reason)
+    get_run_logger().info("%s by %s: %s", deed, by, reason)
+    return f"{change} is {record.state}: {record.note}"

@@ -1,0 +1,63 @@
+"""The form by which people act on a change in Prefect: its fields, and that each deed is the use case of that name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+import pytest
+from prefect.logging import disable_run_logger
+from prefect.utilities.callables import parameter_schema
+
+from flows.change_action import change_action
+from forebay.domain.errors import InputError, RuleRefusal
+from forebay.domain.lifecycle import ChangeState
+from tasks import people
+from tasks.people import Deed, act
+from tests.support.world import World, minutes
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    with World() as made, disable_run_logger():
+        monkeypatch.setattr(people, "context", lambda: made.ctx)
+        made.submit()
+        made.run_until(minutes(5))
+        yield made
+
+
+def do(deed: Deed, units: int | None = None, until: datetime | None = None) -> str:
+    return act.fn(deed, "CHG-1", "bob", "because", units, until)
+
+
+def test_the_form_says_of_each_field_what_it_is_for() -> None:
+    schema = parameter_schema(change_action.fn)
+    assert list(schema.properties) == ["change", "deed", "by", "reason", "units", "until"]
+    assert schema.required == ["change", "deed", "by", "reason"]
+    assert all(field.get("description") for field in schema.properties.values())
+    assert schema.definitions["Deed"]["enum"] == [str(deed) for deed in Deed]
+
+
+def test_held_resumed_and_cancelled_by_the_form(world: World) -> None:
+    do(Deed.HOLD)
+    assert world.state is ChangeState.HELD
+    do(Deed.RESUME)
+    assert world.state is ChangeState.SHAPING
+    assert do(Deed.CANCEL) == "CHG-1 is cancelled: because"
+    world.run_until(minutes(20))
+    assert world.asked()[:1] == [6] and 8 not in world.asked(), "cancel wins by this door too"
+
+
+def test_rolled_back_by_the_form_before_it_is_in_force_is_cancelled(world: World) -> None:
+    do(Deed.ROLL_BACK)
+    assert world.state is ChangeState.CANCELLED
+
+
+def test_pinned_by_the_form(world: World) -> None:
+    with pytest.raises(InputError, match="its units, and the time"):
+        do(Deed.PIN, units=7)
+    do(Deed.PIN, 7, minutes(20))
+    world.run_until(minutes(15))
+    assert world.asked() == [6, 7]
+    with pytest.raises(RuleRefusal):
+        do(Deed.PIN, 3, minutes(20))

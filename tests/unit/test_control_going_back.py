@@ -1,0 +1,297 @@
+"""Pins, rolling back, the verdict of each move back, and what is still raised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from forebay.app.people import cancel, hold, resume
+from forebay.app.pins import pin
+from forebay.app.policies import import_policy
+from forebay.app.raises import open_raises, settle
+from forebay.app.rollback import rollback
+from forebay.domain.allocation import Lever
+from forebay.domain.errors import InputError, RuleRefusal
+from forebay.domain.lifecycle import ChangeState
+from forebay.domain.records import Purpose
+from forebay.domain.resources import Resource
+from forebay.domain.verdict import Verdict
+from tests.support.world import (
+    EFFECTIVE,
+    MINUTE,
+    World,
+    a_plan,
+    a_request,
+    a_workload,
+    count,
+    doubling,
+    flat,
+    floor,
+    minutes,
+)
+
+S = ChangeState
+BOTH = pytest.mark.parametrize("lever", list(Lever))
+OLD, NEW = {"requests_per_minute": 6000}, {"requests_per_minute": 12000}
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """A service of 4 units under a count lever."""
+    with World() as made:
+        yield made
+
+
+def with_a_policy(world: World, **fields: object) -> World:
+    import_policy(world.ctx, "acme", "quota", "quota", OLD, "ann", "as sold")
+    world.submit(a_request(document=NEW, **fields))
+    return world
+
+
+def document(world: World) -> object:
+    from forebay.app.policies import policy_at
+
+    answer = policy_at(world.ctx, "acme", "quota").version
+    return answer and dict(answer.document)
+
+
+# Pins
+@BOTH
+def test_a_pin_goes_up_in_moves_keeps_and_then_the_plan_goes_on(lever: Lever) -> None:
+    with World(lever=lever) as world:
+        world.submit()
+        world.run_until(minutes(5))
+        pin(world.ctx, "CHG-1", 9, minutes(25), "bob", "a broadcast")
+        world.run_until(minutes(24))
+        assert world.setting().units == 9
+        assert world.asked() == [6, 8, 9], "two units a move at most"
+        assert [w.at - v.at >= 5 * MINUTE for v, w in zip(world.cloud.ours(), world.cloud.ours()[1:], strict=False)]
+        assert world.state is S.SHAPING, "its second step waits"
+        world.run_until(minutes(60))
+        assert (world.state, world.version_at(EFFECTIVE + 2 * MINUTE)) == (S.CLOSED, 1)
+
+
+def test_a_pinned_step_is_not_woken_over_and_over(world: World) -> None:
+    world.submit()
+    pin(world.ctx, "CHG-1", 4, minutes(20), "bob", "not before the release")
+    world.run_until(minutes(19))
+    assert world.asked() == [] and not [a for a in world.actions() if "woken" in a]
+    world.run_until(minutes(60))
+    assert world.asked() == [6, 8]
+
+
+def test_resuming_ends_a_pin(world: World) -> None:
+    world.submit()
+    pin(world.ctx, "CHG-1", 4, minutes(25), "bob", "not before the release")
+    world.run_until(minutes(10))
+    assert world.asked() == []
+    resume(world.ctx, "CHG-1", "bob", "released")
+    world.run_until(EFFECTIVE)
+    assert (world.asked(), world.version_at(EFFECTIVE)) == ([6, 8], 1)
+
+
+def test_a_cancel_wins_over_a_pin(world: World) -> None:
+    world.submit()
+    pin(world.ctx, "CHG-1", 9, minutes(60), "bob", "a broadcast")
+    world.run_until(minutes(7))
+    cancel(world.ctx, "CHG-1", "ann", "not needed any more")
+    world.run_until(minutes(50))
+    assert (world.state, world.setting()) == (S.ROLLED_BACK, count(4))
+
+
+def test_what_is_pinned_past_its_settling_is_handed_back_at_the_pins_end() -> None:
+    with World(lever=Lever.FLOOR) as world:
+        world.submit()
+        world.run_until(minutes(20))
+        pin(world.ctx, "CHG-1", 10, minutes(55), "bob", "a broadcast")
+        world.run_until(minutes(54))
+        assert (world.state, world.setting().units) == (S.SETTLING, 10)
+        world.run_until(minutes(60))
+        assert (world.state, world.setting()) == (S.CLOSED, floor(1))
+
+
+@pytest.mark.parametrize(
+    ("units", "until", "state", "refusal"),
+    [
+        (3, 20, None, "4 to 20 units"),
+        (21, 20, None, "4 to 20 units"),
+        (6, -1, None, "is over"),
+        (6, 20, "held", "is held"),
+    ],
+)
+def test_a_pin_that_cannot_be_is_refused(
+    world: World, units: int, until: float, state: str | None, refusal: str
+) -> None:
+    world.submit()
+    if state:
+        hold(world.ctx, "CHG-1", "bob", "wait")
+    with pytest.raises((InputError, RuleRefusal), match=refusal):
+        pin(world.ctx, "CHG-1", units, minutes(until), "bob", "a broadcast")
+    world.run_until(minutes(0.5))
+    assert world.asked() == []
+
+
+def test_a_pin_on_one_of_several_workloads_names_it() -> None:
+    with World(a_workload(), a_workload("api")) as world:
+        world.submit(a_request("web", "api"), a_plan(), a_plan(workload="api"))
+        with pytest.raises(InputError, match="name one of them"):
+            pin(world.ctx, "CHG-1", 6, minutes(20), "bob", "why")
+        pin(world.ctx, "CHG-1", 4, minutes(15), "bob", "why", "api")
+        world.run_until(minutes(12))
+        assert (world.asked("web"), world.asked("api")) == ([6, 8], [])
+
+
+# Rolling back
+@BOTH
+@pytest.mark.parametrize("after", [30.2, 33, 38])
+def test_rolled_back_in_force_policy_and_capacity_go_back(lever: Lever, after: float) -> None:
+    with with_a_policy(World(lever=lever, demand=doubling())) as world:
+        original = world.setting()
+        world.run_until(minutes(after))
+        assert document(world) == NEW
+        world.cloud.services["web"].demand = flat(1.5)
+        rollback(world.ctx, "CHG-1", "bob", "they changed their mind")
+        assert document(world) == OLD, "at once, whoever is awake"
+        world.run_until(minutes(80))
+        assert (world.state, world.setting()) == (S.ROLLED_BACK, original)
+        assert [dict(v.document) for v in world.enforcer.pushed][-1] == OLD
+        back = [i for i in world.intents() if i.purpose is Purpose.GIVE_BACK]
+        assert [i.new.units for i in back] == ([6, 4] if lever is Lever.COUNT else [1])
+        assert all(i.judgement is not None and i.judgement.verdict is Verdict.PASS for i in back)
+        verdicts = [n for n, a in enumerate(world.actions()) if a == "give back verified"]
+        moves = [n for n, a in enumerate(world.actions()) if a == "give back asked"]
+        assert all(v > m for m, v in zip(moves, verdicts, strict=True))
+        assert all(m > v for v, m in zip(verdicts, moves[1:], strict=False)), "each has its verdict before the next"
+
+
+def test_rolled_back_before_it_is_in_force_is_cancelled(world: World) -> None:
+    with_a_policy(world)
+    world.run_until(minutes(15))
+    assert rollback(world.ctx, "CHG-1", "bob", "stop").state is S.CANCELLED
+    world.cloud.services["web"].demand = flat(1)
+    world.run_until(minutes(50))
+    assert (world.state, world.setting(), document(world)) == (S.ROLLED_BACK, count(4), OLD)
+
+
+def test_rolling_back_goes_no_further_down_than_demand_and_up_again_with_it(world: World) -> None:
+    with_a_policy(world)
+    world.run_until(minutes(33))
+    service = world.cloud.services["web"]
+    service.demand = flat(2.4)
+    rollback(world.ctx, "CHG-1", "bob", "stop")
+    world.run_until(minutes(60))
+    assert (world.state, world.setting()) == (S.ROLLING_BACK, count(5))
+    service.demand = flat(6)
+    world.run_until(minutes(90))
+    assert world.setting() == count(8), "what the demand needs, but no more than there was"
+    service.demand = flat(1)
+    world.run_until(minutes(130))
+    assert (world.state, world.setting()) == (S.ROLLED_BACK, count(4))
+
+
+def test_a_rollback_to_nothing_is_refused(world: World) -> None:
+    world.submit()
+    world.run_until(minutes(33))
+    with pytest.raises(RuleRefusal, match="no version in force before version 1"):
+        rollback(world.ctx, "CHG-1", "bob", "stop")
+    assert world.version_at(minutes(33)) == 1
+
+
+def test_a_rollback_of_a_change_that_took_capacity_away_is_refused() -> None:
+    down = a_plan(((1, 8, 6), (7, 6, 4)), start=8, demand=flat(1))
+    with World(units=8, demand=flat(1)) as world:
+        import_policy(world.ctx, "acme", "quota", "quota", OLD, "ann", "as sold")
+        world.submit(a_request(entitlements=[{"workload": "web", "max_units": 4}]), down)
+        world.run_until(minutes(33))
+        assert world.setting() == count(4)
+        with pytest.raises(RuleRefusal, match="lowered web from 8 to 4"):
+            rollback(world.ctx, "CHG-1", "bob", "stop")
+
+
+def test_a_change_of_today_is_rolled_back_only_while_it_is_not_closed(world: World) -> None:
+    with_a_policy(world)
+    world.run_until(minutes(60))
+    assert world.state is S.CLOSED
+    with pytest.raises(RuleRefusal):
+        rollback(world.ctx, "CHG-1", "bob", "too late")
+    assert document(world) == NEW
+
+
+def test_a_move_back_without_data_is_waited_for_and_says_so() -> None:
+    with World(lever=Lever.FLOOR) as world:
+        world.submit()
+        world.run_until(minutes(15))
+        cancel(world.ctx, "CHG-1", "ann", "not needed any more")
+        world.cloud.services["web"].metrics = False
+        world.run_until(minutes(20))
+        assert (world.state, world.setting()) == (S.CANCELLED, floor(1))
+        world.run_until(minutes(25))
+        given = [i for i in world.intents() if i.purpose is Purpose.GIVE_BACK]
+        assert [i.judgement.verdict for i in given if i.judgement] == [Verdict.NO_DATA]
+        assert world.state is S.ROLLED_BACK
+
+
+# What is raised
+@BOTH
+def test_each_raise_has_its_owner_reason_expiry_and_what_it_goes_back_to(lever: Lever) -> None:
+    with World(lever=lever) as world:
+        original = world.setting()
+        world.submit()
+        assert open_raises(world.ctx) == []
+        world.run_until(minutes(15))
+        (raised,) = open_raises(world.ctx)
+        assert (raised.workload, raised.was, raised.now.units, raised.change) == ("web", original, 8, "CHG-1")
+        assert (raised.reason, raised.restore) == ("cpu binds", original)
+        assert raised.until == EFFECTIVE + timedelta(minutes=10), "settling takes 10 minutes"
+        pin(world.ctx, "CHG-1", 8, minutes(55), "bob", "a broadcast")
+        assert open_raises(world.ctx)[0].until == minutes(55)
+        resume(world.ctx, "CHG-1", "bob", "over")
+        hold(world.ctx, "CHG-1", "bob", "wait")
+        assert open_raises(world.ctx)[0].until is None
+        resume(world.ctx, "CHG-1", "bob", "go on")
+        world.run_until(EFFECTIVE + 5 * MINUTE)
+        assert [r.restore for r in open_raises(world.ctx)] == [None if lever is Lever.COUNT else original]
+        world.run_until(minutes(60))
+        assert (world.state, open_raises(world.ctx)) == (S.CLOSED, [])
+
+
+def test_what_another_hand_keeps_from_going_back_is_listed_until_a_person_settles_it() -> None:
+    with World(lever=Lever.FLOOR) as world:
+        world.submit()
+        world.run_until(EFFECTIVE + 2 * MINUTE)
+        world.cloud.set("web", floor(9), foreign=True)
+        world.run_until(minutes(60))
+        assert (world.state, world.setting()) == (S.CLOSED, floor(9))
+        (left,) = open_raises(world.ctx)
+        assert (left.now, left.restore, left.until, left.change) == (floor(9), floor(1), None, "CHG-1")
+        with pytest.raises(InputError, match="your name"):
+            settle(world.ctx, "CHG-1", "", "")
+        settle(world.ctx, "CHG-1", "bob", "9 is what the shop needs now")
+        assert open_raises(world.ctx) == []
+        with pytest.raises(RuleRefusal, match="has left nothing"):
+            settle(world.ctx, "CHG-1", "bob", "again")
+
+
+def test_demand_above_what_is_left_is_said() -> None:
+    """The verdict of a move back: `high` is told to people, and the way down ends there."""
+    cores = [2.0]
+    with World(demand=lambda at: {Resource.CPU: cores[0]}) as world:
+        world.submit(a_request(), a_plan(demand=flat(2)))
+        world.run_until(minutes(15))
+        cancel(world.ctx, "CHG-1", "ann", "not needed any more")
+        world.clock.at(minutes(15.5), lambda: cores.__setitem__(0, 5.5))
+        world.run_until(minutes(19))
+        assert "give back verified" in [e.action for e in world.people.events]
+        world.run_until(minutes(30))
+        assert world.setting() == count(8)
+
+
+def test_taking_back_what_is_in_force_is_a_right_of_its_own(world: World) -> None:
+    world.put_rules(rules=[{"name": "strict", "revokers": ["lea"]}])
+    with_a_policy(world)
+    world.run_until(minutes(33))
+    with pytest.raises(RuleRefusal, match="revoke"):
+        rollback(world.ctx, "CHG-1", "bob", "stop")
+    assert rollback(world.ctx, "CHG-1", "lea", "stop").state is S.ROLLING_BACK
