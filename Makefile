@@ -4,7 +4,7 @@ PY := $(VENV)/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up check test browser lock example-history plan-picture bench bench-planning clean
+.PHONY: help setup demo up check test browser lock example-history plan-picture bench bench-planning kills lives clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,12 @@ bench: $(VENV)/.demo ## Forebay against its peers and the oracle, on recorded de
 
 bench-planning: $(VENV)/.demo ## Seconds of forecast and plan: 14 days of 5-minute data, three resources
 	$(PY) -m benchmarks.planning
+
+kills: $(VENV)/.dev ## 50 kill -9 on real processes at points of a seed, in about 20 minutes. KILLS_ARGS="--seed 2 --delay 150"
+	$(PY) -m benchmarks.kills --kills 50 $(KILLS_ARGS)
+
+lives: $(VENV)/.dev ## 10,000 random lives of changes, each rule asserted after each step. TEST_ARGS="--hypothesis-seed 2"
+	FOREBAY_LONG=1 $(PY) -m pytest tests/rules/test_state_machine.py --timeout 0 $(TEST_ARGS)
 
 clean: ## Remove the environment, caches and local data
 	rm -rf $(VENV) var dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -51,10 +51,28 @@ class Stack:
         }
 
 
-def start_server(processes: Processes, stack: Stack) -> None:
-    """The Prefect server; returns at once."""
-    argv = ["-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(stack.prefect_port)]
-    processes.start("prefect", argv, stack.child_env)
+def start_child(processes: Processes, stack: Stack, name: str) -> None:
+    """One of the four children, for the first time or after it died; returns at once."""
+    argv = {
+        "prefect": ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(stack.prefect_port)],
+        "receiver": ["forebay.cli", "serve", "--migrate", "--port", str(stack.web_port)],
+        "runner": ["deployments.runner"],
+        "reconciler": ["deployments.reconciler"],
+    }[name]
+    processes.start(name, ["-m", *argv], stack.child_env)
+
+
+def wait_child(processes: Processes, stack: Stack, name: str) -> None:
+    """Until that child is ready to work. Raises StartError."""
+    match name:
+        case "prefect":
+            processes.wait_ready(name, f"{stack.prefect_url}/api/health")
+        case "receiver":
+            processes.wait_ready(name, f"{stack.web_url}/healthz")
+        case "runner":
+            processes.wait_logged(name, "serving")
+        case _:
+            processes.wait_logged(name, "reconciling every")
 
 
 def require_free_ports(stack: Stack) -> None:
@@ -66,16 +84,13 @@ def require_free_ports(stack: Stack) -> None:
 def start_stack(processes: Processes, stack: Stack) -> None:
     """Everything, ready to work when this returns. Raises StartError."""
     require_free_ports(stack)
-    env = stack.child_env
     # All at once: most of a start is imports and migrations, and each child waits by itself for the one it needs.
-    start_server(processes, stack)
-    processes.start("receiver", ["-m", "forebay.cli", "serve", "--migrate", "--port", str(stack.web_port)], env)
-    processes.start("runner", ["-m", "deployments.runner"], env)
-    processes.wait_ready("receiver", f"{stack.web_url}/healthz")  # it has made the tables the reconciler reads
-    processes.start("reconciler", ["-m", "deployments.reconciler"], env)
-    processes.wait_ready("prefect", f"{stack.prefect_url}/api/health")
-    processes.wait_logged("runner", "serving")
-    processes.wait_logged("reconciler", "reconciling every")
+    for name in ("prefect", "receiver", "runner"):
+        start_child(processes, stack, name)
+    wait_child(processes, stack, "receiver")  # it has made the tables the reconciler reads
+    start_child(processes, stack, "reconciler")
+    for name in ("prefect", "runner", "reconciler"):
+        wait_child(processes, stack, name)
 
 
 def main() -> int:

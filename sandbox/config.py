@@ -115,13 +115,13 @@ class Workload(_Model):
 class ApiFault(_Model):
     """Disturbs API calls whose name (`UpdateService` or `ecs:UpdateService`) matches `op`."""
 
-    kind: Literal["throttle", "error", "delay", "lost_answer"]
+    kind: Literal["throttle", "error", "delay", "slow_answer", "lost_call", "lost_answer"]
     op: str = Field("*", description="shell pattern on the operation name")
     count: int | None = Field(None, gt=0, description="disturb this many calls; None: no end")
     duration_s: float | None = Field(None, gt=0)
     probability: float = Field(1, gt=0, le=1)
     seed: int = 0
-    delay_s: float = Field(1, ge=0, description="for kind delay: real seconds")
+    delay_s: float = Field(1, ge=0, description="for delay, slow_answer and lost_call: real seconds")
     code: str | None = Field(None, description="error code to answer instead of the usual one")
     status: int | None = Field(None, ge=400, le=599)
 

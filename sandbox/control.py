@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
@@ -18,7 +19,7 @@ Body = dict[str, Any]
 
 
 class Control:
-    """GET health, report, ticks?workload=&every=; POST workloads, factors, faults, advance, reset; DELETE faults."""
+    """GET health, report, calls, ticks, faults; POST workloads, factors, faults, advance, reset; DELETE faults."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
@@ -26,6 +27,7 @@ class Control:
             ("GET", "health"): self._health,
             ("GET", "report"): lambda query, body: sandbox.report(),
             ("GET", "ticks"): lambda query, body: sandbox.ticks(query["workload"], int(query.get("every", 1))),
+            ("GET", "calls"): self._calls,
             ("GET", "faults"): self._faults,
             ("POST", "workloads"): lambda query, body: sandbox.add_workload(body),
             ("POST", "factors"): lambda query, body: sandbox.set_factor(**body),
@@ -64,6 +66,11 @@ class Control:
     def _health(self, query: Query, body: Body) -> Any:
         sandbox = self._sandbox
         return {"ok": True, "now": sandbox.now().isoformat(), "workloads": list(sandbox.stage.plays)}
+
+    def _calls(self, query: Query, body: Body) -> Any:
+        log = self._sandbox.world.calls
+        writes = [asdict(call) | {"at": call.at.timestamp()} for call in log.since(int(query.get("since", 0)))]
+        return {"counts": log.counts, "writes": writes}
 
     def _faults(self, query: Query, body: Body) -> Any:
         active = self._sandbox.world.faults.active(self._sandbox.now())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import socket
 import time
@@ -37,19 +38,38 @@ class Gate:
                 return self.control(environ, start_response)
         service, operation = operation_of(environ)
         with self.lock:
-            met = self.world().faults.meet(service, operation, self.world().now())
+            now = self.world().now()
+            met = self.world().faults.meet(service, operation, now)
+            port = int(environ.get("REMOTE_PORT", 0))
+            call = self.world().calls.arrived(now, service, operation, port, _parameters(environ))
         for fault in met:
-            if fault.kind == "delay":
+            if fault.kind in ("delay", "lost_call"):
                 time.sleep(fault.delay_s)
-            elif fault.kind in USUAL:
+            if fault.kind == "lost_call":
+                call.state = "lost"
+                _hang_up(environ, "the call was lost on purpose")
+            if fault.kind in USUAL:
+                call.state = "refused"
                 return _refuse(fault, service, start_response)
+
+        def started(status: str, *rest: Any) -> Any:
+            call.state = "made" if status < "4" else "refused"
+            return start_response(status, *rest)
+
         with self.lock:
-            answer = list(self.moto(environ, start_response))
-        if any(fault.kind == "lost_answer" for fault in met):
-            # The write is done; the caller sees the connection die before a single byte of the answer.
-            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
-            raise ConnectionResetError("the answer was lost on purpose")
+            answer = list(self.moto(environ, started))
+        for fault in met:
+            if fault.kind == "slow_answer":
+                time.sleep(fault.delay_s)
+            elif fault.kind == "lost_answer":
+                _hang_up(environ, "the answer was lost on purpose")
         return answer
+
+
+def _hang_up(environ: Environ, why: str) -> None:
+    """The caller sees the connection die before a single byte of an answer. Raises ConnectionResetError."""
+    environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+    raise ConnectionResetError(why)
 
 
 def operation_of(environ: Environ) -> tuple[str, str]:
@@ -62,6 +82,14 @@ def operation_of(environ: Environ) -> tuple[str, str]:
     else:
         operation = parse_qs(_body(environ).decode("utf-8", "replace")).get("Action", [""])[0]
     return SIGNING_NAMES.get(service, service), operation or f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
+
+
+def _parameters(environ: Environ) -> dict[str, Any]:
+    """What was asked, by parameter; empty where the body is in a form that no call logged here has."""
+    body = _body(environ).decode("utf-8", "replace")
+    if "json" not in environ.get("CONTENT_TYPE", ""):
+        return {name: values[-1] for name, values in parse_qs(body).items()}
+    return dict(json.loads(body or "{}"))
 
 
 def _body(environ: Environ) -> bytes:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from sandbox.calls import CallLog
 from sandbox.clock import Clock
 from sandbox.config import SandboxConfig, Timing
 from sandbox.faults import FaultBook
@@ -20,6 +21,7 @@ class World:
     config: SandboxConfig
     clock: Clock
     faults: FaultBook = field(default_factory=FaultBook)
+    calls: CallLog = field(default_factory=CallLog)
     stores: defaultdict[tuple[str, str], MetricStore] = field(default_factory=lambda: defaultdict(MetricStore))
     timings: dict[str, Timing] = field(default_factory=dict)
 

@@ -120,3 +120,37 @@ def test_a_reset_clears_faults_and_resources(cloud):
     client(cloud, "ecs")
     cloud.reset()
     assert desired(cloud) == 2
+
+
+def test_a_lost_call_was_never_applied(cloud):
+    cloud.fault(kind="lost_call", op="UpdateService", count=1, delay_s=0)
+    with pytest.raises((ConnectionClosedError, EndpointConnectionError)):
+        update(cloud, 7)
+    assert desired(cloud) == 2
+
+
+def test_a_slow_answer_comes_after_it_was_applied(cloud):
+    cloud.fault(kind="slow_answer", op="UpdateService", delay_s=0.3)
+    before = time.perf_counter()
+    update(cloud, 3)
+    assert time.perf_counter() - before >= 0.3
+    assert desired(cloud) == 3
+
+
+def test_each_write_is_logged_with_its_value_and_how_it_ended(cloud):
+    for kind in ("throttle", "lost_call", "lost_answer"):
+        cloud.fault(kind=kind, op="UpdateService", count=1, delay_s=0)
+        with pytest.raises((ClientError, ConnectionClosedError, EndpointConnectionError)):
+            update(cloud, 5)
+    update(cloud, 6)
+    desired(cloud)
+    log = cloud.world.calls
+    assert [(c.operation, c.parameters["desiredCount"], c.state) for c in log.writes] == [
+        ("UpdateService", 5, "refused"),
+        ("UpdateService", 5, "lost"),
+        ("UpdateService", 5, "made"),
+        ("UpdateService", 6, "made"),
+    ]
+    assert log.counts["ecs:DescribeServices"] == 1
+    assert log.since(log.writes[-2].number) == log.writes[-1:]
+    assert all(call.port for call in log.writes)

@@ -7,9 +7,7 @@ middle of a step, one is cancelled. The tests look at them while they move.
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +19,8 @@ import pytest
 import yaml
 
 from deployments.up import ROOT
-from tests.support.stack import WORKLOADS, LiveStack, pid_of_run, until
+from tests.support.kills import Kill, Struck, faults_of_writes, strike, writes, written
+from tests.support.stack import WORKLOADS, LiveStack, until
 
 STORY, CRASH, CANCEL, LATE = "CHG-1", "CHG-2", "CHG-3", "CHG-4"
 DELAY = timedelta(seconds=80)
@@ -61,12 +60,13 @@ class Switch(threading.Thread):
 
 @dataclass
 class Story:
-    """The change that goes all the way, what its two deliveries were answered, and the client that watches it."""
+    """The change that goes all the way, what its two deliveries were answered, who watches it, and who was killed."""
 
     change: dict[str, Any]
     effective_at: datetime
     answers: list[int]
     switch: Switch
+    struck: list[Struck | None]
 
 
 @pytest.fixture(scope="module")
@@ -80,31 +80,27 @@ def story(stack: LiveStack, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     half = {"workload": "basket", "factor": 1.5, "scope": "workload"}
     assert stack.send_ticket(CANCEL, request("basket", "basket", effective_in="PT65S", impacts=[half])) == 202
     planned(stack, CANCEL)
+    assert strike(stack, Kill("receiver", "at any moment"), 0)
     weak = {"workload": "search", "factor": 1.2, "scope": "workload"}
     assert stack.send_ticket(CRASH, request("search", "search", effective_in="PT65S", impacts=[weak])) == 202
     planned(stack, CRASH)
-    kill = threading.Thread(target=kill_at_work, args=(stack, CRASH, "search"), daemon=True)
-    kill.start()
+    kills = threading.Thread(target=kill_at_work, args=(stack, struck := []), daemon=True)
+    kills.start()
     effective_at = datetime.now(UTC).replace(microsecond=0) + DELAY
     change = request("payments", "acme", change=STORY, effective_at=effective_at.isoformat())
     answers = [stack.send_ticket(STORY, change), stack.send_ticket(STORY, change)]
     stack.emit(f"forebay.ticket.{STORY}", "forebay.ticket.accepted", {"change": change})
     switch = Switch(stack)
     switch.start()
-    yield Story(change, effective_at, answers, switch)
+    yield Story(change, effective_at, answers, switch, struck)
     switch.stop()
-    kill.join()
+    kills.join()
 
 
-def kill_at_work(stack: LiveStack, change: str, workload: str) -> None:
-    """End the process that works on a step of the change, in the middle of it."""
-
-    def working() -> int | None:
-        with stack.store.transaction() as tx:
-            lease = tx.lease(workload)
-        return pid_of_run(lease.holder.removeprefix("run ")) if lease and "asked" in states(stack, change) else None
-
-    os.kill(until(working, "a run works on a step", 120), signal.SIGKILL)
+def kill_at_work(stack: LiveStack, struck: list[Struck | None]) -> None:
+    """End the reconciler, and the process that works on a step of CRASH between its write and its outcome."""
+    struck.append(strike(stack, Kill("reconciler", "at any moment", down_s=1), 0))
+    struck.append(strike(stack, Kill("caller", "after the write", workload="search"), 120))
 
 
 def planned(stack: LiveStack, change: str) -> dict[str, Any]:
@@ -244,10 +240,20 @@ def test_a_process_killed_in_its_step_is_replaced_and_nothing_is_done_twice(stac
     assert {step["state"] for step in steps} == {"passed"}
     assert max(step["attempt"] for step in steps) > 1, "somebody took over"
     assert "CRASHED" in {run["state_type"] for run in stack.runs_of(CRASH)}
-    moved = stack.cloud.get("report").json()["search"]
-    up = [e["event"] for e in found["audit"] if e["event"]["action"] == "write done"]
-    assert len(up) >= len(steps)
-    assert moved["moves"] <= len(steps) + 1, "each step moved once, and the end gave it back"
+    assert [hit and hit.process for hit in story.struck] == ["reconciler", "run"]
+
+
+@pytest.mark.parametrize("change, workload", [(STORY, "payments"), (CRASH, "search"), (CANCEL, "basket")])
+def test_whoever_was_killed_every_write_was_announced_and_none_made_twice(
+    stack: LiveStack, story: Story, change: str, workload: str
+) -> None:
+    until(lambda: stack.state(change) in OVER | {"rolled back"}, f"{change} is over", 150)
+    mine = [call for call in writes(stack) if written(call)[0] == workload]
+    with stack.store.transaction() as tx:
+        intents = tx.intents(workload, change=change)
+    assert [call for call in mine if call["state"] == "made"]
+    assert faults_of_writes(mine, intents) == []
+    assert stack.store.audit_break() is None
 
 
 FORM = {
@@ -386,7 +392,7 @@ def test_a_ticket_that_comes_while_prefect_is_away_is_started_when_it_is_back(st
     stack.kill("prefect")
     assert stack.send_ticket(LATE, request("late", "late", effective_in="PT5M")) == 202
     assert stack.change(LATE) is None
-    stack.restart_server()
+    stack.restart("prefect")
     until(lambda: stack.state(LATE) == "scheduled", "its run is started and plans it", 60)
     assert stack.processes.ended() == [], "runner and reconciler outlived the server"
 

@@ -113,7 +113,7 @@ class Test03EveryWriteIsAnnouncedAndSettled:
         self, lever: Lever, point: int, fault: Any
     ) -> None:
         with World(lever=lever) as world:
-            world.cloud.witness = lambda: [i for i in world.intents() if i.outcome is None]
+            world.cloud.witness = lambda workload: [i for i in world.intents(workload) if i.outcome is None]
             if fault:
                 world.cloud.faults.append(fault)
             world.submit()

@@ -161,7 +161,7 @@ class ModelCloud:
     faults: list[ApplyFault] = field(default_factory=list)
     unreachable: bool = False
     effect: Callable[[str], None] = lambda name: None
-    witness: Callable[[], object] = lambda: None
+    witness: Callable[[str], object] = lambda workload: None
 
     def target(self, workload: Workload) -> ModelTarget:
         return ModelTarget(self, workload.name)
@@ -172,7 +172,7 @@ class ModelCloud:
     def set(self, workload: str, setting: Setting, *, foreign: bool = False) -> None:
         """What stands there changes; `foreign`: by another hand than Forebay's."""
         service, now = self.services[workload], self.clock.now()
-        before = Write(now, workload, service.setting, setting, service.go_on(now), foreign, self.witness())
+        before = Write(now, workload, service.setting, setting, service.go_on(now), foreign, self.witness(workload))
         self.writes.append(before)
         service.set(setting, now)
         service.go_on(now)

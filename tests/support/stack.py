@@ -26,7 +26,7 @@ import pytest
 import yaml
 
 from deployments.processes import Processes, free_port
-from deployments.up import ROOT, Stack, start_server, start_stack
+from deployments.up import ROOT, Stack, start_child, start_stack, wait_child
 from forebay.store import open_store
 from forebay.web.signature import signed_headers
 from tests.support.stores import drop, postgresql_url, sqlite_url
@@ -94,7 +94,8 @@ class LiveStack:
     def __init__(self, processes: Processes, stack: Stack, cloud_url: str) -> None:
         self.processes = processes
         self.stack = stack
-        self.web = httpx.Client(base_url=stack.web_url, timeout=60)
+        # Whoever looks while the receiver is started again waits for it.
+        self.web = httpx.Client(base_url=stack.web_url, timeout=60, transport=httpx.HTTPTransport(retries=6))
         self.prefect = httpx.Client(base_url=f"{stack.prefect_url}/api", timeout=60)
         self.store = open_store(stack.env["FOREBAY_DATABASE_URL"])
         self.cloud = httpx.Client(base_url=f"{cloud_url}/_sandbox", timeout=60)
@@ -133,6 +134,19 @@ class LiveStack:
             check=False,
             cwd=ROOT,
             timeout=120,
+        )
+
+    def aws(self, service: str) -> Any:
+        """A client of the sandbox's AWS: another hand than Forebay's."""
+        import boto3
+
+        env = self.stack.env
+        return boto3.client(
+            service,
+            region_name=env["AWS_REGION"],
+            endpoint_url=env["AWS_ENDPOINT_URL"],
+            aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
         )
 
     def runs(self, **flow_runs: Any) -> list[dict[str, Any]]:
@@ -175,10 +189,10 @@ class LiveStack:
         os.killpg(self.processes.pid(name), signal.SIGKILL)
         until(lambda: name in self.processes.ended(), f"{name} ends", 10)
 
-    def restart_server(self) -> None:
-        """The Prefect server again, on the same port and database."""
-        start_server(self.processes, self.stack)
-        self.processes.wait_ready("prefect", f"{self.stack.prefect_url}/api/health")
+    def restart(self, name: str) -> None:
+        """A child that has ended again, on the same port and database."""
+        start_child(self.processes, self.stack, name)
+        wait_child(self.processes, self.stack, name)
 
 
 def until(condition: Callable[[], T], what: str, timeout_s: float) -> T:
@@ -264,6 +278,7 @@ def _settings(folder: Path, database: str, cloud_port: int, workloads: Sequence[
         "FOREBAY_DATABASE_URL": database,
         "FOREBAY_WORKLOADS": str(catalog),
         "FOREBAY_WEBHOOK_SECRETS": json.dumps({"generic": [SECRET]}),
+        "FOREBAY_STACK": str(os.getpid()),  # by which a test knows the processes of its own stack
         "FOREBAY_POLL": "PT1S",
         "FOREBAY_LEASE": "PT20S",
         "FOREBAY_FORECAST_BUDGET": "PT2S",

@@ -42,6 +42,7 @@ from tests.support.stores import sqlite_url
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 EFFECTIVE = NOW + timedelta(minutes=30)
 MINUTE = timedelta(minutes=1)
+MEMORY = Path("/dev/shm")
 
 
 def minutes(count: float) -> datetime:
@@ -172,15 +173,17 @@ class WatchedStore:
 
 @dataclass
 class Recorder:
-    """A Notifier and an Enforcer that remember. `failing`: so many pushes fail first."""
+    """A Notifier and an Enforcer that remember. `failing`: so many pushes fail first. `told`: hears each event too."""
 
     name: str = "record"
     events: list[AuditEvent] = field(default_factory=list)
     pushed: list[PolicyVersion] = field(default_factory=list)
     failing: int = 0
+    told: Callable[[AuditEvent], None] = lambda event: None
 
     def notify(self, event: AuditEvent) -> None:
         self.events.append(event)
+        self.told(event)
 
     def push(self, version: PolicyVersion) -> None:
         if self.failing:
@@ -196,7 +199,8 @@ _spare: list[tuple[Path, SqlStore]] = []
 def _empty_store() -> tuple[Path, SqlStore]:
     """A store on a new file, with an engine of a world that has ended where there is one."""
     if not _spare:
-        folder = Path(tempfile.mkdtemp(prefix="fb-"))
+        # In memory where there is such a place: what a short life does most is wait for the disk.
+        folder = Path(tempfile.mkdtemp(prefix="fb-", dir=MEMORY if MEMORY.is_dir() else None))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         return folder, open_store(sqlite_url(folder))
     folder, sql = _spare.pop()
@@ -295,14 +299,18 @@ class World:
         wake_up = min(due, key=lambda w: w.at)
         self.waiting.remove(wake_up)
         try:
-            if wake_up.kind == "step":
-                assert wake_up.workload is not None
-                self.drive(wake_up.workload, wake_up.change)
-            elif wake_up.kind == "enforce":
-                self.enforce(wake_up.change)
+            self.run(wake_up)
         except ForebayError as error:
             self.troubles.append(str(error))  # Prefect marks the run as failed; the reconciler goes on
         return True
+
+    def run(self, wake_up: WakeUp) -> None:
+        """What the run of a wake-up does, whether or not it is due. Raises what it fails with."""
+        if wake_up.kind == "step":
+            assert wake_up.workload is not None
+            self.drive(wake_up.workload, wake_up.change)
+        elif wake_up.kind == "enforce":
+            self.enforce(wake_up.change)
 
     def run_until(self, until: datetime, every: timedelta = MINUTE) -> None:
         """Let everything run by itself."""

@@ -1,0 +1,230 @@
+"""What has to hold of a world at every moment, whatever has happened in it: the rules that never break, asserted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+from forebay.domain.allocation import Lever, Setting
+from forebay.domain.audit import AuditEvent
+from forebay.domain.lifecycle import ChangeState, StepState
+from forebay.domain.records import Intent, Lease, Outcome
+from forebay.domain.resources import Resource
+from forebay.domain.verdict import Verdict
+from tests.support.cloud import Write
+from tests.support.world import World
+
+S = ChangeState
+MICROSECOND = timedelta(microseconds=1)
+# Between the look that arms and the record of it another hand may have been quicker; within this nobody is blamed.
+JUST_NOW = timedelta(minutes=2)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was true at the moment of a write: announced by which open intents, under which lease, from which plan."""
+
+    open: Sequence[Intent]
+    lease: Lease | None
+    plan_hash: str | None
+    metrics: bool
+    cores: float
+
+
+@dataclass
+class Watcher:
+    """Looks at a world from outside. `cores`: every demand there has been; `foreign`: what other hands have set."""
+
+    world: World
+    workloads: Sequence[str]
+    cores: list[float]
+    began: dict[int, datetime] = field(default_factory=dict)
+    foreign: list[Setting] = field(default_factory=list)
+    found_at: dict[tuple[str, str], Setting] = field(default_factory=dict)
+    _looked_at: tuple[str, int, int] = ("", 0, 0)
+
+    def __post_init__(self) -> None:
+        self.world.cloud.witness = self.at_a_write
+        self.world.people.told = self.at_an_event
+
+    def at_a_write(self, workload: str) -> Seen:
+        still_open = [i for i in self.world.intents(workload) if i.outcome is None]
+        with self.world.sql.transaction() as tx:
+            plan = tx.plan(still_open[0].change, workload) if still_open else None
+            lease = tx.lease(workload)
+        metrics = self.world.cloud.services[workload].metrics
+        return Seen(still_open, lease, plan.hash if plan else None, metrics, self.cores[-1])
+
+    def at_an_event(self, event: AuditEvent) -> None:
+        """Rule 1, at the moment of arming: every step that comes first has its pass, and the capacity serves."""
+        now = self.world.clock.now()
+        if event.action != "armed" or any(w.foreign and w.at > now - JUST_NOW for w in self.world.cloud.writes):
+            return
+        assert event.change is not None
+        for workload in self.world.record(event.change).change.workloads:
+            with self.world.sql.transaction() as tx:
+                plan = tx.plan(event.change, workload)
+            assert plan is not None
+            steps = [s for s in self.world.steps(event.change, workload) if s.step.due_at < plan.effective_at]
+            assert all(s.state is StepState.PASSED for s in steps), "rule 1: armed without every pass"
+            state = self.world.cloud.services[workload].state(now)
+            assert state.serving >= plan.aligned_units, "rule 1: armed without the capacity"
+            assert state.setting.units >= plan.aligned_units, "rule 1: armed on capacity that nothing holds"
+
+    def check(self, change: str) -> None:
+        """Every rule, now. `change`: the one that is looked at in detail."""
+        with self.world.sql.transaction() as tx:
+            log = [entry.event for entry in tx.audit_entries()]
+            intents_of = {workload: list(tx.intents(workload)) for workload in self.workloads}
+        self._rules_1_and_2_in_force_only_armed_and_exactly_on_time_and_then_for_good()
+        looked_at = (change, len(log), len(self.world.cloud.writes))
+        if looked_at == self._looked_at:
+            return  # only the clock has moved on, and no other rule knows of it
+        self._looked_at = looked_at
+        _rule_12_who_did_what_and_why(log, [i for intents in intents_of.values() for i in intents])
+        _rule_8_no_step_after_a_cancel(log)
+        for workload, intents in intents_of.items():
+            announced = self._rule_3_every_write_is_announced_and_its_outcome_is_true(workload, intents)
+            _rule_4_only_the_holder_of_the_lease_writes(intents, announced)
+            self._rule_5_a_step_follows_the_pass_of_the_one_before(change, workload)
+            self._rules_6_and_7_moves_are_small_rare_inside_the_bounds_and_up(workload, announced)
+            _rule_9_given_back_only_over_our_own_value(intents, announced)
+            _rule_11_steps_are_those_of_the_current_plan(announced)
+
+    def _rules_1_and_2_in_force_only_armed_and_exactly_on_time_and_then_for_good(self) -> None:
+        now, versions = self.world.clock.now(), self.world.store.versions("acme", "quota")
+        started = {v.version: v for v in versions if v.in_force_from is not None and v.in_force_from <= now}
+        for number, version in started.items():
+            began = version.in_force_from
+            assert version.armed_at is not None and began is not None
+            assert version.effective_at <= began
+            assert self.world.record(version.change or "").state in {S.ARMED, S.IN_FORCE, S.SETTLING, S.CLOSED}
+            if self.began.setdefault(number, began) is began:
+                assert self.world.version_at(began - MICROSECOND) != number, "rule 1: early"
+                assert self.world.version_at(began) == number, "rule 2: exactly then"
+            assert self.began[number] == began
+        assert set(self.began) <= set(started), "in force is for good"
+
+    def _rule_3_every_write_is_announced_and_its_outcome_is_true(
+        self, workload: str, intents: list[Intent]
+    ) -> list[tuple[Write, Seen, Intent]]:
+        """Each own write with the intent, as it is now, that stood open when the write was made."""
+        by_number = {i.number: i for i in intents}
+        announced = []
+        for write in self.world.cloud.ours(workload):
+            assert isinstance(write.seen, Seen) and len(write.seen.open) == 1, f"rule 3: what announced {write}?"
+            intent = by_number[write.seen.open[0].number]
+            assert intent.new == write.after
+            announced.append((write, write.seen, intent))
+        made = {intent.number for _, _, intent in announced}
+        assert len(made) == len(announced), "rule 3: announced once, made twice"
+        for intent in intents:
+            if intent.outcome is Outcome.NOT_DONE:
+                assert intent.number not in made
+            elif done(intent) and intent.fencing and intent.new != intent.old:
+                assert intent.number in made or intent.new in self.foreign, "another hand may have set just that"
+        assert sum(1 for i in intents if i.outcome is None) <= 1
+        return announced
+
+    def _rule_5_a_step_follows_the_pass_of_the_one_before(self, change: str, workload: str) -> None:
+        steps = self.world.steps(change, workload)
+        begun = [s for s in steps if s.state is not StepState.PENDING]
+        assert all(s.state is StepState.PASSED for s in begun[:-1]) and list(steps[: len(begun)]) == begun
+        for step in begun:
+            if step.state is StepState.PASSED:
+                assert step.judgement is not None and step.passed_at is not None, "rule 5: passed on what?"
+                assert step.judgement.verdict in {Verdict.PASS, Verdict.LOW, Verdict.HIGH}, "rule 5: that is no pass"
+                assert step.judgement.evidence.usage[Resource.CPU] in self.cores, "rule 7: nobody measured that"
+                assert step.asked_at is not None and step.serving_at is not None
+                assert step.asked_at <= step.serving_at <= step.passed_at
+        for before, after in pairwise(begun):
+            assert before.passed_at and after.asked_at and before.passed_at <= after.asked_at
+
+    def _rules_6_and_7_moves_are_small_rare_inside_the_bounds_and_up(
+        self, workload: str, announced: list[tuple[Write, Seen, Intent]]
+    ) -> None:
+        known = self.world.ctx.workload(workload)
+        limits = known.limits
+        for write, seen, intent in announced:
+            largest = limits.soft.largest_move(write.desired)
+            assert limits.min_units <= write.after.units <= limits.max_units, "rule 6: out of bounds"
+            if intent.sequence is not None:
+                assert write.after.units <= max(write.desired + largest, write.before.units), "rule 6: too far"
+            elif write.after.lever is Lever.COUNT:
+                assert abs(write.after.units - write.before.units) <= largest, "rule 6: back too far"
+            if write.after.lever is Lever.COUNT and write.after.units < write.before.units:
+                assert intent.sequence is None, "rule 7: a step up takes nothing away"
+                assert seen.metrics, "rule 7: shrunk without data"
+                needed = math.ceil(known.units_for({Resource.CPU: seen.cores})[0] - 1e-9)
+                assert write.after.units >= min(needed, write.before.units), "rule 7: shrunk below the demand seen"
+        moves = [i for _, _, i in announced if i.sequence is not None or i.new.lever is Lever.COUNT]
+        for before, after in pairwise(moves):
+            if before.change == after.change:
+                assert after.stored_at - before.stored_at >= limits.soft.dwell, "rule 6: too soon after the last"
+
+    def check_at_the_end(self, change: str) -> None:
+        """What was there before is there again after a cancel, unless another hand has set something else."""
+        assert all(i.outcome is not None for workload in self.workloads for i in self.world.intents(workload))
+        assert self.world.sql.audit_break() is None
+        record = self.world.record(change)
+        if record.state is S.ROLLED_BACK and not self.foreign:
+            for workload in record.change.workloads:
+                live, before = self.world.setting(workload), self.found_at[change, workload]
+                assert live.units == before.units, "rule 9: it was not given back"
+
+
+def _rule_4_only_the_holder_of_the_lease_writes(
+    intents: Sequence[Intent], announced: list[tuple[Write, Seen, Intent]]
+) -> None:
+    fencing = [i.fencing for i in intents if i.fencing]
+    assert fencing == sorted(fencing), "rule 4: fencing never falls"
+    for write, seen, intent in announced:
+        assert seen.lease is not None and seen.lease.fencing == intent.fencing, "rule 4: another holds the lease"
+        assert write.at < seen.lease.expires_at, "rule 4: the lease had ended"
+
+
+def _rule_9_given_back_only_over_our_own_value(
+    intents: Sequence[Intent], announced: list[tuple[Write, Seen, Intent]]
+) -> None:
+    for write, _, intent in announced:
+        if intent.sequence is None:
+            ours = [i.new for i in intents if i.change == intent.change and i.number < intent.number and done(i)]
+            assert write.before == intent.old == ours[-1], "rule 9: over another hand's value"
+
+
+def _rule_11_steps_are_those_of_the_current_plan(announced: list[tuple[Write, Seen, Intent]]) -> None:
+    for _, seen, intent in announced:
+        assert intent.sequence is None or intent.plan_hash == seen.plan_hash, "rule 11: not what was planned"
+
+
+def _rule_8_no_step_after_a_cancel(log: Iterable[AuditEvent]) -> None:
+    cancelled: set[str | None] = set()
+    for event in log:
+        if event.action == "cancelled":
+            cancelled.add(event.change)
+        step = event.action.startswith(("step", "correction")) and event.action.endswith("asked")
+        assert not (step and event.change in cancelled), "rule 8: a step after the cancel"
+
+
+def _rule_12_who_did_what_and_why(log: Iterable[AuditEvent], intents: Sequence[Intent]) -> None:
+    asked, ended = 0, 0
+    for event in log:
+        assert event.actor and event.reason and event.action
+        if event.action.endswith("asked"):
+            assert event.workload and event.old and event.new, "rule 12: of what, from what, to what?"
+            asked += 1
+        ended += event.action.startswith("write ")
+    assert asked == sum(1 for i in intents if i.fencing), "rule 12: a write that is not in the log"
+    assert ended == sum(1 for i in intents if i.outcome is not None), "rule 12: an outcome that is not in the log"
+
+
+def done(intent: Intent) -> bool:
+    return intent.outcome is Outcome.DONE
+
+
+def demand_of(cores: Sequence[float]) -> Mapping[Resource, float]:
+    """The demand of this moment: the last that was set."""
+    return {Resource.CPU: cores[-1]}
