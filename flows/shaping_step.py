@@ -1,12 +1,18 @@
-"""A wake-up for one shaping step: whoever gets the workload's lease advances what is due, in order."""
+"""A wake-up for shaping steps: whoever gets a workload's lease advances what is due there, in order."""
 
 from prefect import flow
+from prefect.futures import wait
 from prefect.states import Completed, State
 
-from tasks.shape import advance
+from tasks.shape import advance, due_together
 
 
 @flow(name="shaping-step")
 def shaping_step(change: str, workload: str, sequence: int) -> State:
-    """Advance `workload` of `change`. `sequence`: what this wake-up was made for; the store says what is due."""
-    return Completed(message=f"step {sequence}: {advance(change, workload)}")
+    """Advance `workload` of `change`, and at the same time whatever else is due.
+
+    `sequence`: what this wake-up was made for; the store says what is due.
+    """
+    advanced = [advance.submit(*due) for due in due_together(change, workload)]
+    wait(advanced)
+    return Completed(message=f"step {sequence}: {'; '.join(future.result() for future in advanced)}")

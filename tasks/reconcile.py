@@ -6,11 +6,13 @@ from datetime import timedelta
 from blocks.context import context
 from forebay.app.lookup import change_record
 from forebay.app.reconcile import reconcile
+from forebay.app.runs import outlived
 from forebay.app.tickets import sweep_tickets
 from forebay.domain.errors import ForebayError
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.records import WakeUp
-from tasks.wake import HORIZON, create_run, start_run
+from tasks.runs import end_run, open_runs, start_run
+from tasks.wake import HORIZON, create_run
 
 logger = logging.getLogger("forebay.reconciler")
 # So long the run that planned a change may take to make its wake-ups: made by it, the UI shows them as its children.
@@ -19,13 +21,13 @@ PLANNER_TAKES = timedelta(seconds=30)
 
 def reconcile_once(holder: str, known: set[str] | None = None, look: bool = True) -> str:
     """One pass; returns what it did. `known`: keys of runs a caller has created before, to spare the server the repeat.
-    `look`: see `forebay.app.reconcile`.
+    `look`: see `forebay.app.reconcile`; then it also ends the runs that have outlived their purpose.
 
     Raises OutsideError if the store or Prefect is away: the next pass starts over.
     """
     known = set() if known is None else known
     started = sweep_tickets(
-        context(), lambda key, parameters: start_run("policy-change/policy-change", key, parameters)
+        context(), lambda key, parameters: start_run("policy-change/policy-change", key, parameters).name
     )
 
     def trouble(change: str, error: ForebayError) -> None:
@@ -37,7 +39,11 @@ def reconcile_once(holder: str, known: set[str] | None = None, look: bool = True
             create_run(wake_up)
             known.add(wake_up.key)
             created += 1
-    return f"{started} tickets started, {created} wake-ups made sure of"
+    ended = outlived(context(), open_runs()) if look else []
+    for ending in ended:
+        end_run(ending)
+        logger.info("run %s: %s", ending.run.id, ending.reason)
+    return f"{started} tickets started, {created} wake-ups made sure of, {len(ended)} runs ended"
 
 
 def _left_to_planner(wake_up: WakeUp) -> bool:

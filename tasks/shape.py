@@ -7,8 +7,14 @@ from prefect import get_run_logger, runtime, task
 from blocks.context import context
 from forebay.app import arm
 from forebay.app.advance import drive
+from forebay.app.wakeups import fall_together
 from forebay.control.decide import Decision, Hold
 from tasks.policy import ONCE
+
+
+def due_together(change: str, workload: str) -> list[tuple[str, str]]:
+    """(change, workload) pairs for this run: the one it was made for, and those that fall together with it."""
+    return fall_together(context(), change, workload)
 
 
 @task(name="advance", task_run_name="advance {workload}", **ONCE)

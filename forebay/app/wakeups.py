@@ -11,6 +11,9 @@ from forebay.domain.records import ChangeRecord, StepRecord, WakeUp
 
 # A run needs a moment to start its process; the step itself waits for its exact time.
 HEAD_START = timedelta(seconds=3)
+# A run is a process of its own; steps that are due within so little time share one, and wait in it for theirs.
+TOGETHER = timedelta(seconds=5)
+OPEN = (StepState.PENDING, StepState.ASKED)
 PLANNING_IS_DEAD_AFTER = timedelta(minutes=3)
 ENFORCE_HEAD_START = timedelta(seconds=15)
 
@@ -24,7 +27,7 @@ def wake_ups(ctx: Context, record: ChangeRecord) -> list[WakeUp]:
     if record.state in STEPPING:
         with ctx.store.transaction() as tx:
             steps = tx.steps(change.change)
-        open_steps = [s for s in steps if s.state in (StepState.PENDING, StepState.ASKED)]
+        open_steps = [s for s in steps if s.state in OPEN]
         wanted += [_step(record, s, _count(steps, s)) for s in open_steps]
     if record.state in MOVING | {ChangeState.ARMED, ChangeState.IN_FORCE}:
         wanted.append(_enforce(record))
@@ -56,17 +59,22 @@ def _count(steps: Sequence[StepRecord], step: StepRecord) -> int:
 
 def _step(record: ChangeRecord, step: StepRecord, of: int) -> WakeUp:
     planned = step.step
+    at = planned.due_at - HEAD_START
+    if step.attempt == 1:
+        at -= timedelta(seconds=at.timestamp() % TOGETHER.total_seconds())
     return WakeUp(
         kind="step",
         key=f"{step.plan_hash[:16]}:{planned.sequence}:{step.attempt}",
         change=record.change.change,
         workload=step.workload,
         sequence=planned.sequence,
-        at=planned.due_at - HEAD_START,
+        at=at,
         name=(
             f"{record.change.title}: step {planned.sequence}/{of}, {planned.from_units} to {planned.goal}"
             f"{'' if len(record.change.workloads) == 1 else f' of {step.workload}'}"
         ),
+        # Whoever is woken again after a death has a run of his own: what died with the first may die again.
+        together=f"steps:{at:%Y%m%dT%H%M%S}" if step.attempt == 1 else None,
     )
 
 
@@ -85,3 +93,21 @@ def _enforce(record: ChangeRecord) -> WakeUp:
 
 def _clock(at: datetime) -> str:
     return f"{at:%H:%M:%S} UTC"
+
+
+def fall_together(ctx: Context, change: str, workload: str) -> list[tuple[str, str]]:
+    """(change, workload) that a run woken for the first of them advances too: what is due now or in a moment.
+
+    One of each workload. A workload that another run holds is left to it.
+    """
+    now = ctx.clock.now()
+    soon = now + HEAD_START + TOGETHER
+    due = {workload: change}
+    with ctx.store.transaction() as tx:
+        for record in tx.changes(STEPPING):
+            for step in tx.steps(record.change.change):
+                lease = tx.lease(step.workload)
+                held = lease is not None and lease.expires_at > now
+                if step.state in OPEN and step.step.due_at <= soon and not held:
+                    due.setdefault(step.workload, record.change.change)
+    return [(name, of) for of, name in due.items()]

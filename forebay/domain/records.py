@@ -135,7 +135,10 @@ class Ticket(Model):
 
 
 class WakeUp(Model):
-    """A run that will wake the controller at `at`. `key` makes creating it twice the same as once."""
+    """A run that will wake the controller at `at`. `key` makes creating it twice the same as once.
+
+    `together`: wake-ups of the same name here fall together, whatever their changes: one run can do for all of them.
+    """
 
     kind: Literal["plan", "step", "enforce"]
     key: str
@@ -144,3 +147,4 @@ class WakeUp(Model):
     sequence: int | None
     at: UtcTime
     name: str
+    together: str | None = None

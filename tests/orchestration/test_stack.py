@@ -20,10 +20,11 @@ import yaml
 
 from deployments.up import ROOT
 from tests.support.kills import Kill, Struck, faults_of_writes, strike, writes, written
-from tests.support.stack import WORKLOADS, LiveStack, until
+from tests.support.stack import PATIENCE, WORKLOADS, LiveStack, until
 
 STORY, CRASH, CANCEL, LATE = "CHG-1", "CHG-2", "CHG-3", "CHG-4"
-DELAY = timedelta(seconds=80)
+DELAY = timedelta(seconds=80 * PATIENCE)
+SOONER = f"PT{65 * PATIENCE:.0f}S"
 OVER = {"settling", "closed"}
 
 
@@ -78,11 +79,11 @@ def story(stack: LiveStack, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     done = stack.forebay("policy", "import", "acme", "quota", "--document", str(document), *who)
     assert done.returncode == 0, done.stderr
     half = {"workload": "basket", "factor": 1.5, "scope": "workload"}
-    assert stack.send_ticket(CANCEL, request("basket", "basket", effective_in="PT65S", impacts=[half])) == 202
+    assert stack.send_ticket(CANCEL, request("basket", "basket", effective_in=SOONER, impacts=[half])) == 202
     planned(stack, CANCEL)
     assert strike(stack, Kill("receiver", "at any moment"), 0)
     weak = {"workload": "search", "factor": 1.2, "scope": "workload"}
-    assert stack.send_ticket(CRASH, request("search", "search", effective_in="PT65S", impacts=[weak])) == 202
+    assert stack.send_ticket(CRASH, request("search", "search", effective_in=SOONER, impacts=[weak])) == 202
     planned(stack, CRASH)
     kills = threading.Thread(target=kill_at_work, args=(stack, struck := []), daemon=True)
     kills.start()
@@ -159,13 +160,15 @@ def test_its_steps_are_runs_made_ahead_and_linked_to_their_parent(stack: LiveSta
     moves = [(s["step"]["sequence"], s["step"]["from_units"], s["step"]["to_units"]) for s in steps]
     wanted = [f"acme quota: step {number}/{len(steps)}, {a} to {b} units" for number, a, b in moves]
     clock = f"{story.effective_at:%H:%M:%S} UTC"
-    assert [run["name"] for run in runs] == [*wanted, f"acme quota: version 2 comes into force at {clock}"]
-    parents = {run["id"] for run in plan_runs(stack, STORY)}
+    wanted.append(f"acme quota: version 2 comes into force at {clock}")
+    for run, name in zip(runs, wanted, strict=True):
+        assert name in run["name"].split(" + "), "its own, or one that it shares with what falls together with it"
+    parents = {run["id"] for change in (STORY, CRASH, CANCEL) for run in plan_runs(stack, change)}
     for run, step in zip(runs, steps, strict=False):
         task = stack.prefect.get(f"/task_runs/{run['parent_task_run_id']}").json()
         assert task["flow_run_id"] in parents
         ahead = datetime.fromisoformat(step["step"]["due_at"]) - datetime.fromisoformat(run["expected_start_time"])
-        assert timedelta(seconds=1) <= ahead <= timedelta(seconds=5)
+        assert timedelta(seconds=3) <= ahead <= timedelta(seconds=8)
         assert run["created"] < run["expected_start_time"]
 
 
@@ -187,7 +190,11 @@ def test_cancelled_it_goes_back_and_later_runs_find_nothing_to_do(stack: LiveSta
     assert stack.serving("basket") == 6
     assert "passed" not in states(stack, CANCEL)[2:]
     for run in stack.runs_of(CANCEL):
-        assert stack.ended(run["id"], 90)["state_type"] == "COMPLETED"
+        ended = stack.ended(run["id"], 90)
+        if ended["state_type"] == "CANCELLED":
+            assert re.search(f"{CANCEL} is (cancelled|rolled back)", ended["state"]["message"]), "removed by us"
+        else:
+            assert ended["state_type"] == "COMPLETED"
 
 
 def test_run_by_hand_twice_at_once_a_step_does_no_harm(stack: LiveStack, story: Story) -> None:

@@ -34,6 +34,8 @@ from tests.support.stores import drop, postgresql_url, sqlite_url
 SECRET = "stack-secret-0123456789"
 DEPLOYMENTS = ("policy-change", "friday-sale", "shaping-step", "enforce-policy", "reconcile", "backtest")
 T = TypeVar("T")
+# FOREBAY_PATIENCE=3, on a machine that is busy with other things, makes time limits and delays so many times longer.
+PATIENCE = float(os.environ.get("FOREBAY_PATIENCE", "1"))
 
 _UNIT = {"cpu_cores": 1, "memory_gib": 2, "network_mbps": 100}
 _SHARES = {"acme": 0.75}
@@ -197,7 +199,7 @@ class LiveStack:
 
 def until(condition: Callable[[], T], what: str, timeout_s: float) -> T:
     """What `condition` gives once it is true. Fails, saying `what` did not happen, after `timeout_s`."""
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + timeout_s * PATIENCE
     while not (found := condition()):
         assert time.monotonic() < deadline, f"not within {timeout_s:.0f} s: {what}"
         time.sleep(0.3)

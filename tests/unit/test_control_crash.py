@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from forebay.app.people import cancel
+from forebay.app.wakeups import fall_together, wake_ups
 from forebay.domain.allocation import Lever
 from forebay.domain.lifecycle import ChangeState, StepState
 from tests.support.cloud import Bomb, Crash
@@ -133,8 +134,8 @@ def test_wake_ups_are_the_same_until_a_run_is_dead() -> None:
         keys = list(world.created)
         assert [world.created[k].kind for k in keys] == ["step", "step", "enforce"]
         assert [world.created[k].at for k in keys] == [
-            minutes(1) - timedelta(seconds=3),
-            minutes(7) - timedelta(seconds=3),
+            minutes(1) - timedelta(seconds=5),
+            minutes(7) - timedelta(seconds=5),
             EFFECTIVE - timedelta(seconds=15),
         ]
         world.clock.sleep(timedelta(seconds=15))
@@ -144,6 +145,28 @@ def test_wake_ups_are_the_same_until_a_run_is_dead() -> None:
         world.reconcile()
         assert len(world.created) == 4 and world.steps()[0].attempt == 2
         assert world.actions()[-1] == "step 1 woken again"
+
+
+def test_steps_that_are_due_together_share_a_run_and_one_woken_again_has_its_own() -> None:
+    with World(a_workload("web"), a_workload("db"), a_workload("far")) as world:
+        far = a_plan([(9, 4, 6)], change="CHG-3", workload="far")
+        near = a_plan([(1.03, 4, 6)], change="CHG-2", workload="db")
+        world.submit(a_request("web"))
+        world.submit(a_request("db", change="CHG-2", policy="tier"), near)
+        world.submit(a_request("far", change="CHG-3", policy="limit"), far)
+        world.clock.sleep(timedelta(seconds=54))
+        together = {
+            w.change: w.together for name in ("CHG-1", "CHG-2") for w in wake_ups(world.ctx, world.record(name))[:1]
+        }
+        assert together["CHG-1"] == together["CHG-2"] == "steps:20261124T090055"
+        assert fall_together(world.ctx, "CHG-1", "web") == [("CHG-1", "web"), ("CHG-2", "db")]
+        with world.sql.transaction() as tx:
+            assert tx.acquire_lease("db", "another run", world.clock.now(), MINUTE)
+        assert fall_together(world.ctx, "CHG-1", "web") == [("CHG-1", "web")], "another run is at it"
+        world.clock.sleep(2 * MINUTE)
+        world.reconcile()
+        [again, *_] = wake_ups(world.ctx, world.record("CHG-2"))
+        assert (again.together, world.steps("CHG-2")[0].attempt) == (None, 2)
 
 
 def test_a_step_under_a_living_lease_is_not_woken_again() -> None:

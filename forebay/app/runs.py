@@ -1,0 +1,61 @@
+"""Runs of the scheduler that have outlived their purpose: of changes that are over, and of processes that have died."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from forebay.app.context import Context
+from forebay.domain.lifecycle import TERMINAL, ChangeState
+
+OVER = TERMINAL | {ChangeState.CANCELLED}
+# A run at work on a step holds its workload's lease from its first second on; so long its process may take to start.
+SILENT_FOR = timedelta(minutes=3)
+# Above every time limit that planning has by itself.
+PLANS_FOR = timedelta(minutes=45)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as the scheduler has it. `since`: when it came into its state. `changes`: those it was made for."""
+
+    id: str
+    kind: Literal["plan", "step", "enforce"]
+    state: Literal["scheduled", "pending", "running"]
+    since: datetime
+    changes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What is to become of a run, and why."""
+
+    run: Run
+    how: Literal["cancel", "crash"]
+    reason: str
+
+
+def outlived(ctx: Context, runs: Iterable[Run]) -> list[Ending]:
+    """The runs that nobody needs any more, or in which nobody works.
+
+    A scheduled run goes once every change it was made for is over; it would do no harm, it would only find nothing to
+    do. One that is taken for dead is called so; what it leaves open is found and settled without that.
+    """
+    now = ctx.clock.now()
+    with ctx.store.transaction() as tx:
+        states = {record.change.change: record.state for record in tx.changes()}
+        leases = [tx.lease(workload.name) for workload in ctx.catalog.workloads]
+    at_work = {lease.holder for lease in leases if lease is not None and lease.expires_at > now}
+    endings = []
+    for run in runs:
+        over = [name for name in run.changes if states.get(name) in OVER]
+        patience = PLANS_FOR if run.kind == "plan" and run.state == "running" else SILENT_FOR
+        if run.state == "scheduled":
+            if over and len(over) == len(run.changes):
+                told = ", ".join(f"change {name} is {states[name]}" for name in over)
+                endings.append(Ending(run, "cancel", told))
+        elif run.since + patience < now and f"run {run.id}" not in at_work:
+            endings.append(Ending(run, "crash", f"nobody has worked in it since {run.since:%Y-%m-%d %H:%M:%S} UTC"))
+    return endings

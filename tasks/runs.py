@@ -1,0 +1,129 @@
+"""Prefect's API about runs: made, shared, ended. Its client is kept: making one takes most of a second."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+import httpx
+from prefect import Task
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName, FlowRunFilter, FlowRunFilterState
+from prefect.client.schemas.filters import FlowRunFilterStateType as OfType
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.exceptions import ObjectNotFound, PrefectException
+from prefect.states import Cancelled, Crashed, Pending, Scheduled
+
+from forebay.app.runs import Ending, Run
+from forebay.domain.errors import OutsideError
+from forebay.domain.records import WakeUp
+
+KINDS = {"policy-change": "plan", "shaping-step": "step", "enforce-policy": "enforce"}
+TAG = "change:"
+LONGEST_NAME = 200
+
+
+@cache
+def client() -> SyncPrefectClient:
+    """One client a process, its connections kept; safe to share between threads."""
+    return get_client(sync_client=True).__enter__()
+
+
+@cache
+def deployment_id(name: str) -> UUID:
+    """Of `flow/deployment`. Raises ObjectNotFound."""
+    return client().read_deployment_by_name(name).id
+
+
+@contextmanager
+def prefects_errors(what: str) -> Iterator[None]:
+    """Raises OutsideError for what Prefect's server or the way to it does."""
+    try:
+        yield
+    except (PrefectException, httpx.HTTPError, OSError) as error:
+        if isinstance(error, ObjectNotFound):
+            deployment_id.cache_clear()  # deployed anew, maybe under another id
+        raise OutsideError(f"Prefect did not {what}: {error}", retryable=True) from error
+
+
+def start_run(
+    deployment: str,
+    key: str,
+    parameters: dict[str, Any],
+    name: str | None = None,
+    at: datetime | None = None,
+    tags: Sequence[str] = (),
+    parent: UUID | None = None,
+) -> FlowRun:
+    """The run of `deployment` under `key`, made for `at` (now, if past or None) if there is none. Raises OutsideError.
+
+    `parent`: the flow run whose child it is to be.
+    """
+    now = datetime.now(UTC)
+    with prefects_errors(f"create the run of {deployment}"):
+        return client().create_flow_run_from_deployment(
+            deployment_id(deployment),
+            parameters=parameters,
+            state=Scheduled(scheduled_time=max(at or now, now)),
+            name=name,
+            tags=list(tags),
+            idempotency_key=key,
+            parent_task_run_id=_link(deployment, key, parent) if parent else None,
+        )
+
+
+def _link(deployment: str, key: str, parent: UUID) -> UUID:
+    """The task run by which Prefect shows one run as another's child."""
+    task: Task[Any, Any] = Task(fn=lambda: None, name=deployment)
+    task.task_key = f"forebay.wake.{deployment}"
+    made = client().create_task_run(task, parent, dynamic_key=key, task_inputs={}, state=Pending())
+    return made.id
+
+
+def join_run(run: FlowRun, wake_up: WakeUp) -> bool:
+    """Have a run that waits still do for `wake_up` too; False if it has begun or is over. Raises OutsideError."""
+    if tag_of(wake_up) in run.tags and wake_up.name in run.name:
+        return True
+    if run.state is None or run.state.type is not StateType.SCHEDULED:
+        return False
+    with prefects_errors(f"rename the run {run.name}"):
+        name = f"{run.name} + {wake_up.name}"
+        shown = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]} …"
+        client().update_flow_run(run.id, name=shown, tags={*run.tags, tag_of(wake_up)})
+    return True
+
+
+def tag_of(wake_up: WakeUp) -> str:
+    return f"{TAG}{wake_up.change}"
+
+
+def open_runs() -> list[Run]:
+    """Our runs that are scheduled, being started or at work, at most 200 of them. Raises OutsideError."""
+    names = DeploymentFilter(name=DeploymentFilterName(any_=list(KINDS)))
+    states = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING]
+    filters = FlowRunFilter(state=FlowRunFilterState(type=OfType(any_=states)))
+    with prefects_errors("tell its open runs"):
+        kinds = {deployment_id(f"{name}/{name}"): kind for name, kind in KINDS.items()}
+        found = client().read_flow_runs(flow_run_filter=filters, deployment_filter=names, limit=200)
+    return [
+        Run(
+            id=str(run.id),
+            kind=kinds[run.deployment_id],
+            state=run.state.type.value.lower(),
+            since=datetime.fromisoformat(run.state.timestamp.isoformat()),
+            changes=tuple(sorted(tag.removeprefix(TAG) for tag in run.tags if tag.startswith(TAG))),
+        )
+        for run in found
+        if run.state is not None and run.deployment_id in kinds
+    ]
+
+
+def end_run(ending: Ending) -> None:
+    """Raises OutsideError."""
+    state = Cancelled if ending.how == "cancel" else Crashed
+    with prefects_errors(f"end the run {ending.run.id}"):
+        client().set_flow_run_state(UUID(ending.run.id), state(message=ending.reason), force=ending.how == "crash")
