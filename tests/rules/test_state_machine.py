@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from forebay.app import arm
+from forebay.app.approvals import approve
 from forebay.app.people import cancel, hold, resume
 from forebay.domain.allocation import Lever
 from forebay.domain.errors import ForebayError, RuleRefusal
@@ -36,14 +37,23 @@ class Lives(RuleBasedStateMachine):
         super().__init__()
         self.made = 0
 
-    @initialize(lever=st.sampled_from(Lever), defer=st.booleans(), two=st.booleans(), given_up=st.booleans())
-    def begin(self, lever: Lever, defer: bool, two: bool, given_up: bool) -> None:
+    @initialize(
+        lever=st.sampled_from(Lever),
+        defer=st.booleans(),
+        two=st.booleans(),
+        answer=st.sampled_from(["hold", "insist", "yield"]),
+        approval=st.booleans(),
+        given_up=st.booleans(),
+    )
+    def begin(self, lever: Lever, defer: bool, two: bool, answer: str, approval: bool, given_up: bool) -> None:
         self.given_up = given_up
         self.names = ("web", "db") if two else ("web",)
         cores = [2.0]
-        workloads = [a_workload(name) for name in self.names]
+        workloads = [a_workload(name, on_foreign_write=answer) for name in self.names]
         self.world = World(*workloads, lever=lever, demand=lambda at: demand_of(cores))
-        self.watcher = Watcher(self.world, self.names, cores)
+        self.watcher = Watcher(self.world, self.names, cores, needs_approval=approval)
+        if approval:
+            self.world.put_rules(rules=[{"name": "careful", "approval": {"approvers": ["bob", "eve"], "quorum": 1}}])
         self.misalignment = "defer" if defer else "reject"
         self.submit()
         self.world.clock.sleep(MINUTE)
@@ -96,7 +106,7 @@ class Lives(RuleBasedStateMachine):
 
     @rule(
         where=WHERE,
-        what=st.sampled_from(["nothing", "crash", "cancel", "hold", "hold and resume", "pause", "other driver"]),
+        what=st.sampled_from(["nothing", "crash", "cancel", "hold", "hold and resume", "pause", "dip", "other driver"]),
         at=st.integers(1, 40),
     )
     def drive(self, where: int, what: str, at: int) -> None:
@@ -142,9 +152,14 @@ class Lives(RuleBasedStateMachine):
         at = self.world.clock.now() + timedelta(seconds=seconds)
         self.world.clock.at(at, lambda: self._happen(what, name))
 
-    @rule(what=st.sampled_from(["hold", "resume", "cancel", "foreign"]))
+    @rule(what=st.sampled_from(["hold", "resume", "cancel", "foreign", "dip"]))
     def now(self, what: str) -> None:
         self._happen(what, self.name)
+
+    @precondition(lambda self: self.state is S.AWAITING_APPROVAL)
+    @rule()
+    def approve(self) -> None:
+        self._happen("approve", self.name)
 
     @precondition(lambda self: self.state is S.HELD)
     @rule()
@@ -164,6 +179,10 @@ class Lives(RuleBasedStateMachine):
                     resume(ctx, name, "bob", "go on")
                 case "cancel":
                     cancel(ctx, name, "ann", "not needed")
+                case "dip":
+                    self.watcher.dip()
+                case "approve":
+                    approve(ctx, name, "bob", "fine")
                 case "drive" | "other driver":
                     self.world.drive(self.names[-1], name)
                 case "reconcile":

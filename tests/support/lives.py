@@ -11,16 +11,17 @@ from itertools import pairwise
 from forebay.domain.allocation import Lever, Setting
 from forebay.domain.audit import AuditEvent
 from forebay.domain.lifecycle import ChangeState, StepState
-from forebay.domain.records import Intent, Lease, Outcome
+from forebay.domain.records import Intent, Lease, Outcome, Purpose
 from forebay.domain.resources import Resource
 from forebay.domain.verdict import Verdict
 from tests.support.cloud import Write
 from tests.support.world import World
 
 S = ChangeState
+AGAIN = (Purpose.INSIST, Purpose.REGAIN)
 MICROSECOND = timedelta(microseconds=1)
-# Between the look that arms and the record of it another hand may have been quicker; within this nobody is blamed.
-JUST_NOW = timedelta(minutes=2)
+# Between the look that arms and the record of it something may have happened; within this nobody is blamed.
+JUST_NOW = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,20 @@ class Seen:
 
 @dataclass
 class Watcher:
-    """Looks at a world from outside. `cores`: every demand there has been; `foreign`: what other hands have set."""
+    """Looks at a world from outside.
+
+    `cores`: every demand there has been; `foreign`: what other hands have set; `dips`: when a unit was lost.
+    """
 
     world: World
     workloads: Sequence[str]
     cores: list[float]
     began: dict[int, datetime] = field(default_factory=dict)
     foreign: list[Setting] = field(default_factory=list)
+    dips: list[datetime] = field(default_factory=list)
+    needs_approval: bool = False
     found_at: dict[tuple[str, str], Setting] = field(default_factory=dict)
+    holders: dict[tuple[str, int], str] = field(default_factory=dict)
     _looked_at: tuple[str, int, int] = ("", 0, 0)
 
     def __post_init__(self) -> None:
@@ -55,13 +62,22 @@ class Watcher:
         with self.world.sql.transaction() as tx:
             plan = tx.plan(still_open[0].change, workload) if still_open else None
             lease = tx.lease(workload)
-        metrics = self.world.cloud.services[workload].metrics
-        return Seen(still_open, lease, plan.hash if plan else None, metrics, self.cores[-1])
+        self._rule_4_a_new_holder_has_a_new_number(workload, lease)
+        service = self.world.cloud.services[workload]
+        return Seen(still_open, lease, plan.hash if plan else None, service.metrics, self.cores[-1])
+
+    def dip(self) -> None:
+        """A unit of each service dies, and its successor takes five minutes."""
+        now = self.world.clock.now()
+        self.dips.append(now)
+        for service in self.world.cloud.services.values():
+            service.serving[-1:] = [now + timedelta(minutes=5)]
 
     def at_an_event(self, event: AuditEvent) -> None:
         """Rule 1, at the moment of arming: every step that comes first has its pass, and the capacity serves."""
         now = self.world.clock.now()
-        if event.action != "armed" or any(w.foreign and w.at > now - JUST_NOW for w in self.world.cloud.writes):
+        disturbed = [*self.dips, *(write.at for write in self.world.cloud.writes if write.foreign)]
+        if event.action != "armed" or any(at > now - JUST_NOW for at in disturbed):
             return
         assert event.change is not None
         for workload in self.world.record(event.change).change.workloads:
@@ -79,6 +95,7 @@ class Watcher:
         with self.world.sql.transaction() as tx:
             log = [entry.event for entry in tx.audit_entries()]
             intents_of = {workload: list(tx.intents(workload)) for workload in self.workloads}
+            leases = {workload: tx.lease(workload) for workload in self.workloads}
         self._rules_1_and_2_in_force_only_armed_and_exactly_on_time_and_then_for_good()
         looked_at = (change, len(log), len(self.world.cloud.writes))
         if looked_at == self._looked_at:
@@ -86,12 +103,17 @@ class Watcher:
         self._looked_at = looked_at
         _rule_12_who_did_what_and_why(log, [i for intents in intents_of.values() for i in intents])
         _rule_8_no_step_after_a_cancel(log)
+        if self.needs_approval:
+            _rule_11_no_step_without_an_approval(log)
         for workload, intents in intents_of.items():
+            insists = self.world.ctx.workload(workload).on_foreign_write == "insist"
             announced = self._rule_3_every_write_is_announced_and_its_outcome_is_true(workload, intents)
+            self._rule_4_a_new_holder_has_a_new_number(workload, leases[workload])
             _rule_4_only_the_holder_of_the_lease_writes(intents, announced)
             self._rule_5_a_step_follows_the_pass_of_the_one_before(change, workload)
             self._rules_6_and_7_moves_are_small_rare_inside_the_bounds_and_up(workload, announced)
             _rule_9_given_back_only_over_our_own_value(intents, announced)
+            assert insists or not [i for i in intents if i.purpose in AGAIN], "rule 9: over another hand's value"
             _rule_11_steps_are_those_of_the_current_plan(announced)
 
     def _rules_1_and_2_in_force_only_armed_and_exactly_on_time_and_then_for_good(self) -> None:
@@ -129,6 +151,11 @@ class Watcher:
         assert sum(1 for i in intents if i.outcome is None) <= 1
         return announced
 
+    def _rule_4_a_new_holder_has_a_new_number(self, workload: str, lease: Lease | None) -> None:
+        if lease is not None:
+            known = self.holders.setdefault((workload, lease.fencing), lease.holder)
+            assert known == lease.holder, "rule 4: taken from a living holder"
+
     def _rule_5_a_step_follows_the_pass_of_the_one_before(self, change: str, workload: str) -> None:
         steps = self.world.steps(change, workload)
         begun = [s for s in steps if s.state is not StepState.PENDING]
@@ -151,16 +178,18 @@ class Watcher:
         for write, seen, intent in announced:
             largest = limits.soft.largest_move(write.desired)
             assert limits.min_units <= write.after.units <= limits.max_units, "rule 6: out of bounds"
-            if intent.sequence is not None:
+            if intent.purpose is not Purpose.GIVE_BACK:
                 assert write.after.units <= max(write.desired + largest, write.before.units), "rule 6: too far"
             elif write.after.lever is Lever.COUNT:
                 assert abs(write.after.units - write.before.units) <= largest, "rule 6: back too far"
             if write.after.lever is Lever.COUNT and write.after.units < write.before.units:
-                assert intent.sequence is None, "rule 7: a step up takes nothing away"
+                assert intent.purpose is Purpose.GIVE_BACK, "rule 7: a step up takes nothing away"
                 assert seen.metrics, "rule 7: shrunk without data"
                 needed = math.ceil(known.units_for({Resource.CPU: seen.cores})[0] - 1e-9)
                 assert write.after.units >= min(needed, write.before.units), "rule 7: shrunk below the demand seen"
-        moves = [i for _, _, i in announced if i.sequence is not None or i.new.lever is Lever.COUNT]
+        # Another hand is answered at once, and a floor goes back at once: it takes no capacity away.
+        moves = [i for _, _, i in announced if i.purpose is Purpose.STEP or i.new.lever is Lever.COUNT]
+        moves = [i for i in moves if i.purpose is not Purpose.INSIST]
         for before, after in pairwise(moves):
             if before.change == after.change:
                 assert after.stored_at - before.stored_at >= limits.soft.dwell, "rule 6: too soon after the last"
@@ -190,14 +219,14 @@ def _rule_9_given_back_only_over_our_own_value(
     intents: Sequence[Intent], announced: list[tuple[Write, Seen, Intent]]
 ) -> None:
     for write, _, intent in announced:
-        if intent.sequence is None:
+        if intent.purpose is Purpose.GIVE_BACK:
             ours = [i.new for i in intents if i.change == intent.change and i.number < intent.number and done(i)]
             assert write.before == intent.old == ours[-1], "rule 9: over another hand's value"
 
 
 def _rule_11_steps_are_those_of_the_current_plan(announced: list[tuple[Write, Seen, Intent]]) -> None:
     for _, seen, intent in announced:
-        assert intent.sequence is None or intent.plan_hash == seen.plan_hash, "rule 11: not what was planned"
+        assert intent.purpose is not Purpose.STEP or intent.plan_hash == seen.plan_hash, "rule 11: not what was planned"
 
 
 def _rule_8_no_step_after_a_cancel(log: Iterable[AuditEvent]) -> None:
@@ -219,6 +248,15 @@ def _rule_12_who_did_what_and_why(log: Iterable[AuditEvent], intents: Sequence[I
         ended += event.action.startswith("write ")
     assert asked == sum(1 for i in intents if i.fencing), "rule 12: a write that is not in the log"
     assert ended == sum(1 for i in intents if i.outcome is not None), "rule 12: an outcome that is not in the log"
+
+
+def _rule_11_no_step_without_an_approval(log: Iterable[AuditEvent]) -> None:
+    approved: set[str | None] = set()
+    for event in log:
+        if event.action == "approved":
+            approved.add(event.change)
+        step = event.action.startswith("step") and event.action.endswith("asked")
+        assert not step or event.change in approved, "rule 11: nobody approved it"
 
 
 def done(intent: Intent) -> bool:
