@@ -19,7 +19,7 @@ from forebay.domain.lifecycle import ChangeState
 from forebay.domain.resources import Resource
 from forebay.domain.workload import Workload
 from tests.support.cloud import ModelUsage
-from tests.support.world import EFFECTIVE, World, a_plan, a_request, minutes
+from tests.support.world import EFFECTIVE, MINUTE, World, a_plan, a_request, flat, minutes
 
 S = ChangeState
 LATER = [(10, 4, 6), (16, 6, 8)]
@@ -195,3 +195,36 @@ def test_what_else_is_pending_for_the_entity_is_found(world: World) -> None:
         record = tx.change("CHG-1")
         assert record is not None
         assert [o.change.change for o in approvals.others_pending(tx, record)] == ["CHG-2"]
+
+
+@pytest.fixture
+def outgrown() -> Iterator[World]:
+    """Six units were approved for a change in ten hours; after six hours a new forecast wants twice as many."""
+    later = minutes(600)
+    with World(demand=flat(3)) as world:
+        world.ctx = replace(world.ctx, usage=lambda workload: Remembered(world, workload))
+        world.put_rules(rules=[{"name": "careful", "approval": {}}])
+        impacts = [{"workload": "web", "factor": 2, "scope": "workload"}]
+        world.submit(a_request(effective_at=later, impacts=impacts), a_plan([(480, 4, 6)], effective_at=later))
+        approve(world.ctx, "CHG-1", "bob", "six")
+        world.run_until(minutes(365), every=5 * MINUTE)
+        yield world
+
+
+def test_a_replan_beyond_the_approval_asks_again_and_goes_on_once_approved(outgrown: World) -> None:
+    (told,) = [e for e in outgrown.people.events if e.action == "approval asked again"]
+    assert "7 are approved" in told.reason
+    assert [s.step.to_units for s in outgrown.steps()] == [6], "what was approved stays"
+    assert approve(outgrown.ctx, "CHG-1", "bob", "as many as it takes", plan=told.plan_hash).state is S.SCHEDULED
+    outgrown.run_until(minutes(370), every=5 * MINUTE)
+    assert "replanned" in outgrown.actions()
+    assert outgrown.steps()[-1].step.to_units >= 12
+    with pytest.raises(RuleRefusal, match="waits for no approval"):
+        approve(outgrown.ctx, "CHG-1", "eve", "me too")
+
+
+def test_a_rejected_replan_leaves_the_approved_plan(outgrown: World) -> None:
+    assert reject(outgrown.ctx, "CHG-1", "bob", "six it is").state is S.SCHEDULED
+    outgrown.run_until(minutes(370), every=5 * MINUTE)
+    assert [s.step.to_units for s in outgrown.steps()] == [6]
+    assert "replanned" not in outgrown.actions()

@@ -1,0 +1,87 @@
+"""Rules and approvals as people call them: a calendar beside the rules file, approving, links, exit codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from forebay.app.plan import store_plans
+from forebay.cli import common
+from forebay.domain.lifecycle import ChangeState
+from tests.support.world import a_plan
+from tests.unit.test_cli import files, forebay  # noqa: F401
+from tests.unit.test_domain_freeze import CALENDAR
+
+WHO = ("--by", "jane", "--reason", "because")
+RULES = """
+amenders: [jane]
+rules: [{name: careful, approval: {approvers: [bob]}, break_glass: [eve]}]
+freezes: [{calendar: shop.ics, reason: shop}]
+"""
+
+
+@pytest.fixture
+def waiting(files: Path, forebay) -> Path:  # noqa: F811
+    """Rules with a calendar, and a change that waits for bob."""
+    (files / "rules.yaml").write_text(RULES)
+    (files / "shop.ics").write_text(CALENDAR)
+    assert forebay("rules", "set", "rules.yaml", *WHO) == (0, "change rules: version 1\n", "")
+    assert forebay("submit", "change.yaml")[0] == 0
+    plan = a_plan((), workload="checkout")
+    with common.context().store.transaction() as tx:
+        record = tx.change("CHG-1")
+    assert record is not None
+    store_plans(common.context(), "CHG-1", [plan.model_copy(update={"effective_at": record.change.effective_at})])
+    return files
+
+
+def test_a_calendar_beside_the_rules_is_stored_with_them(waiting: Path, forebay) -> None:  # noqa: F811
+    (waiting / "shop.ics").unlink()
+    assert "BEGIN:VCALENDAR" in forebay("rules", "show")[1]
+    code, _, error = forebay("rules", "set", "rules.yaml", *WHO)
+    assert code == 2 and "cannot read" in error and "shop.ics" in error
+    code, _, error = forebay("rules", "set", "rules.yaml", "--by", "bob", "--reason", "mine")
+    (waiting / "shop.ics").write_text("BEGIN:NOTHING")
+    assert forebay("rules", "set", "rules.yaml", *WHO)[0] == 2
+    (waiting / "shop.ics").write_text(CALENDAR)
+    code, _, error = forebay("rules", "set", "rules.yaml", "--by", "bob", "--reason", "mine")
+    assert code == 3 and "'bob' may not set the change rules" in error
+
+
+def test_approving_on_the_command_line(waiting: Path, forebay) -> None:  # noqa: F811
+    code, _, error = forebay("approve", "CHG-1", *WHO)
+    assert code == 3 and "one of bob" in error
+    code, _, error = forebay("approve", "CHG-1", "--by", "bob", "--reason", "fine", "--plan", "01234567")
+    assert code == 3 and "a look at plan" in error
+    code, out, _ = forebay("approve", "CHG-1", "--by", "bob", "--reason", "fine")
+    assert (code, out.startswith("CHG-1: scheduled: approved: 1 of 1 approvals (bob)")) == (0, True)
+
+
+def test_rejecting_and_breaking_the_glass(waiting: Path, forebay) -> None:  # noqa: F811
+    assert forebay("break-glass", "CHG-1", *WHO)[0] == 3
+    assert forebay("break-glass", "CHG-1", "--resume", "--by", "eve", "--reason", "now")[0] == 3, "it is not held"
+    code, out, _ = forebay("reject", "CHG-1", "--by", "bob", "--reason", "no")
+    assert (code, out) == (0, "CHG-1: denied: no (by cli)\n")
+
+
+def test_a_link_is_printed_for_who_may_approve(
+    waiting: Path,
+    forebay,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = ("approval-link", "CHG-1", "--for", "bob", "--by", "jane")
+    code, _, error = forebay(*words)
+    assert code == 2 and "FOREBAY_LINK_SECRETS" in error
+    monkeypatch.setenv("FOREBAY_LINK_SECRETS", '["short"]')
+    assert "shorter than 16 characters" in forebay(*words)[2]
+    monkeypatch.setenv("FOREBAY_LINK_SECRETS", '["a secret that is long enough"]')
+    monkeypatch.setenv("FOREBAY_WEB_URL", "https://forebay.example.com/")
+    code, out, _ = forebay(*words)
+    assert code == 0 and out.startswith("https://forebay.example.com/approvals/")
+    assert forebay(*words, "--valid", "a day")[0] == 2
+    assert forebay("approval-link", "CHG-1", "--for", "eve", "--by", "jane")[0] == 3
+    with common.context().store.transaction() as tx:
+        assert tx.audit_entries("CHG-1")[-1].event.action == "approval link made"
+        record = tx.change("CHG-1")
+    assert record is not None and record.state is ChangeState.AWAITING_APPROVAL
