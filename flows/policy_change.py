@@ -6,7 +6,7 @@ from prefect import flow, get_run_logger, runtime
 from prefect.states import Completed, State
 
 from forebay.domain.change import ChangeRequest
-from forebay.domain.errors import InputError
+from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.lifecycle import ChangeState
 from tasks.plan import deny_change, draw_plan, forecast, persist, read_history, receive_change
 from tasks.preview import preview
@@ -24,7 +24,10 @@ def policy_change(change: ChangeRequest) -> State:
     """Ask for a policy change: its load is forecast, its plan drawn and stored, and its steps scheduled."""
     # A plain datetime: the zone of Prefect's own is lost in arithmetic.
     scheduled_at = datetime.fromisoformat(runtime.flow_run.scheduled_start_time.isoformat())
-    record = receive_change(change.named(scheduled_at))
+    try:
+        record = receive_change(change.named(scheduled_at))
+    except RuleRefusal as refusal:
+        return Completed(name="Denied", message=str(refusal))  # an edit; the change stands as it was
     name, plans = record.change.change, []
     if record.state is ChangeState.RECEIVED:
         try:
@@ -32,7 +35,7 @@ def policy_change(change: ChangeRequest) -> State:
                 now = datetime.now(UTC)
                 outlook = forecast(workload, record.change, read_history(workload), now)
                 plans.append(draw_plan(workload, record.change, outlook, now))
-            record = persist(name, plans)
+            record = persist(record.change, plans)
         except InputError as error:
             record = deny_change(name, str(error))
     scheduled = schedule_steps(name)

@@ -113,6 +113,12 @@ class Transaction(Protocol):
     def move(self, name: str, to: ChangeState, event: AuditEvent) -> ChangeRecord:
         """Transition by the table; `event.reason` becomes the note. Raises RuleRefusal if the table has it not."""
 
+    def edit_change(self, change: PolicyChange, policy_version: int, event: AuditEvent) -> ChangeRecord:
+        """Give the change of that name other content; it is `received` again and has no current plan any more."""
+
+    def revisions(self, name: str) -> Sequence[PolicyChange]:
+        """What the change said before it was edited, oldest first; [] if it never was."""
+
     # Plans and steps
     def add_plan(self, plan: ShapingPlan, event: AuditEvent) -> None:
         """Store the plan and its steps (all pending); it becomes the workload's current plan of that change."""

@@ -66,10 +66,10 @@ def draw_plan(
 
 
 @task(name="persist", **READS)
-def persist(change: str, plans: Sequence[ShapingPlan | PlanRefusal]) -> ChangeRecord:
+def persist(change: PolicyChange, plans: Sequence[ShapingPlan | PlanRefusal]) -> ChangeRecord:
     """Plans, steps, transition and audit entries, in one transaction."""
-    record = planning.store_plans(context(), change, plans)
-    get_run_logger().info("%s is %s: %s", change, record.state, record.note)
+    record = planning.store_plans(context(), change.change, plans, change.fingerprint)
+    get_run_logger().info("%s is %s: %s", change.change, record.state, record.note)
     return record
 
 

@@ -1,7 +1,5 @@
 """Tasks of shaping and enforcing. The controller retries by itself, after reading; these run once."""
 
-from datetime import timedelta
-
 from prefect import get_run_logger, runtime, task
 
 from blocks.context import context
@@ -39,10 +37,7 @@ def arm_if_aligned(change: str) -> str:
 @task(name="wait for the effective time", **ONCE)
 def wait_until_effective(change: str) -> None:
     """Sleep to the exact effective time. The decision point does not wait for this: it reads the clock itself."""
-    ctx = context()
-    effective_at = arm.effective_at(ctx, change)
-    while (left := effective_at - ctx.clock.now()) > timedelta(0):
-        ctx.clock.sleep(min(left, timedelta(seconds=10)))
+    arm.wait_until_effective(context(), change)
 
 
 @task(name="enforce", **ONCE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from forebay.app.context import CONTROLLER, Context
 from forebay.app.keep import keep_workload
@@ -20,6 +20,9 @@ from forebay.domain.records import ChangeRecord, Purpose
 from forebay.ports import Transaction
 
 DEFERRED = "deferred"
+NAP = timedelta(seconds=10)
+# Runs that enforce are made to start seconds ahead of their time.
+LONGEST_WAIT = timedelta(minutes=5)
 GLASS_BROKEN = "GLASS BROKEN"
 
 
@@ -95,9 +98,16 @@ def watch_armed(ctx: Context, change: str) -> str | None:
     return missing.text
 
 
-def effective_at(ctx: Context, change: str) -> datetime:
-    """When the change is to take effect (aware UTC). Raises InputError if there is no such change."""
-    return change_record(ctx, change).change.effective_at
+def wait_until_effective(ctx: Context, change: str) -> None:
+    """Sleep to the exact effective time. Raises InputError if there is no such change.
+
+    Not to one far ahead: then the change was edited since the run was made, and gets another for its new time.
+    """
+    at = change_record(ctx, change).change.effective_at
+    if at - ctx.clock.now() > LONGEST_WAIT:
+        return
+    while (left := at - ctx.clock.now()) > timedelta(0):
+        ctx.clock.sleep(min(left, NAP))
 
 
 def enforce(ctx: Context, change: str) -> str:

@@ -185,14 +185,17 @@ def draw(
     )
 
 
-def store_plans(ctx: Context, name: str, plans: Sequence[ShapingPlan | PlanRefusal]) -> ChangeRecord:
+def store_plans(
+    ctx: Context, name: str, plans: Sequence[ShapingPlan | PlanRefusal], drawn_for: str | None = None
+) -> ChangeRecord:
     """All plans of a change and its transition, in one transaction: to `scheduled` or `awaiting approval`, or, if one
-    was refused, to `denied`.
+    was refused, to `denied`. `drawn_for`: fingerprint of the change they were drawn for; plans of a change that was
+    edited meanwhile are let go.
     """
     with ctx.store.transaction() as tx:
         record = tx.change(name)
         assert record is not None
-        if record.state not in PLANNABLE:
+        if record.state not in PLANNABLE or drawn_for not in (None, record.change.fingerprint):
             return record
         change = record.change
         refusals = [plan for plan in plans if isinstance(plan, PlanRefusal)]
@@ -229,7 +232,7 @@ def plan_change(ctx: Context, name: str, lead: timedelta = timedelta(0)) -> Chan
             plans.append(draw_live(ctx, workload, record.change, outlook, now, lead))
     except InputError as error:
         return deny(ctx, name, str(error))
-    return store_plans(ctx, name, plans)
+    return store_plans(ctx, name, plans, record.change.fingerprint)
 
 
 def plan_anew_if_overdue(ctx: Context, record: ChangeRecord) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 
 from forebay.app.context import Context
+from forebay.app.edit import check_editable, is_repeated, store_edit
 from forebay.domain.change import ChangeRequest, PolicyChange
-from forebay.domain.errors import InputError, RuleRefusal
+from forebay.domain.errors import RuleRefusal
 from forebay.domain.lifecycle import TERMINAL, ChangeState
 from forebay.domain.policy import PolicyVersion, in_force
 from forebay.domain.records import ChangeRecord
@@ -16,9 +17,10 @@ from forebay.ports import Transaction
 def receive(ctx: Context, request: ChangeRequest, asked_at: datetime | None = None) -> ChangeRecord:
     """Store the change as `received`, or as `denied` with the rule that says no and what would pass.
 
-    The same request again (by name) returns the stored change: any door may deliver twice. Raises InputError,
-    with nothing stored, for an unknown workload or a name already used for something else. `asked_at` (aware UTC):
-    when it came to the door, if that was earlier; the minimum delay counts from then.
+    The same request again (by name) returns the stored change: any door may deliver twice. Other content under the
+    name edits the change, if nothing has moved for it yet. Raises InputError, with nothing stored, for an unknown
+    workload or a name that belongs to another request; RuleRefusal for an edit that a rule forbids. `asked_at` (aware
+    UTC): when it came to the door, if that was earlier; the minimum delay counts from then.
     """
     now = ctx.clock.now()
     change = request.accepted(now)
@@ -26,7 +28,11 @@ def receive(ctx: Context, request: ChangeRequest, asked_at: datetime | None = No
         ctx.workload(workload)
     with ctx.store.transaction() as tx:
         if (known := tx.change(change.change)) is not None:
-            return _same_change(known, request)
+            if is_repeated(tx, known, request):
+                return known
+            record = _again(ctx, tx, known, change, asked_at)
+            ctx.notifier.notify(ctx.event(change, "edited", record.note, change.requested_by))
+            return record
         versions = tx.versions(change.entity, change.policy)
         number = max((v.version for v in versions), default=0) + 1
         current = in_force(versions, now)
@@ -54,18 +60,16 @@ def receive(ctx: Context, request: ChangeRequest, asked_at: datetime | None = No
     return record
 
 
-def _same_change(known: ChangeRecord, request: ChangeRequest) -> ChangeRecord:
-    """A repeated delivery is the stored change; anything else under its name is refused."""
-    # A relative effective time was fixed at the first delivery; the repeat means that same time.
-    again = request.model_copy(update={"effective_at": known.change.effective_at, "effective_in": None})
-    if request.effective_at not in (None, known.change.effective_at) or (
-        again.accepted(known.received_at).fingerprint != known.change.fingerprint
-    ):
-        raise InputError(
-            f"change: the name {known.change.change!r} is taken by another request ({known.state}, effective "
-            f"{known.change.effective_at.isoformat()}): cancel that one, or submit this one under a new name"
-        )
-    return known
+def _again(
+    ctx: Context, tx: Transaction, known: ChangeRecord, change: PolicyChange, asked_at: datetime | None
+) -> ChangeRecord:
+    """Other content under a known name. Raises InputError and RuleRefusal, and then the stored change stands."""
+    check_editable(known, change)
+    now, versions = ctx.clock.now(), tx.versions(change.entity, change.policy)
+    current = in_force(versions, now)
+    if refusal := _refusal(tx, change, current.version if current else 0, now, asked_at):
+        raise refusal
+    return store_edit(tx, ctx, known, change, max((v.version for v in versions), default=0) + 1)
 
 
 def _refusal(
@@ -80,6 +84,8 @@ def _refusal(
                 f"base_version {current}, after reading that version",
             )
         for other in tx.changes(frozenset(ChangeState) - TERMINAL):
+            if other.change.change == change.change:
+                continue
             if (other.change.entity, other.change.policy) == (change.entity, change.policy):
                 raise RuleRefusal(
                     "one change at a time of a policy",

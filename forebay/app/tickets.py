@@ -12,7 +12,7 @@ from forebay.app.context import Context
 from forebay.app.receive import receive
 from forebay.domain.audit import AuditEvent
 from forebay.domain.change import ChangeRequest
-from forebay.domain.errors import InputError, OutsideError
+from forebay.domain.errors import ForebayError, InputError, OutsideError, RuleRefusal
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.model import Model, validate
 from forebay.domain.records import ChangeRecord, Ticket
@@ -27,11 +27,8 @@ class TicketDelivery(Model):
 
     @property
     def request(self) -> ChangeRequest:
-        """The change, named after ticket and revision unless it has a name of its own."""
-        if self.change.change:
-            return self.change
-        name = self.ticket if self.revision in ("", "1") else f"{self.ticket}.{self.revision}"
-        return self.change.model_copy(update={"change": name})
+        """The change, named after the ticket unless it has a name of its own: a later revision edits it."""
+        return self.change if self.change.change else self.change.model_copy(update={"change": self.ticket})
 
 
 def parse_delivery(body: str) -> TicketDelivery:
@@ -65,8 +62,9 @@ def submit(ctx: Context, request: ChangeRequest) -> ChangeRecord:
     if record.state is ChangeState.RECEIVED:
         # What was stored, not what was asked: a relative effective time is fixed by now.
         stored = ChangeRequest.model_validate(record.change.model_dump())
-        delivery = TicketDelivery(ticket=record.change.change, change=stored)
         with ctx.store.transaction() as tx:
+            revision = 1 + len(tx.revisions(record.change.change))
+            delivery = TicketDelivery(ticket=record.change.change, revision=str(revision), change=stored)
             body = delivery.model_dump_json(exclude_defaults=True)
             tx.add_ticket("cli", delivery.ticket, delivery.revision, body, ctx.clock.now())
     return record
@@ -93,7 +91,7 @@ def sweep_tickets(ctx: Context, start_run: StartRun) -> int:
             receive(ctx, request, ticket.received_at)
             key = f"ticket:{ticket.source}:{ticket.ticket}:{ticket.revision}"
             run = start_run(key, {"change": request.model_dump(mode="json", exclude_defaults=True)})
-        except InputError as error:
+        except (InputError, RuleRefusal) as error:
             _put(ctx, ticket.model_copy(update={"run": REFUSED, "failure": str(error)}))
             ctx.notifier.notify(_refusal(ctx, ticket, error))
         except OutsideError as error:
@@ -111,7 +109,7 @@ def _put(ctx: Context, ticket: Ticket) -> None:
         tx.put_ticket(ticket)
 
 
-def _refusal(ctx: Context, ticket: Ticket, error: InputError) -> AuditEvent:
+def _refusal(ctx: Context, ticket: Ticket, error: ForebayError) -> AuditEvent:
     return AuditEvent(
         at=ctx.clock.now(), actor=f"{ticket.source} {ticket.ticket}", action="ticket refused", reason=str(error)
     )

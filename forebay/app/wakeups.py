@@ -82,7 +82,7 @@ def _enforce(record: ChangeRecord) -> WakeUp:
     change = record.change
     return WakeUp(
         kind="enforce",
-        key=f"{change.change}:enforce:{record.policy_version}",
+        key=f"{change.change}:enforce:{record.policy_version}:{change.effective_at:%Y%m%dT%H%M%S}",
         change=change.change,
         workload=None,
         sequence=None,

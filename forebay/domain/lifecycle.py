@@ -30,16 +30,18 @@ S = ChangeState
 # Breaking the glass is the one way from any of these straight to `in force`.
 BEFORE_IN_FORCE = frozenset({S.RECEIVED, S.PLANNED, S.AWAITING_APPROVAL, S.SCHEDULED, S.SHAPING, S.ARMED, S.HELD})
 TERMINAL = frozenset({S.DENIED, S.CLOSED, S.ROLLED_BACK, S.SUPERSEDED})
+# Nothing has moved yet: the change may still be given other content, and one that was denied may be asked for again.
+EDITABLE = frozenset({S.RECEIVED, S.PLANNED, S.AWAITING_APPROVAL, S.SCHEDULED, S.DENIED})
 # Steps may be made only here. Everything else, above all `cancelled`, stops the hand.
 MOVING = frozenset({S.SCHEDULED, S.SHAPING})
 # A plan may reach beyond the effective time: its later steps are made while the policy is armed or in force.
 STEPPING = MOVING | {S.ARMED, S.IN_FORCE, S.SETTLING}
 
 TRANSITIONS: Mapping[ChangeState, frozenset[ChangeState]] = {
-    S.RECEIVED: frozenset({S.DENIED, S.PLANNED, S.HELD, S.IN_FORCE, S.CANCELLED}),
-    S.PLANNED: frozenset({S.AWAITING_APPROVAL, S.SCHEDULED, S.HELD, S.IN_FORCE, S.CANCELLED, S.DENIED}),
-    S.AWAITING_APPROVAL: frozenset({S.SCHEDULED, S.HELD, S.IN_FORCE, S.CANCELLED, S.DENIED}),
-    S.SCHEDULED: frozenset({S.SHAPING, S.ARMED, S.HELD, S.IN_FORCE, S.CANCELLED, S.SUPERSEDED}),
+    S.RECEIVED: frozenset({S.RECEIVED, S.DENIED, S.PLANNED, S.HELD, S.IN_FORCE, S.CANCELLED}),
+    S.PLANNED: frozenset({S.RECEIVED, S.AWAITING_APPROVAL, S.SCHEDULED, S.HELD, S.IN_FORCE, S.CANCELLED, S.DENIED}),
+    S.AWAITING_APPROVAL: frozenset({S.RECEIVED, S.SCHEDULED, S.HELD, S.IN_FORCE, S.CANCELLED, S.DENIED}),
+    S.SCHEDULED: frozenset({S.RECEIVED, S.SHAPING, S.ARMED, S.HELD, S.IN_FORCE, S.CANCELLED, S.SUPERSEDED}),
     S.SHAPING: frozenset({S.ARMED, S.HELD, S.IN_FORCE, S.CANCELLED, S.SUPERSEDED}),
     S.ARMED: frozenset({S.IN_FORCE, S.SHAPING, S.HELD, S.CANCELLED}),
     S.HELD: frozenset({S.RECEIVED, S.AWAITING_APPROVAL, S.SCHEDULED, S.SHAPING, S.IN_FORCE, S.CANCELLED}),
@@ -47,7 +49,7 @@ TRANSITIONS: Mapping[ChangeState, frozenset[ChangeState]] = {
     S.SETTLING: frozenset({S.CLOSED, S.ROLLING_BACK}),
     S.CANCELLED: frozenset({S.ROLLED_BACK}),
     S.ROLLING_BACK: frozenset({S.ROLLED_BACK}),
-    S.DENIED: frozenset(),
+    S.DENIED: frozenset({S.RECEIVED}),
     S.CLOSED: frozenset(),
     S.ROLLED_BACK: frozenset(),
     S.SUPERSEDED: frozenset(),

@@ -97,6 +97,14 @@ changes = Table(
     Column("updated_at", UtcDateTime, nullable=False),
 )
 
+revisions = Table(
+    "revisions",
+    metadata,
+    Column("number", Number, primary_key=True),
+    Column("change", Text, ForeignKey("changes.name"), nullable=False, index=True),
+    Column("content", ModelJson(PolicyChange), nullable=False),
+)
+
 plans = Table(
     "plans",
     metadata,

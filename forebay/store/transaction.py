@@ -68,6 +68,20 @@ class SqlTransaction:
         self.audit(event)
         return after
 
+    def edit_change(self, change: PolicyChange, policy_version: int, event: AuditEvent) -> ChangeRecord:
+        name = change.change
+        before = self.change(name)
+        if before is None:
+            raise InputError(f"there is no change called {name!r}: check its name with `forebay status`")
+        self._insert(t.revisions, change=name, content=before.change)
+        self._update(t.plans, {"change": name}, current=False, proposed=False)
+        self._update(t.changes, {"name": name}, change=change, policy_version=policy_version)
+        return self.move(name, ChangeState.RECEIVED, event)
+
+    def revisions(self, name: str) -> Sequence[PolicyChange]:
+        query = select(t.revisions.c.content).where(t.revisions.c.change == name).order_by(t.revisions.c.number)
+        return [row.content for row in self._all(query)]
+
     # Plans and steps
     def add_plan(self, plan: ShapingPlan, event: AuditEvent) -> None:
         place = {"change": plan.change, "workload": plan.workload}

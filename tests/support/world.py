@@ -278,7 +278,7 @@ class World:
         """The enforcing flow: check once more, wait for the exact time, record and push."""
         if arm.watch_armed(self.ctx, change) is None:
             arm.try_to_arm(self.ctx, change)
-        self.clock.sleep(arm.effective_at(self.ctx, change) - self.clock.now())
+        arm.wait_until_effective(self.ctx, change)
         return arm.enforce(self.ctx, change)
 
     def reconcile(self) -> None:

@@ -102,10 +102,10 @@ def test_a_poisoned_ticket_is_refused_for_good_and_blocks_nobody(world: World, b
     assert [e.action for e in world.people.events] == ["ticket refused"]
 
 
-def test_an_edited_ticket_under_the_same_name_is_refused(world: World) -> None:
+def test_another_persons_ticket_under_the_same_name_is_refused(world: World) -> None:
     scheduler = Scheduler()
     store_ticket(world.ctx, "jira", delivery())
-    store_ticket(world.ctx, "other", delivery(impacts=[{"workload": "web", "factor": 9}]))
+    store_ticket(world.ctx, "other", delivery(requested_by="eve", impacts=[{"workload": "web", "factor": 9}]))
     sweep_tickets(world.ctx, scheduler)
     assert list(scheduler.runs) == ["ticket:jira:T-1:1"]
     assert "taken by another request" in world.people.events[-1].reason

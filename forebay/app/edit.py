@@ -1,0 +1,79 @@
+"""The same name again with other content: the change is edited, as long as nothing has moved for it."""
+
+from __future__ import annotations
+
+from forebay.app.context import Context
+from forebay.app.people import own_version
+from forebay.domain.audit import AuditEvent
+from forebay.domain.change import ChangeRequest, PolicyChange
+from forebay.domain.errors import InputError, RuleRefusal
+from forebay.domain.lifecycle import EDITABLE, ChangeState
+from forebay.domain.model import canonical_json
+from forebay.domain.policy import PolicyVersion
+from forebay.domain.records import ChangeRecord
+from forebay.ports import Transaction
+
+
+def is_repeated(tx: Transaction, known: ChangeRecord, request: ChangeRequest) -> bool:
+    """Whether `request` is the stored change or one of its earlier contents: doors deliver twice, and late."""
+    return any(_same(content, request) for content in [known.change, *tx.revisions(known.change.change)])
+
+
+def check_editable(known: ChangeRecord, change: PolicyChange) -> None:
+    """Raises InputError where the name belongs to another request, RuleRefusal where it is too late to edit it."""
+    before = known.change
+    mine = (change.entity, change.policy, change.requested_by)
+    if (before.entity, before.policy, before.requested_by) != mine:
+        raise InputError(
+            f"change: the name {before.change!r} is taken by another request ({before.title} by "
+            f"{before.requested_by}, {known.state}): submit this one under a new name"
+        )
+    if known.state not in EDITABLE:
+        raise RuleRefusal(
+            "edit only before the first step",
+            f"change {before.change} is {known.state}",
+            "cancelling it, or a new change under a new name",
+        )
+
+
+def store_edit(tx: Transaction, ctx: Context, known: ChangeRecord, change: PolicyChange, number: int) -> ChangeRecord:
+    """The change with its new content, `received` again: its plans and the approvals of them are void.
+
+    `number` is the version it brings if it has none of its own yet. The caller has checked that it may be.
+    """
+    version = own_version(tx, known) or PolicyVersion(
+        entity=change.entity,
+        policy=change.policy,
+        kind=change.kind,
+        version=number,
+        document=change.document,
+        change=change.change,
+        effective_at=change.effective_at,
+        armed_at=None,
+    )
+    fields = {"kind": change.kind, "document": change.document, "effective_at": change.effective_at}
+    told = f"version {version.version}, not armed"
+    tx.put_version(version.model_copy(update=fields), ctx.event(change, "policy version stored", told))
+    return tx.edit_change(change, version.version, _told(ctx, known, change))
+
+
+def _told(ctx: Context, known: ChangeRecord, change: PolicyChange) -> AuditEvent:
+    old, new = known.change.model_dump(mode="json"), change.model_dump(mode="json")
+    differs = [name for name in new if new[name] != old[name]]
+    again = "asked for again" if known.state is ChangeState.DENIED else "edited"
+    return ctx.event(
+        change,
+        again,
+        f"{', '.join(differs)} changed: {change.reason or 'no reason given'}",
+        change.requested_by,
+        old=canonical_json({name: old[name] for name in differs}),
+        new=canonical_json({name: new[name] for name in differs}),
+    )
+
+
+def _same(content: PolicyChange, request: ChangeRequest) -> bool:
+    """A relative effective time was fixed at the first delivery; the repeat means that same time."""
+    if request.effective_at not in (None, content.effective_at):
+        return False
+    again = request.model_copy(update={"effective_at": content.effective_at, "effective_in": None})
+    return again.accepted(content.effective_at).fingerprint == content.fingerprint

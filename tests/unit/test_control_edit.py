@@ -1,0 +1,151 @@
+"""The same name again with other content: edited while nothing has moved, known again when delivered late."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from forebay.app.approvals import approve
+from forebay.app.people import cancel, hold, resume
+from forebay.app.plan import store_plans
+from forebay.app.receive import receive
+from forebay.domain.change import ChangeRequest
+from forebay.domain.errors import InputError, RuleRefusal
+from forebay.domain.lifecycle import ChangeState
+from tests.support.world import EFFECTIVE, MINUTE, World, a_plan, a_request, minutes
+
+S = ChangeState
+LATER = EFFECTIVE + 30 * MINUTE
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with World() as made:
+        yield made
+
+
+def edited(**fields: Any) -> ChangeRequest:
+    return a_request(**{"effective_at": LATER, "document": {"limit": 2}} | fields)
+
+
+def plan_again(world: World) -> None:
+    store_plans(world.ctx, "CHG-1", [a_plan([(31, 4, 6), (37, 6, 8)], effective_at=LATER)])
+
+
+@pytest.mark.parametrize("state", [S.RECEIVED, S.AWAITING_APPROVAL, S.SCHEDULED])
+def test_edited_before_anything_moved_it_is_planned_anew_and_lives_by_its_new_content(
+    world: World, state: ChangeState
+) -> None:
+    if state is S.AWAITING_APPROVAL:
+        world.put_rules(rules=[{"name": "careful", "approval": {}}])
+    if state is S.RECEIVED:
+        receive(world.ctx, a_request())
+    else:
+        world.submit()
+    world.reconcile()
+    assert world.state is state
+    record = receive(world.ctx, edited())
+    assert (record.state, record.change.effective_at, record.policy_version) == (S.RECEIVED, LATER, 1)
+    assert record.note.startswith("document, effective_at changed: ")
+    world.put_rules()
+    plan_again(world)
+    world.run_until(minutes(90))
+    assert world.asked()[:2] == [6, 8] and world.cloud.ours()[0].at >= minutes(31)
+    assert (world.version_at(LATER - MINUTE), world.version_at(LATER), world.state) == (None, 1, S.CLOSED)
+    (version,) = world.store.versions("acme", "quota")
+    assert version.document == {"limit": 2}
+    assert world.actions().count("edited") == 1
+    assert "edited" in [e.action for e in world.people.events]
+
+
+def test_a_late_delivery_of_an_earlier_content_changes_nothing(world: World) -> None:
+    world.submit()
+    receive(world.ctx, edited())
+    plan_again(world)
+    for request in (a_request(), edited()):
+        assert receive(world.ctx, request).state is S.SCHEDULED
+    assert world.record().change.effective_at == LATER
+
+
+def test_a_plan_drawn_for_the_content_before_is_let_go(world: World) -> None:
+    first = receive(world.ctx, a_request())
+    receive(world.ctx, edited())
+    assert store_plans(world.ctx, "CHG-1", [a_plan()], first.change.fingerprint).state is S.RECEIVED
+    assert list(world.steps()) == []
+
+
+def test_an_approval_is_for_the_content_it_was_given_to(world: World) -> None:
+    world.put_rules(rules=[{"name": "careful", "approval": {}}])
+    world.submit()
+    approve(world.ctx, "CHG-1", "bob", "fine")
+    receive(world.ctx, edited())
+    plan_again(world)
+    assert world.state is S.AWAITING_APPROVAL
+
+
+def test_resumed_after_an_edit_it_is_planned_and_not_shaped_by_the_old_plan(world: World) -> None:
+    world.submit()
+    receive(world.ctx, edited())
+    hold(world.ctx, "CHG-1", "bob", "wait")
+    assert resume(world.ctx, "CHG-1", "bob", "go on").state is S.RECEIVED
+
+
+def test_a_denied_change_may_be_asked_for_again(world: World) -> None:
+    world.put_rules(rules=[{"name": "slow", "minimum_delay": "PT1H"}])
+    assert receive(world.ctx, a_request()).state is S.DENIED
+    assert receive(world.ctx, a_request()).state is S.DENIED, "the same again is no new request"
+    assert receive(world.ctx, edited()).state is S.RECEIVED
+    plan_again(world)
+    world.run_until(minutes(120))
+    assert (world.state, world.version_at(LATER)) == (S.CLOSED, 1)
+
+
+REFUSED: dict[str, tuple[ChangeRequest, str]] = {
+    "another person": (edited(requested_by="bob"), "taken by another request .acme quota by ann, scheduled"),
+    "another policy": (edited(policy="tier"), "taken by another request"),
+    "too soon": (edited(effective_at=minutes(20)), "under the minimum delay of 0:30:00"),
+    "another base": (edited(base_version=3), "builds on version 3"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_an_edit_that_is_refused_leaves_the_change_as_it_was(world: World, name: str) -> None:
+    request, words = REFUSED[name]
+    world.put_rules(rules=[{"name": "slow", "minimum_delay": "PT30M"}])
+    before = world.submit()
+    with pytest.raises((InputError, RuleRefusal), match=words):
+        receive(world.ctx, request)
+    assert world.record() == before
+    assert len(world.steps()) == 2
+    assert "edited" not in world.actions()
+
+
+@pytest.mark.parametrize("state", [S.SHAPING, S.ARMED, S.HELD, S.CLOSED, S.ROLLED_BACK])
+def test_what_has_begun_to_move_is_not_edited(world: World, state: ChangeState) -> None:
+    world.submit()
+    world.run_until(minutes({S.SHAPING: 3, S.ARMED: 20, S.CLOSED: 60}.get(state, 3)))
+    if state is S.HELD:
+        hold(world.ctx, "CHG-1", "bob", "wait")
+    if state is S.ROLLED_BACK:
+        cancel(world.ctx, "CHG-1", "bob", "stop")
+        world.run_until(minutes(29))
+    assert world.state is state
+    with pytest.raises(RuleRefusal, match=f"is {state}.*a new change under a new name"):
+        receive(world.ctx, edited(effective_at=world.clock.now() + timedelta(hours=1)))
+
+
+def test_edited_while_a_step_is_announced_the_step_is_not_made(world: World) -> None:
+    world.submit()
+    world.clock.sleep(2 * MINUTE)
+
+    def edit_once(name: str) -> None:
+        if name == "observe":
+            world.cloud.effect = lambda _: None
+            receive(world.ctx, edited())
+
+    world.cloud.effect = edit_once
+    world.drive()
+    assert (world.asked(), world.state) == ([], S.RECEIVED)
