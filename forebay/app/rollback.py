@@ -53,6 +53,7 @@ def rollback(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord
                     "effective_at": now,
                     "armed_at": now,
                     "withdrawn_at": None,
+                    "glass_broken_at": None,
                 }
             )
             words = f"version {back.version} sets back what version {before.version} said: {reason}"

@@ -9,9 +9,10 @@ import pytest
 
 from forebay.app.break_glass import break_glass, override_hold
 from forebay.app.people import cancel, hold, resume
+from forebay.app.rollback import rollback
 from forebay.domain.errors import RuleRefusal
 from forebay.domain.lifecycle import ChangeState
-from tests.support.world import EFFECTIVE, MINUTE, World, a_request, minutes
+from tests.support.world import EFFECTIVE, MINUTE, World, a_plan, a_request, minutes
 
 S = ChangeState
 BOB = {"name": "r", "break_glass": ["bob", "ann"], "holders": ["eve"]}
@@ -113,3 +114,17 @@ def test_misaligned_it_is_enforced_in_the_name_of_who_asked(world: World, still_
     broken = [e for e in world.actions() if e == "GLASS BROKEN"]
     assert len(broken) == (1 if still_permitted else 0)
     assert world.state is (S.SETTLING if still_permitted else S.SHAPING)
+
+
+def test_rolled_back_to_a_version_that_came_by_break_glass(world: World) -> None:
+    """The glass was broken for that version then, not for the one that sets it back now."""
+    before(world, S.SCHEDULED)
+    break_glass(world.ctx, "CHG-1", "bob", "the shop is down")
+    world.run_until(minutes(60))
+    again = a_request(change="CHG-2", effective_at=minutes(90))
+    world.submit(again, a_plan((), change="CHG-2", aligned=4, effective_at=minutes(90)))
+    world.run_until(minutes(95))
+    assert world.version_at(minutes(95)) == 2
+    rollback(world.ctx, "CHG-2", "ann", "worse")
+    now = world.clock.now()
+    assert (world.version_at(now - MINUTE), world.version_at(now)) == (2, 3)
