@@ -123,6 +123,13 @@ def tick(ctx: Context, change: str, workload_name: str, lease: Lease) -> Tick:
     target = ctx.target(workload).observe()
     workload = workload.sized(target.setting.size)
     active = next((s for s in steps if s.state is StepState.ASKED), None)
+    if active and active.serving_at is None and target.serving != active.seen_units:
+        seen = active.model_copy(update={"seen_units": target.serving})
+        with ctx.store.transaction() as tx:
+            tx.check_lease(lease, ctx.clock.now())
+            check_unchanged(tx, record)
+            tx.put_step(seen)
+        steps, active = [seen if s is active else s for s in steps], seen
     window = verification_window(workload, active) if active else None
     known = window is not None and now >= window[2]
     view = View(

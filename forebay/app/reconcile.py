@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from forebay.app.arm import enforce, try_to_arm
 from forebay.app.context import Context
+from forebay.app.foretell import foretell
 from forebay.app.people import deny, own_version
 from forebay.app.plan import plan_anew_if_overdue
 from forebay.app.replan import refresh
@@ -42,6 +43,7 @@ def reconcile(
             repair(ctx, record, holder)
             if look:
                 watch(ctx, record)
+                foretell(ctx, record)
             wanted += wake_ups(ctx, record)
         except ForebayError as error:
             trouble(record.change.change, error)

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from forebay.app.approvals import Request, others_pending, request_of
 from forebay.app.context import Context
+from forebay.app.foretell import expected
 from forebay.app.lookup import change_record
 from forebay.app.people import own_version
 from forebay.domain.allocation import Setting
@@ -17,12 +18,15 @@ from forebay.domain.records import ChangeRecord, StepRecord
 
 
 class WorkloadStatus(Model):
-    """One workload of a change: its plan, its steps, and what is raised and will be given back."""
+    """One workload of a change: its plan, its steps, what is raised and will be given back, and when it
+    is `expected` to be aligned, in words.
+    """
 
     workload: str
     plan: ShapingPlan | None
     steps: tuple[StepRecord, ...]
     original: Setting | None
+    expected: str | None = None
 
 
 class ChangeStatus(Model):
@@ -66,6 +70,7 @@ def change_status(ctx: Context, name: str) -> ChangeStatus:
                     plan=tx.plan(name, workload),
                     steps=tuple(tx.steps(name, workload)),
                     original=tx.original(name, workload),
+                    expected=coming.text if (coming := expected(tx, ctx, record, workload)) else None,
                 )
                 for workload in record.change.workloads
             ),

@@ -66,6 +66,8 @@ def write(ctx: Context, lease: Lease, view: View, ask: Ask) -> None:
                 "asked_units": ask.units,
                 "asked_at": now,
                 "serving_at": None,
+                "serving_before": view.target.serving,
+                "seen_units": view.target.serving,
                 "corrections": ask.step.corrections + ask.correction,
                 "judgement": ask.judgement or ask.step.judgement,
             }

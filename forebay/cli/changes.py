@@ -52,7 +52,12 @@ def status(
             typer.echo("\n" + raises_table([r.row for r in raises]))
         return
     found = change_status(ctx, change)
-    typer.echo(found.model_dump_json() if as_json else status_table(found.record, found.steps, ctx.clock.now()))
+    if as_json:
+        typer.echo(found.model_dump_json())
+        return
+    typer.echo(status_table(found.record, found.steps, ctx.clock.now()))
+    for expected in [w.expected for w in found.workloads if w.expected]:
+        typer.echo(f"expected: {expected}")
 
 
 @app.command()

@@ -25,7 +25,8 @@ class ChangeRecord(Model):
 
 
 class StepRecord(Model):
-    """A shaping step under way. `asked_units` is what was really asked (limits or corrections may alter `to_units`)."""
+    """A shaping step under way. `asked_units` is what was really asked (limits or corrections may alter `to_units`).
+    `serving_before` it was asked for, `seen_units` serve by the last look."""
 
     change: str
     workload: str
@@ -38,6 +39,8 @@ class StepRecord(Model):
     serving_at: UtcTime | None = None
     passed_at: UtcTime | None = None
     corrections: int = 0
+    serving_before: int | None = None
+    seen_units: int | None = None
     judgement: Judgement | None = None
 
 
