@@ -124,7 +124,7 @@ def _resize(solution: Solution, resized: Resized, sequence: int, sizing: str) ->
             quantile=confidence,
             forced_by=draft.change.effective_at,
             limit="none",
-            text=sizing,
+            text=sizing.partition("; ")[0],  # the plan itself tells every other way
         ),
         size=workload.size,
     )

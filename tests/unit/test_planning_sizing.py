@@ -34,7 +34,7 @@ def test_where_the_number_cannot_grow_the_size_does() -> None:
     assert step.verified_by <= EFFECTIVE < step.verified_by + timedelta(minutes=10)
     assert plan.price.shaped.misaligned == 0 < plan.price.left_alone.misaligned
     assert plan.sizing.startswith("resizes to 2 vCPU, 4 GiB: as it is no plan meets the effective time; with 2 vCPU")
-    assert step.reason.text == plan.sizing
+    assert step.reason.text == "resizes to 2 vCPU, 4 GiB: as it is no plan meets the effective time"
 
 
 def test_the_deployment_is_paid_for_beside_the_old_tasks() -> None:
