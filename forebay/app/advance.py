@@ -11,6 +11,7 @@ from forebay.app.context import Context
 from forebay.app.keep import FOREIGN, carry_out, hand_of
 from forebay.app.people import hold_by_controller
 from forebay.app.replan import review
+from forebay.app.turn import waits_for
 from forebay.app.writing import check_unchanged, keep_lease, release, settle_open_intents, write
 from forebay.control.decide import Ask, Decision, Hold, Serving, Stop, Verified, View, Wait, decide, verification_window
 from forebay.control.keep import Adopt, Keep
@@ -110,6 +111,9 @@ def tick(ctx: Context, change: str, workload_name: str, lease: Lease) -> Tick:
         keep_lease(ctx, tx, lease)
         record = tx.change(change)
         plan = tx.plan(change, workload_name)
+        waiting = waits_for(tx, record.change, workload_name) if record else None
+    if waiting:
+        return Tick(Stop(waiting), None)
     if record is None or plan is None or record.state not in STEPPING:
         return Tick(Stop(f"change is {record.state}: {record.note}" if record else f"no change {change}"), None)
     if foreign := settle_open_intents(ctx, record, workload, lease):

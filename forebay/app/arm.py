@@ -8,6 +8,7 @@ from forebay.app.context import CONTROLLER, Context
 from forebay.app.keep import keep_workload
 from forebay.app.lookup import change_record
 from forebay.app.people import disarm_by_controller, hold_by_controller, own_version, withdraw
+from forebay.app.turn import waits_for
 from forebay.app.writing import last_setting
 from forebay.control.decide import Misalignment, misalignment
 from forebay.control.keep import Keep, Later
@@ -47,8 +48,11 @@ def try_to_arm(ctx: Context, change: str) -> str | None:
     """
     with ctx.store.transaction() as tx:
         seen = tx.change(change)
+        waiting = waits_for(tx, seen.change) if seen else None
     if seen is None or seen.state not in MOVING:
         return None if seen and seen.state is ChangeState.ARMED else f"change {change} is not being shaped"
+    if waiting:  # what is over stays over, so this need not be asked again below
+        return waiting
     if missing := missing_for_alignment(ctx, seen):
         return missing.text
     with ctx.store.transaction() as tx:
@@ -58,6 +62,8 @@ def try_to_arm(ctx: Context, change: str) -> str | None:
             return f"change {change} has moved on and is {record.state}"
         version = own_version(tx, record)
         assert version is not None, "a received change has its policy version"
+        if withdrawn := _base_withdrawn(tx, record):
+            return withdrawn
         if freeze := tx.rules().freeze_at(max(version.effective_at, ctx.clock.now()), record.change):
             return f"freeze window until {freeze.end.isoformat()}: {freeze.reason}"
         armed = version.model_copy(update={"armed_at": ctx.clock.now()})
@@ -68,6 +74,16 @@ def try_to_arm(ctx: Context, change: str) -> str | None:
         tx.move(change, ChangeState.ARMED, event)
     ctx.notifier.notify(event)
     return None
+
+
+def _base_withdrawn(tx: Transaction, record: ChangeRecord) -> str | None:
+    """A change that names the version it builds on does not come without it."""
+    change = record.change
+    versions = tx.versions(change.entity, change.policy)
+    base = next((v for v in versions if v.version == change.base_version), None)
+    if base is None or base.withdrawn_at is None or base.in_force_from is not None:
+        return None
+    return f"it builds on version {base.version}, which was withdrawn: cancel it, and ask for one that does not"
 
 
 def watch_armed(ctx: Context, change: str) -> str | None:

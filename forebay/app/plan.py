@@ -16,6 +16,7 @@ from forebay.app.approvals import admit, request_of
 from forebay.app.context import Context
 from forebay.app.lookup import change_record
 from forebay.app.people import deny
+from forebay.app.turn import ahead_of, ahead_on, free_from
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError
 from forebay.domain.freeze import FreezeWindow
@@ -27,6 +28,7 @@ from forebay.domain.workload import Workload
 from forebay.planning.demand import demand_paths
 from forebay.planning.plan import draw_plan
 from forebay.planning.slots import SlotIndex, horizon_slots
+from forebay.planning.stacked import stacked_demand
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,14 +160,26 @@ def draw(
     earliest: datetime,
     freezes: Sequence[FreezeWindow] = (),
     resizable: bool = True,
+    ahead: Sequence[PolicyChange] = (),
 ) -> ShapingPlan | PlanRefusal:
     """The optimal plan of one workload for its outlook. Deterministic: the random draw is seeded by the change.
+
+    `ahead`: earlier changes that will be in force by then; the demand has their impacts too.
 
     Under an autoscaler (`floor` given) `start_units` above what demand needs is not counted on: it may scale in
     again before the first step.
     """
     rng = np.random.default_rng(seed_for(change.change, workload.name))
-    demand = demand_paths(workload, change, outlook.paths, outlook.index, rng, outlook.entity)
+    base, own = stacked_demand(
+        workload,
+        ahead,
+        change,
+        outlook.paths,
+        outlook.entity,
+        outlook.index,
+        lambda earlier: np.random.default_rng(seed_for(earlier.change, workload.name)),
+    )
+    demand = demand_paths(workload, change, base, outlook.index, rng, own)
     if floor is not None:
         medians = {r: float(np.median(demand.without_change[r][:, 0])) for r in workload.resources}
         kept = max(floor, math.ceil(workload.units_for(medians)[0]))
@@ -222,6 +236,9 @@ def plan_change(ctx: Context, name: str, lead: timedelta = timedelta(0)) -> Chan
     record = change_record(ctx, name)
     if record.state not in PLANNABLE:
         return record
+    with ctx.store.transaction() as tx:
+        if any(earlier.state is ChangeState.RECEIVED for earlier in ahead_of(tx, record.change)):
+            return record  # what comes first is planned first; the reconciler asks again
     plans = []
     try:
         for workload_name in record.change.workloads:
@@ -258,8 +275,9 @@ def draw_live(
 ) -> ShapingPlan | PlanRefusal:
     """`draw` from what the target stands at; `now` is the time the outlook was made for.
 
-    A change makes one resize at most, whatever is planned anew. Raises OutsideError, and InputError for a size that
-    the workload does not list, or a target that cannot be shaped.
+    A change makes one resize at most, whatever is planned anew. Where earlier changes are ahead on the workload, the
+    plan begins once they are over, from what they leave, and says whom it comes after. Raises OutsideError, and
+    InputError for a size that the workload does not list, or a target that cannot be shaped.
     """
     state = ctx.target(workload).observe()
     if state.refusals:
@@ -268,21 +286,30 @@ def draw_live(
     with ctx.store.transaction() as tx:
         freezes = tx.rules().freezes_for(change, now, outlook.index.end)
         resized = any(i.new.revision for i in tx.intents(workload.name, change=change.change))
+        ahead = ahead_on(tx, change, workload.name)
+    start, floor, free = state.desired, state.setting.floor, free_from(ahead, workload)
+    if ahead and floor is None:
+        start = max(start, *(a.units_left for a in ahead))
+    elif ahead and floor is not None:
+        floor = next((a.floor for a in ahead if a.floor is not None), floor)
     plan = draw(
         workload,
         change,
         outlook,
-        start_units=state.desired,
-        floor=state.setting.floor,
+        start_units=start,
+        floor=floor,
         now=now,
-        earliest=ctx.clock.now() + lead,
+        earliest=max(ctx.clock.now() + lead, free or now),
         freezes=freezes,
-        resizable=state.setting.size is not None and not resized,
+        resizable=state.setting.size is not None and not resized and not ahead,
+        ahead=[a.change for a in ahead if a.change.effective_at > now],
     )
+    names = tuple(a.change.change for a in ahead)
     if isinstance(plan, PlanRefusal):
-        return plan
+        later = f"; it begins once {', '.join(names)} is over, at {free:%d %b %H:%M} UTC" if free else ""
+        return plan.model_copy(update={"reason": plan.reason + later})
     waits = [f"a step would wait now: {problem}" for problem in state.problems]
-    return plan.model_copy(update={"preflight": (*waits, *state.warnings)})
+    return plan.model_copy(update={"preflight": (*waits, *state.warnings), "after": names})
 
 
 def seed_for(*words: str) -> int:

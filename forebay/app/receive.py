@@ -6,9 +6,10 @@ from datetime import datetime
 
 from forebay.app.context import Context
 from forebay.app.edit import check_editable, is_repeated, store_edit
+from forebay.app.turn import ahead_of, check_nobody_behind, check_turn
 from forebay.domain.change import ChangeRequest, PolicyChange
 from forebay.domain.errors import RuleRefusal
-from forebay.domain.lifecycle import TERMINAL, ChangeState
+from forebay.domain.lifecycle import ChangeState
 from forebay.domain.policy import PolicyVersion, in_force
 from forebay.domain.records import ChangeRecord
 from forebay.ports import Transaction
@@ -65,6 +66,7 @@ def _again(
 ) -> ChangeRecord:
     """Other content under a known name. Raises InputError and RuleRefusal, and then the stored change stands."""
     check_editable(known, change)
+    check_nobody_behind(tx, known.change, change)
     now, versions = ctx.clock.now(), tx.versions(change.entity, change.policy)
     current = in_force(versions, now)
     if refusal := _refusal(tx, change, current.version if current else 0, now, asked_at):
@@ -77,27 +79,18 @@ def _refusal(
 ) -> RuleRefusal | None:
     try:
         tx.rules().check_request(change, now, asked_at)
-        if change.base_version not in (None, current):
+        stacked = [
+            r for r in ahead_of(tx, change) if (r.change.entity, r.change.policy) == (change.entity, change.policy)
+        ]
+        base = max((record.policy_version for record in stacked), default=current)
+        if change.base_version not in (None, base):
+            state = "comes before it" if stacked else "is in force"
             raise RuleRefusal(
                 "base version",
-                f"the change builds on version {change.base_version}, version {current} is in force",
-                f"base_version {current}, after reading that version",
+                f"the change builds on version {change.base_version}, version {base} {state}",
+                f"base_version {base}, after reading that version",
             )
-        for other in tx.changes(frozenset(ChangeState) - TERMINAL):
-            if other.change.change == change.change:
-                continue
-            if (other.change.entity, other.change.policy) == (change.entity, change.policy):
-                raise RuleRefusal(
-                    "one change at a time of a policy",
-                    f"change {other.change.change} ({other.state}) of {change.title} is under way",
-                    f"this change once {other.change.change} is closed or rolled back",
-                )
-            if shared := set(other.change.workloads) & set(change.workloads):
-                raise RuleRefusal(
-                    "one change at a time on a workload",
-                    f"change {other.change.change} ({other.state}) is under way on {', '.join(sorted(shared))}",
-                    f"this change once {other.change.change} is closed or rolled back",
-                )
+        check_turn(tx, change)
     except RuleRefusal as refusal:
         return refusal
     return None

@@ -12,6 +12,7 @@ from forebay.app.people import deny, own_version
 from forebay.app.plan import plan_anew_if_overdue
 from forebay.app.replan import refresh
 from forebay.app.restore import restore_change
+from forebay.app.turn import waits_for
 from forebay.app.wakeups import wake_ups
 from forebay.app.watch import watch
 from forebay.control.decide import free_at
@@ -98,6 +99,8 @@ def renew_dead_attempts(ctx: Context, record: ChangeRecord, now: datetime) -> No
     """An open step past its time whose workload nobody holds gets a new attempt, and with it a new wake-up."""
     with ctx.store.transaction() as tx:
         for name in record.change.workloads:
+            if waits_for(tx, record.change, name):
+                continue
             lease = tx.lease(name)
             quiet_since = lease.expires_at if lease else record.updated_at
             if quiet_since + DEAD_AFTER > now:

@@ -93,6 +93,7 @@ class ShapingPlan(Model):
     `effective_at` so that demand is covered with probability `confidence`. Units are those of the size that stands at
     the time: until a resize is through those of `size`. `sizing`: why it resizes or stays, where there is a choice.
     `preflight`: what people should know of the target as it stood then.
+    `after`: changes that were ahead on the workload; their impact is in the demand, and it begins once they are over.
     """
 
     change: str
@@ -109,6 +110,7 @@ class ShapingPlan(Model):
     size: TaskSize | None = None
     sizing: str = ""
     preflight: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
 
     @property
     def resize(self) -> ShapingStep | None:

@@ -160,6 +160,7 @@ class ModelCloud:
     writes: list[Write] = field(default_factory=list)
     faults: list[ApplyFault] = field(default_factory=list)
     unreachable: bool = False
+    remembers: bool = False
     effect: Callable[[str], None] = lambda name: None
     witness: Callable[[str], object] = lambda workload: None
 
@@ -239,8 +240,14 @@ class ModelUsage:
         return {}
 
     def history(self, start: datetime, end: datetime, step: timedelta) -> Mapping[Resource, Any]:
-        """These tests bring their plans along: whoever wants to draw another one finds nothing to forecast from."""
-        return {}
+        """Most tests bring their plans along: whoever wants to draw another one finds nothing to forecast from."""
+        if not self.cloud.remembers:
+            return {}
+        import pandas as pd
+
+        times = pd.date_range(start, end, freq=step, inclusive="left")
+        demand = self.cloud.services[self.name].demand
+        return {r: pd.Series([demand(t.to_pydatetime())[r] for t in times], index=times) for r in (Resource.CPU,)}
 
 
 @dataclass

@@ -56,13 +56,13 @@ def test_an_edited_ticket_needs_a_new_revision(world: World) -> None:
     assert store_ticket(world.ctx, "jira", reordered)[1] is None, "the same content is the same delivery"
 
 
-def test_two_open_changes_of_one_policy_are_one_too_many() -> None:
+def test_of_one_policy_a_later_version_comes_after_the_earlier_is_settled() -> None:
     """On different workloads too: an older version, deferred, would come into force after a newer one."""
     with World(a_workload("web"), a_workload("api")) as world:
         world.submit()
         second = world.submit(a_request("api", change="CHG-2"))
         assert second.state is ChangeState.DENIED
-        assert "one change at a time of a policy" in second.note
+        assert "overlapping changes take turns" in second.note
 
 
 def test_a_change_builds_on_the_version_in_force_and_not_on_a_withdrawn_one(world: World) -> None:

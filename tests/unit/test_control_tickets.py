@@ -117,7 +117,7 @@ def test_a_change_without_capacity_left_to_a_second_ticket_is_denied(world: Worl
     sweep_tickets(world.ctx, Scheduler())
     second = world.record("T-2")
     assert second.state is ChangeState.DENIED
-    assert "change T-1 (received) is under way on web" in second.note
+    assert "change T-1 (received) on web will be in force and settled" in second.note
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,100 @@
+"""Changes that overlap on a workload or a policy take turns, in the order they were accepted: one writer, one sequence.
+
+A later change is planned on what the earlier ones will have left, with their impact in the demand. It makes no step on
+a shared workload, and its policy is not armed, before they are over. So originals, restores and the watch never meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from forebay.domain.change import PolicyChange
+from forebay.domain.errors import RuleRefusal
+from forebay.domain.lifecycle import TERMINAL, ChangeState
+from forebay.domain.plan import ShapingPlan
+from forebay.domain.records import ChangeRecord
+from forebay.domain.workload import Workload
+from forebay.ports import Transaction
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """An earlier change on the same workload: its current plan there, and the floor it gives back (None: a count)."""
+
+    change: PolicyChange
+    plan: ShapingPlan | None
+    floor: int | None
+
+    @property
+    def units_left(self) -> int:
+        """Where a count stands once it is over."""
+        if self.plan is None:
+            return 0
+        return self.plan.steps[-1].to_units if self.plan.steps else self.plan.start_units
+
+
+def ahead_of(tx: Transaction, change: PolicyChange) -> list[ChangeRecord]:
+    """Changes accepted before `change` (before now, if it is not stored yet) that are not over and overlap with it."""
+    newest_first = tx.changes(frozenset(ChangeState) - TERMINAL)
+    names = [record.change.change for record in newest_first]
+    earlier = newest_first[names.index(change.change) + 1 :] if change.change in names else newest_first
+    return [record for record in earlier if _overlap(record.change, change)]
+
+
+def ahead_on(tx: Transaction, change: PolicyChange, workload: str) -> list[Ahead]:
+    """Those of them that shape `workload`, the earliest first."""
+    found = []
+    for record in reversed(ahead_of(tx, change)):
+        if workload in record.change.workloads:
+            name = record.change.change
+            original = tx.original(name, workload)
+            found.append(Ahead(record.change, tx.plan(name, workload), original.floor if original else None))
+    return found
+
+
+def waits_for(tx: Transaction, change: PolicyChange, workload: str | None = None) -> str | None:
+    """In words, whom `change` waits for (on `workload`); None if it is its turn."""
+    ahead = [r for r in ahead_of(tx, change) if workload is None or workload in r.change.workloads]
+    if not ahead:
+        return None
+    return "waits for " + ", ".join(f"{r.change.change} ({r.state})" for r in reversed(ahead))
+
+
+def free_from(ahead: Sequence[Ahead], workload: Workload) -> datetime | None:
+    """When they are over, if all goes as planned: in force, settled, and what was raised given back."""
+    return max((a.change.effective_at + a.change.settle + workload.verified_after for a in ahead), default=None)
+
+
+def check_turn(tx: Transaction, change: PolicyChange) -> None:
+    """Raises RuleRefusal if `change` takes effect before an earlier one that it overlaps with is settled."""
+    for other in ahead_of(tx, change):
+        over = other.change.effective_at + other.change.settle
+        if change.effective_at <= over:
+            shared = sorted(set(other.change.workloads) & set(change.workloads))
+            what = f"on {', '.join(shared)}" if shared else f"of {change.title}"
+            raise RuleRefusal(
+                "overlapping changes take turns",
+                f"change {other.change.change} ({other.state}) {what} will be in force and settled at "
+                f"{over.isoformat()}",
+                f"an effective time after that, or this change once {other.change.change} is over",
+            )
+
+
+def check_nobody_behind(tx: Transaction, before: PolicyChange, edited: PolicyChange) -> None:
+    """Raises RuleRefusal if a later change counts on this one as it is, or as over: then it is no longer edited."""
+    newest_first = tx.changes(frozenset(ChangeState))
+    later = newest_first[: [record.change.change for record in newest_first].index(before.change)]
+    for other in later:
+        if other.state not in TERMINAL and (_overlap(other.change, before) or _overlap(other.change, edited)):
+            raise RuleRefusal(
+                "overlapping changes take turns",
+                f"change {other.change.change} ({other.state}) was accepted after {before.change} and overlaps with it",
+                "the same under a new name, which then comes after it",
+            )
+
+
+def _overlap(one: PolicyChange, other: PolicyChange) -> bool:
+    same_policy = (one.entity, one.policy) == (other.entity, other.policy)
+    return same_policy or bool(set(one.workloads) & set(other.workloads))

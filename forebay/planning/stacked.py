@@ -1,0 +1,51 @@
+"""The demand under earlier changes, on which a later one is planned: each from its own effective time on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from forebay.domain.change import PolicyChange
+from forebay.domain.workload import Workload
+from forebay.planning.demand import Paths, demand_paths
+from forebay.planning.slots import SlotIndex
+
+
+def stacked_demand(
+    workload: Workload,
+    earlier: Sequence[PolicyChange],
+    change: PolicyChange,
+    paths: Paths,
+    own: Paths,
+    index: SlotIndex,
+    luck: Callable[[PolicyChange], np.random.Generator],
+) -> tuple[Paths, Paths]:
+    """`paths` of the total and `own` of them (the entity of `change`) once the `earlier` changes are in force.
+
+    An entity's share is one of the demand before any of them: what one customer's change adds is not another's. `own`
+    is empty where neither measurement nor share says it. `luck` gives each change the same draw as in its own plan.
+    Raises InputError as `demand_paths`.
+    """
+    if not earlier:
+        return paths, own
+    total = {r: paths[r] for r in workload.resources}
+    entities = {
+        name: {r: own[r] if name == change.entity and r in own else total[r] * share for r in total}
+        for name, share in workload.shares.items()
+    }
+    entities.setdefault(change.entity, dict(own))
+    for other in earlier:
+        for scope in ("entity", "workload"):
+            part = other.model_copy(update={"impacts": tuple(i for i in other.impacts if i.scope == scope)})
+            theirs = entities.setdefault(other.entity, {})
+            after = demand_paths(workload, part, total, index, luck(other), theirs).with_change
+            for name, parts in entities.items():
+                for r in parts:
+                    if scope == "workload":
+                        grown = np.divide(after[r], total[r], out=np.ones_like(total[r]), where=total[r] > 0)
+                        parts[r] = parts[r] * grown
+                    elif name == other.entity:
+                        parts[r] = np.maximum(parts[r] + after[r] - total[r], 0.0)
+            total = dict(after)
+    return total, entities[change.entity]
