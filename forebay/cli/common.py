@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from forebay.app.context import Context
     from forebay.forecasting.history import History
+
+T = TypeVar("T")
 
 By = Annotated[str, typer.Option("--by", help="Your name; the audit log keeps it.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; the audit log keeps it.")]
@@ -67,6 +70,15 @@ def entity(history: History, name: str) -> dict[str, dict[Resource, pd.Series]]:
         if key.entity == name:
             found.setdefault(key.workload, {})[Resource(key.resource)] = series
     return found
+
+
+def counted(items: Iterable[T], total: int) -> Iterator[T]:
+    """The items; on a terminal the count of those that are there already stands on standard error meanwhile."""
+    shown = sys.stderr.isatty()
+    for number, item in enumerate(items, start=1):
+        if shown:
+            typer.echo(f"\r{number} of {total} series", nl=number == total, err=True)
+        yield item
 
 
 def time(text: str, what: str) -> datetime:

@@ -88,18 +88,20 @@ def forecast(
     output_format: Annotated[SeriesFormat, typer.Option("--format")] = SeriesFormat.CSV,
     model: common.Models = None,
     budget: Annotated[float, typer.Option("--budget", min=0, help="Seconds for all series together.")] = 20.0,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Processes; default: one a core where it pays.")
+    ] = None,
 ) -> None:
     """Forecast every series of a history, with quantiles."""
-    import pandas as pd
-
-    from forebay.forecasting import forecast_history
+    from forebay.forecasting import forecast_many
     from forebay.forecasting.models import DEFAULT
 
-    forecasts = forecast_history(
-        common.history(history),
-        common.span(horizon, "--horizon"),
-        models=model or DEFAULT,
-        budget_seconds=budget,
+    recorded = common.history(history)
+    forecasts = common.counted(
+        forecast_many(
+            recorded, common.span(horizon, "--horizon"), models=model or DEFAULT, budget_seconds=budget, workers=workers
+        ),
+        len(recorded.series),
     )
     if output_format is SeriesFormat.JSON:
         typer.echo(
@@ -112,17 +114,16 @@ def forecast(
                         "timestamps": [t.isoformat() for t in f.index],
                         "quantiles": {str(level): f.quantiles[level].round(6).tolist() for level in f.quantiles},
                     }
-                    for key, f in forecasts.items()
+                    for key, f in forecasts
                 ]
             )
         )
         return
-    tables = [
-        f.quantiles.rename_axis("timestamp").reset_index().assign(**key._asdict()) for key, f in forecasts.items()
-    ]
-    table = pd.concat(tables)
     named = ["timestamp", "workload", "resource", "entity"]
-    typer.echo(table[named + [c for c in table.columns if c not in named]].to_csv(index=False), nl=False)
+    for number, (key, f) in enumerate(forecasts):
+        table = f.quantiles.rename_axis("timestamp").reset_index().assign(**key._asdict())
+        columns = named + [c for c in table.columns if c not in named]
+        typer.echo(table[columns].to_csv(index=False, header=number == 0), nl=False)
 
 
 @app.command()

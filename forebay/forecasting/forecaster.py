@@ -15,8 +15,6 @@ from forebay.forecasting import calibration
 from forebay.forecasting.calendar import Calendar, WallClock, forgotten, holiday_ratios, is_holiday
 from forebay.forecasting.candidates import Candidate, chosen
 from forebay.forecasting.cleaning import ALL_STAGES, StageName, cleaned
-from forebay.forecasting.errors import HistoryError
-from forebay.forecasting.history import History, SeriesKey
 from forebay.forecasting.models import DEFAULT, named
 from forebay.forecasting.regular import RegularSeries, on_grid, regular_series
 from forebay.forecasting.scores import SCORED_LEVELS, quantile_loss
@@ -172,44 +170,6 @@ def forecast(history: pd.Series, horizon: int, levels: list[float]) -> pd.DataFr
     `forecast_series` does.
     """
     return forecast_series(history, horizon=horizon, step=sampling_interval(history), levels=levels).quantiles
-
-
-def forecast_history(
-    history: History,
-    horizon: timedelta,
-    *,
-    step: timedelta | None = None,
-    seasons: Sequence[timedelta] = DAY_AND_WEEK,
-    levels: Sequence[float] = DEFAULT_LEVELS,
-    seed: int = 0,
-    budget_seconds: float = DEFAULT_BUDGET_SECONDS,
-    monotonic: Callable[[], float] = time.monotonic,
-    models: Sequence[str] = DEFAULT,
-) -> dict[SeriesKey, Forecast]:
-    """Forecast every series of a history, in canonical units; the time budget is for all of them together.
-
-    `step`: length of a slot; without it each series keeps its own sampling interval. `horizon` is rounded up to
-    whole slots. Raises HistoryError naming the series, else as `forecast_series`.
-    """
-    deadline = monotonic() + budget_seconds
-    forecasts: dict[SeriesKey, Forecast] = {}
-    for done, (key, series) in enumerate(history.series.items()):
-        slot = step or sampling_interval(series)
-        try:
-            forecasts[key] = forecast_series(
-                series,
-                horizon=-(-horizon // slot),
-                step=slot,
-                seasons=seasons,
-                levels=levels,
-                seed=seed,
-                budget_seconds=max(0.0, deadline - monotonic()) / (len(history.series) - done),
-                monotonic=monotonic,
-                models=models,
-            )
-        except HistoryError as error:
-            raise HistoryError(f"{'/'.join(filter(None, key))}: {error}") from error
-    return forecasts
 
 
 def sampling_interval(history: pd.Series) -> timedelta:

@@ -20,7 +20,7 @@ from forebay.forecasting import (
     HistoryError,
     SeriesKey,
     forecast,
-    forecast_history,
+    forecast_many,
     forecast_series,
 )
 from forebay.forecasting.scores import coverage, share_above
@@ -269,12 +269,12 @@ def test_senseless_arguments_are_refused(wrong: dict[str, object], said: str) ->
 def test_a_history_is_forecast_series_by_series() -> None:
     load = hourly(daily_load(48))
     history = History({SeriesKey("web", "cpu", "acme"): load, SeriesKey("web", "memory", ""): load * 2})
-    got = forecast_history(history, timedelta(hours=5.5), levels=LEVELS)
+    got = dict(forecast_many(history, timedelta(hours=5.5), levels=LEVELS))
     assert list(got) == list(history.series)
     assert all(len(each.index) == 6 for each in got.values())
     broken = History({SeriesKey("web", "cpu", "acme"): -load})
     with pytest.raises(HistoryError, match=r"web/cpu/acme: history: value -\d"):
-        forecast_history(broken, timedelta(hours=5))
+        list(forecast_many(broken, timedelta(hours=5)))
 
 
 def test_pmdarima_is_imported_only_when_a_model_is_fitted() -> None:
