@@ -72,7 +72,7 @@ def alone(name: str) -> Model:
 
 LIGHT = ("last-value", "time-of-day", "simple", "theta", "arima", "mstl")
 HEAVY = ("prophet", "lstm")
-"""They take seconds a window."""
+"""They take seconds a window: only when asked for, on a smaller sample (--series)."""
 
 MODELS: dict[str, Model] = {
     "seasonal naive": seasonal_naive,
