@@ -42,10 +42,8 @@ def prophet_forecast(values: Floats, step: timedelta, seasons: list[timedelta], 
     import pandas as pd
 
     logging.getLogger("prophet.plot").setLevel(logging.CRITICAL)  # it misses plotly aloud; nothing is plotted
+    from cmdstanpy import disable_logging
     from prophet import Prophet
-
-    # It reports the start and end of every fit; its import sets the level, so only here.
-    logging.getLogger("cmdstanpy").setLevel(logging.WARNING)
 
     model = Prophet(daily_seasonality=False, weekly_seasonality=False, yearly_seasonality=False, uncertainty_samples=0)
     for number, season in enumerate(seasons):
@@ -53,7 +51,7 @@ def prophet_forecast(values: Floats, step: timedelta, seasons: list[timedelta], 
     # seasons are given by their length, so any day will do for the first step
     times = pd.date_range("2000-01-01", periods=len(values) + horizon, freq=pd.Timedelta(step))
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), disable_logging():  # which reports the start and end of every fit
             warnings.simplefilter("ignore")
             model.fit(pd.DataFrame({"ds": times[: len(values)], "y": values}), seed=0)
             future = model.predict(pd.DataFrame({"ds": times[len(values) :]}))["yhat"].to_numpy(dtype=float)
