@@ -75,6 +75,9 @@ class Usage(Protocol):
     ) -> Mapping[Resource, pd.Series]:
         """One customer's part of `history`, for the resources it is measured for; empty where it is not. As above."""
 
+    def alarms(self) -> Sequence[str]:
+        """The workload's alarms that are in ALARM now. Raises OutsideError, also where one does not exist."""
+
     def measure(self, start: datetime, end: datetime) -> Mapping[Resource, float]:
         """Mean usage in [start, end) for each resource that has data there; one without data is left out."""
 

@@ -136,6 +136,8 @@ def tick(ctx: Context, change: str, workload_name: str, lease: Lease) -> Tick:
         steps, active = [seen if s is active else s for s in steps], seen
     window = verification_window(workload, active) if active else None
     known = window is not None and now >= window[2]
+    usage = ctx.usage(workload)
+    pending = active is None and any(s.state is StepState.PENDING and s.step.due_at <= now for s in steps)
     view = View(
         now=now,
         change=record,
@@ -148,7 +150,8 @@ def tick(ctx: Context, change: str, workload_name: str, lease: Lease) -> Tick:
         pin=pin,
         freezes=(freeze,) if freeze else (),
         approved_units=approved,
-        usage=ctx.usage(workload).measure(window[0], window[1]) if window and known else None,
+        alarms=usage.alarms() if workload.alarms and (known or pending) else (),
+        usage=usage.measure(window[0], window[1]) if window and known else None,
     )
     return _act(ctx, lease, view, decide(view, ctx.poll))
 

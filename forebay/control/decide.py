@@ -21,8 +21,8 @@ from forebay.domain.workload import Workload
 @dataclass(frozen=True)
 class View:
     """Everything a decision rests on, observed once. `intents`: what this change wrote on the workload, oldest first;
-    `hand`: who wrote over it, as far as the cloud tells; `approved_units`: the most that were approved for the
-    workload, None where nobody had to approve.
+    `hand`: who wrote over it, as far as the cloud tells; `alarms`: those in ALARM; `approved_units`: the most that were
+    approved for the workload, None where nobody had to approve.
     """
 
     now: datetime
@@ -34,6 +34,7 @@ class View:
     intents: Sequence[Intent] = ()
     hand: str = "another"
     pin: Pin | None = None
+    alarms: Sequence[str] = ()
     freezes: Sequence[FreezeWindow] = ()
     approved_units: int | None = None
     usage: Mapping[Resource, float] | None = None
@@ -145,6 +146,8 @@ def _next_step(view: View, step: StepRecord, poll: timedelta) -> Decision:
         return Wait(freeze.end, f"freeze window until {freeze.end:%Y-%m-%d %H:%M}: {freeze.reason}")
     if view.target.refusals:
         return Hold("; ".join(view.target.refusals))
+    if view.alarms:
+        return Wait(view.now + poll, f"step {step.step.sequence} waits: {_in_alarm(view.alarms)}")
     if view.target.problems:
         text = "; ".join(view.target.problems)
         patience_ends = max(may_go_at, view.change.updated_at) + view.workload.verification.patience
@@ -238,6 +241,11 @@ def _under_way(view: View, step: StepRecord, poll: timedelta) -> Decision:
         asked_units=0 if _takes_away(view, step) else asked,
         planned_units=step.step.to_units,
     )
+    if view.alarms:  # whatever the usage says: the operator named what must not happen
+        text = f"{_in_alarm(view.alarms)}; {judgement.evidence.text}"
+        evidence = judgement.evidence.model_copy(update={"text": text})
+        failed = judgement.model_copy(update={"verdict": Verdict.ERROR, "evidence": evidence})
+        return Hold(f"{failed.verdict}: {text}", failed)
     text = judgement.evidence.text
     match judgement.verdict:
         case Verdict.NO_DATA | Verdict.ERROR:
@@ -248,6 +256,10 @@ def _under_way(view: View, step: StepRecord, poll: timedelta) -> Decision:
             return _correct(view, step, asked, judgement)
         case Verdict.PASS | Verdict.LOW:
             return _verified(step, asked, judgement)
+
+
+def _in_alarm(alarms: Sequence[str]) -> str:
+    return f"{'alarm' if len(alarms) == 1 else 'alarms'} {', '.join(alarms)} in ALARM"
 
 
 def _correct(view: View, step: StepRecord, asked: int, judgement: Judgement) -> Decision:

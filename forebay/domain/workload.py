@@ -153,6 +153,7 @@ class Workload(Model):
     """One shaped workload. Resources without an objective are not planned: they must not bind.
 
     `metric_period`: how often its usage is published. `sizes`: what else a unit may be, beside `unit`.
+    `alarms`: CloudWatch alarms of which one in ALARM keeps a step back, and fails its verification.
     `on_foreign_write`: the answer to another hand that writes over a change's setting (`forebay.control.keep`).
     """
 
@@ -176,6 +177,7 @@ class Workload(Model):
     sizes: tuple[UnitSize, ...] = ()
     deployment: Deployment = Deployment()
     on_foreign_write: Literal["hold", "insist", "yield"] = "hold"
+    alarms: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=255)], ...], Field(max_length=100)] = ()
 
     @field_validator("zone")
     @classmethod

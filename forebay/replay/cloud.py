@@ -236,6 +236,10 @@ class SimulatedService:
         """A replay knows totals only."""
         return {}
 
+    def alarms(self) -> Sequence[str]:
+        """A recorded demand raises none."""
+        return ()
+
     def measure(self, start: datetime, end: datetime) -> Mapping[Resource, float]:
         known = self._published(start, end)
         if not known:

@@ -33,7 +33,8 @@ MINIMUM_SHARE = 0.5
 class CloudWatchUsage:
     """A Usage of the workload's resources with an objective.
 
-    IAM: cloudwatch:GetMetricData; for ECS also ecs:DescribeServices and ecs:DescribeTaskDefinition.
+    IAM: cloudwatch:GetMetricData, and DescribeAlarms where the workload names alarms; for
+    ECS also ecs:DescribeServices and ecs:DescribeTaskDefinition.
     """
 
     def __init__(self, workload: Workload, clients: AwsClients, clock: Clock) -> None:
@@ -96,6 +97,21 @@ class CloudWatchUsage:
             ).sort_index()
             for resource, slots in found.items()
         }
+
+    def alarms(self) -> Sequence[str]:
+        """One call. A composite alarm counts as any other."""
+        wanted, what = list(self._workload.alarms), f"the alarms of {self._workload.name}"
+        if not wanted:
+            return ()
+        with aws_call("cloudwatch:DescribeAlarms", what):
+            answer = self._clients.cloudwatch.describe_alarms(
+                AlarmNames=wanted, AlarmTypes=["MetricAlarm", "CompositeAlarm"], MaxRecords=100
+            )
+        found = {a["AlarmName"]: a["StateValue"] for a in answer["MetricAlarms"]}
+        found |= {a["AlarmName"]: a["StateValue"] for a in answer.get("CompositeAlarms", [])}
+        if missing := [name for name in wanted if name not in found]:
+            raise not_found("cloudwatch:DescribeAlarms", f"{what}: {', '.join(missing)}")
+        return [name for name in wanted if found[name] == "ALARM"]
 
     def measure(self, start: datetime, end: datetime) -> Mapping[Resource, float]:
         """One call. Both ends are rounded down to the workload's metric period; a resource with less than half of

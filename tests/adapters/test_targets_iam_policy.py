@@ -19,7 +19,7 @@ from forebay.targets.ecs import EcsService
 from forebay.targets.revisions import Revisions
 from forebay.usage.cloudwatch import CloudWatchUsage
 from sandbox.testing import fresh
-from tests.support.aws import ASG, ECS, REGION, TIMING, TRACKING, CloudClock, a_workload, clients, played
+from tests.support.aws import ASG, ECS, REGION, TIMING, TRACKING, CloudClock, a_workload, an_alarm, clients, played
 
 POLICY = json.loads((Path(__file__).parents[2] / "deployments" / "iam" / "policy.json").read_text())
 # Asked for by AWS where a task definition is registered with tags, and with roles of its own.
@@ -40,7 +40,7 @@ def called(tmp_path, monkeypatch):
     ecs = played(tmp_path, target_tracking=TRACKING)
     asg = played(tmp_path, name="group", asg="web")
     with fresh({"workloads": [ecs, asg], "timing": TIMING}) as cloud:
-        clients(cloud, monkeypatch)
+        an_alarm(clients(cloud, monkeypatch), "errors")
         aws, seen = AwsClients(REGION, cloud.url), set()
 
         def note(model, **_):
@@ -61,7 +61,8 @@ def called(tmp_path, monkeypatch):
         larger.observe()
         cloud.advance(120, step_s=10)
         for ref in (ECS, ASG):
-            usage = CloudWatchUsage(a_workload(ref), aws, clock)
+            usage = CloudWatchUsage(a_workload(ref, alarms=["errors"]), aws, clock)
+            assert usage.alarms() == []
             assert usage.measure(cloud.now() - timedelta(minutes=2), cloud.now())
             usage.history(cloud.now() - timedelta(minutes=10), cloud.now(), timedelta(minutes=5))
         at = datetime(2026, 3, 2, tzinfo=UTC)

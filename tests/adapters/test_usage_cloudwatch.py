@@ -18,7 +18,7 @@ from forebay.domain.resources import Resource
 from forebay.domain.workload import WorkloadCatalog
 from forebay.usage.cloudwatch import CloudWatchUsage
 from sandbox.testing import fresh
-from tests.support.aws import ASG, ECS, TIMING, CloudClock, a_workload, clients, played
+from tests.support.aws import ASG, ECS, TIMING, CloudClock, a_workload, an_alarm, clients, played
 from tests.support.samples import a_change
 
 DEMAND = {Resource.CPU: 2.0, Resource.MEMORY: 2.0, Resource.NETWORK: 10.0}
@@ -282,3 +282,20 @@ def test_the_live_forecast_is_of_the_entity_and_of_the_rest(tmp_path, monkeypatc
     assert outlook.entity[Resource.CPU].mean() == pytest.approx(0.5, rel=0.05)
     assert outlook.paths[Resource.CPU].mean() == pytest.approx(2.0, rel=0.05)
     assert any("acme, measured" in note for note in outlook.notes["cpu"])
+
+
+def test_named_alarms_that_are_in_alarm(cloud, aws):
+    usage = CloudWatchUsage(a_workload(ECS, alarms=["errors", "latency"]), aws, CloudClock(cloud))
+    for name in ("errors", "latency", "nobody asked"):
+        an_alarm(aws, name)
+        aws.cloudwatch.set_alarm_state(AlarmName=name, StateValue="OK", StateReason="test")
+    assert usage.alarms() == []
+    for name in ("latency", "nobody asked"):
+        aws.cloudwatch.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="test")
+    assert usage.alarms() == ["latency"]
+
+
+def test_an_alarm_that_does_not_exist_is_named(cloud, aws):
+    usage = CloudWatchUsage(a_workload(ECS, alarms=["errors"]), aws, CloudClock(cloud))
+    with pytest.raises(OutsideError, match="errors found nothing of that name"):
+        usage.alarms()

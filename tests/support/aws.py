@@ -79,3 +79,17 @@ def a_workload(target: EcsTarget | AsgTarget, **changes: Any) -> Workload:
             **changes,
         }
     )
+
+
+def an_alarm(aws, name):
+    """One that is not in ALARM."""
+    aws.cloudwatch.put_metric_alarm(
+        AlarmName=name,
+        Namespace="shop",
+        MetricName="errors",
+        Statistic="Sum",
+        Period=60,
+        EvaluationPeriods=1,
+        Threshold=1,
+        ComparisonOperator="GreaterThanThreshold",
+    )

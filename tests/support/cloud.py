@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -86,6 +86,7 @@ class ModelService:
     warnings: tuple[str, ...] = ()
     metrics: bool = True
     culprit: str | None = None
+    alarms: tuple[str, ...] = ()
     deploys: timedelta = timedelta(minutes=2)
     breaks: bool = False
     revisions: dict[str, TaskSize] = field(default_factory=dict)
@@ -228,6 +229,9 @@ class ModelTarget:
 class ModelUsage:
     cloud: ModelCloud
     name: str
+
+    def alarms(self) -> Sequence[str]:
+        return self.cloud.services[self.name].alarms
 
     def measure(self, start: datetime, end: datetime) -> Mapping[Resource, float]:
         self.cloud.effect("measure")
