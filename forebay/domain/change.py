@@ -93,10 +93,10 @@ class ChangeRequest(Model):
         )
 
     def fixed(self, at: datetime) -> ChangeRequest:
-        """The same request with an absolute effective time; a relative one counts from `at` (aware UTC)."""
+        """The same request with an absolute effective time; a relative one counts hours that pass from `at` (aware)."""
         if self.effective_in is None:
             return self
-        return self.model_copy(update={"effective_at": at + self.effective_in, "effective_in": None})
+        return self.model_copy(update={"effective_at": at.astimezone(UTC) + self.effective_in, "effective_in": None})
 
     def accepted(self, now: datetime) -> PolicyChange:
         """The change with its name and effective time fixed; both count from `now` (aware UTC) where left open."""
