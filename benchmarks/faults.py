@@ -1,0 +1,305 @@
+"""What Forebay does about each fault of its outside: `python -m benchmarks.faults [--write]` makes docs/reliability.md.
+
+One change each: at 09:01 a step from 4 to 6 units, at 09:07 one to 8, in force at 09:30. The use cases, the store
+(SQLite) and the AWS adapters are the real ones; AWS is the sandbox, and time is its manual clock. All that is told is
+read from the run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import event
+
+from forebay.aws import AwsClients
+from forebay.control.decide import Hold
+from forebay.domain.allocation import TargetState
+from forebay.domain.lifecycle import ChangeState
+from forebay.domain.records import Outcome
+from forebay.domain.resources import Resource
+from forebay.ports import Target, Usage
+from sandbox.sandbox import Sandbox
+from tests.support.aws_world import aws_world, flat_plan
+from tests.support.world import EFFECTIVE, World, a_request, minutes
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "reliability.md"
+BEGIN, END = "<!-- made by `make reliability` -->", "<!-- end -->"
+OVER = minutes(60)
+ENDED = {ChangeState.HELD, ChangeState.IN_FORCE, ChangeState.SETTLING, ChangeState.CLOSED, ChangeState.ROLLED_BACK}
+UPDATE = "ecs:UpdateService"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Where a fault is injected."""
+
+    world: World
+    cloud: Sandbox
+    clients: AwsClients
+
+    def at(self, minute: float, action: Callable[[], object]) -> None:
+        self.world.clock.at(minutes(minute), action)
+
+    def fault(self, minute: float, **rule: Any) -> None:
+        """A fault of the sandbox, from `minute` on."""
+        self.at(minute, lambda: self.cloud.fault(**rule))
+
+    def set_by_hand(self, units: int) -> None:
+        self.clients.ecs.update_service(cluster="prod", service="web", desiredCount=units)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`at_minute`: when it begins. `timing`: of the sandbox, where that is what is wrong."""
+
+    name: str
+    at_minute: float
+    inject: Callable[[Scene], None]
+    timing: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a run with the fault showed."""
+
+    fault: str
+    did: str
+    took: str
+    said: str
+
+
+@dataclass
+class Stale:
+    """A Target whose reads are 20 s old, for as long as `on`: an API that is eventually consistent."""
+
+    inner: Target
+    now: Callable[[], datetime]
+    on: bool = False
+    seen: list[tuple[datetime, TargetState]] = field(default_factory=list)
+
+    def observe(self) -> TargetState:
+        now, fresh = self.now(), self.inner.observe()
+        self.seen.append((now, fresh))
+        old = [state for at, state in self.seen if at <= now - timedelta(seconds=20)]
+        return old[-1] if self.on and old else fresh
+
+    def apply(self, setting: Any) -> None:
+        self.inner.apply(setting)
+
+
+@dataclass(frozen=True)
+class NotANumber:
+    """A Usage that answers NaN."""
+
+    inner: Usage
+
+    def measure(self, start: datetime, end: datetime) -> Mapping[Resource, float]:
+        return {resource: float("nan") for resource in self.inner.measure(start, end)}
+
+    def history(self, start: datetime, end: datetime, step: timedelta) -> Mapping[Resource, Any]:
+        return self.inner.history(start, end, step)
+
+
+def _stale(scene: Scene) -> None:
+    world = scene.world
+    stale = Stale(world.ctx.target(world.ctx.workload("web")), world.clock.now)
+    world.ctx = replace(world.ctx, target=lambda workload: stale)
+    scene.at(1, lambda: setattr(stale, "on", True))
+    scene.at(6, lambda: setattr(stale, "on", False))
+
+
+def _nan(scene: Scene) -> None:
+    usage = scene.world.ctx.usage
+
+    def broken() -> None:
+        scene.world.ctx = replace(scene.world.ctx, usage=lambda workload: NotANumber(usage(workload)))
+
+    scene.at(1, broken)
+
+
+def _fighting(scene: Scene) -> None:
+    for minute in range(2, 59):
+        scene.at(minute, lambda: scene.set_by_hand(4))
+
+
+def _rolls_back(scene: Scene) -> None:
+    def deploy() -> None:
+        scene.cloud.fault(kind="deployment_fails", target="prod/web", threshold=2)
+        old = scene.clients.ecs.describe_services(cluster="prod", services=["web"])["services"][0]["taskDefinition"]
+        task = scene.clients.ecs.describe_task_definition(taskDefinition=old)["taskDefinition"]
+        kept = ("family", "cpu", "memory", "networkMode", "containerDefinitions", "requiresCompatibilities")
+        register: Any = scene.clients.ecs.register_task_definition
+        new = register(**{name: task[name] for name in kept if name in task})["taskDefinition"]  # type: ignore[misc]
+        scene.clients.ecs.update_service(
+            cluster="prod",
+            service="web",
+            taskDefinition=new["taskDefinitionArn"],
+            deploymentConfiguration={"deploymentCircuitBreaker": {"enable": True, "rollback": True}},
+        )
+
+    scene.at(6.5, deploy)
+
+
+def _database_away(scene: Scene) -> None:
+    scene.at(1.5, lambda: setattr(scene.world.store, "away", True))
+    scene.at(2.5, lambda: setattr(scene.world.store, "away", False))
+
+
+def _disk_full(scene: Scene) -> None:
+    """SQLite's own limit on the pages of its file: what a full disk is to it."""
+    full = [False]
+
+    @event.listens_for(scene.world.sql._writer, "checkout")
+    def limit(connection: Any, *_: Any) -> None:
+        pages = connection.execute("PRAGMA page_count").fetchone()[0] if full[0] else 1_000_000
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    scene.at(0.9, lambda: full.__setitem__(0, True))
+    scene.at(4, lambda: full.__setitem__(0, False))
+
+
+FAULTS = (
+    Fault("none", 1, lambda s: None),
+    Fault(
+        "every write is throttled for a minute",
+        1,
+        lambda s: s.fault(1, kind="throttle", op=UPDATE, duration_s=60),
+    ),
+    Fault(
+        "AWS answers 503 to every call, for a minute",
+        1,
+        lambda s: s.fault(1, kind="error", op="*", duration_s=60, status=503),
+    ),
+    Fault("the answer to a write is lost", 1, lambda s: s.fault(1, kind="lost_answer", op=UPDATE, count=1)),
+    Fault("a write is lost on its way", 1, lambda s: s.fault(1, kind="lost_call", op=UPDATE, count=1, delay_s=0)),
+    Fault("reads are 20 s old, for five minutes", 1, _stale),
+    Fault(
+        "5 of 6 units arrive, the last three minutes late",
+        1,
+        lambda s: s.fault(1, kind="capacity", max_running=5, duration_s=200),
+    ),
+    Fault("units never get into service", 7, lambda s: s.fault(7, kind="capacity", max_running=6)),
+    Fault("metrics come two minutes late", 1, lambda s: None, {"metric_delay_s": 120}),
+    Fault("the metrics of five minutes are lost", 1, lambda s: s.fault(1, kind="no_metrics", duration_s=300)),
+    Fault("metrics stay away for good", 1, lambda s: s.fault(1, kind="no_metrics")),
+    Fault("usage is NaN", 1, _nan),
+    Fault("another autoscaler sets the count back every minute", 2, _fighting),
+    Fault("somebody sets the count by hand", 5, lambda s: s.at(5, lambda: s.set_by_hand(5))),
+    Fault("a deployment fails and rolls back", 6.5, _rolls_back),
+    Fault(
+        "credentials have expired, for good",
+        1,
+        lambda s: s.fault(1, kind="error", op="*", code="ExpiredTokenException", status=400),
+    ),
+    Fault("the database is away for a minute", 1.5, _database_away),
+    Fault("the disk of SQLite is full for three minutes", 1, _disk_full),
+)
+
+
+def run(fault: Fault) -> Row:
+    """One life of a change with the fault in it, in virtual time."""
+    with (
+        tempfile.TemporaryDirectory(prefix="forebay-") as folder,
+        aws_world(Path(folder), **fault.timing) as (world, cloud, clients),
+    ):
+        world.submit(a_request(settle="PT5M"), flat_plan())
+        fault.inject(Scene(world, cloud, clients))
+        while world.clock.now() < OVER and world.state not in ENDED:
+            # Once it is armed only the watch is left, which need not look every minute for this.
+            every = 5 if world.state is ChangeState.ARMED else 1
+            world.run_until(world.clock.now() + timedelta(minutes=every), timedelta(minutes=every))
+        return _row(fault, world, cloud)
+
+
+def _row(fault: Fault, world: World, cloud: Sandbox) -> Row:
+    record = world.record()
+    with world.sql.transaction() as tx:
+        log = [entry.event for entry in tx.audit_entries("CHG-1")]
+    when = {entry.action: entry.at for entry in reversed(log)}
+    made = [c.parameters["desiredCount"] for c in cloud.world.calls.writes if c.state == "made" and _ours(c, world)]
+    moves = f"wrote {', '.join(map(str, made)) or 'nothing'}"
+    began = world.store.versions("acme", "quota")[0].in_force_from
+    if record.state is ChangeState.HELD:
+        ended = when["held"]
+        did = f"{moves}; held at {ended:%H:%M}, nothing given up"
+    elif began is not None:
+        ended = when["armed"]
+        late = "on time" if began == EFFECTIVE else f"{(began - EFFECTIVE) / timedelta(minutes=1):.0f} min late"
+        did = f"{moves}; armed at {ended:%H:%M}, in force {late}"
+    else:
+        ended, did = record.updated_at, f"{moves}; {record.state}"
+    assert world.sql.audit_break() is None
+    return Row(fault.name, did, f"{(ended - minutes(fault.at_minute)) / timedelta(minutes=1):.0f} min", _said(world))
+
+
+def _ours(call: Any, world: World) -> bool:
+    """Written as an intent says, at a time when it was open: else by another hand."""
+    return any(
+        i.new.units == call.parameters.get("desiredCount")
+        and i.stored_at <= call.at
+        and (i.settled_at is None or call.at <= i.settled_at)
+        for i in world.intents()
+    )
+
+
+def _said(world: World) -> str:
+    """The first thing said that is not said of a life without a fault."""
+    held = next((d.reason for d in world.decisions if isinstance(d, Hold)), None)
+    if held or world.state is ChangeState.HELD:
+        return held or world.record().note
+    words = ("trying again", "no_data", "error:", "problem", "deployment", "capacity", "another")
+    odd = [d.reason for d in world.decisions if any(word in d.reason for word in words)]
+    settled = [i for i in world.intents() if i.outcome is Outcome.NOT_DONE]
+    with world.sql.transaction() as tx:
+        found = [e.event.reason for e in tx.audit_entries("CHG-1") if "found in effect" in e.event.reason]
+    return next(iter([*odd, *found, *world.troubles, *(f"{i.new.units} units: not in effect" for i in settled)]), "")
+
+
+def table(rows: list[Row]) -> str:
+    """Markdown."""
+    lines = ["| what was injected | what Forebay did | settled after | what it said |", "|---|---|---|---|"]
+    return "\n".join([*lines, *(line(row) for row in rows)])
+
+
+def line(row: Row) -> str:
+    return f"| {row.fault} | {row.did} | {row.took} | {_cell(row.said)} |"
+
+
+def _cell(text: str) -> str:
+    shown = " ".join(text.replace("|", "\\|").split())
+    for pattern in (r"http://127.0.0.1:\d+", r"(?<=sqlite:)/\S+\.db", r"\d{9,}"):  # what is another one in each run
+        shown = re.sub(pattern, "…", shown)
+    return f"*{shown}*" if shown else ""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help="put the table into docs/reliability.md")
+    parser.add_argument("--only", default="", help="faults with this text in their name")
+    args = parser.parse_args()
+    logging.disable(logging.WARNING)  # what the adapters say of each look is no part of the table
+    os.environ |= {"AWS_ACCESS_KEY_ID": "sandbox", "AWS_SECRET_ACCESS_KEY": "sandbox"}
+    rows = []
+    for fault in FAULTS:
+        if args.only in fault.name:
+            rows.append(run(fault))
+            print(f"{fault.name}: {rows[-1].did} ({rows[-1].took}); {rows[-1].said}", flush=True)
+    if args.write:
+        text = PAGE.read_text(encoding="utf-8")
+        before, rest = text.split(BEGIN)
+        PAGE.write_text(f"{before}{BEGIN}\n{table(rows)}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,23 @@
+"""The table of faults in docs/reliability.md: every row there is, and what rows say is what a run of them shows."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.faults import BEGIN, END, FAULTS, PAGE, line, run
+
+TABLE = PAGE.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0].strip().splitlines()[2:]
+# Each is a few seconds; `make reliability` runs them all.
+AGAIN = ("the answer to a write is lost", "usage is NaN", "somebody sets the count by hand")
+
+
+def test_every_fault_has_its_row() -> None:
+    assert [row.split(" | ")[0].removeprefix("| ") for row in TABLE] == [fault.name for fault in FAULTS]
+
+
+@pytest.mark.parametrize("name", AGAIN)
+def test_a_row_says_what_a_run_shows(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "sandbox")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "sandbox")
+    [fault] = [fault for fault in FAULTS if fault.name == name]
+    assert line(run(fault)) in TABLE
