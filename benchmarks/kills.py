@@ -23,6 +23,7 @@ from pathlib import Path
 
 import httpx
 
+from forebay.domain.errors import OutsideError
 from forebay.domain.policy import PolicyVersion
 from tests.support.kills import Struck, draw_kills, faults_of_writes, strike, writes, written
 from tests.support.stack import LiveStack, cloud, live_stack, until, workload
@@ -83,7 +84,7 @@ def run(stack: LiveStack, count: int, seed: int, delay: timedelta) -> int:
                 struck.append(done)
                 at = f" at {done.write}" if done.write else ""
                 print(f"{len(struck):>3}  {kill.when:<30} {done.process:<22}{at}", flush=True)
-            if all(stack.state(around.change(name)) in ENDED for name in NAMES):
+            if all(state_of(stack, around.change(name)) in ENDED for name in NAMES):
                 break
         cancel.join()
         found, states = end_round(stack, around)
@@ -153,7 +154,7 @@ def end_round(stack: LiveStack, around: Round) -> tuple[list[str], list[str]]:
     """Wait until all has ended by itself; what was broken, and how each change ended. Then tidy up for the next."""
     deadline = time.monotonic() + 300
     changes = [around.change(name) for name in NAMES]
-    while time.monotonic() < deadline and not all(stack.state(change) in ENDED for change in changes):
+    while time.monotonic() < deadline and not all(state_of(stack, change) in ENDED for change in changes):
         time.sleep(1)
     around.over.set()
     wrong, states = [], []
@@ -177,12 +178,22 @@ def end_round(stack: LiveStack, around: Round) -> tuple[list[str], list[str]]:
     if broken := stack.store.audit_break():
         wrong.append(f"the audit chain: {broken}")
     for name in NAMES:
-        if stack.state(around.change(name)) == "held":
+        if state_of(stack, around.change(name)) == "held":
             cancel_change(stack, around.change(name))
-            until(lambda n=name: stack.state(around.change(n)) == "rolled back", f"{name} is rolled back", 120)
+            until(lambda n=name: state_of(stack, around.change(n)) == "rolled back", f"{name} is rolled back", 120)
     for name in COUNTS:
         stack.aws("ecs").update_service(cluster="prod", service=name, desiredCount=6)
     return wrong, [state.split(" ", 1)[1] for state in states]
+
+
+def state_of(stack: LiveStack, change: str) -> str | None:
+    """From the store itself: the receiver may be dead. None if there is no such change, or the store is too busy."""
+    try:
+        with stack.store.transaction() as tx:
+            record = tx.change(change)
+    except OutsideError:
+        return None
+    return str(record.state) if record else None
 
 
 def _early(change: str, version: PolicyVersion | None, at: datetime, seen: datetime | None) -> list[str]:
