@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 
 import numpy as np
@@ -13,33 +15,48 @@ from benchmarks.peers.last_value import floor as last_value
 from benchmarks.peers.predictive import Predictive
 from benchmarks.peers.reactive import floor as reactive
 from benchmarks.peers.schedule import Scheduled
-from benchmarks.peers.seen import Announced, Load, Peer
+from benchmarks.peers.seen import Announced, Floats, Load, Peer
 from benchmarks.peers.steps import FixedSteps
 from benchmarks.replay_cases import SLOT, Case
 from forebay.app import plan as planning
 from forebay.app import preview
-from forebay.domain.allocation import Lever, Setting
+from forebay.domain.allocation import Lever
 from forebay.domain.errors import InputError
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.resources import Resource
-from forebay.domain.workload import WorkloadCatalog
+from forebay.domain.workload import Workload, WorkloadCatalog
 from forebay.planning.slots import horizon_slots
 from forebay.replay.cloud import SimulatedService
-from forebay.replay.outcome import WorkloadOutcome, outcome_of
-from forebay.replay.recorded import RecordedDemand, truth
-from forebay.replay.run import Scenario, replay
+from forebay.replay.outcome import ROUNDING, WorkloadOutcome, outcome_of
+from forebay.replay.recorded import truth
+from forebay.replay.run import Scenario, replay, simulated
 
 FOREBAY, ORACLE = "forebay", "oracle"
 AHEAD = timedelta(minutes=15)
 
 
+@dataclass(frozen=True)
+class Run:
+    """One case lived through. `on_time`: the policy was in force from its effective time on (held capacity holds it
+    back); a peer's always is, whatever serves."""
+
+    outcome: WorkloadOutcome
+    on_time: bool
+    service: SimulatedService
+
+
 def peers(case: Case) -> dict[str, Peer]:
-    """By name. Those that know of the change know its time and the estimated factor, as Forebay does."""
+    """By name. Those that know of the change know its time and the estimated factor, as Forebay does.
+
+    A count has no autoscaler above it: whoever would only raise a floor has no place there.
+    """
     change = case.request.accepted(case.now)
     share = 0.5
     announced = Announced(case.now, case.effective_at, case.effective_at + change.settle, 1 + share * (case.factor - 1))
     jump = Scheduled(announced, 1, AHEAD, AHEAD)
     steps = Scheduled(announced, 4, AHEAD, AHEAD)
+    if case.lever is Lever.COUNT:
+        return {"hand-made jump": jump, "hand-made 4 steps": steps}
     predictive = Predictive()
     return {
         "target tracking": reactive,
@@ -51,48 +68,53 @@ def peers(case: Case) -> dict[str, Peer]:
     }
 
 
-def run_forebay(case: Case, headroom: float = 1.0) -> tuple[WorkloadOutcome, bool]:
-    """Also whether the policy was in force from its effective time on: held capacity holds the policy back."""
-    past, actual = case.usages()
-    scenario = Scenario(true_factor=case.truth, outages=case.outages)
+def run_forebay(case: Case, headroom: float = 1.0) -> Run:
+    scenario = Scenario(true_factor=case.truth, outages=case.outages, lever=case.lever)
     catalog = WorkloadCatalog(workloads=(case.workload(headroom),))
-    done = replay(case.request, catalog, past, actual, case.now, scenario)
+    name = case.service.name
+    done = replay(case.request, catalog, {name: case.past}, {name: case.actual}, case.now, scenario)
     if done.summary.state == "denied":
         raise InputError(f"denied: {done.summary.note}")
-    service = done.services[case.service.name]
-    service.workload = case.workload()
-    return outcome_of(service), done.summary.activation_at == case.effective_at
+    return _run(case, done.services[name], done.summary.activation_at == case.effective_at)
 
 
-def run_peer(case: Case, peer: Peer, headroom: float = 1.0) -> WorkloadOutcome:
+def run_peer(case: Case, peer: Peer, headroom: float = 1.0) -> Run:
     """A peer looks every slot; its change is in force from its effective time on, whatever serves then."""
     service = _service(case, headroom)
-    limits, unit = service.workload.limits, service.workload.unit.cpu_cores
-    past = case.past.to_numpy()
-    start = case.past.index[0].to_pydatetime()
+    workload = service.workload
+    past = _needed(workload, case.past)
+    started = next(iter(case.past.values())).index[0].to_pydatetime()
+    a_slot = int(SLOT / service.period)
     measured: list[float] = []
-    now = case.now
+    now, first = case.now, service.desired
     while now < case.end:
-        known = len(service.periods) - int(service.workload.verification.metric_delay / service.period)
-        while (len(measured) + 1) * 5 <= known:
-            slot = service.periods[len(measured) * 5 : (len(measured) + 1) * 5]
-            measured.append(sum(p.usage[Resource.CPU] for p in slot) / len(slot))
-        seen = np.concatenate([past, np.array(measured)]) / (unit * service.workload.objectives[Resource.CPU])
-        wanted = math.ceil(peer(now, Load(start, SLOT, seen)) - 1e-9)
-        floor = min(max(wanted, limits.min_units), limits.max_units)
-        if floor != service.setting.floor:
-            service.apply(service.setting.model_copy(update={"floor": floor}))
+        known = len(service.periods) - int(workload.verification.metric_delay / service.period)
+        while (len(measured) + 1) * a_slot <= known:
+            slot = service.periods[len(measured) * a_slot : (len(measured) + 1) * a_slot]
+            usage = {r: sum(p.usage[r] for p in slot) / a_slot for r in workload.resources}
+            measured.append(workload.units_for(usage)[0])
+        wanted = math.ceil(peer(now, Load(started, SLOT, np.concatenate([past, np.array(measured)]))) - ROUNDING)
+        # Nobody lowers a count before the change: until the schedule says more, what stands stays.
+        least = first if case.lever is Lever.COUNT else workload.limits.min_units
+        units = min(max(wanted, least), workload.limits.max_units)
+        if units != service.setting.units:
+            service.apply(service.setting.model_copy(update={str(case.lever): units}))
         now += SLOT
         service.run_until(now)
-    service.workload = case.workload()
-    return outcome_of(service)
+    return _run(case, service)
 
 
-def run_oracle(case: Case) -> WorkloadOutcome:
+def run_oracle(case: Case) -> Run:
     """Our optimiser, told the true demand, its plan carried out without a fault."""
     oracle = _oracle_plan(case)
     moves = [(step.due_at, step.to_units) for step in oracle.steps]
     return run_peer(case, FixedSteps(moves, case.effective_at + case.request.settle))
+
+
+def _run(case: Case, service: SimulatedService, on_time: bool = True) -> Run:
+    """Judged by the utilisation the service must keep, whatever the policy aimed at."""
+    service.workload = case.workload()
+    return Run(outcome_of(service), on_time, service)
 
 
 def _oracle_plan(case: Case) -> ShapingPlan:
@@ -100,14 +122,13 @@ def _oracle_plan(case: Case) -> ShapingPlan:
     change = truth(case.request.accepted(case.now), case.truth)
     index = horizon_slots(change, workload, case.now)
     grid = pd.DatetimeIndex(list(index))
-    demand = case.service.demand.reindex(grid).ffill().bfill().to_numpy()[None, :]
-    outlook = planning.Outlook(index, {Resource.CPU: demand}, {})
+    demand = {r: d.reindex(grid).ffill().bfill().to_numpy()[None, :] for r, d in case.service.demand.items()}
     plan = planning.draw(
         workload,
         change,
-        outlook,
-        start_units=preview.units_now(workload, {Resource.CPU: case.past}),
-        floor=workload.limits.min_units,
+        planning.Outlook(index, demand, {}),
+        start_units=preview.units_now(workload, case.past),
+        floor=workload.limits.min_units if case.lever is Lever.FLOOR else None,
         now=case.now,
         earliest=case.now,
     )
@@ -118,10 +139,13 @@ def _oracle_plan(case: Case) -> ShapingPlan:
 
 def _service(case: Case, headroom: float) -> SimulatedService:
     workload = case.workload(headroom)
-    _, actual = case.usages()
-    past = {Resource.CPU: case.past}
-    recorded = RecordedDemand(workload, past, actual[case.service.name], case.now)
-    recorded.come_into_force(truth(case.request.accepted(case.now), case.truth), case.effective_at)
-    units = preview.units_now(workload, past)
-    setting = Setting(lever=Lever.FLOOR, floor=workload.limits.min_units, ceiling=workload.limits.max_units)
-    return SimulatedService(workload, recorded, setting, units, workload.objectives, case.outages)
+    scenario = Scenario(lever=case.lever, outages=case.outages)
+    service = simulated(workload, case.past, case.actual, case.now, scenario)
+    service.recorded.come_into_force(truth(case.request.accepted(case.now), case.truth), case.effective_at)
+    return service
+
+
+def _needed(workload: Workload, usage: Mapping[Resource, pd.Series]) -> Floats:
+    """Units (not rounded) that each slot's usage needed."""
+    needs = [series.to_numpy() / (workload.unit[r] * workload.objectives[r]) for r, series in usage.items()]
+    return np.asarray(np.max(needs, axis=0), dtype=np.float64)

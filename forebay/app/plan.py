@@ -27,8 +27,10 @@ from forebay.domain.resources import Resource
 from forebay.domain.workload import Workload
 from forebay.planning.demand import demand_paths
 from forebay.planning.plan import draw_plan
+from forebay.planning.required import whole
 from forebay.planning.slots import SlotIndex, horizon_slots
 from forebay.planning.stacked import stacked_demand
+from forebay.planning.tracking import reaction_slots
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -149,6 +151,28 @@ def _finished(series: pd.Series | None, before: pd.Timestamp, slot: timedelta) -
     return known[known.index <= before - spacing]
 
 
+def recently_needed(
+    workload: Workload, history: Mapping[Resource, pd.Series], before: datetime
+) -> npt.NDArray[np.int64] | None:
+    """Units that the usage of the last slots before `before` needed, oldest first: what an autoscaler acts on next.
+
+    A slot without data is taken for the one before it; None without any.
+    """
+    import pandas as pd
+
+    slots = pd.date_range(
+        before - reaction_slots(workload) * workload.slot, periods=reaction_slots(workload), freq=workload.slot
+    )
+    needs = [
+        history[r].reindex(slots).ffill().bfill() / (workload.unit[r] * workload.objectives[r])
+        for r in workload.resources
+        if r in history
+    ]
+    if not needs or any(need.isna().any() for need in needs):
+        return None
+    return whole(np.max(needs, axis=0))
+
+
 def draw(
     workload: Workload,
     change: PolicyChange,
@@ -161,6 +185,7 @@ def draw(
     freezes: Sequence[FreezeWindow] = (),
     resizable: bool = True,
     ahead: Sequence[PolicyChange] = (),
+    needed: npt.NDArray[np.int64] | None = None,
 ) -> ShapingPlan | PlanRefusal:
     """The optimal plan of one workload for its outlook. Deterministic: the random draw is seeded by the change.
 
@@ -196,6 +221,7 @@ def draw(
         forecast_notes=outlook.notes,
         autoscaled=floor is not None,
         resizable=resizable,
+        needed=needed,
     )
 
 
@@ -246,7 +272,7 @@ def plan_change(ctx: Context, name: str, lead: timedelta = timedelta(0)) -> Chan
             now = ctx.clock.now()
             history = read_history(ctx, workload)
             outlook = forecast_live(ctx, workload, record.change, history, now, ctx.forecast_budget)
-            plans.append(draw_live(ctx, workload, record.change, outlook, now, lead))
+            plans.append(draw_live(ctx, workload, record.change, history, outlook, now, lead))
     except InputError as error:
         return deny(ctx, name, str(error))
     return store_plans(ctx, name, plans, record.change.fingerprint)
@@ -271,7 +297,13 @@ def plan_anew_if_overdue(ctx: Context, record: ChangeRecord) -> None:
 
 
 def draw_live(
-    ctx: Context, workload: Workload, change: PolicyChange, outlook: Outlook, now: datetime, lead: timedelta
+    ctx: Context,
+    workload: Workload,
+    change: PolicyChange,
+    history: Mapping[Resource, pd.Series],
+    outlook: Outlook,
+    now: datetime,
+    lead: timedelta,
 ) -> ShapingPlan | PlanRefusal:
     """`draw` from what the target stands at; `now` is the time the outlook was made for.
 
@@ -303,6 +335,7 @@ def draw_live(
         freezes=freezes,
         resizable=state.setting.size is not None and not resized and not ahead,
         ahead=[a.change for a in ahead if a.change.effective_at > now],
+        needed=recently_needed(workload, history, outlook.index.start),
     )
     names = tuple(a.change.change for a in ahead)
     if isinstance(plan, PlanRefusal):

@@ -57,6 +57,7 @@ def repair(ctx: Context, record: ChangeRecord, holder: str) -> None:
     change, now = record.change, ctx.clock.now()
     if record.state in STEPPING:
         renew_dead_attempts(ctx, record, now)
+    settled = record.state is ChangeState.SETTLING and _settled(ctx, record, now)
     if record.state in MOVING:
         refresh(ctx, record, holder)
     plan_anew_if_overdue(ctx, record)
@@ -70,10 +71,10 @@ def repair(ctx: Context, record: ChangeRecord, holder: str) -> None:
     elif record.state is ChangeState.RECEIVED and overdue:
         # Without a plan nothing can be deferred; left open, it would stand in the way of every later change.
         deny(ctx, change.change, "it had no plan at its effective time: see why planning failed")
-    elif record.state in (ChangeState.CANCELLED, ChangeState.ROLLING_BACK) or (
-        record.state is ChangeState.SETTLING and _settled(ctx, record, now)
-    ):
+    elif settled or record.state in (ChangeState.CANCELLED, ChangeState.ROLLING_BACK):
         restore_change(ctx, record, holder)
+    elif record.state is ChangeState.SETTLING:
+        refresh(ctx, record, holder)
 
 
 def _all_passed(ctx: Context, record: ChangeRecord) -> bool:

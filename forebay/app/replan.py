@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from forebay.app.approvals import gap_of
 from forebay.app.context import Context
-from forebay.app.people import hold_by_controller
+from forebay.app.learn import draw_rest
+from forebay.app.people import hold_by_controller, own_version
 from forebay.app.plan import draw_live, forecast_live, read_history
 from forebay.app.turn import waits_for
 from forebay.app.writing import check_unchanged, release
 from forebay.domain.audit import AuditEvent
 from forebay.domain.errors import InputError
 from forebay.domain.lifecycle import MOVING, ChangeState, StepState
-from forebay.domain.plan import PlanRefusal, ShapingPlan
+from forebay.domain.plan import PlanRefusal, ShapingPlan, ShapingStep
 from forebay.domain.records import ChangeRecord, Lease, StepRecord
 from forebay.domain.verdict import Verdict
 from forebay.domain.workload import Workload
 from forebay.ports import Transaction
 
-# A plan is left alone so long, whatever was seen but `high`: a forecast made anew every few minutes is noise.
-SETTLED = timedelta(hours=6)
-# Plans of one change on one workload. Whoever needs more has a change that nobody understands: the last one stays.
-BUDGET = 24
+# The nearer the effective time (from either side), the more often: whatever was seen but `high`, a plan is left alone
+# for this share of the time between it and now. Never for less than an hour, for a fresh forecast brings fresh noise;
+# once in force the forecast stays, and each quarter of an hour is one more look at what the change really does.
+SHARE = 12
+FORECAST_ANEW = timedelta(hours=1)
+LOOK_AGAIN = timedelta(minutes=15)
+# Plans of one change on one workload in a day. Whoever needs more has a change that nobody understands.
+BUDGET = 96
+DAY = timedelta(days=1)
+AFTER = frozenset({ChangeState.IN_FORCE, ChangeState.SETTLING})
 OPEN = (StepState.PENDING, StepState.ASKED)
 REPLANNED, REFUSED, KEPT, ASKED = "replanned", "replan refused", "plan kept", "approval asked again"
 
@@ -32,18 +39,20 @@ def review(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease,
     """Draw the rest of the plan anew if it is due, and make it the current one if it says something else.
 
     Due once the changes it came after are over; after a `high`; after any other verdict, or without one, once the plan
-    was left alone for `SETTLED`. Never while a step is under way, nor when no two steps could be verified any more
-    before the effective time, nor without steps left unless demand was `high`. A refusal, like history that is missing,
-    keeps the old plan and says so in the audit log (where the plan rests on a change that was undone, a person must
-    look); so does a plan that goes beyond what was approved, which is then asked for and drawn again as soon as it is
-    approved. Raises LostLease, OutsideError, and RuleRefusal if the change has moved on meanwhile.
+    was left alone for `patience`. Never while a step is under way, nor when no two steps could be verified any more
+    before the effective time, nor until then without steps left unless demand was `high`. Once the change is in force,
+    what is seen of its impact shapes what is left until it has settled. A refusal, like history that is missing, keeps
+    the old plan and says so in the audit log (where the plan rests on a change that was undone, a person must look); so
+    does a plan that goes beyond what was approved, which is then asked for and drawn again as soon as it is approved.
+    Raises LostLease, OutsideError, and RuleRefusal if the change has moved on meanwhile.
     """
     name, now = record.change.change, ctx.clock.now()
     last_call = record.change.effective_at - workload.verified_after - workload.step_spacing
-    if record.state not in MOVING:
+    if record.state not in MOVING | AFTER:
         return
     with ctx.store.transaction() as tx:
         plan, steps = tx.plan(name, workload.name), tx.steps(name, workload.name)
+        version = own_version(tx, record)
         drawn = [
             e.event
             for e in tx.audit_entries(name)
@@ -51,17 +60,23 @@ def review(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease,
         ]
         answered = _answered(tx, record, workload.name)
         waiting, turn = waits_for(tx, record.change, workload.name), plan is not None and _its_turn(tx, record, plan)
-    if waiting or plan is None or any(s.state is StepState.ASKED for s in steps) or len(drawn) >= BUDGET:
+    if waiting or plan is None or any(s.state is StepState.ASKED for s in steps):
         return
-    if now > last_call and not turn:
+    began = version.in_force_from if version and record.state in AFTER else None
+    if record.state in AFTER and (began is None or now < began + workload.slot + workload.verification.metric_delay):
+        return  # nothing was seen yet
+    late = began is None and now > last_call
+    if sum(event.at > now - DAY for event in drawn) >= BUDGET or (late and not turn):
         return
     looked_at = max([plan.created_at, *(event.at for event in drawn)])
-    due = turn or answered or (now >= looked_at + SETTLED and any(s.state in OPEN for s in steps))
+    stale = now >= looked_at + patience(now, began or plan.effective_at)
+    due = turn or answered or (stale and (began or any(s.state in OPEN for s in steps)))
     if verdict is not Verdict.HIGH and not due:
         return
-    why = f"verdict {verdict}" if verdict in (Verdict.HIGH, Verdict.LOW) else f"the forecast of {looked_at:%H:%M}"
+    why = "what was seen since the effective time" if began else f"the forecast of {looked_at:%H:%M}"
+    why = f"verdict {verdict}" if verdict in (Verdict.HIGH, Verdict.LOW) else why
     why = f"{', '.join(plan.after)} over" if turn else why
-    new = _drawn(ctx, record, workload, steps) if now <= last_call else "it is too late for another plan"
+    new = "it is too late for another plan" if late else _drawn(ctx, record, workload, steps, began)
     with ctx.store.transaction() as tx:
         tx.check_lease(lease, ctx.clock.now())
         check_unchanged(tx, record)
@@ -81,8 +96,7 @@ def review(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease,
         else:
             for step in left:
                 tx.put_step(step.model_copy(update={"state": StepState.DROPPED}))
-            was = f"{len(left)} steps to {plan.aligned_units} units"
-            now_is = f"{len(new.steps)} steps to {new.aligned_units} units"
+            was, now_is = _in_words([s.step for s in left], plan), _in_words(new.steps, new)
             tx.add_plan(new, told := event(REPLANNED, f"{why}: {was} were left, now {now_is}", new.hash))
             ctx.notifier.notify(told)
         undone = [n for n in plan.after if (c := tx.change(n)) and c.state is not ChangeState.CLOSED] if turn else []
@@ -97,7 +111,7 @@ def refresh(ctx: Context, record: ChangeRecord, holder: str) -> None:
             if waits_for(tx, record.change, name):
                 continue  # its lease is that of the change ahead
             plan = tx.plan(record.change.change, name)
-            stale = plan is not None and ctx.clock.now() >= plan.created_at + SETTLED
+            stale = plan is not None and ctx.clock.now() >= plan.created_at + LOOK_AGAIN
             stale = stale or _answered(tx, record, name) or (plan is not None and _its_turn(tx, record, plan))
             lease = tx.acquire_lease(name, holder, ctx.clock.now(), ctx.lease) if stale else None
         if lease is not None:
@@ -125,7 +139,21 @@ def _answered(tx: Transaction, record: ChangeRecord, workload: str) -> bool:
     return proposed is not None and gap_of(tx, record, [proposed]) is None
 
 
-def _drawn(ctx: Context, record: ChangeRecord, workload: Workload, steps: Sequence[StepRecord]) -> ShapingPlan | str:
+def patience(now: datetime, effective_at: datetime) -> timedelta:
+    """How long a plan is left alone."""
+    return max(FORECAST_ANEW if now < effective_at else LOOK_AGAIN, abs(effective_at - now) / SHARE)
+
+
+def _in_words(steps: Sequence[ShapingStep], plan: ShapingPlan) -> str:
+    """`4 steps to 13 units`: what must serve at the effective time; after it, where the last step leads."""
+    if plan.created_at < plan.effective_at:
+        return f"{len(steps)} steps to {plan.aligned_units} units"
+    return f"{len(steps)} steps" + (f" to {steps[-1].to_units} units" if steps else "")
+
+
+def _drawn(
+    ctx: Context, record: ChangeRecord, workload: Workload, steps: Sequence[StepRecord], began: datetime | None
+) -> ShapingPlan | str:
     """The plan for the rest, from a fresh forecast and the live allocation; or why there is none."""
     now = ctx.clock.now()
     asked = [s.asked_at for s in steps if s.asked_at is not None]
@@ -133,8 +161,12 @@ def _drawn(ctx: Context, record: ChangeRecord, workload: Workload, steps: Sequen
     # The lease must outlive the forecast, or another run would start on the same work.
     budget = min(ctx.forecast_budget, ctx.lease / 2)
     try:
-        outlook = forecast_live(ctx, workload, record.change, read_history(ctx, workload), now, budget)
-        new = draw_live(ctx, workload, record.change, outlook, now, wait)
+        if began:
+            new = draw_rest(ctx, workload, record.change, began, budget, wait)
+        else:
+            history = read_history(ctx, workload)
+            outlook = forecast_live(ctx, workload, record.change, history, now, budget)
+            new = draw_live(ctx, workload, record.change, history, outlook, now, wait)
     except InputError as error:
         return str(error)
     return new.text if isinstance(new, PlanRefusal) else new

@@ -56,6 +56,12 @@ class Range(Model):
     low: float
     high: float
 
+    def widened(self, times: float, neutral: float) -> Range:
+        """Down to `1/times` and up to `times` as far from `neutral` as the bounds are."""
+        bounds = (self.low, self.high)
+        ends = [neutral + (bound - neutral) * scale for bound in bounds for scale in (1 / times, times)]
+        return Range(expected=self.expected, low=min(ends), high=max(ends))
+
 
 class Impact(Model):
     """Demand of a workload is multiplied by a factor, then an addition is added, as fast as the adoption says."""
@@ -126,6 +132,13 @@ class Impact(Model):
         fields = self.model_dump() | {"factor": factor(self.factor), "low": low, "high": high}
         fields |= {name: amount(getattr(self, name)) for name in ("add", "add_low", "add_high")}
         return Impact.model_validate(fields)
+
+    def doubted(self, doubt: float) -> Impact:
+        """The same estimate with its ranges widened to an effect `doubt` times as weak and as strong."""
+        factor = _range(self.factor, self.low, self.high).widened(doubt, neutral=1.0)
+        add = _range(self.add, self.add_low, self.add_high).widened(doubt, neutral=0.0)
+        bounds = {"low": max(0.0, factor.low), "high": factor.high, "add_low": add.low, "add_high": add.high}
+        return self.model_copy(update=bounds)
 
     def acts_on(self, resource: Resource) -> bool:
         return self.resource in (ImpactResource.ALL, resource)

@@ -25,7 +25,9 @@ class Draft:
     """One workload under one change, as it stands now.
 
     `floor`: where the floor lever stands, None for a count. `tracked`: what the autoscaler above it brings by itself,
-    (n_paths, slots of the demand); None where none is counted on.
+    (n_paths, slots of the demand); None where none is counted on; `needed` is what that rests on (see
+    `tracked_units`), `start_units` if None. `in_force`: the change is, so that nothing has to
+    be aligned any more: what is planned is the rest of its life.
     """
 
     change: PolicyChange
@@ -35,6 +37,8 @@ class Draft:
     floor: int | None
     clock: Clock
     tracked: Ints | None = None
+    needed: Ints | None = None
+    in_force: bool = False
 
     @property
     def index(self) -> SlotIndex:
@@ -44,7 +48,7 @@ class Draft:
 
     def check(self) -> None:
         """Raises InputError if the effective time is not ahead, ValueError if the demand does not cover the plan."""
-        if self.change.effective_at <= self.clock.now:
+        if self.change.effective_at <= self.clock.now and not self.in_force:
             raise InputError(
                 f"change {self.change.change}: effective_at {self.change.effective_at.isoformat()} is not after now "
                 f"({self.clock.now.isoformat()}): there is no time left to move capacity in; set a later effective_at"
@@ -57,7 +61,9 @@ class Draft:
             )
 
     def aligned(self) -> int:
-        """Units that must serve when the change comes into force, by demand alone."""
+        """Units that must serve when the change comes into force, by demand alone; 0 once it is."""
+        if self.in_force:
+            return 0
         begin, end = alignment_window(self.workload, self.change.effective_at, self.demand.index)
         demand = self.demand.under(self.workload, self.change, begin, end)
         return aligned_units(required(self.workload, demand).needs, self.workload.risk.confidence)
@@ -66,6 +72,11 @@ class Draft:
     def asked_now(self) -> int:
         """Units asked for at now: under an autoscaler that is counted on, the floor alone."""
         return self.start_units if self.tracked is None or self.floor is None else self.floor
+
+    @property
+    def needed_before(self) -> Ints:
+        """Units needed before the first slot, one for each of its reaction slots or one for all of them."""
+        return np.asarray(self.start_units if self.needed is None else self.needed, dtype=np.int64)
 
     def had(self, units: Ints) -> Ints:
         """What is had where `units` (n_slots,) are asked for or serve; on each path the autoscaler's, if more."""

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forebay.domain.change import PolicyChange
+from forebay.domain.errors import InputError
 from forebay.domain.freeze import FreezeWindow
 from forebay.domain.plan import Band, PlanRefusal, PlanSlot, ShapingPlan, ShapingStep, StepReason
 from forebay.domain.workload import Workload
@@ -40,6 +41,8 @@ def draw_plan(
     forecast_notes: Mapping[str, tuple[str, ...]],
     autoscaled: bool = False,
     resizable: bool = True,
+    needed: Ints | None = None,
+    in_force: bool = False,
 ) -> ShapingPlan | PlanRefusal:
     """The optimal plan for `workload`, or a refusal with counter-proposals.
 
@@ -48,13 +51,19 @@ def draw_plan(
     the floor lever stands, None for a count lever. `earliest`: no step before it (a moment after `now`, for there is
     work to do before the first one). `forecast_notes`: per resource the forecast's own words. Times are aware UTC.
     `autoscaled`: target tracking above the floor is counted on, so that the floor carries only what comes too fast
-    for it. `resizable`: where the workload has other sizes, one resize may be part of the plan.
+    for it. `resizable`: where the workload has other sizes, one resize may be part of the plan. `needed`: see
+    `tracked_units`; None: it stays at `start_units` until it has seen enough. `in_force`: the effective time has
+    passed; `demand` is what is left of it, and nothing has to be aligned any more.
 
-    Raises InputError if the effective time is not after `now`, ValueError if `demand` does not cover the plan.
+    Raises InputError if the effective time is not after `now`, or if nothing is within the limits once the change is
+    in force (there is no proposal to make then); ValueError if `demand` does not cover the plan.
     """
-    draft = Draft(change, workload, demand, start_units, floor, Clock(now, earliest, freezes))
+    clock = Clock(now, earliest, freezes)
+    draft = Draft(change, workload, demand, start_units, floor, clock, needed=needed, in_force=in_force)
     draft.check()
     solution, sizing = choose(draft, autoscaled=autoscaled, resizable=resizable)
+    if solution is None and in_force:
+        raise InputError(f"{workload.name}: from {start_units} units no plan lies within the limits")
     if solution is None:
         return refusal(draft)
     return ShapingPlan(

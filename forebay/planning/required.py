@@ -56,9 +56,10 @@ def alignment_window(workload: Workload, effective_at: datetime, index: SlotInde
     """Slots (begin, end excluded) over which what serves at the effective time must do by itself.
 
     It lasts lead time + metric delay + verification window: whatever is found wrong the moment the change comes
-    into force, no correction asked for then is known to help before that.
+    into force, no correction asked for then is known to help before that. Once that is over, it is the first slot.
     """
-    return index.covering(effective_at), index.first_from(effective_at + workload.verified_after)
+    begin = max(0, index.covering(effective_at))
+    return begin, max(begin + 1, index.first_from(effective_at + workload.verified_after))
 
 
 def covering_quantile(needs: Floats, confidence: float) -> float:

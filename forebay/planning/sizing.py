@@ -101,7 +101,7 @@ def as_it_is(draft: Draft, autoscaled: bool) -> Solution | None:
     """The best plan with the size that stands."""
     needs = _needs(draft)
     aligned = draft.aligned()
-    for attempt in [*_tracked(draft, needs.units, draft.start_units, autoscaled), draft]:
+    for attempt in [*_tracked(draft, needs.units, draft.needed_before, autoscaled), draft]:
         for slack in SLACKS:
             problem = attempt.problem(aligned, needs.units, draft.index, slack)
             optimum = solve_holding(problem, draft.floor)
@@ -120,12 +120,11 @@ def with_resize(draft: Draft, other: Workload, autoscaled: bool) -> Solution | N
     then = replace(draft, workload=other)
     other_needs, aligned, other_aligned = _needs(then), draft.aligned(), then.aligned()
     if draft.floor is not None:
-        now_in_other = int(
-            np.ceil(draft.start_units / min(other.unit[r] / workload.unit[r] for r in workload.resources))
-        )
+        smallest = min(other.unit[r] / workload.unit[r] for r in workload.resources)
+        before_in_other = np.ceil(draft.needed_before / smallest).astype(np.int64)
         pairs = zip(
-            _tracked(draft, needs.units, draft.start_units, autoscaled),
-            _tracked(then, other_needs.units, now_in_other, autoscaled),
+            _tracked(draft, needs.units, draft.needed_before, autoscaled),
+            _tracked(then, other_needs.units, before_in_other, autoscaled),
             strict=True,
         )
     else:
@@ -160,11 +159,11 @@ def _needs(draft: Draft) -> Required:
     return required(draft.workload, paths)
 
 
-def _tracked(draft: Draft, units: Ints, units_now: int, autoscaled: bool) -> Iterator[Draft]:
+def _tracked(draft: Draft, units: Ints, needed: Ints, autoscaled: bool) -> Iterator[Draft]:
     """The draft with its autoscaler counted on. A policy's ceiling is met without: its maximum is what is cut."""
     entitlement = draft.change.entitlement(draft.workload.name)
     if autoscaled and not (entitlement and entitlement.max_units):
-        yield replace(draft, tracked=tracked_units(units, units_now, draft.workload))
+        yield replace(draft, tracked=tracked_units(units, needed, draft.workload))
 
 
 def _compared(solution: Solution, stay: Solution | None, other: Workload) -> str:

@@ -24,11 +24,15 @@ COOLDOWN = timedelta(seconds=300)
 
 @dataclass(frozen=True)
 class Outage:
-    """No launch succeeds from `start` until `end`: units that should have been ready are launched anew."""
+    """From `start` until `end` launches fail: units that should have been ready are launched anew.
+
+    `arrives`: share of each launch, rounded down, that is there all the same.
+    """
 
     start: datetime
     end: datetime
     cause: str = "insufficient capacity"
+    arrives: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,10 @@ class SimulatedService:
         due = [launch for launch in self._launches if launch.ready_at <= at]
         for launch in due:
             outage = next((o for o in self.outages if o.start <= launch.ready_at < o.end), None)
-            if outage:
+            arrived = math.floor(launch.units * outage.arrives) if outage else launch.units
+            if outage and arrived < launch.units:
+                self.serving += arrived
+                launch.units -= arrived
                 launch.ready_at += self.workload.lead_time
                 self._causes = (outage.cause,)
             else:

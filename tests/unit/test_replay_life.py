@@ -55,7 +55,9 @@ def replayed(
 def test_a_whole_life(lever: Lever) -> None:
     done = replayed(lever=lever)
     summary, outcome = done.summary, done.summary.workloads["web"]
-    assert (summary.state, summary.activation_at, summary.replans) == ("closed", EFFECTIVE, 0)
+    assert (summary.state, summary.activation_at) == ("closed", EFFECTIVE)
+    # Once demand is seen to be as thought, a floor need not hold what the doubt before it asked for; a count stays.
+    assert [d.at > EFFECTIVE for d in done.decisions if d.decision == "replanned"] == [True] * (lever is Lever.FLOOR)
     assert (outcome.short_unit_hours, outcome.slots_under_target) == (0, 0)
     assert 0 < outcome.largest_move <= workload().limits.soft.units
     decisions = [d.decision for d in done.decisions]
@@ -69,17 +71,27 @@ def test_a_whole_life(lever: Lever) -> None:
     assert (before, from_then_on) == ({4.0}, {6.0})
 
 
-def test_twice_the_impact_is_short_without_an_autoscaler_and_made_good_with_one() -> None:
-    count, floor = (replayed(lever=lever, scale=2).summary.workloads["web"] for lever in (Lever.COUNT, Lever.FLOOR))
-    assert count.short_unit_hours > 3 * floor.short_unit_hours > 0
-    assert replayed(lever=Lever.COUNT).summary.workloads["web"].short_unit_hours == 0
+@pytest.mark.parametrize("lever", list(Lever))
+def test_twice_the_impact_is_seen_and_made_good(lever: Lever) -> None:
+    """4 units are missing at the effective time. Left at that until it has settled they would be 2 unit-hours."""
+    outcome = replayed(lever=lever, scale=2).summary.workloads["web"]
+    assert 0 < outcome.short_unit_hours <= 1
+    assert replayed(lever=lever).summary.workloads["web"].short_unit_hours == 0
+
+
+def test_half_the_impact_is_seen_and_only_a_floor_goes_down() -> None:
+    """What the customer does not use is left to the autoscaler; a count never shrinks on what was forecast (rule 7)."""
+    floor, count = (replayed(lever=lever, scale=0.5).services["web"] for lever in (Lever.FLOOR, Lever.COUNT))
+    last = EFFECTIVE + timedelta(minutes=29)
+    serving = [next(p.serving for p in service.periods if p.at == last) for service in (floor, count)]
+    assert serving[0] < serving[1] == max(p.serving for p in count.periods)
 
 
 LATE = NOW + timedelta(hours=9)
 
 
 def shifted(**limits: Any) -> Replayed:
-    """An hour after the plan was drawn demand is half as much again, and six hours later nothing else is remembered."""
+    """An hour after the plan was drawn demand is half as much again, and before long little else is remembered."""
     work = workload(
         history="PT5H", limits={"min_units": 2, "max_units": 40, "soft": {"units": 3, "dwell": "PT10M"}} | limits
     )
@@ -89,8 +101,8 @@ def shifted(**limits: Any) -> Replayed:
 def test_a_plan_that_no_longer_fits_is_drawn_anew() -> None:
     done = shifted()
     replans = [d for d in done.decisions if d.decision == "replanned"]
-    assert len(replans) == done.summary.replans == 1
-    assert replans[0].reason.startswith("the forecast of 09:00: 2 steps to 13 units were left, now")
+    assert len(replans) == done.summary.replans >= 1
+    assert replans[0].reason.startswith("the forecast of 10:00: 2 steps to 13 units were left, now")
     assert replans[0].at < LATE - timedelta(hours=2)
     at_effect = next(p for p in done.services["web"].periods if p.at == LATE)
     assert at_effect.serving >= 18

@@ -1,0 +1,58 @@
+"""What the replay benchmark prints: one row a policy, as it is, and at equal unit-hours or equal shortage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.replay_run import FOREBAY, ORACLE
+
+# Every policy has the same knob: aim at a utilisation lower by this. Scanned to compare at equal unmet demand.
+HEADROOMS = (1.0, 1.1, 1.25, 1.5, 2.0)
+BEST_PEER = "predictive + jump"  # the most a user can build from what the cloud offers
+
+
+def views(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Under an autoscaler by pattern, truth and kind of change; a count has other peers, and a table of its own."""
+    floors, counts = table[table.lever == "floor"], table[table.lever == "count"]
+    parts = [("all, under an autoscaler", floors)]
+    parts += [(f"{pattern} services", floors[floors.pattern == pattern]) for pattern in sorted(floors.pattern.unique())]
+    parts += [(f"true impact {t:g} x the estimate", floors[floors.truth == t]) for t in (0.5, 1.0, 2.0)]
+    parts += [(kind, floors[floors.kind == kind]) for kind in sorted(floors.kind.unique())]
+    parts += [("count lever", counts)]
+    return ((name, part) for name, part in parts if len(part))
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """One row a policy. The last two columns move each peer's head-room until it equals Forebay in the other one.
+
+    The cost at equal shortage is infinite where no head-room looked at brings a peer there.
+    """
+    plain = table[table.headroom == 1.0]
+    totals = plain.groupby("policy")[["short", "unit_hours", "money", "objective", "moves"]].sum()
+    means = plain.groupby("policy").agg(under=("under", "mean"), limit=("limit", "max"), on_time=("on_time", "mean"))
+    runs = plain.groupby("policy").size()
+    oracle, ours = totals.loc[ORACLE], totals.loc[FOREBAY]
+    shown = pd.DataFrame(
+        {
+            "short unit-h": totals.short,
+            "under target %": 100 * means.under,
+            "unit-h / oracle": totals.unit_hours / oracle.unit_hours,
+            "objective / oracle": totals.objective / oracle.objective,
+            "largest move / soft limit": means.limit,
+            "moves a case": totals.moves / runs,
+            "in force on time %": 100 * means.on_time,
+        }
+    )
+    for policy, scan in table.groupby("policy"):
+        curve = scan.groupby("headroom")[["short", "unit_hours", "money"]].sum()
+        if len(curve) < 2:
+            continue
+        by_hours, by_short = curve.sort_values("unit_hours"), curve.sort_values("short")
+        shown.loc[policy, "short at our unit-h"] = np.interp(ours.unit_hours, by_hours.unit_hours, by_hours.short)
+        shown.loc[policy, "cost at our short / ours"] = (
+            np.interp(ours.short, by_short.short, by_short.money, left=np.inf) / ours.money
+        )
+    return shown.sort_values("objective / oracle")
