@@ -82,6 +82,12 @@ def _refusal(
         stacked = [
             r for r in ahead_of(tx, change) if (r.change.entity, r.change.policy) == (change.entity, change.policy)
         ]
+        if stacked and (rule := tx.rules().governing(change)).second_change == "refuse":
+            raise RuleRefusal(
+                rule.name,
+                f"change {stacked[0].change.change} ({stacked[0].state}) of {change.title} is under way",
+                f"this change once {stacked[0].change.change} is over",
+            )
         base = max((record.policy_version for record in stacked), default=current)
         if change.base_version not in (None, base):
             state = "comes before it" if stacked else "is in force"

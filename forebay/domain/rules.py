@@ -29,7 +29,8 @@ class ChangeRule(Model):
 
     People are named as the doors report them; `*` lets everyone in, `group:NAME` whoever is in that group. To `cancel`
     stops a change before it is in force, to `revoke` takes back one that is. Break glass has nobody by default.
-    `on_misalignment`: what a change may ask for; `enforce` also needs the right to break glass.
+    `second_change` of a policy while one is under way: stacked on it, or refused. `on_misalignment`: what a change may
+    ask for; `enforce` also needs the right to break glass.
     """
 
     name: str
@@ -43,6 +44,7 @@ class ChangeRule(Model):
     holders: tuple[str, ...] = (ANYONE,)
     break_glass: tuple[str, ...] = ()
     approval: ApprovalRule | None = None
+    second_change: Literal["stack", "refuse"] = "stack"
     on_misalignment: tuple[Misalignment, ...] = ("defer", "reject", "enforce")
 
     def governs(self, change: PolicyChange) -> bool:

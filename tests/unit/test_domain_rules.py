@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from forebay.app.receive import receive
 from forebay.app.rules import set_rules
 from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.model import validate
 from forebay.domain.rules import ChangeRules
-from tests.support.world import NOW, World, a_request
+from tests.support.world import EFFECTIVE, NOW, World, a_request
 
 LEADS = {"groups": {"leads": ["eve", "lea"]}}
 
@@ -129,3 +131,19 @@ def test_rules_are_set_under_the_rules_in_force() -> None:
             set_rules(world.ctx, rules(), "eve", " ")
         assert set_rules(world.ctx, rules(amenders=["eve", "bob"]), "eve", "bob as well") == 2
         assert [e.action for e in world.people.events] == ["change rules set", "change rules set"]
+
+
+@pytest.mark.parametrize(
+    ("second_change", "policy", "state"),
+    [("stack", "quota", "received"), ("refuse", "quota", "denied"), ("refuse", "tier", "received")],
+)
+def test_a_second_change_of_a_policy_is_stacked_or_refused_by_rule(second_change: str, policy: str, state: str) -> None:
+    with World() as world:
+        world.put_rules(rules=[{"name": "one by one", "second_change": second_change}])
+        world.submit()
+        later = a_request(change="CHG-2", policy=policy, effective_at=EFFECTIVE + timedelta(hours=1))
+        record = receive(world.ctx, later)
+        assert record.state == state
+        if state == "denied":
+            assert "CHG-1 (scheduled) of acme quota is under way (rule: one by one)" in record.note
+            assert "this change once CHG-1 is over" in record.note
