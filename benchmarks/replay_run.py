@@ -86,7 +86,7 @@ def run_peer(case: Case, peer: Peer, headroom: float = 1.0) -> Run:
     started = next(iter(case.past.values())).index[0].to_pydatetime()
     a_slot = int(SLOT / service.period)
     measured: list[float] = []
-    now, first = case.now, service.desired
+    now = case.now
     while now < case.end:
         known = len(service.periods) - int(workload.verification.metric_delay / service.period)
         while (len(measured) + 1) * a_slot <= known:
@@ -94,8 +94,8 @@ def run_peer(case: Case, peer: Peer, headroom: float = 1.0) -> Run:
             usage = {r: sum(p.usage[r] for p in slot) / a_slot for r in workload.resources}
             measured.append(workload.units_for(usage)[0])
         wanted = math.ceil(peer(now, Load(started, SLOT, np.concatenate([past, np.array(measured)]))) - ROUNDING)
-        # Nobody lowers a count before the change: until the schedule says more, what stands stays.
-        least = first if case.lever is Lever.COUNT else workload.limits.min_units
+        # Without an autoscaler nothing finds out what is still needed: a schedule only ever raises a count.
+        least = service.setting.units if case.lever is Lever.COUNT else workload.limits.min_units
         units = min(max(wanted, least), workload.limits.max_units)
         if units != service.setting.units:
             service.apply(service.setting.model_copy(update={str(case.lever): units}))

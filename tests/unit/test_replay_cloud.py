@@ -112,6 +112,18 @@ def test_launches_in_an_outage_start_anew_and_say_why() -> None:
     assert (cloud.observe().serving, cloud.observe().causes) == (9, ())
 
 
+def test_of_a_launch_a_part_may_arrive_and_the_rest_starts_anew() -> None:
+    cloud = service({0: 4.0}, outages=(Outage(after(0), after(10), arrives=0.5),))
+    cloud.apply(Setting(lever=Lever.COUNT, count=11))
+    served = {}
+    for minute in (1, 8, 12, 20):
+        cloud.run_until(after(minute))
+        served[minute] = cloud.observe().serving
+    # Of 3 one arrives; of the 2 left one; the last one, too few to be halved, once the outage is over.
+    assert served[1] == 8 and 8 < served[8] < 11 and served[20] == 11
+    assert cloud.observe().causes == ()
+
+
 def test_usage_is_what_serves_and_is_published_late() -> None:
     cloud = service({0: 12.0})
     cloud.run_until(after(8))

@@ -1,0 +1,86 @@
+"""The replay benchmark's own arithmetic: its table, its services, and what a peer may do with a count."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from benchmarks.replay_cases import SHORT, Case, Service, cases, services
+from benchmarks.replay_run import FOREBAY, ORACLE, peers, run_oracle, run_peer
+from benchmarks.replay_table import summary, views
+from forebay.domain.allocation import Lever
+from forebay.domain.resources import Resource
+
+SANDBOX = Path(__file__).resolve().parents[2] / "sandbox/traces"
+
+
+def row(policy: str, headroom: float, short: float, unit_hours: float, lever: str = "floor") -> dict[str, Any]:
+    return {
+        "service": "s", "pattern": "daily", "lever": lever, "kind": "increase", "truth": 1.0, "now": 0,
+        "policy": policy, "headroom": headroom, "short": short, "unmet": 0.0, "under": 0.1, "unit_hours": unit_hours,
+        "money": unit_hours / 20, "objective": short + unit_hours / 20, "moves": 2, "on_time": True, "limit": 1.0,
+    }  # fmt: skip
+
+
+TABLE = pd.DataFrame(
+    [
+        row(ORACLE, 1.0, 1, 100),
+        row(FOREBAY, 1.0, 5, 110),
+        row("peer", 1.0, 20, 100),
+        row("peer", 1.5, 10, 120),
+        row("poor", 1.0, 40, 90),
+        row("poor", 1.5, 8, 130),
+    ]
+)
+
+
+def test_a_peer_is_moved_along_its_own_curve_until_it_spends_as_much_or_is_as_little_short() -> None:
+    shown = summary(TABLE)
+    assert shown.loc["peer", "short at our unit-h"] == 15
+    assert shown.loc["poor", "short at our unit-h"] == 24
+    # Neither is ever as little short as 5: no head-room looked at buys that.
+    assert shown.loc[["peer", "poor"], "cost at our short / ours"].tolist() == [float("inf")] * 2
+    dear = TABLE.replace({"short": {5: 9}})
+    assert summary(dear).loc["poor", "cost at our short / ours"] == pytest.approx(128.75 / 110)
+
+
+def test_a_count_has_a_table_of_its_own() -> None:
+    both = pd.concat([TABLE, pd.DataFrame([row(FOREBAY, 1.0, 1, 1, "count")])])
+    names = {name: len(part) for name, part in views(both)}
+    assert names["all, under an autoscaler"] == len(TABLE) and names["count lever"] == 1
+
+
+def test_the_sandboxs_services_have_three_resources_and_their_cases_one_unless_said() -> None:
+    (service, _) = services(SANDBOX)
+    assert list(service.demand) == list(Resource)
+    kinds = {case.kind: case for case in cases(service, 1)}
+    assert kinds["3 resources, 3 h"].workload().resources == tuple(Resource)
+    assert kinds["increase, 3 h"].workload().resources == (Resource.CPU,)
+    assert kinds["count, 3 h"].lever is Lever.COUNT
+    assert all(case.now == kinds["increase, 3 h"].now for case in kinds.values())
+
+
+def flat(lever: Lever) -> Case:
+    """16 units' worth of demand, always."""
+    index = pd.date_range("2026-11-01", periods=12 * 24 * 16, freq="5min", tz="UTC")
+    service = Service("flat", "steady", {Resource.CPU: pd.Series(1.0, index=index)})
+    return Case(service, index[12 * 24 * 15].to_pydatetime(), "increase, 3 h", SHORT, lever=lever)
+
+
+def test_a_count_stays_until_the_schedule_says_more_and_the_jump_is_made_in_time() -> None:
+    case = flat(Lever.COUNT)
+    assert set(peers(case)) == {"hand-made jump", "hand-made 4 steps"}
+    run = run_peer(case, peers(case)["hand-made jump"])
+    serving = {p.at: p.serving for p in run.service.periods}
+    assert {serving[at] for at in serving if at < case.effective_at - timedelta(minutes=15)} == {16}
+    assert {serving[at] for at in serving if at >= case.effective_at} == {24}
+    assert run.outcome.short_unit_hours == 0
+
+
+@pytest.mark.parametrize("lever", list(Lever))
+def test_who_knows_the_future_is_never_short(lever: Lever) -> None:
+    assert run_oracle(flat(lever)).outcome.short_unit_hours == 0
