@@ -16,6 +16,7 @@ from forebay.domain.approval import Approval
 from forebay.domain.audit import AuditEntry, AuditEvent
 from forebay.domain.change import PolicyChange
 from forebay.domain.lifecycle import ChangeState
+from forebay.domain.outbox import Message, MessageState
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.policy import PolicyVersion
 from forebay.domain.records import ChangeRecord, Intent, Lease, Leftover, Outcome, Pin, StepRecord, Ticket
@@ -227,6 +228,16 @@ class Transaction(Protocol):
         """Deliveries for which no run was created, oldest first; a failed attempt does not give one up."""
 
     def put_ticket(self, ticket: Ticket) -> None: ...
+
+    # Outbox
+    def add_message(self, message: Message) -> Message | None:
+        """Store it (its number is given here); None if its outlet, lane and key were stored before."""
+
+    def messages(self, state: MessageState, lane: tuple[str, str] | None = None) -> Sequence[Message]:
+        """Those in `state` (of one outlet and lane), oldest first."""
+
+    def put_message(self, message: Message) -> None:
+        """Replace it, found by its number."""
 
     # Accuracy of the forecasts: measurements, which change nothing, so without an audit entry
     def put_accuracy(self, accuracy: Accuracy) -> None:

@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 from forebay.app.context import CONTROLLER, Context
 from forebay.app.keep import keep_workload
 from forebay.app.lookup import change_record
+from forebay.app.outbox import post_version, push_version
 from forebay.app.people import disarm_by_controller, hold_by_controller, own_version, withdraw
 from forebay.app.turn import waits_for
 from forebay.app.writing import last_setting
 from forebay.control.decide import Misalignment, misalignment
 from forebay.control.keep import Keep, Later
 from forebay.domain.audit import AuditEvent
-from forebay.domain.change import PolicyChange
 from forebay.domain.errors import OutsideError, RuleRefusal
 from forebay.domain.lifecycle import BEFORE_IN_FORCE, MOVING, ChangeState
 from forebay.domain.policy import PolicyVersion
@@ -154,6 +154,9 @@ def enforce(ctx: Context, change: str) -> str:
                 new=f"version {version.version}",
             )
             record = tx.move(change, ChangeState.IN_FORCE, event)
+        if record.state is ChangeState.IN_FORCE:
+            assert version is not None and began is not None
+            post_version(tx, ctx, change, version)
     if record.state is ChangeState.IN_FORCE:
         assert version is not None and began is not None
         _push(ctx, record, version, began)
@@ -174,10 +177,9 @@ def enforce_now(
             "a change that is neither in force nor over",
         )
     was, now_is = f"{record.state}, effective {version.effective_at.isoformat()}", f"version {version.version} in force"
-    tx.put_version(
-        version.model_copy(update={"glass_broken_at": now}),
-        ctx.event(record.change, GLASS_BROKEN, reason, actor, old=was, new=now_is),
-    )
+    broken = version.model_copy(update={"glass_broken_at": now})
+    tx.put_version(broken, ctx.event(record.change, GLASS_BROKEN, reason, actor, old=was, new=now_is))
+    post_version(tx, ctx, record.change.change, broken)
     event = ctx.event(record.change, "in force by break glass", f"by {actor}: {reason}", actor, old=was)
     return tx.move(record.change.change, ChangeState.IN_FORCE, event), event
 
@@ -189,32 +191,11 @@ def _missing_at_last(ctx: Context, change: str) -> str | None:
         return f"alignment cannot be told: {error}"
 
 
-def push_version(ctx: Context, change: PolicyChange, version: PolicyVersion) -> None:
-    """To every enforcer that has not got it. One that fails does not stand in another's way; raises OutsideError."""
-    failure = None
-    with ctx.store.transaction() as tx:
-        told = {(entry.event.action, entry.event.reason) for entry in tx.audit_entries(change.change)}
-    for enforcer in ctx.enforcers:
-        action, reason = f"pushed to {enforcer.name}", f"version {version.version}"
-        if (action, reason) in told:
-            continue
-        try:
-            enforcer.push(version)
-        except OutsideError as error:
-            failure = failure or error
-            action, reason = f"push to {enforcer.name} failed", str(error)
-            if (action, reason) in told:
-                continue  # told once: it is tried again every few seconds
-        with ctx.store.transaction() as tx:
-            tx.audit(ctx.event(change, action, reason))
-    if failure:
-        raise failure
-
-
 def _push(ctx: Context, record: ChangeRecord, version: PolicyVersion, began: datetime) -> None:
     """Push it out, then on to `settling`."""
     change = record.change
-    push_version(ctx, change, version)
+    if not push_version(ctx, change.change, version):
+        return  # another is at it
     with ctx.store.transaction() as tx:
         current = tx.change(change.change)
         if current is None or current.state is not ChangeState.IN_FORCE:

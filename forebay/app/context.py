@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from forebay.domain.audit import AuditEvent
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError
+from forebay.domain.outbox import Message
 from forebay.domain.workload import Workload, WorkloadCatalog
 from forebay.ports import Clock, Enforcer, Notifier, Store, Target, Usage
 
@@ -17,7 +18,10 @@ CONTROLLER = "forebay"
 
 @dataclass(frozen=True)
 class Context:
-    """`poll`: how often the outside is looked at while it works. `lease`: a writer's silence that frees its lease."""
+    """`poll`: how often the outside is looked at while it works. `lease`: a writer's silence that frees its lease.
+
+    `outlets`: what sends the messages of the outbox that are no pushes, by name; each raises OutsideError.
+    """
 
     clock: Clock
     store: Store
@@ -26,6 +30,7 @@ class Context:
     usage: Callable[[Workload], Usage]
     notifier: Notifier
     enforcers: Sequence[Enforcer] = ()
+    outlets: Mapping[str, Callable[[Message], None]] = field(default_factory=dict)
     poll: timedelta = timedelta(seconds=10)
     lease: timedelta = timedelta(seconds=60)
     forecast_budget: timedelta = timedelta(seconds=60)

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from forebay.app.arm import enforce, try_to_arm
 from forebay.app.context import Context
 from forebay.app.foretell import foretell
+from forebay.app.outbox import drain
 from forebay.app.people import deny, own_version
 from forebay.app.plan import plan_anew_if_overdue
 from forebay.app.replan import refresh
@@ -48,6 +49,7 @@ def reconcile(
             wanted += wake_ups(ctx, record)
         except ForebayError as error:
             trouble(record.change.change, error)
+    drain(ctx)
     until = ctx.clock.now() + horizon
     return [wake_up for wake_up in wanted if wake_up.at <= until]
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import uuid4
 
-from forebay.app.arm import push_version
 from forebay.app.context import Context
+from forebay.app.outbox import post_version, push_version
 from forebay.app.writing import last_setting, release, settle_open_intents, write_setting
 from forebay.control.restore import GiveBack, Leave, LookAgain, next_restore, window_after
 from forebay.control.verify import judge
@@ -28,8 +28,8 @@ def restore_change(ctx: Context, record: ChangeRecord, holder: str) -> str:
     Returns what happened, in words. Raises OutsideError; the next tick goes on from what is there.
     """
     change = record.change
-    if record.state is ChangeState.ROLLING_BACK:
-        _push_back(ctx, record)
+    if record.state is ChangeState.ROLLING_BACK and not _push_back(ctx, record):
+        return "the former policy is being pushed"
     # Two passes of one reconciler are two writers, whatever they call themselves.
     holder = f"{holder} {uuid4().hex[:8]}"
     outcomes = []
@@ -106,12 +106,13 @@ def _restore_workload(ctx: Context, record: ChangeRecord, workload: Workload, le
             return False, f"{workload.name}: {reason}"
 
 
-def _push_back(ctx: Context, record: ChangeRecord) -> None:
+def _push_back(ctx: Context, record: ChangeRecord) -> bool:
     """The version that set the policy back goes to the enforcers before any capacity goes. Raises OutsideError."""
     with ctx.store.transaction() as tx:
-        versions = tx.versions(record.change.entity, record.change.policy)
-    if (back := in_force(versions, ctx.clock.now())) is not None:
-        push_version(ctx, record.change, back)
+        back = in_force(tx.versions(record.change.entity, record.change.policy), ctx.clock.now())
+        if back is not None:
+            post_version(tx, ctx, record.change.change, back)
+    return back is None or push_version(ctx, record.change.change, back)
 
 
 def _verify_last(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from forebay.app.context import Context
+from forebay.app.outbox import post_version
 from forebay.app.people import begun, own_version, permitted, withdraw
 from forebay.app.writing import last_setting
 from forebay.domain.errors import RuleRefusal
@@ -67,6 +68,7 @@ def rollback(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord
             )
             record = tx.move(change, ChangeState.ROLLING_BACK, event)
             tx.put_version(back, ctx.event(record.change, "policy set back", words, actor))
+            post_version(tx, ctx, change, back)
     ctx.notifier.notify(event)
     return record
 

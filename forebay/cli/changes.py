@@ -30,6 +30,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """What changes there are and where they stand, or everything about one."""
+    from forebay.app.outbox import unsent
     from forebay.app.raises import open_raises
     from forebay.app.status import change_status, list_changes
     from forebay.report.raised import raises_table
@@ -50,6 +51,8 @@ def status(
         typer.echo(changes_table(records, ctx.clock.now()))
         if raises:
             typer.echo("\n" + raises_table([r.row for r in raises]))
+        if failed := [message for message in unsent(ctx) if message.failure]:
+            typer.echo(f"\n{len(failed)} messages could not be sent yet: `forebay outbox show`")
         return
     found = change_status(ctx, change)
     if as_json:

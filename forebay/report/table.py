@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from datetime import datetime
 
+from forebay.domain.outbox import Message
 from forebay.domain.plan import PlanRefusal, ShapingPlan, ShapingStep
 from forebay.domain.records import ChangeRecord, StepRecord
 from forebay.report.words import comparison_rows, explain, from_now, moment, percent, price_rows, units
@@ -81,6 +82,14 @@ def changes_table(records: Sequence[ChangeRecord], now: datetime) -> str:
         )
         rows.append(row)
     return text_table(("change", "policy", "state", "in force at", "", "note"), rows)
+
+
+def outbox_table(messages: Sequence[Message]) -> str:
+    """One row a message: its state, when it is tried next, how often it was, and what it failed with."""
+    rows = [
+        (str(m.number), m.name, m.state.value, moment(m.due_at), str(m.attempts), m.failure or "") for m in messages
+    ]
+    return text_table(("no", "message", "state", "due", "tried", "failure"), rows)
 
 
 def status_table(record: ChangeRecord, steps: Sequence[StepRecord], now: datetime) -> str:

@@ -37,7 +37,7 @@ from forebay.domain.records import Intent, Leftover, Pin, StepRecord
 from forebay.domain.rules import ChangeRules
 
 # The newest migration. Revisions are numbered, so that an older schema can be told from a newer one by comparing text.
-SCHEMA = "0005"
+SCHEMA = "0006"
 
 M = TypeVar("M", bound=Model)
 
@@ -223,6 +223,23 @@ tickets = Table(
     Column("failures", Integer, nullable=False),
     UniqueConstraint("source", "ticket", "revision", name="one_delivery"),
     CheckConstraint("failures >= 0", name="failures_count_from_zero"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("number", Number, primary_key=True),
+    Column("outlet", Text, nullable=False),
+    Column("lane", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("change", Text),
+    Column("made_at", UtcDateTime, nullable=False),
+    Column("due_at", UtcDateTime, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("state", Text, nullable=False, index=True),
+    Column("failure", Text),
+    UniqueConstraint("outlet", "lane", "key", name="one_message"),
 )
 
 accuracy = Table(

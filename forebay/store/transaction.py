@@ -20,6 +20,7 @@ from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError, LostLease, RuleRefusal
 from forebay.domain.lifecycle import ChangeState, StepState, check_transition
 from forebay.domain.model import Model
+from forebay.domain.outbox import Message, MessageState
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.policy import PolicyVersion
 from forebay.domain.records import ChangeRecord, Intent, Lease, Leftover, Outcome, Pin, StepRecord, Ticket
@@ -294,6 +295,24 @@ class SqlTransaction:
         if not self._update(t.tickets, {"number": ticket.number}, **_fields(ticket, without="number")):
             raise InputError(f"there is no ticket delivery {ticket.number}: it was never stored")
 
+    # Outbox
+    def add_message(self, message: Message) -> Message | None:
+        key = {name: getattr(message, name) for name in ("outlet", "lane", "key")}
+        if self._one(select(t.outbox.c.number).filter_by(**key)) is not None:
+            return None
+        number = self._insert_numbered(t.outbox, **_fields(message, without="number"))
+        return message.model_copy(update={"number": number})
+
+    def messages(self, state: MessageState, lane: tuple[str, str] | None = None) -> Sequence[Message]:
+        query = select(t.outbox).where(t.outbox.c.state == state).order_by(t.outbox.c.number)
+        if lane is not None:
+            query = query.where(t.outbox.c.outlet == lane[0], t.outbox.c.lane == lane[1])
+        return [Message.model_validate(row._asdict()) for row in self._all(query)]
+
+    def put_message(self, message: Message) -> None:
+        if not self._update(t.outbox, {"number": message.number}, **_fields(message, without="number")):
+            raise InputError(f"there is no message {message.number} in the outbox: it was never stored")
+
     # Accuracy of the forecasts
     def put_accuracy(self, accuracy: Accuracy) -> None:
         key = {name: getattr(accuracy, name) for name in ("workload", "resource", "judged", "change", "until")}
@@ -336,7 +355,7 @@ class SqlTransaction:
         assert key is not None
         return int(key[0])
 
-    def _update(self, table: Table, key: Mapping[str, Any], **values: Any) -> int:
+    def _update(self, table: Table, key: Mapping[str, Any], /, **values: Any) -> int:
         """Returns how many rows had `key`."""
         where = and_(*(table.c[name] == value for name, value in key.items()))
         return self._connection.execute(update(table).where(where).values(values)).rowcount

@@ -36,7 +36,7 @@ def monitoring(ctx: Context) -> APIRouter:
 
 
 def metrics_text(seen: Overview) -> str:
-    """Written by hand: four gauges, and labels that need no escaping."""
+    """Written by hand: five gauges, and labels that need no escaping."""
     count = Counter(line.record.state for line in seen.changes)
     states = {f'{{state="{state}"}}': float(count[state]) for state in ChangeState}
     at = seen.next_effective_at
@@ -44,6 +44,11 @@ def metrics_text(seen: Overview) -> str:
         ("changes", "Changes by state", states),
         ("open_intents", "External writes whose outcome is not known yet", {"": float(seen.open_intents)}),
         ("tickets_without_run", "Stored tickets whose run was not started", {"": float(len(seen.waiting_tickets))}),
+        (
+            "outbox_messages",
+            "Messages not sent: waiting, or given up",
+            {f'{{state="{state}"}}': float(number) for state, number in seen.unsent.items()},
+        ),
         (
             "next_effective_seconds",
             "Seconds to the earliest effective time not yet in force; negative: overdue; absent: none",

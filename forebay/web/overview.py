@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from forebay.app.context import Context
 from forebay.app.raises import Raise, open_raises
 from forebay.domain.lifecycle import BEFORE_IN_FORCE, TERMINAL
+from forebay.domain.outbox import MessageState
 from forebay.domain.records import ChangeRecord, StepRecord, Ticket
 
 
@@ -29,6 +30,7 @@ class Overview:
     waiting_tickets: Sequence[Ticket]
     open_intents: int
     raises: Sequence[Raise]
+    unsent: Mapping[MessageState, int]
 
     @property
     def next_effective_at(self) -> datetime | None:
@@ -48,4 +50,5 @@ def overview(ctx: Context) -> Overview:
             waiting_tickets=tx.tickets_without_run(),
             open_intents=sum(len(tx.intents(w.name, only_open=True)) for w in ctx.catalog.workloads),
             raises=raises,
+            unsent={s: len(tx.messages(s)) for s in (MessageState.WAITING, MessageState.DEAD)},
         )

@@ -9,6 +9,7 @@ import pytest
 from forebay.domain.accuracy import Judged
 from forebay.domain.errors import InputError
 from forebay.domain.freeze import FreezeWindow
+from forebay.domain.outbox import Message, MessageState
 from forebay.domain.records import Leftover, Pin
 from forebay.domain.rules import ChangeRule, ChangeRules
 from forebay.store import SqlStore, open_store
@@ -176,3 +177,19 @@ def test_what_is_left_is_kept_until_it_is_dropped(store: SqlStore) -> None:  # n
         assert tx.leftovers() == [left]
         tx.drop_leftovers("CHG-1", an_event("settled"))
         assert tx.leftovers() == []
+
+
+def test_a_message_is_stored_once_and_found_by_state_and_lane(store: SqlStore) -> None:  # noqa: F811
+    first = Message(outlet="push to ssm", lane="acme/quota", key="1", body="☃", made_at=NOW, due_at=NOW)
+    second = first.model_copy(update={"key": "2", "change": "CHG-1"})
+    with store.transaction() as tx:
+        stored = [tx.add_message(m) for m in (first, second, first)]
+        assert stored == [first.model_copy(update={"number": 1}), second.model_copy(update={"number": 2}), None]
+        assert stored[0] is not None
+        tx.put_message(stored[0].claimed(NOW).sent())
+    with store.transaction() as tx:
+        assert [m.key for m in tx.messages(MessageState.WAITING)] == ["2"]
+        assert [m.attempts for m in tx.messages(MessageState.SENT, ("push to ssm", "acme/quota"))] == [1]
+        assert tx.messages(MessageState.SENT, ("push to ssm", "other")) == []
+        with pytest.raises(InputError, match="no message 9"):
+            tx.put_message(first.model_copy(update={"number": 9}))

@@ -199,6 +199,8 @@ def test_a_push_that_fails_does_not_stop_the_others_and_is_tried_again(world: Wo
     for _ in range(3):
         with pytest.raises(OutsideError, match="bad is away"):
             world.enforce()
+        world.clock.sleep(timedelta(seconds=1))
+    assert bad.failing == 2, "tried again after a pause, however often it is looked at"
     assert (world.state, len(good.pushed)) == (S.IN_FORCE, 1)
     assert world.actions().count("push to bad failed") == 1, "told once"
     world.run_until(minutes(60))

@@ -1,0 +1,140 @@
+"""Sending what the outbox holds: by the reconciler, and at once by whoever has put something there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from forebay.app.context import CONTROLLER, Context
+from forebay.domain.audit import AuditEvent
+from forebay.domain.errors import InputError, OutsideError, RuleRefusal
+from forebay.domain.outbox import Message, MessageState, due
+from forebay.domain.policy import PolicyVersion
+from forebay.ports import Transaction
+
+# So many targets are told side by side: one that hangs must not make another late.
+AT_ONCE = 8
+PUSH = "push to "
+Send = Callable[[Message], None]
+
+
+def outlets(ctx: Context) -> Mapping[str, Send]:
+    """By name: one for each enforcer, and those the context has besides."""
+
+    def pushing(enforcer_push: Callable[[PolicyVersion], None]) -> Send:
+        return lambda message: enforcer_push(PolicyVersion.model_validate_json(message.body))
+
+    return {PUSH + e.name: pushing(e.push) for e in ctx.enforcers} | dict(ctx.outlets)
+
+
+def post_version(tx: Transaction, ctx: Context, change: str, version: PolicyVersion) -> None:
+    """Within `tx`: it is to be pushed to every enforcer; what was posted before is not posted again."""
+    for enforcer in ctx.enforcers:
+        message = Message(
+            outlet=PUSH + enforcer.name,
+            lane=f"{version.entity}/{version.policy}",
+            key=str(version.version),
+            body=version.model_dump_json(),
+            change=change,
+            made_at=ctx.clock.now(),
+            due_at=ctx.clock.now(),
+        )
+        tx.add_message(message)
+
+
+def push_version(ctx: Context, change: str, version: PolicyVersion) -> bool:
+    """Push what is due of the change; True once `version` waits for no enforcer any more: it is there, or given up.
+
+    Raises OutsideError with the first failure where one will be tried again.
+    """
+    drain(ctx, change)
+    lane, key = f"{version.entity}/{version.policy}", str(version.version)
+    with ctx.store.transaction() as tx:
+        waiting = [m for m in tx.messages(MessageState.WAITING) if (m.lane, m.key, m.change) == (lane, key, change)]
+    failed = [m for m in waiting if m.failure is not None]
+    if failed:
+        raise OutsideError(f"{failed[0].outlet} failed and is tried again: {failed[0].failure}", retryable=True)
+    return not waiting
+
+
+def drain(ctx: Context, change: str | None = None) -> int:
+    """Send what is due (of one change), each lane in order; returns how many were sent. A failure is recorded."""
+    sent = 0
+    while claimed := _claim(ctx, change):
+        if len(claimed) == 1:
+            sent += _send(ctx, claimed[0])
+            continue
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            sent += sum(pool.map(lambda message: _send(ctx, message), claimed))
+    return sent
+
+
+def _claim(ctx: Context, change: str | None) -> list[Message]:
+    with ctx.store.transaction() as tx:
+        now = ctx.clock.now()
+        found = [m for m in due(tx.messages(MessageState.WAITING), now) if change is None or m.change == change]
+        claimed = [message.claimed(now) for message in found[:AT_ONCE]]
+        for message in claimed:
+            tx.put_message(message)
+    return claimed
+
+
+def _send(ctx: Context, message: Message) -> bool:
+    send = outlets(ctx).get(message.outlet)
+    try:
+        if send is None:
+            raise InputError(f"{message.outlet!r} is not configured here any more: configure it, or leave it")
+        send(message)
+        after = message.sent()
+    except OutsideError as error:
+        after = message.failed(str(error), ctx.clock.now(), retryable=error.retryable)
+    except ValueError as error:  # also InputError, and a body that is none
+        after = message.failed(str(error), ctx.clock.now(), retryable=False)
+    event = _told(ctx, message, after)
+    with ctx.store.transaction() as tx:
+        tx.put_message(after)
+        if event is not None:
+            tx.audit(event)
+    if event is not None and after.state is MessageState.DEAD:
+        ctx.notifier.notify(event)
+    return after.state is MessageState.SENT
+
+
+def _told(ctx: Context, before: Message, after: Message) -> AuditEvent | None:
+    """What the audit log says of it: each push, its first failure, and whatever was given up."""
+    pushed = before.outlet.startswith(PUSH)
+    if after.state is MessageState.DEAD:
+        action = f"{before.outlet} given up"
+        reason = f"{after.failure}; `forebay outbox retry {after.number}` sends it again"
+    elif after.state is MessageState.SENT and pushed:
+        action, reason = before.outlet.replace("push", "pushed", 1), f"version {before.key}"
+    elif pushed and before.failure is None:
+        action, reason = f"{before.outlet} failed", str(after.failure)
+    else:
+        return None
+    return AuditEvent(at=ctx.clock.now(), actor=CONTROLLER, action=action, reason=reason, change=before.change)
+
+
+def unsent(ctx: Context) -> list[Message]:
+    """What waits or was given up, oldest first."""
+    with ctx.store.transaction() as tx:
+        found = [*tx.messages(MessageState.WAITING), *tx.messages(MessageState.DEAD)]
+    return sorted(found, key=lambda m: m.number)
+
+
+def retry(ctx: Context, number: int, actor: str, reason: str) -> Message:
+    """Send a message that was given up once more. Raises InputError and RuleRefusal."""
+    if not actor.strip() or not reason.strip():
+        raise InputError("give your name (--by) and a reason (--reason): the audit log keeps both")
+    with ctx.store.transaction() as tx:
+        dead = next((m for m in tx.messages(MessageState.DEAD) if m.number == number), None)
+        if dead is None:
+            raise InputError(f"no message {number} was given up: `forebay outbox show` lists them")
+        later = [m for m in tx.messages(MessageState.SENT, (dead.outlet, dead.lane)) if m.number > number]
+        if later:
+            raise RuleRefusal("sent in order", f"{later[-1].name} was sent since", "leaving it: a newer one is there")
+        revived = dead.revived(ctx.clock.now())
+        tx.put_message(revived)
+        action = f"{dead.outlet} tried again"
+        tx.audit(AuditEvent(at=ctx.clock.now(), actor=actor, action=action, reason=reason, change=dead.change))
+    return revived

@@ -1,0 +1,132 @@
+"""Sending from the outbox: stored with what it announces, at least once, in order, and loud where it is given up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from forebay.app.outbox import drain, post_version, push_version, retry, unsent
+from forebay.domain.errors import InputError, OutsideError, RuleRefusal
+from forebay.domain.lifecycle import ChangeState
+from forebay.domain.outbox import CLAIM, MOST_ATTEMPTS, Message, MessageState
+from forebay.domain.policy import PolicyVersion
+from tests.support.samples import a_version
+from tests.support.world import EFFECTIVE, Recorder, World, minutes
+
+PAUSE = timedelta(minutes=15)
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with World() as world:
+        yield world
+
+
+def post(world: World, *versions: PolicyVersion) -> None:
+    with world.sql.transaction() as tx:
+        for version in versions:
+            post_version(tx, world.ctx, "CHG-1", version)
+
+
+def armed(number: int) -> PolicyVersion:
+    return a_version(number, armed_at=a_version(number).effective_at)
+
+
+def test_a_version_is_posted_once_and_pushed_in_order(world: World) -> None:
+    post(world, armed(1), armed(2), armed(1))
+    assert drain(world.ctx) == 2
+    assert [v.version for v in world.enforcer.pushed] == [1, 2]
+    assert drain(world.ctx) == 0
+
+
+def test_a_later_version_waits_for_the_earlier_one_of_its_lane_only(world: World) -> None:
+    other = Recorder("other")
+    object.__setattr__(world.ctx, "enforcers", (world.enforcer, other))
+    world.enforcer.failing = 1
+    post(world, armed(1), armed(2))
+    drain(world.ctx)
+    assert (world.enforcer.pushed, [v.version for v in other.pushed]) == ([], [1, 2])
+    world.clock.sleep(timedelta(seconds=5))
+    drain(world.ctx)
+    assert [v.version for v in world.enforcer.pushed] == [1, 2]
+
+
+def test_what_a_dead_sender_had_claimed_is_sent_by_another(world: World) -> None:
+    class Killed(Recorder):
+        def push(self, version: PolicyVersion) -> None:
+            self.pushed.append(version)
+            raise KeyboardInterrupt
+
+    killed = Killed("record")
+    object.__setattr__(world.ctx, "enforcers", (killed,))
+    post(world, armed(1))
+    with pytest.raises(KeyboardInterrupt):
+        drain(world.ctx)
+    object.__setattr__(world.ctx, "enforcers", (world.enforcer,))
+    assert push_version(world.ctx, "CHG-1", armed(1)) is False, "it may still be at it"
+    world.clock.sleep(CLAIM)
+    assert push_version(world.ctx, "CHG-1", armed(1)) is True
+    assert (len(killed.pushed), len(world.enforcer.pushed)) == (1, 1), "at least once"
+
+
+def test_a_transaction_that_fails_has_posted_nothing(world: World) -> None:
+    with pytest.raises(InputError), world.sql.transaction() as tx:
+        post_version(tx, world.ctx, "CHG-1", armed(1))
+        raise InputError("no")
+    assert unsent(world.ctx) == []
+
+
+def test_what_is_given_up_is_loud_and_does_not_hold_the_change(world: World) -> None:
+    world.enforcer.failing = MOST_ATTEMPTS
+    world.submit()
+    world.run_until(EFFECTIVE + timedelta(hours=4), every=timedelta(minutes=5))
+    assert world.state is ChangeState.CLOSED
+    (dead,) = unsent(world.ctx)
+    assert (dead.state, dead.attempts) == (MessageState.DEAD, MOST_ATTEMPTS)
+    assert [e.action for e in world.people.events].count("push to record given up") == 1
+    assert world.actions().count("push to record failed") == 1, "told once"
+
+    retry(world.ctx, dead.number, "ann", "the target is back")
+    drain(world.ctx)
+    assert [v.version for v in world.enforcer.pushed] == [1]
+    assert unsent(world.ctx) == []
+
+
+def test_an_older_version_is_not_sent_after_a_newer_one(world: World) -> None:
+    class Never(Recorder):
+        def push(self, version: PolicyVersion) -> None:
+            if version.version == 1:
+                raise OutsideError("refused", retryable=False)
+            super().push(version)
+
+    object.__setattr__(world.ctx, "enforcers", (Never("record"),))
+    post(world, armed(1), armed(2))
+    drain(world.ctx)
+    (dead,) = unsent(world.ctx)
+    with pytest.raises(RuleRefusal, match="quota 2 was sent since"):
+        retry(world.ctx, dead.number, "ann", "try")
+    with pytest.raises(InputError, match="no message 99"):
+        retry(world.ctx, 99, "ann", "try")
+
+
+def test_a_message_for_nobody_and_one_nobody_can_read_are_given_up(world: World) -> None:
+    now = world.clock.now()
+    with world.sql.transaction() as tx:
+        for outlet in ("push to nowhere", "push to record"):
+            tx.add_message(Message(outlet=outlet, lane="a", key="1", body="{}", made_at=now, due_at=now))
+    drain(world.ctx)
+    failures = [m.failure or "" for m in unsent(world.ctx)]
+    assert "not configured here any more" in failures[0]
+    assert "validation errors" in failures[1]
+
+
+def test_other_outlets_send_what_is_theirs(world: World) -> None:
+    answered: list[str] = []
+    object.__setattr__(world.ctx, "outlets", {"answer": lambda message: answered.append(message.body)})
+    now = world.clock.now()
+    with world.sql.transaction() as tx:
+        tx.add_message(Message(outlet="answer", lane="T-1", key="1", body="hello", made_at=now, due_at=now))
+    world.run_until(minutes(1))
+    assert answered == ["hello"]
