@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,23 @@ def test_a_plan_that_no_longer_fits_is_drawn_anew() -> None:
     assert at_effect.serving >= 18
     assert (done.summary.state, done.summary.activation_at) == ("closed", LATE)
     assert done.summary.workloads["web"].largest_move <= 3
+
+
+def test_demand_that_has_fallen_makes_the_rest_cheaper_and_shrinks_nothing() -> None:
+    """An hour after the plan was drawn demand is less by a third: `low` goes on, and the next plan asks for less."""
+    work = workload(history="PT5H", limits={"min_units": 2, "max_units": 40, "soft": {"units": 3, "dwell": "PT10M"}})
+    as_planned, done = (
+        replayed(*[4.0] + [cores] * 10, work=work, hours=11, effective_at=LATE, lever=Lever.COUNT)
+        for cores in (4.0, 2.7)
+    )
+    assert done.summary.replans >= 1
+    ahead = [[p for p in seen.services["web"].periods if p.at < LATE] for seen in (as_planned, done)]
+    asked_before, asked = (max(p.asked for p in periods) for periods in ahead)
+    assert asked < asked_before
+    assert all(later.asked >= p.asked for p, later in pairwise(ahead[1])), "a forecast takes nothing away"
+    assert (done.summary.state, done.summary.activation_at) == ("closed", LATE)
+    hours = [seen.summary.workloads["web"].unit_hours for seen in (as_planned, done)]
+    assert hours[1] < hours[0]
 
 
 def test_a_refused_replan_keeps_the_old_plan_and_says_so() -> None:
