@@ -74,8 +74,8 @@ def test_a_move_is_written_with_its_note_and_its_audit_entry(store: SqlStore) ->
 
 def test_a_move_the_table_has_not_is_refused_and_leaves_nothing(store: SqlStore) -> None:  # noqa: F811
     store_change(store)
-    with pytest.raises(RuleRefusal, match="received: it cannot become in force"), store.transaction() as tx:
-        tx.move("CHG-1", ChangeState.IN_FORCE, an_event())
+    with pytest.raises(RuleRefusal, match="received: it cannot become settling"), store.transaction() as tx:
+        tx.move("CHG-1", ChangeState.SETTLING, an_event())
     with store.transaction() as tx:
         assert tx.change("CHG-1").state is ChangeState.RECEIVED
         assert len(tx.audit_entries()) == 1
