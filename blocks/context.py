@@ -9,8 +9,10 @@ from prefect.exceptions import ObjectNotFound
 
 from blocks.aws import ForebayAws
 from blocks.database import ForebayDatabase
+from blocks.push import ForebayPush
 from blocks.workloads import ForebayWorkloads
 from forebay.app.context import Context
+from forebay.aws import AwsClients
 from forebay.domain.errors import OutsideError
 from forebay.settings import load_settings
 from forebay.wiring import build_context
@@ -23,11 +25,14 @@ B = TypeVar("B", bound=Block)
 def context() -> Context:
     """One context a process. Raises InputError and OutsideError."""
     database, workloads, aws = saved(ForebayDatabase), saved(ForebayWorkloads), saved(ForebayAws)
+    push, settings = saved(ForebayPush), load_settings()
+    clients = aws.clients() if aws else AwsClients(settings.aws_region, settings.aws_endpoint_url)
     return build_context(
-        load_settings(),
+        settings,
         store=database.store() if database else None,
         catalog=workloads.catalog() if workloads else None,
-        clients=aws.clients() if aws else None,
+        clients=clients,
+        enforcers=push.enforcers(clients) if push else None,
     )
 
 

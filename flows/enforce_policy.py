@@ -3,12 +3,11 @@
 from prefect import flow
 from prefect.states import Completed, State
 
-from tasks.shape import arm_if_aligned, enforce, wait_until_effective
+from tasks.shape import arm_if_aligned, enforce
 
 
 @flow(name="enforce-policy")
 def enforce_policy(change: str) -> State:
     """Arm if aligned, then at the effective time record and push, defer or reject."""
     arm_if_aligned(change)
-    wait_until_effective(change)
     return Completed(message=enforce(change))

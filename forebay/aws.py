@@ -75,6 +75,10 @@ class AwsClients:
         return self._client("ssm")
 
     @property
+    def sns(self) -> Any:
+        return self._client("sns")
+
+    @property
     def events(self) -> Any:
         return self._client("events")
 

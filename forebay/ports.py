@@ -88,6 +88,9 @@ class Enforcer(Protocol):
 
     name: str
 
+    def prepare(self, version: PolicyVersion) -> None:
+        """Shortly before `push`: whatever takes time and changes nothing. May be left out. Raises OutsideError."""
+
     def push(self, version: PolicyVersion) -> None:
         """Raises OutsideError."""
 

@@ -34,6 +34,10 @@ class Settings(BaseSettings):
     replay_window: Duration = Field(default="PT5M", validate_default=True)
     ssm_prefix: str | None = None
     event_bus: str | None = None
+    sns_topic: str | None = None
+    callback_url: str | None = None
+    callback_secret: SecretStr | None = None
+    callback_inside: list[str] = []
 
 
 def load_settings() -> Settings:

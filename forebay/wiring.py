@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+
+from pydantic import SecretStr
 
 from forebay.app.context import Context
 from forebay.aws import AwsClients
 from forebay.clock import SystemClock
 from forebay.domain.errors import InputError
+from forebay.domain.signature import SHORTEST_SECRET
 from forebay.domain.workload import AsgTarget, EcsTarget, Workload, WorkloadCatalog
+from forebay.enforcers.callback import HttpCallback
 from forebay.enforcers.eventbridge import EventBridgeEvent
+from forebay.enforcers.sns import SnsTopic
 from forebay.enforcers.ssm import SsmParameter
 from forebay.notify import LogNotifier
 from forebay.ports import Clock, Enforcer, Store, Target, Usage
@@ -26,15 +32,21 @@ def build_context(
     store: Store | None = None,
     catalog: WorkloadCatalog | None = None,
     clients: AwsClients | None = None,
+    enforcers: Sequence[Enforcer] | None = None,
 ) -> Context:
     """A Context on the real outside. What is passed in wins over the settings. Raises InputError and OutsideError."""
     aws = clients or AwsClients(settings.aws_region, settings.aws_endpoint_url)
     clock = SystemClock()
-    enforcers: list[Enforcer] = []
-    if settings.ssm_prefix:
-        enforcers.append(SsmParameter(aws, settings.ssm_prefix))
-    if settings.event_bus:
-        enforcers.append(EventBridgeEvent(aws, settings.event_bus))
+    if enforcers is None:
+        enforcers = make_enforcers(
+            aws,
+            ssm_prefix=settings.ssm_prefix,
+            event_bus=settings.event_bus,
+            sns_topic=settings.sns_topic,
+            callback_url=settings.callback_url,
+            callback_secret=settings.callback_secret,
+            callback_inside=settings.callback_inside,
+        )
     return Context(
         clock=clock,
         store=store or open_store(settings.database_url.get_secret_value()),
@@ -47,6 +59,35 @@ def build_context(
         lease=settings.lease,
         forecast_budget=settings.forecast_budget,
     )
+
+
+def make_enforcers(
+    aws: AwsClients,
+    *,
+    ssm_prefix: str | None = None,
+    event_bus: str | None = None,
+    sns_topic: str | None = None,
+    callback_url: str | None = None,
+    callback_secret: SecretStr | None = None,
+    callback_inside: Sequence[str] = (),
+) -> tuple[Enforcer, ...]:
+    """One for each that is named. Raises InputError for a callback without its secret, or to where none may go."""
+    found: list[Enforcer] = []
+    if ssm_prefix:
+        found.append(SsmParameter(aws, ssm_prefix))
+    if event_bus:
+        found.append(EventBridgeEvent(aws, event_bus))
+    if sns_topic:
+        found.append(SnsTopic(aws, sns_topic))
+    if callback_url:
+        if callback_secret is None or len(callback_secret.get_secret_value()) < SHORTEST_SECRET:
+            raise InputError(
+                f"the callback {callback_url} needs a secret of {SHORTEST_SECRET} characters or more to sign with: "
+                "set FOREBAY_CALLBACK_SECRET, made by `openssl rand -hex 32`"
+            )
+        secret = callback_secret.get_secret_value()
+        found.append(HttpCallback(callback_url, secret, SystemClock(), callback_inside))
+    return tuple(found)
 
 
 def make_target(workload: Workload, aws: AwsClients, clock: Clock) -> Target:

@@ -34,15 +34,13 @@ def arm_if_aligned(change: str) -> str:
     return missing or "armed"
 
 
-@task(name="wait for the effective time", **ONCE)
-def wait_until_effective(change: str) -> None:
-    """Sleep to the exact effective time. The decision point does not wait for this: it reads the clock itself."""
-    arm.wait_until_effective(context(), change)
-
-
 @task(name="enforce", **ONCE)
 def enforce(change: str) -> str:
-    """Record the activation and push it."""
+    """Sleep to the exact effective time, then record the activation and push it: nothing of Prefect in between.
+
+    The decision point does not wait for this: it reads the clock itself.
+    """
+    arm.wait_until_effective(context(), change)
     text = arm.enforce(context(), change)
     get_run_logger().info(text)
     return text

@@ -21,7 +21,7 @@ from deployments.demo.report import write_report
 from deployments.demo.screen import Screen, plan_lines, summary_lines
 from deployments.processes import StartError
 from deployments.up import ROOT, Stack
-from forebay.web.signature import signed_headers
+from forebay.domain.signature import signed_headers
 
 FILES = Path(__file__).resolve().parent
 SECRET = "demo-secret-0123456789abcdef"  # noqa: S105  lives for one demo on the loopback

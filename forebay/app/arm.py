@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
 
 from forebay.app.context import CONTROLLER, Context
@@ -18,7 +19,7 @@ from forebay.domain.errors import OutsideError, RuleRefusal
 from forebay.domain.lifecycle import BEFORE_IN_FORCE, MOVING, ChangeState
 from forebay.domain.policy import PolicyVersion
 from forebay.domain.records import ChangeRecord, Purpose
-from forebay.ports import Transaction
+from forebay.ports import Enforcer, Transaction
 
 DEFERRED = "deferred"
 NAP = timedelta(seconds=10)
@@ -115,15 +116,39 @@ def watch_armed(ctx: Context, change: str) -> str | None:
 
 
 def wait_until_effective(ctx: Context, change: str) -> None:
-    """Sleep to the exact effective time. Raises InputError if there is no such change.
+    """Make ready for the push, then sleep to the exact effective time. Raises InputError if there is no such change.
 
     Not to one far ahead: then the change was edited since the run was made, and gets another for its new time.
     """
-    at = change_record(ctx, change).change.effective_at
+    record = change_record(ctx, change)
+    at = record.change.effective_at
     if at - ctx.clock.now() > LONGEST_WAIT:
         return
+    _prepare_push(ctx, record, at)
     while (left := at - ctx.clock.now()) > timedelta(0):
         ctx.clock.sleep(min(left, NAP))
+
+
+def _prepare_push(ctx: Context, record: ChangeRecord, at: datetime) -> None:
+    """Side by side, and no longer than there is time: what is not ready by then is made ready by the push itself."""
+    with ctx.store.transaction() as tx:
+        version = own_version(tx, record)
+    left = (at - ctx.clock.now()).total_seconds()
+    if version is None or not ctx.enforcers or left <= 0:
+        return
+
+    def prepare(enforcer: Enforcer) -> None:
+        try:
+            enforcer.prepare(version)
+        except OutsideError:
+            return  # the push will meet the same, and records it
+
+    pool = ThreadPoolExecutor(len(ctx.enforcers))
+    asked = [pool.submit(prepare, enforcer) for enforcer in ctx.enforcers]
+    done, _ = wait(asked, timeout=left)
+    pool.shutdown(wait=False)
+    for one in done:
+        one.result()
 
 
 def enforce(ctx: Context, change: str) -> str:

@@ -8,7 +8,7 @@ from forebay.aws import AwsClients
 from forebay.aws_errors import aws_call, kind_of_code
 from forebay.domain.errors import OutsideError
 from forebay.domain.policy import PolicyVersion
-from forebay.enforcers.record import to_json
+from forebay.enforcers.record import delivery_id, to_json
 
 SOURCE = "forebay"
 DETAIL_TYPE = "Policy in force"
@@ -23,12 +23,17 @@ class EventBridgeEvent:
         self._clients = clients
         self._bus = bus
 
+    def prepare(self, version: PolicyVersion) -> None:
+        """Makes the client; EventBridge has no call that would do nothing."""
+        with aws_call("events:PutEvents", f"event bus {self._bus}"):
+            _ = self._clients.events
+
     def push(self, version: PolicyVersion) -> None:
         """One call. `detail` is the version as JSON plus `id`, the same for every delivery of it.
 
         IAM: events:PutEvents.
         """
-        detail = {"id": f"{version.entity}/{version.policy}/{version.version}", **json.loads(to_json(version))}
+        detail = {"id": delivery_id(version), **json.loads(to_json(version))}
         with aws_call("events:PutEvents", f"event bus {self._bus}"):
             answer = self._clients.events.put_events(
                 Entries=[

@@ -7,6 +7,11 @@ import json
 from forebay.domain.policy import PolicyVersion
 
 
+def delivery_id(version: PolicyVersion) -> str:
+    """The same for every delivery of it, so that receivers can drop what they know."""
+    return f"{version.entity}/{version.policy}/{version.version}"
+
+
 def to_json(version: PolicyVersion) -> str:
     """Keys sorted, so that the same version always gives the same text. Raises ValueError if it never takes force."""
     if version.in_force_from is None:

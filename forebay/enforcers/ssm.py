@@ -21,15 +21,22 @@ class SsmParameter:
         self._clients = clients
         self._prefix = prefix.rstrip("/")
 
+    def prepare(self, version: PolicyVersion) -> None:
+        """Reads the parameter, which leaves an open connection."""
+        self._value(self._parameter(version))
+
     def push(self, version: PolicyVersion) -> None:
         """Two calls. A newer version stays, the same one is not written again, foreign content is never overwritten.
 
         IAM: ssm:GetParameter, ssm:PutParameter. The read and the write are not one: two versions pushed at the same
         moment may end with the older one, until the next push.
         """
-        parameter = f"{self._prefix}/{version.entity}/{version.policy}"
+        parameter = self._parameter(version)
         if not self._put(parameter, version):
             self._put(parameter, version)  # another push created it: read that, then overwrite it or leave it
+
+    def _parameter(self, version: PolicyVersion) -> str:
+        return f"{self._prefix}/{version.entity}/{version.policy}"
 
     def _put(self, parameter: str, version: PolicyVersion) -> bool:
         """False if the parameter came into being between the read and the write."""

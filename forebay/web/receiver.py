@@ -13,9 +13,9 @@ from starlette.concurrency import run_in_threadpool
 from forebay.app.context import Context
 from forebay.app.tickets import StartRun, store_ticket, sweep_tickets
 from forebay.domain.errors import InputError
+from forebay.domain.signature import BadSignature, check_signature
 from forebay.web.answers import Refused
 from forebay.web.settings import SOURCES, WebSettings
-from forebay.web.signature import BadSignature, check_signature
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ from typing import Annotated
 from pydantic import Field, SecretStr, field_validator
 
 from forebay.domain.model import Duration, Model
+from forebay.domain.signature import SHORTEST_SECRET
 
 SOURCES = ("generic",)
-SHORTEST_SECRET = 16
 
 
 class WebSettings(Model):

@@ -10,6 +10,7 @@ import pytest
 from forebay.domain.errors import OutsideError
 from forebay.domain.policy import PolicyVersion
 from forebay.enforcers.eventbridge import EventBridgeEvent
+from forebay.enforcers.sns import SnsTopic
 from forebay.enforcers.ssm import SsmParameter
 from sandbox.testing import fresh
 from tests.support.aws import clients
@@ -164,3 +165,31 @@ def test_a_version_that_never_takes_force_is_not_pushed(aws, changes):
     for enforcer in (SsmParameter(aws), EventBridgeEvent(aws)):
         with pytest.raises(ValueError, match="only a version in force"):
             enforcer.push(version(1, **changes))
+
+
+@pytest.mark.parametrize("fifo", [False, True])
+def test_a_topic_gets_the_version_with_attributes_to_filter_by(aws, fifo):
+    kind = {"FifoTopic": "true"} if fifo else {}
+    topic = aws.sns.create_topic(Name="forebay-policies" + ".fifo" * fifo, Attributes=kind)["TopicArn"]
+    sqs = aws.session.client("sqs", endpoint_url=aws.events.meta.endpoint_url)
+    queue = {"FifoQueue": "true"} if fifo else {}
+    url = sqs.create_queue(QueueName="told" + ".fifo" * fifo, Attributes=queue)["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    aws.sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+    SnsTopic(aws, topic).prepare(version(2))
+    SnsTopic(aws, topic).push(version(2))
+    (message,) = sqs.receive_message(QueueUrl=url)["Messages"]
+    told = json.loads(message["Body"])
+    assert json.loads(told["Message"])["document"]["requests_per_second"] == 200
+    assert {k: v["Value"] for k, v in told["MessageAttributes"].items()} == {
+        "entity": "acme",
+        "policy": "quota",
+        "kind": "quota",
+        "id": "acme/quota/2",
+    }
+
+
+def test_an_unknown_topic_is_named_and_no_use_to_try_again(aws):
+    with pytest.raises(OutsideError, match="topic arn:aws:sns") as caught:
+        SnsTopic(aws, "arn:aws:sns:us-east-1:123456789012:nope").push(version(1))
+    assert not caught.value.retryable

@@ -13,6 +13,7 @@ from forebay.domain.allocation import Lever, Setting
 from forebay.domain.policy import PolicyVersion
 from forebay.domain.size import TaskSize
 from forebay.enforcers.eventbridge import EventBridgeEvent
+from forebay.enforcers.sns import SnsTopic
 from forebay.enforcers.ssm import SsmParameter
 from forebay.targets.asg import AutoScalingGroup
 from forebay.targets.ecs import EcsService
@@ -76,7 +77,10 @@ def called(tmp_path, monkeypatch):
             effective_at=at,
             armed_at=at,
         )
-        for enforcer in (SsmParameter(aws), EventBridgeEvent(aws)):
+        topic = aws.sns.create_topic(Name="forebay-policies")["TopicArn"]
+        seen.discard("sns:CreateTopic")  # the operator's to make
+        for enforcer in (SsmParameter(aws), EventBridgeEvent(aws), SnsTopic(aws, topic)):
+            enforcer.prepare(version)
             enforcer.push(version)
         yield seen
 
@@ -108,6 +112,7 @@ def test_every_action_is_told_where_it_is_needed():
             CloudWatchUsage,
             SsmParameter.push,
             EventBridgeEvent.push,
+            SnsTopic.push,
         )
     )
     for statement in POLICY["Statement"]:

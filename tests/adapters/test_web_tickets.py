@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from forebay.app.context import Context
 from forebay.app.tickets import parse_delivery, sweep_tickets
 from forebay.domain.errors import InputError, OutsideError
+from forebay.domain.signature import SIGNATURE_HEADER, TIMESTAMP_HEADER
 from forebay.store import SqlStore, open_store
 from forebay.web import answers
-from forebay.web.signature import SIGNATURE_HEADER, TIMESTAMP_HEADER
 from tests.support.samples import NOW
 from tests.support.stores import sqlite_url
 from tests.support.web import OLD_SECRET, HandClock, a_client, a_context, a_delivery, signed, stored_tickets

@@ -27,8 +27,8 @@ import yaml
 
 from deployments.processes import Processes, free_port
 from deployments.up import ROOT, Stack, start_child, start_stack, wait_child
+from forebay.domain.signature import signed_headers
 from forebay.store import open_store
-from forebay.web.signature import signed_headers
 from tests.support.stores import drop, postgresql_url, sqlite_url
 
 SECRET = "stack-secret-0123456789"

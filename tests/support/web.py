@@ -12,11 +12,11 @@ from pydantic import SecretStr
 from forebay.app.context import Context
 from forebay.app.tickets import StartRun
 from forebay.domain.audit import AuditEvent
+from forebay.domain.signature import signed_headers
 from forebay.domain.workload import Workload, WorkloadCatalog
 from forebay.ports import Store
 from forebay.web.app import create_app
 from forebay.web.settings import WebSettings
-from forebay.web.signature import signed_headers
 from tests.support.samples import NOW
 
 SECRET = "a secret for tests, long enough"

@@ -185,6 +185,9 @@ class Recorder:
         self.events.append(event)
         self.told(event)
 
+    def prepare(self, version: PolicyVersion) -> None:
+        """Nothing takes time here."""
+
     def push(self, version: PolicyVersion) -> None:
         if self.failing:
             self.failing -= 1

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
+from threading import Event
 
 import pytest
 
@@ -205,6 +207,41 @@ def test_a_push_that_fails_does_not_stop_the_others_and_is_tried_again(world: Wo
     assert world.actions().count("push to bad failed") == 1, "told once"
     world.run_until(minutes(60))
     assert (world.state, len(bad.pushed), len(good.pushed)) == (S.CLOSED, 1, 1)
+
+
+def test_the_push_is_made_ready_before_its_time_and_made_at_it(world: World) -> None:
+    class Timed(Recorder):
+        def prepare(self, version: object) -> None:
+            times.append(("ready", world.clock.now()))
+            raise OutsideError("not ready, which is for the push to say", retryable=True)
+
+        def push(self, version: object) -> None:
+            times.append(("pushed", world.clock.now()))
+
+    times: list[tuple[str, datetime]] = []
+    object.__setattr__(world.ctx, "enforcers", (Timed(),))
+    world.submit()
+    world.run_until(minutes(28))
+    world.clock.sleep(EFFECTIVE - timedelta(seconds=5) - world.clock.now())
+    world.enforce()
+    assert times == [("ready", EFFECTIVE - timedelta(seconds=5)), ("pushed", EFFECTIVE)]
+
+
+def test_what_is_slow_to_get_ready_does_not_make_the_push_late(world: World) -> None:
+    class Slow(Recorder):
+        def prepare(self, version: object) -> None:
+            released.wait(10)
+
+    released = Event()
+    object.__setattr__(world.ctx, "enforcers", (Slow(),))
+    world.submit()
+    world.run_until(minutes(28))
+    world.clock.sleep(EFFECTIVE - timedelta(seconds=0.2) - world.clock.now())
+    began = time.monotonic()
+    world.enforce()
+    assert time.monotonic() - began < 5
+    assert world.state is S.SETTLING
+    released.set()
 
 
 def test_a_push_that_another_run_has_made_meanwhile_is_no_error(world: World) -> None:

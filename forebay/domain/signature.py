@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from forebay.domain.errors import InputError
 
+SHORTEST_SECRET = 16
 TIMESTAMP_HEADER = "X-Forebay-Timestamp"
 SIGNATURE_HEADER = "X-Forebay-Signature"
 # One spelling only (no sign, no leading zero): a second spelling of the same time would be a second delivery.

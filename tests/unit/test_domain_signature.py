@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.web.signature import SIGNATURE_HEADER, TIMESTAMP_HEADER, BadSignature, check_signature, signed_headers
+from forebay.domain.signature import SIGNATURE_HEADER, TIMESTAMP_HEADER, BadSignature, check_signature, signed_headers
 
 WINDOW = timedelta(seconds=300)
 AT = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
