@@ -30,7 +30,7 @@ from forebay.store import migrate, open_store
 from tests.support.web import CATALOG, SECRET, Silent, no_cloud
 
 # The reconciler makes the run so much ahead; here only what is prepared needs the time.
-AHEAD = timedelta(seconds=0.7)
+AHEAD = timedelta(seconds=1.5)
 RECEIVER = """
 import http.server, json, sys, time
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -100,7 +100,9 @@ def activate(folder: Path, url: str, wanted: int) -> dict[str, float]:
             "impacts": [{"workload": "web", "factor": 2}],
             "requested_by": "benchmark",
         }
-        receive(ctx, ChangeRequest.model_validate(request))
+        record = receive(ctx, ChangeRequest.model_validate(request))
+        if record.state is not ChangeState.RECEIVED:
+            raise SystemExit(f"{change} is {record.state}: {record.note}")
         event = AuditEvent(at=clock.now(), actor="benchmark", action="armed", reason="benchmark", change=change)
         with store.transaction() as tx:
             version = tx.versions(f"customer-{number}", "quota")[-1]
