@@ -120,10 +120,12 @@ def forecast(
         )
         return
     named = ["timestamp", "workload", "resource", "entity"]
-    for number, (key, f) in enumerate(forecasts):
+    lines: list[str] = []  # printed together: of an input that is refused nothing is shown
+    for key, f in forecasts:
         table = f.quantiles.rename_axis("timestamp").reset_index().assign(**key._asdict())
         columns = named + [c for c in table.columns if c not in named]
-        typer.echo(table[columns].to_csv(index=False, header=number == 0), nl=False)
+        lines.append(table[columns].to_csv(index=False, header=not lines))
+    typer.echo("".join(lines), nl=False)
 
 
 @app.command()
