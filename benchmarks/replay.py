@@ -141,7 +141,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--services", type=int, default=0, help="so many of them, drawn by a fixed seed")
     parser.add_argument("--only", nargs="*", metavar="SERVICE", help="these services")
     parser.add_argument("--origins", type=int, default=0, help="moments a service")
-    parser.add_argument("--full", action="store_true", help="every service, two moments each: hours, not minutes")
+    parser.add_argument("--full", action="store_true", help="every service, two moments each: nine times as long")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="services at a time")
     parser.add_argument("--rows", type=Path, help="also write every run as a row of this CSV file")
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="also draw the representative cases here")
