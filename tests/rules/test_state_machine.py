@@ -96,6 +96,7 @@ class Lives(RuleBasedStateMachine):
         if what == "crash":
             return Bomb(at)
         calls, name = itertools.count(1), self.name
+        at = at % 8 + 1 if what == "long pause" else at  # only before transactions, of which there are fewer
 
         def effect(where: str) -> None:
             # After the last look at its lease nothing can stop a write that is late: no pause there outlives a lease.
@@ -192,7 +193,9 @@ class Lives(RuleBasedStateMachine):
                 case "approve":
                     approve(ctx, name, "bob", "fine")
                 case "drive" | "other driver":
+                    self.watcher.look_at_lease(self.names[-1])
                     self.world.drive(self.names[-1], name)
+                    self.watcher.look_at_lease(self.names[-1])
                 case "reconcile":
                     self.world.reconcile()
                 case "pause":

@@ -66,6 +66,12 @@ class Watcher:
         service = self.world.cloud.services[workload]
         return Seen(still_open, lease, plan.hash if plan else None, service.metrics, self.cores[-1])
 
+    def look_at_lease(self, workload: str) -> None:
+        """Rule 4, while somebody may be at work: a holder is replaced by one with a higher number only."""
+        with self.world.sql.transaction() as tx:
+            lease = tx.lease(workload)
+        self._rule_4_a_new_holder_has_a_new_number(workload, lease)
+
     def dip(self) -> None:
         """A unit of each service dies, and its successor takes five minutes."""
         now = self.world.clock.now()
