@@ -37,7 +37,7 @@ browser: $(VENV)/.dev ## The pages and the Prefect form in a real browser (needs
 
 lock: $(VENV)/.dev ## Compile constraints.txt anew from pyproject.toml
 	$(PY) -m pip install --quiet uv
-	$(PY) -m uv pip compile pyproject.toml --universal --python-version 3.11 --extra prefect --extra prophet --extra lstm --group dev \
+	$(PY) -m uv pip compile pyproject.toml --universal --python-version 3.11 --extra prefect --extra prophet --extra lstm --extra notify --group dev \
 	  --upgrade --no-emit-index-url --no-annotate --no-header --output-file constraints.txt
 
 example-history: $(VENV)/.demo ## Make examples/history.csv and actual.csv anew from the trace
@@ -69,13 +69,13 @@ clean: ## Remove the environment, caches and local data
 $(VENV)/.demo: pyproject.toml constraints.txt | $(PY)
 	@echo 'installing what Forebay needs into $(VENV), once; this takes a minute or two'
 	$(PY) -m pip install --quiet --upgrade 'pip>=25.1'
-	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[prefect]' --group sandbox
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[prefect,notify]' --group sandbox
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(PY)
 	@echo 'installing what work on Forebay needs into $(VENV), once; this takes a minute or two'
 	$(PY) -m pip install --quiet --upgrade 'pip>=25.1'
-	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[prefect,prophet,lstm]' --group dev
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[prefect,prophet,lstm,notify]' --group dev
 	@touch $(VENV)/.demo $@
 
 # The first Python that runs, is new enough and can make an environment; the tested versions come first.

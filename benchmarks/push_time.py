@@ -25,6 +25,7 @@ from forebay.domain.audit import AuditEvent
 from forebay.domain.change import ChangeRequest
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.rules import ChangeRules
+from forebay.domain.workload import WorkloadCatalog
 from forebay.enforcers.callback import HttpCallback
 from forebay.store import migrate, open_store
 from tests.support.web import CATALOG, SECRET, Silent, no_cloud
@@ -75,11 +76,13 @@ def activate(folder: Path, url: str, wanted: int) -> dict[str, float]:
     """Unix seconds of the effective time, by change."""
     store_url = f"sqlite:///{folder / 'forebay.db'}"
     migrate(store_url)
+    [web] = CATALOG.workloads
+    catalog = WorkloadCatalog(workloads=tuple(web.model_copy(update={"name": f"web-{n}"}) for n in range(wanted)))
     store, clock = open_store(store_url), SystemClock()
     ctx = Context(
         clock=clock,
         store=store,
-        catalog=CATALOG,
+        catalog=catalog,
         target=no_cloud,
         usage=no_cloud,
         notifier=Silent(),
@@ -97,7 +100,7 @@ def activate(folder: Path, url: str, wanted: int) -> dict[str, float]:
             "entity": f"customer-{number}",
             "policy": "quota",
             "effective_at": at,
-            "impacts": [{"workload": "web", "factor": 2}],
+            "impacts": [{"workload": f"web-{number}", "factor": 2}],
             "requested_by": "benchmark",
         }
         record = receive(ctx, ChangeRequest.model_validate(request))

@@ -265,3 +265,9 @@ class Store(Protocol):
 
     def versions(self, entity: str, policy: str) -> Sequence[PolicyVersion]:
         """Read-only and without the writers' lock: the decision point must answer while others write."""
+
+    def changed_versions(self, since: datetime, until: datetime) -> Sequence[PolicyVersion]:
+        """All versions, by policy, of the policies of which one was written since or takes force in (since, until].
+
+        Some that changed shortly before are among them: a writer stamps what it writes before others can read it.
+        """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +16,8 @@ from forebay.domain.policy import PolicyVersion, in_force, next_switch
 class PolicyAnswer(Model):
     """What is in force at `at`, and the next switch known now. `version` is None where nothing is in force."""
 
+    entity: str
+    policy: str
     at: UtcTime
     version: PolicyVersion | None
     next_switch_at: UtcTime | None
@@ -23,9 +25,29 @@ class PolicyAnswer(Model):
 
 def policy_at(ctx: Context, entity: str, policy: str, at: datetime | None = None) -> PolicyAnswer:
     """The policy decision point: stored effective times and the clock decide, no scheduler does (rule 2)."""
-    when = at or ctx.clock.now()
-    versions = ctx.store.versions(entity, policy)
-    return PolicyAnswer(at=when, version=in_force(versions, when), next_switch_at=next_switch(versions, when))
+    return _answer(entity, policy, ctx.store.versions(entity, policy), at or ctx.clock.now())
+
+
+def policies_changed(ctx: Context, since: datetime) -> tuple[datetime, list[PolicyAnswer]]:
+    """For pollers: now, and what is in force now of each policy whose answer changed since, next switches included.
+
+    At least once: what changed within a minute before `since` may be told again. Ask next with the time returned.
+    """
+    now = ctx.clock.now()
+    by_policy: dict[tuple[str, str], list[PolicyVersion]] = {}
+    for version in ctx.store.changed_versions(since, now):
+        by_policy.setdefault((version.entity, version.policy), []).append(version)
+    return now, [_answer(entity, policy, versions, now) for (entity, policy), versions in by_policy.items()]
+
+
+def _answer(entity: str, policy: str, versions: Sequence[PolicyVersion], at: datetime) -> PolicyAnswer:
+    return PolicyAnswer(
+        entity=entity,
+        policy=policy,
+        at=at,
+        version=in_force(versions, at),
+        next_switch_at=next_switch(versions, at),
+    )
 
 
 def import_policy(

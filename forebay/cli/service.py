@@ -10,6 +10,8 @@ from forebay.cli import common
 from forebay.domain.model import validate
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from forebay.settings import Settings
     from forebay.web.settings import WebSettings
 
@@ -30,6 +32,7 @@ def migrate() -> None:
 def serve(
     host: Annotated[str, typer.Option("--host")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port")] = 8080,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that serve side by side.")] = 1,
     upgrade: Annotated[bool, typer.Option("--migrate", help="Create or upgrade the tables first.")] = False,
 ) -> None:
     """Run the receiver, the decision point and the pages."""
@@ -45,7 +48,20 @@ def serve(
     if upgrade:
         migrate()
     web = web_settings(settings)
+    if workers > 1:  # each process opens a store of its own
+        uvicorn.run(
+            "forebay.cli.service:worker", factory=True, host=host, port=port, workers=workers, log_level="warning"
+        )
+        return
     uvicorn.run(create_app(common.context(), web), host=host, port=port, log_level="warning")
+
+
+def worker() -> FastAPI:
+    """The application of one of several processes."""
+    from forebay.settings import load_settings
+    from forebay.web.app import create_app
+
+    return create_app(common.context(), web_settings(load_settings()))
 
 
 def web_settings(settings: Settings) -> WebSettings:

@@ -79,9 +79,9 @@ def connect(url: URL, *, autocommit: bool = False) -> Engine:
         "tcp_user_timeout": LOCK_SECONDS * 1000,
         "options": f"{options} {url.query.get('options', '')}",
     }
+    if autocommit:  # without a ping, which costs as much as the read: who reads tries twice
+        return create_engine(url, connect_args=arguments, isolation_level="AUTOCOMMIT")
     # The ping lets a restarted database cost nobody an error.
-    if autocommit:
-        return create_engine(url, connect_args=arguments, pool_pre_ping=True, isolation_level="AUTOCOMMIT")
     return create_engine(url, connect_args=arguments, pool_pre_ping=True)
 
 

@@ -37,7 +37,7 @@ from forebay.domain.records import Intent, Leftover, Pin, StepRecord
 from forebay.domain.rules import ChangeRules
 
 # The newest migration. Revisions are numbered, so that an older schema can be told from a newer one by comparing text.
-SCHEMA = "0006"
+SCHEMA = "0007"
 
 M = TypeVar("M", bound=Model)
 
@@ -199,6 +199,17 @@ policy_versions = Table(
     Column("policy", Text, primary_key=True),
     Column("version", Integer, primary_key=True, autoincrement=False),
     Column("content", ModelJson(PolicyVersion), nullable=False),
+    # For those who ask what changed since: when it was written last, and when it takes force, as the content says.
+    Column("changed_at", UtcDateTime, index=True),
+    Column("in_force_from", UtcDateTime, index=True),
+)
+
+# How far something was read that is read once, by name.
+marks = Table(
+    "marks",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("number", Number, nullable=False),
 )
 
 change_rules = Table(

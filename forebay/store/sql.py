@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import URL, select
 
 from forebay.domain.audit import GENESIS, AuditEntry, first_break
-from forebay.domain.errors import InputError
+from forebay.domain.errors import InputError, OutsideError
 from forebay.domain.policy import PolicyVersion
 from forebay.store import schema
-from forebay.store.engine import connect, our_errors, parse_url, shown
+from forebay.store.engine import LOCK_SECONDS, STATEMENT_SECONDS, connect, our_errors, parse_url, shown
 from forebay.store.migrate import schema_of, too_new
-from forebay.store.transaction import SqlTransaction, audit_entry, read_versions
+from forebay.store.transaction import SqlTransaction, audit_entry, read_changed, read_versions
 
 ENTRIES_AT_A_TIME = 1000
+MOST_KNOWN = 10_000  # policies
+# From a writer's look at the clock until what it wrote can be read: its waits for the lock and for each statement.
+LONGEST_WRITE = timedelta(seconds=LOCK_SECONDS + STATEMENT_SECONDS)
 
 
 class SqlStore:
@@ -27,6 +31,7 @@ class SqlStore:
         self._writer = connect(url)
         # Connections of their own: the decision point must answer even while all writers wait for each other.
         self._reader = connect(url, autocommit=True)
+        self._known: dict[tuple[str, str], tuple[int, tuple[PolicyVersion, ...]]] = {}
         self._sqlite = url.get_backend_name() == "sqlite"
 
     @contextmanager
@@ -44,8 +49,29 @@ class SqlStore:
 
     def versions(self, entity: str, policy: str) -> Sequence[PolicyVersion]:
         """All versions of a policy, oldest first, without the writers' lock. Raises OutsideError."""
+        try:
+            return self._versions(entity, policy)
+        except OutsideError as error:
+            if not error.retryable:
+                raise
+            return self._versions(entity, policy)  # the connection may have been one to a database that restarted
+
+    def _versions(self, entity: str, policy: str) -> Sequence[PolicyVersion]:
+        """What was read before is still so if the audit log has not grown since: every write adds to it."""
         with our_errors(self._url), self._reader.connect() as connection:
-            return read_versions(connection, entity, policy)
+            written: int = connection.exec_driver_sql("SELECT number FROM audit_head").scalar_one()
+            before, versions = self._known.get((entity, policy), (-1, ()))
+            if before != written:
+                versions = tuple(read_versions(connection, entity, policy))
+                if len(self._known) >= MOST_KNOWN:
+                    self._known.clear()
+                self._known[entity, policy] = (written, versions)
+            return list(versions)
+
+    def changed_versions(self, since: datetime, until: datetime) -> Sequence[PolicyVersion]:
+        """As the port says; without the writers' lock. Raises OutsideError."""
+        with our_errors(self._url), self._reader.connect() as connection:
+            return read_changed(connection, since - LONGEST_WRITE, since, until)
 
     def audit_break(self) -> str | None:
         """None if the audit log is whole; else which entry was altered, is missing or was cut off, in words.

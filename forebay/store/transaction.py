@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, delete, insert, or_, select, tuple_, update
 
 from forebay.domain.accuracy import Accuracy
 from forebay.domain.allocation import Setting
@@ -261,7 +261,8 @@ class SqlTransaction:
 
     def put_version(self, version: PolicyVersion, event: AuditEvent) -> None:
         key = {"entity": version.entity, "policy": version.policy, "version": version.version}
-        self._put(t.policy_versions, key, content=version)
+        times = {"changed_at": event.at, "in_force_from": version.in_force_from}
+        self._put(t.policy_versions, key, content=version, **times)
         self.audit(event)
 
     # Change rules
@@ -369,6 +370,17 @@ def read_versions(connection: Connection, entity: str, policy: str) -> list[Poli
     """All versions of a policy, oldest first."""
     c = t.policy_versions.c
     query = select(c.content).where(c.entity == entity, c.policy == policy).order_by(c.version)
+    return [row.content for row in connection.execute(query)]
+
+
+def read_changed(
+    connection: Connection, written_since: datetime, since: datetime, until: datetime
+) -> list[PolicyVersion]:
+    """All versions of the policies of which one was written since or took force in (since, until], oldest first."""
+    c = t.policy_versions.c
+    touched = or_(c.changed_at >= written_since, and_(c.in_force_from > since, c.in_force_from <= until))
+    policies = select(c.entity, c.policy).where(touched)
+    query = select(c.content).where(tuple_(c.entity, c.policy).in_(policies)).order_by(c.entity, c.policy, c.version)
     return [row.content for row in connection.execute(query)]
 
 

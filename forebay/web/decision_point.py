@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from forebay.app.context import Context
-from forebay.app.policies import PolicyAnswer, policy_at
+from forebay.app.policies import PolicyAnswer, policies_changed, policy_at
 from forebay.domain.model import digest, to_utc
 from forebay.web.answers import Refused
 
@@ -18,27 +19,46 @@ LONGEST_AGE = timedelta(seconds=1)
 
 
 def decision_point(ctx: Context) -> APIRouter:
-    """`GET /v1/policies/{entity}/{policy}?at=`. Reads without the writers' lock."""
+    """`GET /v1/policies/{entity}/{policy}?at=`, `GET /v1/policies?changed_since=`. Without the writers' lock."""
     router = APIRouter()
 
     @router.get("/v1/policies/{entity}/{policy}")
     def policy_in_force(entity: str, policy: str, request: Request, at: str | None = None) -> Response:
         """200: the version in force at `at` (default: now). 304: as you have it. 404: none. 400: `at` is no time."""
-        answer = policy_at(ctx, entity, policy, None if at is None else _time(at))
+        answer = policy_at(ctx, entity, policy, None if at is None else _time("at", at))
         headers = {"Cache-Control": _cache_control(answer)}
-        version = answer.version
-        if version is None:
+        if answer.version is None:
             raise Refused(404, _nothing(entity, policy, answer), headers=headers)
-        next_switch = answer.next_switch_at and answer.next_switch_at.isoformat()
-        content = version.model_dump(mode="json", include={"entity", "policy", "kind", "version", "document", "change"})
-        content |= {"in_force_from": _iso(version.in_force_from), "next_switch_at": next_switch}
+        content = _content(answer)
         # Weak: `at` differs in every answer, what it says does not.
         headers["ETag"] = f'W/"{digest(content)[:32]}"'
         if headers["ETag"] in [tag.strip() for tag in request.headers.get("if-none-match", "").split(",")]:
             return Response(status_code=304, headers=headers)
         return JSONResponse(content | {"at": _iso(answer.at)}, headers=headers)
 
+    @router.get("/v1/policies")
+    def policies_changed_since(changed_since: str) -> Response:
+        """200: what is in force of each policy whose answer changed since. 400: `changed_since` is no time."""
+        now, answers = policies_changed(ctx, _time("changed_since", changed_since))
+        content = {"at": _iso(now), "policies": [_content(answer) for answer in answers]}
+        return JSONResponse(content, headers={"Cache-Control": "no-store"})
+
     return router
+
+
+def _content(answer: PolicyAnswer) -> dict[str, Any]:
+    """`version` and what belongs to it are null where nothing is in force."""
+    version = answer.version
+    return {
+        "entity": answer.entity,
+        "policy": answer.policy,
+        "kind": version.kind if version else None,
+        "version": version.version if version else None,
+        "document": version.model_dump(mode="json", include={"document"})["document"] if version else None,
+        "change": version.change if version else None,
+        "in_force_from": _iso(version.in_force_from) if version else None,
+        "next_switch_at": answer.next_switch_at and answer.next_switch_at.isoformat(),
+    }
 
 
 def _cache_control(answer: PolicyAnswer) -> str:
@@ -49,13 +69,13 @@ def _cache_control(answer: PolicyAnswer) -> str:
     return f"max-age={left // timedelta(seconds=1)}"
 
 
-def _time(text: str) -> datetime:
+def _time(name: str, text: str) -> datetime:
     """Raises Refused, naming the mend, for anything but an ISO 8601 time with a zone."""
     try:
         return to_utc(datetime.fromisoformat(text))
     except (ValueError, OverflowError) as error:
         mend = "write it as 2026-11-26T09:00:00Z, or with an offset, its + as %2B: 2026-11-26T09:00:00%2B01:00"
-        raise Refused(400, f"at={text!r} is not a time with a zone", (str(error), mend)) from error
+        raise Refused(400, f"{name}={text!r} is not a time with a zone", (str(error), mend)) from error
 
 
 def _nothing(entity: str, policy: str, answer: PolicyAnswer) -> str:

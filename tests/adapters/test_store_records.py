@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+import sqlalchemy as sa
 
 from forebay.domain.accuracy import Judged
 from forebay.domain.errors import InputError
@@ -193,3 +194,40 @@ def test_a_message_is_stored_once_and_found_by_state_and_lane(store: SqlStore) -
         assert tx.messages(MessageState.SENT, ("push to ssm", "other")) == []
         with pytest.raises(InputError, match="no message 9"):
             tx.put_message(first.model_copy(update={"number": 9}))
+
+
+def test_what_another_process_writes_is_seen_at_once(store: SqlStore, store_url: str) -> None:  # noqa: F811
+    assert store.versions("acme", "quota") == []
+    other = open_store(store_url)
+    for version in (a_version(1), a_version(2)):
+        with other.transaction() as tx:
+            tx.put_version(version, an_event())
+        assert store.versions("acme", "quota")[-1] == version
+    with other.transaction() as tx:
+        tx.put_version(a_version(2, armed_at=NOW), an_event())
+    other.close()
+    assert store.versions("acme", "quota") == [a_version(1), a_version(2, armed_at=NOW)]
+
+
+def test_a_read_outlives_its_lost_connection(store: SqlStore, store_url: str) -> None:  # noqa: F811
+    with store.transaction() as tx:
+        tx.put_version(a_version(1), an_event())
+    assert store.versions("acme", "quota") == [a_version(1)]
+    if store_url.startswith("postgresql"):
+        engine = sa.create_engine(store_url, isolation_level="AUTOCOMMIT")
+        others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'forebay'"
+        with engine.connect() as connection:
+            assert connection.exec_driver_sql(others).rowcount > 0
+        engine.dispose()
+    assert store.versions("acme", "quota") == [a_version(1)]
+
+
+def test_policies_that_changed_are_found_with_all_their_versions(store: SqlStore) -> None:  # noqa: F811
+    hour = timedelta(hours=1)
+    with store.transaction() as tx:
+        for version in (a_version(2, armed_at=NOW + 2 * hour), a_version(1), a_version(1, entity="globex")):
+            tx.put_version(version, an_event())
+    switch = NOW + 2 * hour
+    assert store.changed_versions(NOW + hour, switch - timedelta(microseconds=1)) == []
+    assert [v.version for v in store.changed_versions(NOW + hour, switch)] == [1, 2]
+    assert len(store.changed_versions(NOW, NOW)) == 3

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -55,7 +55,7 @@ def client(ctx: Context) -> TestClient:
 
 def arm(ctx: Context) -> None:
     """As the controller does once the capacity is verified."""
-    event = an_event(change="CHG-7")
+    event = an_event(change="CHG-7", at=ctx.clock.now())
     with ctx.store.transaction() as tx:
         version = tx.versions("acme", "quota")[-1]
         tx.put_version(version.model_copy(update={"armed_at": ctx.clock.now()}), event)
@@ -216,3 +216,52 @@ def test_it_answers_while_a_writer_holds_the_store(ctx: Context, client: TestCli
     with ctx.store.transaction() as tx:
         tx.audit(an_event())
         assert client.get(URL).json()["version"] == 1
+
+
+def changed(client: TestClient, since: datetime) -> list[tuple[int | None, str | None]]:
+    answer = client.get("/v1/policies", params={"changed_since": since.isoformat()})
+    assert answer.headers["cache-control"] == "no-store"
+    return [(policy["version"], policy["next_switch_at"]) for policy in answer.json()["policies"]]
+
+
+def test_pollers_are_told_what_changed_and_the_next_switch_in_advance(ctx: Context, client: TestClient) -> None:
+    later = NOW + timedelta(minutes=10)
+    assert changed(client, NOW - timedelta(days=1)) == [(1, None)]
+    ctx.clock.time = later
+    assert changed(client, later) == []
+    arm(ctx)
+    ctx.clock.time = later + timedelta(minutes=5)
+    assert changed(client, later) == [(1, SWITCH.isoformat())], "announced"
+    assert changed(client, ctx.clock.time) == []
+
+    ctx.clock.time = SWITCH - MICROSECOND
+    assert changed(client, SWITCH - timedelta(minutes=5)) == []
+    ctx.clock.time = SWITCH
+    assert changed(client, SWITCH - MICROSECOND) == [(2, None)], "by the clock alone"
+    assert changed(client, SWITCH) == [], "asked with the time of the answer, it was told"
+
+
+def test_pollers_are_told_that_an_announced_switch_will_not_be(ctx: Context, client: TestClient) -> None:
+    arm(ctx)
+    ctx.clock.time = NOW + timedelta(minutes=10)
+    cancel(ctx, "CHG-7", "ann", "not wanted any more")
+    assert changed(client, NOW + timedelta(minutes=9)) == [(1, None)]
+
+
+def test_what_was_written_while_a_poller_asked_is_told_the_next_time(ctx: Context, client: TestClient) -> None:
+    """A writer looks at the clock, then commits: a poller that asked in between must hear of it."""
+    ctx.clock.time = stamped = NOW + timedelta(minutes=10)
+    with ctx.store.transaction() as tx:
+        version = tx.versions("acme", "quota")[-1]
+        tx.put_version(version.model_copy(update={"armed_at": stamped}), an_event(at=stamped))
+        ctx.clock.time = stamped + timedelta(seconds=20)
+        asked = client.get("/v1/policies", params={"changed_since": stamped.isoformat()}).json()
+        assert asked["policies"] == []
+    ctx.clock.time += timedelta(seconds=5)
+    again = client.get("/v1/policies", params={"changed_since": asked["at"]}).json()
+    assert [p["next_switch_at"] for p in again["policies"]] == [SWITCH.isoformat()]
+
+
+def test_since_when_must_be_a_time(client: TestClient) -> None:
+    answer = client.get("/v1/policies", params={"changed_since": "yesterday"})
+    assert (answer.status_code, answer.json()["error"]) == (400, "changed_since='yesterday' is not a time with a zone")
