@@ -249,9 +249,20 @@ class Transaction(Protocol):
     def accuracies(self, workload: str | None = None) -> Sequence[Accuracy]:
         """What was recorded (of one workload), oldest first."""
 
+    # How far something was read that is read once
+    def mark(self, name: str) -> int | None: ...
+
+    def put_mark(self, name: str, number: int) -> None: ...
+
     # Audit
     def audit(self, event: AuditEvent) -> AuditEntry:
         """Append to the chain."""
+
+    def last_audit_number(self) -> int:
+        """0 where nothing was ever recorded."""
+
+    def audit_after(self, number: int, limit: int) -> Sequence[AuditEntry]:
+        """At most `limit` entries that follow entry `number`, oldest first."""
 
     def audit_entries(self, change: str | None = None) -> Sequence[AuditEntry]:
         """Oldest first. With `change`, only its entries (which then do not form a chain)."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from forebay.domain.errors import InputError
 from forebay.domain.model import Duration, explain
+from forebay.domain.telling import TOPICS
 
 
 class Settings(BaseSettings):
@@ -38,6 +39,16 @@ class Settings(BaseSettings):
     callback_url: str | None = None
     callback_secret: SecretStr | None = None
     callback_inside: list[str] = []
+    notify: list[SecretStr] = []
+    notify_topics: list[str] = list(TOPICS)
+    notify_window: Duration = Field(default="PT30S", validate_default=True)
+
+    @field_validator("notify_topics")
+    @classmethod
+    def _known(cls, topics: list[str]) -> list[str]:
+        if unknown := set(topics) - set(TOPICS):
+            raise ValueError(f"there is no topic {', '.join(sorted(unknown))}: choose from {', '.join(TOPICS)}")
+        return topics
 
 
 def load_settings() -> Settings:

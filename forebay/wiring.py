@@ -12,12 +12,13 @@ from forebay.aws import AwsClients
 from forebay.clock import SystemClock
 from forebay.domain.errors import InputError
 from forebay.domain.signature import SHORTEST_SECRET
+from forebay.domain.telling import Telling
 from forebay.domain.workload import AsgTarget, EcsTarget, Workload, WorkloadCatalog
 from forebay.enforcers.callback import HttpCallback
 from forebay.enforcers.eventbridge import EventBridgeEvent
 from forebay.enforcers.sns import SnsTopic
 from forebay.enforcers.ssm import SsmParameter
-from forebay.notify import LogNotifier
+from forebay.notify import LogNotifier, notify_outlets
 from forebay.ports import Clock, Enforcer, Store, Target, Usage
 from forebay.settings import Settings
 from forebay.store import open_store
@@ -47,6 +48,8 @@ def build_context(
             callback_secret=settings.callback_secret,
             callback_inside=settings.callback_inside,
         )
+    told = notify_outlets(settings.notify, aws)
+    telling = Telling(outlets=tuple(told), topics=frozenset(settings.notify_topics), window=settings.notify_window)
     return Context(
         clock=clock,
         store=store or open_store(settings.database_url.get_secret_value()),
@@ -55,6 +58,8 @@ def build_context(
         usage=lambda workload: make_usage(workload, aws, clock),
         notifier=LogNotifier(),
         enforcers=tuple(enforcers),
+        telling=telling if told else None,
+        outlets=told,
         poll=settings.poll,
         lease=settings.lease,
         forecast_budget=settings.forecast_budget,

@@ -10,6 +10,7 @@ from forebay.domain.audit import AuditEvent
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError
 from forebay.domain.outbox import Message
+from forebay.domain.telling import Telling
 from forebay.domain.workload import Workload, WorkloadCatalog
 from forebay.ports import Clock, Enforcer, Notifier, Store, Target, Usage
 
@@ -30,6 +31,7 @@ class Context:
     usage: Callable[[Workload], Usage]
     notifier: Notifier
     enforcers: Sequence[Enforcer] = ()
+    telling: Telling | None = None
     outlets: Mapping[str, Callable[[Message], None]] = field(default_factory=dict)
     poll: timedelta = timedelta(seconds=10)
     lease: timedelta = timedelta(seconds=60)

@@ -13,6 +13,7 @@ from forebay.app.people import deny, own_version
 from forebay.app.plan import plan_anew_if_overdue
 from forebay.app.replan import refresh
 from forebay.app.restore import restore_change
+from forebay.app.telling import tell
 from forebay.app.turn import waits_for
 from forebay.app.wakeups import wake_ups
 from forebay.app.watch import watch
@@ -49,6 +50,7 @@ def reconcile(
             wanted += wake_ups(ctx, record)
         except ForebayError as error:
             trouble(record.change.change, error)
+    tell(ctx)
     drain(ctx)
     until = ctx.clock.now() + horizon
     return [wake_up for wake_up in wanted if wake_up.at <= until]

@@ -92,8 +92,11 @@ def sweep_tickets(ctx: Context, start_run: StartRun) -> int:
             key = f"ticket:{ticket.source}:{ticket.ticket}:{ticket.revision}"
             run = start_run(key, {"change": request.model_dump(mode="json", exclude_defaults=True)})
         except (InputError, RuleRefusal) as error:
-            _put(ctx, ticket.model_copy(update={"run": REFUSED, "failure": str(error)}))
-            ctx.notifier.notify(_refusal(ctx, ticket, error))
+            event = _refusal(ctx, ticket, error)
+            with ctx.store.transaction() as tx:
+                tx.put_ticket(ticket.model_copy(update={"run": REFUSED, "failure": str(error)}))
+                tx.audit(event)
+            ctx.notifier.notify(event)
         except OutsideError as error:
             away = away or error
             _put(ctx, ticket.model_copy(update={"failure": str(error), "failures": ticket.failures + 1}))

@@ -40,3 +40,14 @@ def retry(
     drain(ctx)
     after = next((m for m in unsent(ctx) if m.number == number), None)
     typer.echo(f"{message.name}: {f'{after.state}: {after.failure}' if after else 'sent'}")
+
+
+@app.command("try")
+def try_out() -> None:
+    """Send one notice to every address of FOREBAY_NOTIFY now."""
+    from forebay.app.telling import try_out as send
+    from forebay.domain.errors import OutsideError
+
+    if failed := send(common.context()):
+        raise OutsideError("\n".join(str(message.failure) for message in failed), retryable=True)
+    typer.echo("everybody was told")

@@ -326,6 +326,14 @@ class SqlTransaction:
             query = query.where(c.workload == workload)
         return [row.content for row in self._all(query)]
 
+    # Marks
+    def mark(self, name: str) -> int | None:
+        row = self._one(select(t.marks.c.number).filter_by(name=name))
+        return row.number if row else None
+
+    def put_mark(self, name: str, number: int) -> None:
+        self._put(t.marks, {"name": name}, number=number)
+
     # Audit
     def audit(self, event: AuditEvent) -> AuditEntry:
         head = self._connection.execute(select(t.audit_head)).one()
@@ -333,6 +341,13 @@ class SqlTransaction:
         self._insert(t.audit, change=event.change, **_fields(entry))
         self._update(t.audit_head, {"id": 1}, number=entry.number, hash=entry.hash)
         return entry
+
+    def last_audit_number(self) -> int:
+        return int(self._connection.execute(select(t.audit_head)).one().number)
+
+    def audit_after(self, number: int, limit: int) -> Sequence[AuditEntry]:
+        query = select(t.audit).where(t.audit.c.number > number).order_by(t.audit.c.number).limit(limit)
+        return [audit_entry(row) for row in self._all(query)]
 
     def audit_entries(self, change: str | None = None) -> Sequence[AuditEntry]:
         query = select(t.audit).order_by(t.audit.c.number)

@@ -86,11 +86,11 @@ def test_flows_import_prefect_only() -> None:
 @pytest.mark.parametrize(
     ("folders", "extras", "groups"),
     [
-        (["forebay"], ["lstm", "prophet"], []),
+        (["forebay"], ["lstm", "notify", "prophet"], []),
         (["flows", "tasks", "blocks"], ["prefect"], []),
         (["deployments"], ["prefect"], ["sandbox"]),
         (["sandbox"], [], ["sandbox"]),
-        (["tests"], ["prefect"], ["sandbox", "dev"]),
+        (["tests"], ["notify", "prefect"], ["sandbox", "dev"]),
     ],
     ids=lambda value: "+".join(value) if isinstance(value, list) else None,
 )
