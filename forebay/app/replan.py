@@ -27,6 +27,8 @@ from forebay.ports import Transaction
 SHARE = 12
 FORECAST_ANEW = timedelta(hours=1)
 LOOK_AGAIN = timedelta(minutes=15)
+# Whoever was asked to approve a new plan is not asked for yet another one before.
+ASK_ANEW = timedelta(hours=6)
 # Plans of one change on one workload in a day. Whoever needs more has a change that nobody understands.
 BUDGET = 96
 DAY = timedelta(days=1)
@@ -69,7 +71,8 @@ def review(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease,
     if sum(event.at > now - DAY for event in drawn) >= BUDGET or (late and not turn):
         return
     looked_at = max([plan.created_at, *(event.at for event in drawn)])
-    stale = now >= looked_at + patience(now, began or plan.effective_at)
+    asked = bool(drawn) and drawn[-1].action == ASKED
+    stale = now >= looked_at + max(patience(now, began or plan.effective_at), ASK_ANEW * asked)
     due = turn or answered or (stale and (began or any(s.state in OPEN for s in steps)))
     if verdict is not Verdict.HIGH and not due:
         return
