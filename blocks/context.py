@@ -1,7 +1,7 @@
 """What a flow run works with: the blocks called `forebay` where an operator saved them, the environment elsewhere."""
 
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
 from prefect.blocks.core import Block
@@ -39,7 +39,9 @@ def context() -> Context:
 def saved(kind: type[B]) -> B | None:
     """The block of this kind called `forebay`, or None if nobody saved one. Raises OutsideError if Prefect is away."""
     try:
-        return kind.load(NAME, _sync=True)
+        load: Any = kind.load  # typed for async callers only
+        block: B | None = load(NAME, _sync=True)
+        return block
     except httpx.HTTPError as error:
         raise OutsideError(f"Prefect did not say whether a block {NAME} is saved: {error}", retryable=True) from error
     except ValueError as error:

@@ -1,7 +1,8 @@
 """Approve or reject what a change asks for, by Prefect's form."""
 
 from prefect import flow
-from prefect.states import Completed, State
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
 
 from forebay.domain.approval import Decision
 from forebay.domain.errors import RuleRefusal

@@ -1,7 +1,8 @@
 """Bring an armed policy into force: check once more, wait for the exact time, record it, push it."""
 
 from prefect import flow
-from prefect.states import Completed, State
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
 
 from tasks.shape import arm_if_aligned, enforce
 

@@ -3,7 +3,8 @@
 from datetime import UTC, datetime
 
 from prefect import flow, get_run_logger, runtime
-from prefect.states import Completed, State
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
 
 from forebay.domain.change import ChangeRequest
 from forebay.domain.errors import InputError, RuleRefusal
@@ -33,8 +34,9 @@ def policy_change(change: ChangeRequest) -> State:
         try:
             for workload in record.change.workloads:
                 now = datetime.now(UTC)
-                outlook = forecast(workload, record.change, read_history(workload), now)
-                plans.append(draw_plan(workload, record.change, outlook, now))
+                history = read_history(workload)
+                outlook = forecast(workload, record.change, history, now)
+                plans.append(draw_plan(workload, record.change, history, outlook, now))
             record = persist(record.change, plans)
         except InputError as error:
             record = deny_change(name, str(error))

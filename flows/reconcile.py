@@ -1,7 +1,8 @@
 """The backup of the reconciler loop: once a minute, create what is missing and settle what is dead."""
 
 from prefect import flow
-from prefect.states import Completed, State
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
 
 from tasks.reconcile import reconcile_once
 

@@ -1,8 +1,9 @@
 """A wake-up for shaping steps: whoever gets a workload's lease advances what is due there, in order."""
 
 from prefect import flow
+from prefect.client.schemas.objects import State
 from prefect.futures import wait
-from prefect.states import Completed, State
+from prefect.states import Completed
 
 from tasks.shape import advance, due_together
 

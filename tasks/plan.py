@@ -51,11 +51,15 @@ def forecast(
 
 @task(name="plan", task_run_name="plan of {workload}", **READS)
 def draw_plan(
-    workload: str, change: PolicyChange, outlook: planning.Outlook, now: datetime
+    workload: str,
+    change: PolicyChange,
+    history: Mapping[Resource, Series],
+    outlook: planning.Outlook,
+    now: datetime,
 ) -> ShapingPlan | PlanRefusal:
     """The optimal plan from what the target stands at."""
     ctx = context()
-    plan = planning.draw_live(ctx, ctx.workload(workload), change, outlook, now, FIRST_STEP_LEAD)
+    plan = planning.draw_live(ctx, ctx.workload(workload), change, history, outlook, now, FIRST_STEP_LEAD)
     if isinstance(plan, PlanRefusal):
         get_run_logger().warning("refused: %s", plan.text)
     else:

@@ -18,11 +18,16 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.states import Cancelled, Crashed, Pending, Scheduled
 
-from forebay.app.runs import Ending, Run
+from forebay.app.runs import Ending, Kind, Run, Stage
 from forebay.domain.errors import OutsideError
 from forebay.domain.records import WakeUp
 
-KINDS = {"policy-change": "plan", "shaping-step": "step", "enforce-policy": "enforce"}
+KINDS: dict[str, Kind] = {"policy-change": "plan", "shaping-step": "step", "enforce-policy": "enforce"}
+STATES: dict[StateType, Stage] = {
+    StateType.SCHEDULED: "scheduled",
+    StateType.PENDING: "pending",
+    StateType.RUNNING: "running",
+}
 TAG = "change:"
 LONGEST_NAME = 200
 
@@ -104,8 +109,7 @@ def tag_of(wake_up: WakeUp) -> str:
 def open_runs() -> list[Run]:
     """Our runs that are scheduled, being started or at work, at most 200 of them. Raises OutsideError."""
     names = DeploymentFilter(name=DeploymentFilterName(any_=list(KINDS)))
-    states = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING]
-    filters = FlowRunFilter(state=FlowRunFilterState(type=OfType(any_=states)))
+    filters = FlowRunFilter(state=FlowRunFilterState(type=OfType(any_=list(STATES))))
     with prefects_errors("tell its open runs"):
         kinds = {deployment_id(f"{name}/{name}"): kind for name, kind in KINDS.items()}
         found = client().read_flow_runs(flow_run_filter=filters, deployment_filter=names, limit=200)
@@ -113,12 +117,12 @@ def open_runs() -> list[Run]:
         Run(
             id=str(run.id),
             kind=kinds[run.deployment_id],
-            state=run.state.type.value.lower(),
+            state=STATES[run.state.type],
             since=datetime.fromisoformat(run.state.timestamp.isoformat()),
             changes=tuple(sorted(tag.removeprefix(TAG) for tag in run.tags if tag.startswith(TAG))),
         )
         for run in found
-        if run.state is not None and run.deployment_id in kinds
+        if run.state is not None and run.state.type in STATES and run.deployment_id in kinds
     ]
 
 

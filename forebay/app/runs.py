@@ -10,6 +10,8 @@ from typing import Literal
 from forebay.app.context import Context
 from forebay.domain.lifecycle import TERMINAL, ChangeState
 
+Kind = Literal["plan", "step", "enforce"]
+Stage = Literal["scheduled", "pending", "running"]
 OVER = TERMINAL | {ChangeState.CANCELLED}
 # A run at work on a step holds its workload's lease from its first second on; so long its process may take to start.
 SILENT_FOR = timedelta(minutes=3)
@@ -22,8 +24,8 @@ class Run:
     """A run as the scheduler has it. `since`: when it came into its state. `changes`: those it was made for."""
 
     id: str
-    kind: Literal["plan", "step", "enforce"]
-    state: Literal["scheduled", "pending", "running"]
+    kind: Kind
+    state: Stage
     since: datetime
     changes: tuple[str, ...] = ()
 

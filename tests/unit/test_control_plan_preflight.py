@@ -22,7 +22,7 @@ def drawn(world: World) -> ShapingPlan:
     workload = world.ctx.workload("web")
     index = horizon_slots(change, workload, NOW)
     outlook = Outlook(index, {Resource.CPU: np.full((4, len(index)), 2.0)}, {})
-    plan = draw_live(world.ctx, workload, change, outlook, NOW, timedelta(seconds=5))
+    plan = draw_live(world.ctx, workload, change, {}, outlook, NOW, timedelta(seconds=5))
     assert isinstance(plan, ShapingPlan)
     return plan
 
