@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from forebay.domain.errors import InputError
 from forebay.domain.model import Duration, explain
@@ -19,7 +19,8 @@ class Settings(BaseSettings):
     AWS credentials, region and endpoint come from the usual AWS variables and files.
     """
 
-    model_config = SettingsConfigDict(env_prefix="FOREBAY_", extra="ignore")
+    # A secret in the wrong shape is still a secret: no error, and no traceback of one, may quote it.
+    model_config = SettingsConfigDict(env_prefix="FOREBAY_", extra="ignore", hide_input_in_errors=True)
 
     database_url: SecretStr = SecretStr("sqlite:///forebay.db")
     workloads: Path = Path("workloads.yaml")
@@ -56,4 +57,8 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        raise InputError("environment (variables FOREBAY_…) is not valid:\n" + "\n".join(explain(error))) from error
+        faults = "\n".join(explain(error, quote=False))
+        raise InputError(f"environment (variables FOREBAY_…) is not valid:\n{faults}") from error
+    except SettingsError as error:
+        # Its text names the field and quotes nothing; the cause, which holds the whole value, is cut off.
+        raise InputError(f"environment (variables FOREBAY_…) is not valid: {error}: write it as JSON") from None

@@ -87,7 +87,7 @@ def make_enforcers(
     if callback_url:
         if callback_secret is None or len(callback_secret.get_secret_value()) < SHORTEST_SECRET:
             raise InputError(
-                f"the callback {callback_url} needs a secret of {SHORTEST_SECRET} characters or more to sign with: "
+                f"the callback needs a secret of {SHORTEST_SECRET} characters or more to sign with: "
                 "set FOREBAY_CALLBACK_SECRET, made by `openssl rand -hex 32`"
             )
         secret = callback_secret.get_secret_value()

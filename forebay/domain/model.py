@@ -85,16 +85,18 @@ def validate(model: type[M], data: object, what: str) -> M:
         raise InputError(f"{what} is not valid:\n" + "\n".join(explain(error))) from error
 
 
-def explain(error: ValidationError) -> list[str]:
-    """One line a fault, for people: `effective_at: 2026-11-26T09:00:00 has no zone: …`."""
+def explain(error: ValidationError, *, quote: bool = True) -> list[str]:
+    """One line a fault, for people: `effective_at: 2026-11-26T09:00:00 has no zone: …`.
+
+    `quote` False leaves out what was found, which may be a secret.
+    """
     lines = []
     for fault in error.errors(include_url=False):
         where = ".".join(str(part) for part in fault["loc"]) or "(whole)"
         message = fault["msg"].removeprefix("Value error, ")
         found = fault.get("input")
-        shown = (
-            "" if isinstance(found, dict | list | BaseModel) or fault["type"] == "missing" else f" (found {found!r})"
-        )
+        nothing = not quote or isinstance(found, dict | list | BaseModel) or fault["type"] == "missing"
+        shown = "" if nothing else f" (found {found!r})"
         lines.append(f"  {where}: {message}{shown}")
     return lines
 

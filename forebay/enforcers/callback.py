@@ -90,18 +90,20 @@ class HttpCallback:
 
 
 def _checked(url: str, inside: Collection[str]) -> SplitResult:
+    # The address is not quoted: many a receiver's path or query is its key.
     try:
         parts = urlsplit(url)
         _ = parts.port
-    except ValueError as error:
-        raise InputError(f"callback {url!r} is no address: {error}") from error
+    except ValueError:
+        raise InputError("the callback's host or port is no address: write https://host:8443/path") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InputError(f"callback {url!r} is no address: write https://host/path")
+        raise InputError("the callback is no address: write https://host/path")
     if parts.username or parts.password or parts.fragment:
         raise InputError("callback: leave name, password and fragment out of the address; deliveries are signed")
     if parts.scheme == "http" and parts.hostname not in inside:
         raise InputError(
-            f"callback {url!r} is not encrypted: use https, or list {parts.hostname!r} in FOREBAY_CALLBACK_INSIDE"
+            f"the callback to {parts.hostname!r} is not encrypted: use https, "
+            "or list the host in FOREBAY_CALLBACK_INSIDE"
         )
     return parts
 

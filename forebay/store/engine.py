@@ -27,27 +27,31 @@ CONNECT_SECONDS = 5
 LOCK_SECONDS = 10
 STATEMENT_SECONDS = 30
 ACCEPTED = "sqlite:////var/lib/forebay/forebay.db or postgresql://user:password@host:5432/forebay"
+ESCAPES = "in user and password write @ as %40 and : as %3A"
 
 
 def parse_url(text: str) -> URL:
     """Raises InputError for anything but a SQLite file or PostgreSQL."""
     try:
         url = make_url(text)
-    except ArgumentError as error:
-        raise InputError(f"the store URL cannot be read: write {ACCEPTED}") from error
+    except (ArgumentError, ValueError):
+        # Neither the text nor the cause is told: where a URL cannot be read, any part of it may be the password's.
+        raise InputError(f"the store URL cannot be read: write {ACCEPTED}, and {ESCAPES}") from None
+    if "@" in (url.host or ""):
+        raise InputError(f"the store URL has more than one @: {ESCAPES}")
     match url.drivername:
         case "postgresql" | "postgresql+psycopg":
             return url.set(drivername="postgresql+psycopg")
         case "sqlite" | "sqlite+pysqlite" if url.database and url.database != ":memory:":
             return url
         case "sqlite" | "sqlite+pysqlite":
-            raise InputError(f"the store {text} has no file, so it would be lost with the process: write {ACCEPTED}")
+            raise InputError(f"the store has no file, so it would be lost with the process: write {ACCEPTED}")
     raise InputError(f"the store cannot be kept in {url.drivername!r}: write {ACCEPTED}")
 
 
 def shown(url: URL) -> str:
-    """The URL as it may be printed: without its passwords."""
-    return url.difference_update_query(["password", "sslpassword"]).render_as_string(hide_password=True)
+    """The URL as it may be printed: without its password, and without options, which may hold one too."""
+    return url.set(query={}).render_as_string(hide_password=True)
 
 
 def connect(url: URL, *, autocommit: bool = False) -> Engine:
@@ -60,7 +64,7 @@ def connect(url: URL, *, autocommit: bool = False) -> Engine:
         folder = Path(url.database).absolute().parent
         if not folder.is_dir():
             raise InputError(f"the store {shown(url)} needs the folder {folder}, which does not exist: create it")
-        engine = create_engine(url, connect_args={"timeout": LOCK_SECONDS})
+        engine = create_engine(url, connect_args={"timeout": LOCK_SECONDS}, hide_parameters=True)
         event.listen(engine, "connect", _set_up_sqlite)
         return engine
     limits = {
@@ -80,9 +84,9 @@ def connect(url: URL, *, autocommit: bool = False) -> Engine:
         "options": f"{options} {url.query.get('options', '')}",
     }
     if autocommit:  # without a ping, which costs as much as the read: who reads tries twice
-        return create_engine(url, connect_args=arguments, isolation_level="AUTOCOMMIT")
+        return create_engine(url, connect_args=arguments, isolation_level="AUTOCOMMIT", hide_parameters=True)
     # The ping lets a restarted database cost nobody an error.
-    return create_engine(url, connect_args=arguments, pool_pre_ping=True)
+    return create_engine(url, connect_args=arguments, pool_pre_ping=True, hide_parameters=True)
 
 
 def _set_up_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:

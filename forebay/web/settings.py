@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import ConfigDict, Field, SecretStr, field_validator
 
 from forebay.domain.model import Duration, Model
 from forebay.domain.signature import SHORTEST_SECRET
@@ -21,6 +21,8 @@ class WebSettings(Model):
 
     `replay_window`: how far a delivery's timestamp may be from our clock. `max_body_bytes`: the largest delivery.
     """
+
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     webhook_secrets: Mapping[str, tuple[SecretStr, ...]] = {}
     link_secrets: tuple[SecretStr, ...] = ()

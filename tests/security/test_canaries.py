@@ -1,0 +1,215 @@
+"""Secrets stay where they are configured: planted ones are looked for in everything that Forebay writes or says.
+
+Logs are searched from INFO on, and Forebay's own from DEBUG on: at DEBUG the libraries log whole requests.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import ClassVar
+
+import pytest
+from pydantic import SecretStr
+
+from forebay.app.status import change_status
+from forebay.aws import AwsClients
+from forebay.cli import common, main
+from forebay.cli.service import web_settings
+from forebay.domain.errors import ForebayError, InputError, OutsideError
+from forebay.domain.lifecycle import ChangeState
+from forebay.domain.signature import SIGNATURE_HEADER
+from forebay.enforcers.record import to_json
+from forebay.report.markdown import plan_markdown
+from forebay.settings import load_settings
+from forebay.store import open_store
+from forebay.web.link import ApprovalLink, token_of
+from forebay.wiring import make_enforcers
+from tests.support.stores import sqlite_url
+from tests.support.web import a_client, a_delivery, signed
+from tests.support.world import World, a_plan, minutes
+
+CANARY = "canary-Zx9"
+LONG = f"{CANARY}-long-enough-for-a-secret"
+ROOT = Path(__file__).resolve().parents[2]
+
+# What an operator may mistype, secret and all, and what the refusal has to say of it.
+MISTYPED = {
+    "webhook secret without its list": ({"WEBHOOK_SECRETS": f'{{"generic": "{CANARY}"}}'}, "webhook_secrets.generic"),
+    "webhook secret without JSON": ({"WEBHOOK_SECRETS": CANARY}, "webhook_secrets"),
+    "webhook secrets as a list": ({"WEBHOOK_SECRETS": f'["{LONG}"]'}, "webhook_secrets"),
+    "webhook secret too short": ({"WEBHOOK_SECRETS": f'{{"generic": ["{CANARY}"]}}'}, "shorter than 16"),
+    "webhook secret of no source": ({"WEBHOOK_SECRETS": f'{{"gneric": ["{LONG}"]}}'}, "no source 'gneric'"),
+    "link secret without its list": ({"LINK_SECRETS": f'"{CANARY}"'}, "link_secrets"),
+    "link secret without JSON": ({"LINK_SECRETS": CANARY}, "link_secrets"),
+    "link secret too short": ({"LINK_SECRETS": f'["{CANARY}"]'}, "shorter than 16"),
+    "link secret in a list too many": ({"LINK_SECRETS": f'[["{CANARY}"]]'}, "link_secrets.0"),
+    "database of no kind": ({"DATABASE_URL": CANARY}, "cannot be read"),
+    "database of another kind": ({"DATABASE_URL": f"mysql://u:{CANARY}@db/f"}, "cannot be kept in 'mysql'"),
+    "database file with a password": ({"DATABASE_URL": f"sqlite://u:{CANARY}@db"}, "has no file"),
+    "database port that is none": ({"DATABASE_URL": f"postgresql://u:{CANARY}@db:nine/f"}, "cannot be read"),
+    "database password with an at": ({"DATABASE_URL": f"postgresql://u:x@{CANARY}@db/f"}, "@ as %40"),
+    "database away": ({"DATABASE_URL": f"postgresql://u:{CANARY}@127.0.0.1:1/f"}, "u:***@127.0.0.1"),
+    "database away, password apart": ({"DATABASE_URL": f"postgresql://u@127.0.0.1:1/f?password={CANARY}"}, "127.0.0.1"),
+    "database option that is none": ({"DATABASE_URL": f"postgresql://u@127.0.0.1:1/f?pasword={CANARY}"}, "127.0.0.1"),
+    "callback with a password": ({"CALLBACK_URL": f"https://u:{CANARY}@h/"}, "leave name, password"),
+    "callback not encrypted": ({"CALLBACK_URL": f"http://h/?key={CANARY}"}, "'h' is not encrypted"),
+    "callback of no scheme": ({"CALLBACK_URL": f"htps://h/{CANARY}"}, "is no address"),
+    "callback port that is none": ({"CALLBACK_URL": f"https://h:x/{CANARY}"}, "is no address"),
+    "callback port in a password": ({"CALLBACK_URL": f"https://u:{CANARY}"}, "is no address"),
+    "callback without a secret": ({"CALLBACK_URL": f"https://h/{CANARY}", "CALLBACK_SECRET": ""}, "needs a secret"),
+    "callback secret too short": ({"CALLBACK_URL": "https://h/", "CALLBACK_SECRET": CANARY}, "needs a secret"),
+    "inside hosts without JSON": ({"CALLBACK_INSIDE": CANARY}, "callback_inside"),
+}
+
+
+@pytest.fixture
+def configured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """An environment with which everything would start."""
+    monkeypatch.setenv("FOREBAY_DATABASE_URL", sqlite_url(tmp_path))
+    monkeypatch.setenv("FOREBAY_WORKLOADS", str(ROOT / "examples" / "workloads.yaml"))
+    monkeypatch.setenv("FOREBAY_CALLBACK_SECRET", LONG)
+    return monkeypatch
+
+
+@pytest.mark.parametrize("case", MISTYPED)
+def test_a_mistyped_secret_is_not_quoted_by_the_refusal_or_its_traceback(
+    configured: pytest.MonkeyPatch, case: str
+) -> None:
+    variables, words = MISTYPED[case]
+    for name, value in variables.items():
+        configured.setenv(f"FOREBAY_{name}", value)
+    with pytest.raises((InputError, OutsideError)) as caught:
+        common.context()
+        web_settings(load_settings())
+    assert words in str(caught.value)
+    assert CANARY not in "".join(traceback.format_exception(caught.value))
+
+
+def test_the_configuration_that_the_mistyped_ones_start_from_is_sound(configured: pytest.MonkeyPatch) -> None:
+    common.context()
+    assert CANARY not in repr(web_settings(load_settings())) + repr(load_settings()) + load_settings().model_dump_json()
+
+
+@pytest.mark.parametrize("case", ["webhook secret without JSON", "database port that is none", "database away"])
+def test_nor_by_the_command_line(configured: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], case: str) -> None:
+    variables, words = MISTYPED[case]
+    for name, value in variables.items():
+        configured.setenv(f"FOREBAY_{name}", value)
+    configured.setattr(sys, "argv", ["forebay", "status"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = "".join(capsys.readouterr())
+    assert ended.value.code in (2, 4)
+    assert words in said and CANARY not in said
+
+
+# A whole life
+
+
+class _Deaf(BaseHTTPRequestHandler):
+    """A callback's receiver that remembers the paths it was called at, and answers that it will not have it."""
+
+    paths: ClassVar[list[str]] = []
+    signatures: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        self.paths.append(self.path)
+        self.signatures.append(self.headers[SIGNATURE_HEADER])
+        self.send_response(500)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def deaf() -> Iterator[HTTPServer]:
+    server = HTTPServer(("127.0.0.1", 0), _Deaf)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_whole_life_with_every_failure_tells_no_secret(
+    deaf: HTTPServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.setenv(name, LONG)
+    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG, "forebay")
+    said: list[str] = []
+    with World() as world:
+        # Nobody listens on port 1: every call of AWS fails.
+        enforcers = make_enforcers(
+            AwsClients("us-east-1", "http://127.0.0.1:1", total_max_attempts=1),
+            ssm_prefix="/forebay",
+            event_bus="default",
+            sns_topic="arn:aws:sns:us-east-1:123456789012:forebay",
+            callback_url=f"http://localhost:{deaf.server_port}/hook?key={CANARY}",
+            callback_secret=SecretStr(LONG),
+            callback_inside=["localhost"],
+        )
+        world.ctx = replace(world.ctx, enforcers=enforcers)
+        web = a_client(world.ctx, webhook_secrets={"generic": (SecretStr(LONG),)}, link_secrets=(SecretStr(LONG),))
+        now = world.clock.now()
+        for secret in (LONG, "not the secret of this source"):
+            ticket = signed(a_delivery(effective_in="P2D"), now, secret)
+            said.append(web.post("/v1/tickets/generic", **ticket).text)
+        link = ApprovalLink(change="CHG-1", person="ann", asked="0" * 64, expires=minutes(90), nonce="1")
+        world.submit()
+        said += [web.get(f"/approvals/{token_of(link, secret)}").text for secret in (LONG, "another secret, as long")]
+        world.run_until(minutes(40))
+        for enforcer in enforcers:
+            with pytest.raises(OutsideError) as failed:
+                enforcer.push(world.store.versions("acme", "quota")[-1])
+            said.append("".join(traceback.format_exception(failed.value)))
+        assert world.state in (ChangeState.SETTLING, ChangeState.CLOSED, ChangeState.IN_FORCE)
+        assert f"/hook?key={CANARY}" in _Deaf.paths, "the secret was used, so it could have leaked"
+
+        world.store.away = True
+        with suppress(ForebayError):
+            world.reconcile()
+        said += [web.get(path).text for path in ("/changes", "/healthz", "/metrics")]
+        world.store.away = False
+        paths = (
+            "/changes",
+            "/changes/CHG-1",
+            "/v1/changes/CHG-1",
+            "/metrics",
+            "/openapi.json",
+            "/healthz",
+            "/changes/none",
+        )
+        said += [web.get(path).text for path in paths]
+        said += [web.get("/changes/CHG-1/web.svg").text, plan_markdown(world.record().change, a_plan())]
+        said += [to_json(v) for v in world.store.versions("acme", "quota")]
+        said += [change_status(world.ctx, "CHG-1").model_dump_json(), *world.troubles, *map(str, world.decisions)]
+        said += [event.model_dump_json() for event in world.people.events]
+        said += [repr(world.ctx), repr(enforcers), *map(str, enforcers)]
+        with sqlite3.connect(world.folder / "forebay.db") as database:
+            dump = "\n".join(database.iterdump())
+        with suppress(ForebayError):
+            open_store(f"postgresql://u:{CANARY}@127.0.0.1:1/f")
+    assert "callback to localhost answered 500" in dump and "got no answer" in dump, "the failures are on record"
+    assert "CHG-1" in caplog.text
+    secrets = [CANARY, *_Deaf.signatures]
+    for place, text in {
+        "store": dump,
+        "log": caplog.text,
+        "output": "".join(capfd.readouterr()),
+        "answers": "".join(said),
+    }.items():
+        assert not [secret for secret in secrets if secret in text], f"a secret is in the {place}"
