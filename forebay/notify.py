@@ -32,7 +32,8 @@ def notify_outlets(addresses: Sequence[SecretStr], aws: AwsClients) -> Mapping[s
     found: dict[str, Callable[[Message], None]] = {}
     for address in addresses:
         text = address.get_secret_value()
-        name = OWN + f"{text.partition(':')[0]} {hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        kind = text.partition(":")[0] if ":" in text else "address"  # without a colon all of it may be a secret
+        name = OWN + f"{kind} {hashlib.sha256(text.encode()).hexdigest()[:8]}"
         found[name] = _to_sns(aws, text) if text.startswith("arn:") else _by_apprise(text)
     return found
 
@@ -55,6 +56,8 @@ def _by_apprise(address: str) -> Callable[[Message], None]:
             import apprise
         except ImportError as error:
             raise InputError("FOREBAY_NOTIFY needs an extra: pip install 'forebay[notify]'") from error
+        # It logs addresses whole, secrets included; what it says of a failure is told by our own errors.
+        logging.getLogger("apprise").propagate = False
         asset = apprise.AppriseAsset(app_id="Forebay", app_desc="Forebay", async_mode=False, secure_logging=True)
         target = apprise.Apprise(asset=asset)
         if not target.add(address):

@@ -26,8 +26,11 @@ from forebay.cli import common, main
 from forebay.cli.service import web_settings
 from forebay.domain.errors import ForebayError, InputError, OutsideError
 from forebay.domain.lifecycle import ChangeState
+from forebay.domain.outbox import Message
 from forebay.domain.signature import SIGNATURE_HEADER
+from forebay.domain.telling import Notice
 from forebay.enforcers.record import to_json
+from forebay.notify import notify_outlets
 from forebay.report.markdown import plan_markdown
 from forebay.settings import load_settings
 from forebay.store import open_store
@@ -67,6 +70,7 @@ MISTYPED = {
     "callback port in a password": ({"CALLBACK_URL": f"https://u:{CANARY}"}, "is no address"),
     "callback without a secret": ({"CALLBACK_URL": f"https://h/{CANARY}", "CALLBACK_SECRET": ""}, "needs a secret"),
     "callback secret too short": ({"CALLBACK_URL": "https://h/", "CALLBACK_SECRET": CANARY}, "needs a secret"),
+    "notifications without JSON": ({"NOTIFY": f"json://u:{CANARY}@host"}, "notify"),
     "inside hosts without JSON": ({"CALLBACK_INSIDE": CANARY}, "callback_inside"),
 }
 
@@ -110,6 +114,26 @@ def test_nor_by_the_command_line(configured: pytest.MonkeyPatch, capsys: pytest.
     said = "".join(capsys.readouterr())
     assert ended.value.code in (2, 4)
     assert words in said and CANARY not in said
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        CANARY,
+        f"nosuch://{CANARY}@127.0.0.1",
+        f"json://u:{CANARY}@127.0.0.1:1/{CANARY}?key={CANARY}",
+        f"mailtos://u:{CANARY}@127.0.0.1:1?smtp=127.0.0.1&from=a@b.c&to=d@e.f",
+    ],
+)
+def test_nor_by_a_notification_that_cannot_be_sent(address: str, caplog: pytest.LogCaptureFixture) -> None:
+    ((outlet, send),) = notify_outlets([SecretStr(address)], AwsClients()).items()
+    notice = Notice(key="1", title="held", text="a person must look", change="CHG-1")
+    message = Message(
+        outlet=outlet, lane="", key="1", body=notice.model_dump_json(), made_at=minutes(0), due_at=minutes(0)
+    )
+    with pytest.raises((InputError, OutsideError)) as failed:
+        send(message)
+    assert CANARY not in outlet + caplog.text + "".join(traceback.format_exception(failed.value))
 
 
 # A whole life
