@@ -224,8 +224,8 @@ class Transaction(Protocol):
     def add_ticket(self, source: str, ticket: str, revision: str, body: str, received_at: datetime) -> Ticket | None:
         """Store a delivery; None if this source, ticket and revision was stored before."""
 
-    def ticket(self, source: str, ticket: str, revision: str) -> Ticket | None:
-        """The stored delivery of this source, ticket and revision."""
+    def deliveries(self, source: str, ticket: str) -> Sequence[Ticket]:
+        """What was stored of this ticket, every revision, oldest first."""
 
     def tickets_without_run(self) -> Sequence[Ticket]:
         """Deliveries for which no run was created, oldest first; a failed attempt does not give one up."""

@@ -30,6 +30,7 @@ class Settings(BaseSettings):
     # A sleeping controller renews its lease every 10 s; a shorter one would be lost to a moment's hitch.
     lease: Duration = Field(default="PT60S", ge=timedelta(seconds=20), validate_default=True)
     forecast_budget: Duration = Field(default="PT60S", validate_default=True)
+    sources: Path | None = None
     webhook_secrets: dict[str, list[SecretStr]] = {}
     link_secrets: list[SecretStr] = []
     web_url: str = "http://127.0.0.1:8080"

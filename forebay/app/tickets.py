@@ -2,57 +2,46 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from typing import Annotated, Any
-
-from pydantic import Field
+from typing import Any
 
 from forebay.app.context import Context
+from forebay.app.people import begun, cancel, own_version
 from forebay.app.receive import receive
 from forebay.domain.audit import AuditEvent
 from forebay.domain.change import ChangeRequest
 from forebay.domain.errors import ForebayError, InputError, OutsideError, RuleRefusal
-from forebay.domain.lifecycle import ChangeState
-from forebay.domain.model import Model, validate
+from forebay.domain.lifecycle import TERMINAL, ChangeState
 from forebay.domain.records import ChangeRecord, Ticket
+from forebay.domain.ticket import TicketClosed, TicketDelivery, newer, parse_delivery
 
-
-class TicketDelivery(Model):
-    """The body of a generic ticket webhook: the ticket, its revision, and the change it asks for."""
-
-    ticket: Annotated[str, Field(min_length=1, max_length=120, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$")]
-    revision: Annotated[str, Field(max_length=20, pattern=r"^[A-Za-z0-9._-]*$")] = "1"
-    change: ChangeRequest
-
-    @property
-    def request(self) -> ChangeRequest:
-        """The change, named after the ticket unless it has a name of its own: a later revision edits it."""
-        return self.change if self.change.change else self.change.model_copy(update={"change": self.ticket})
-
-
-def parse_delivery(body: str) -> TicketDelivery:
-    """Raises InputError naming field, value and mend."""
-    try:
-        data = json.loads(body)
-    except ValueError as error:
-        raise InputError(f"ticket: this is not JSON: {error}") from error
-    return validate(TicketDelivery, data, "ticket")
+OVER = TERMINAL | {ChangeState.CANCELLED, ChangeState.ROLLING_BACK}
+REFUSED, OLDER, CLOSED = "refused", "older", "closed"
+StartRun = Callable[[str, dict[str, Any]], str]
 
 
 def store_ticket(ctx: Context, source: str, body: str) -> tuple[TicketDelivery, Ticket | None]:
-    """Check a delivery and store it; the ticket is None if it was stored before. Raises InputError, OutsideError."""
+    """Check a delivery and store it; the ticket is None if it was stored before. Raises InputError, OutsideError.
+
+    One that comes after a later revision of its ticket is stored with `run` OLDER, and nothing else comes of it.
+    """
     delivery = parse_delivery(body)
-    for workload in delivery.request.accepted(ctx.clock.now()).workloads:
-        ctx.workload(workload)
+    if delivery.request is not None:
+        for workload in delivery.request.accepted(ctx.clock.now()).workloads:
+            ctx.workload(workload)
     with ctx.store.transaction() as tx:
+        before = tx.deliveries(source, delivery.ticket)
         stored = tx.add_ticket(source, delivery.ticket, delivery.revision, body, ctx.clock.now())
-        before = None if stored else tx.ticket(source, delivery.ticket, delivery.revision)
-    if before is not None and parse_delivery(before.body) != delivery:
-        raise InputError(
-            f"ticket: revision {delivery.revision!r} of {delivery.ticket!r} is stored with other content: "
-            "send the edited ticket under a new revision"
-        )
+        if stored is not None and (later := newer(delivery.revision, [t.revision for t in before])):
+            stored = stored.model_copy(update={"run": OLDER, "failure": f"revision {later} came before it"})
+            tx.put_ticket(stored)
+    if stored is None:
+        known = next(t for t in before if t.revision == delivery.revision)
+        if parse_delivery(known.body) != delivery:
+            raise InputError(
+                f"ticket: revision {delivery.revision!r} of {delivery.ticket!r} is stored with other content: "
+                "send the edited ticket under a new revision"
+            )
     return delivery, stored
 
 
@@ -70,12 +59,8 @@ def submit(ctx: Context, request: ChangeRequest) -> ChangeRecord:
     return record
 
 
-REFUSED = "refused"
-StartRun = Callable[[str, dict[str, Any]], str]
-
-
 def sweep_tickets(ctx: Context, start_run: StartRun) -> int:
-    """Start the run of every ticket that has none; returns how many were started.
+    """Start the run of every ticket that has none, or cancel for one that was closed; returns how many there were.
 
     `start_run(idempotency_key, parameters)` starts a `policy_change` run and returns its name; calling it twice
     for one key starts one run. Its first OutsideError is raised at the end: one ticket must not block the others.
@@ -85,12 +70,7 @@ def sweep_tickets(ctx: Context, start_run: StartRun) -> int:
     away: OutsideError | None = None
     for ticket in waiting:
         try:
-            # A relative effective time counts from when the ticket came, however long it had to wait for its run.
-            request = parse_delivery(ticket.body).request.fixed(ticket.received_at)
-            # Received here, not only in the run: a run that dies at its start must not take the change with it.
-            receive(ctx, request, ticket.received_at)
-            key = f"ticket:{ticket.source}:{ticket.ticket}:{ticket.revision}"
-            run = start_run(key, {"change": request.model_dump(mode="json", exclude_defaults=True)})
+            run, said = _settle(ctx, ticket, start_run)
         except (InputError, RuleRefusal) as error:
             event = _refusal(ctx, ticket, error)
             with ctx.store.transaction() as tx:
@@ -101,10 +81,42 @@ def sweep_tickets(ctx: Context, start_run: StartRun) -> int:
             away = away or error
             _put(ctx, ticket.model_copy(update={"failure": str(error), "failures": ticket.failures + 1}))
         else:
-            _put(ctx, ticket.model_copy(update={"run": run, "failure": None}))
+            _put(ctx, ticket.model_copy(update={"run": run, "failure": said}))
     if away:
         raise away
     return len(waiting)
+
+
+def _settle(ctx: Context, ticket: Ticket, start_run: StartRun) -> tuple[str, str | None]:
+    """Do what the delivery asks for; the name of its run, and what there is to say of it."""
+    delivery = parse_delivery(ticket.body)
+    if delivery.closed is not None:
+        return CLOSED, _close(ctx, ticket, delivery.closed)
+    assert delivery.request is not None, "it is one of the two"
+    # A relative effective time counts from when the ticket came, however long it had to wait for its run.
+    request = delivery.request.fixed(ticket.received_at)
+    # Received here, not only in the run: a run that dies at its start must not take the change with it.
+    receive(ctx, request, ticket.received_at)
+    key = f"ticket:{ticket.source}:{ticket.ticket}:{ticket.revision}"
+    return start_run(key, {"change": request.model_dump(mode="json", exclude_defaults=True)}), None
+
+
+def _close(ctx: Context, ticket: Ticket, closed: TicketClosed) -> str | None:
+    """Cancel what the ticket asked for; what is in force already stays. Raises RuleRefusal if `by` may not cancel."""
+    with ctx.store.transaction() as tx:
+        before = [t for t in tx.deliveries(ticket.source, ticket.ticket) if t.number < ticket.number]
+        asked = [request.change for t in before if (request := parse_delivery(t.body).request) is not None]
+        record = tx.change(asked[-1]) if asked else None
+        if record is None:
+            return "it had asked for nothing before"
+        if record.state in OVER:
+            return f"change {record.change.change} is {record.state} already"
+        if begun(own_version(tx, record), ctx.clock.now()):
+            said = f"change {record.change.change} is in force: `forebay rollback` takes it back"
+            tx.audit(ctx.event(record.change, "ticket closed, nothing changed", said, closed.by))
+            return said
+    cancel(ctx, record.change.change, closed.by, f"{ticket.source} {ticket.ticket}: {closed.reason}")
+    return None
 
 
 def _put(ctx: Context, ticket: Ticket) -> None:

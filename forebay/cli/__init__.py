@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from forebay.cli import approvals, audit, backtest, changes, outbox, planning, policies, rules, service
+from forebay.cli import approvals, audit, backtest, changes, outbox, planning, policies, rules, service, tickets
 from forebay.domain.errors import ForebayError, InputError, OutsideError, RuleRefusal
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -16,6 +16,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(policies.app, name="policy")
 app.add_typer(rules.app, name="rules")
+app.add_typer(tickets.app, name="ticket")
 
 
 def main() -> None:

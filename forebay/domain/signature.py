@@ -1,10 +1,14 @@
 """Signed deliveries: HMAC-SHA256 over `timestamp.body`, so that neither can be altered and none can be kept for later.
 
-Pure: bytes and times in, an answer out. The sender's half (`sign`, `signed_headers`) is here as well.
+Ticketing systems that cannot sign so sign the body alone, or send the secret itself: there a delivery that is sent
+again is told by its ticket and revision. Pure: bytes and times in, an answer out. The sender's half (`sign`,
+`signed_headers`) is here as well.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import hmac
 import re
@@ -35,6 +39,36 @@ def signed_headers(secret: str, body: bytes, now: datetime) -> dict[str, str]:
     return {TIMESTAMP_HEADER: timestamp, SIGNATURE_HEADER: sign(secret, timestamp, body)}
 
 
+def check_body_signature(headers: Mapping[str, str], body: bytes, secrets: Iterable[str], header: str) -> None:
+    """Raises BadSignature unless `header` is `sha256=<hex>` of the HMAC of the raw body under one of `secrets`."""
+    given = headers.get(header)
+    if given is None:
+        raise BadSignature(f"the delivery is not signed: give the webhook its secret, so that it sends {header}")
+    expected = ["sha256=" + hmac.new(s.encode(), body, hashlib.sha256).hexdigest() for s in secrets]
+    if not _one_of(given, expected):
+        raise BadSignature(f"{header} does not match: the webhook must have the secret of this source")
+
+
+def check_authorization(headers: Mapping[str, str], secrets: Iterable[str], user: str) -> None:
+    """Raises BadSignature unless `Authorization` is `Bearer SECRET`, or `Basic` with `user` and the secret."""
+    scheme, _, given = headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "basic":
+        try:
+            given = base64.b64decode(given, validate=True).decode()
+        except (binascii.Error, UnicodeDecodeError) as error:
+            raise BadSignature("Authorization: this is not Basic authentication (base64 of user:secret)") from error
+        expected = [f"{user}:{secret}" for secret in secrets]
+    elif scheme.lower() == "bearer":
+        expected = list(secrets)
+    else:
+        raise BadSignature(
+            f"the delivery is not authenticated: send Authorization, Basic with user {user} and the secret of this "
+            f"source or Bearer with the secret, or sign it by {TIMESTAMP_HEADER} and {SIGNATURE_HEADER}"
+        )
+    if not _one_of(given, expected):
+        raise BadSignature("Authorization does not match the secret of this source")
+
+
 def check_signature(
     headers: Mapping[str, str], body: bytes, secrets: Iterable[str], now: datetime, window: timedelta
 ) -> None:
@@ -50,10 +84,7 @@ def check_signature(
         )
     if not _UNIX_SECONDS.fullmatch(timestamp):
         raise BadSignature(f"{TIMESTAMP_HEADER} {timestamp!r} is no time: send whole unix seconds, e.g. 1795510800")
-    # Every secret is tried whatever the first ones say, so that the time taken tells nothing. Bytes, because
-    # compare_digest refuses text beyond ASCII.
-    matches = [hmac.compare_digest(sign(s, timestamp, body).encode(), given.encode()) for s in secrets]
-    if not any(matches):
+    if not _one_of(given, [sign(secret, timestamp, body) for secret in secrets]):
         raise BadSignature(
             f"{SIGNATURE_HEADER} does not match: sign timestamp, a dot, and the body byte for byte as sent, "
             "with the secret of this source, as sha256=<lower-case hex>"
@@ -65,3 +96,10 @@ def check_signature(
             f"{TIMESTAMP_HEADER} is {abs(apart).total_seconds():.0f} s {side}, more than the "
             f"{window.total_seconds():.0f} s allowed: sign anew, and check the sender's clock"
         )
+
+
+def _one_of(given: str, expected: Iterable[str]) -> bool:
+    # Every secret is tried whatever the first ones say, so that the time taken tells nothing. Bytes, because
+    # compare_digest refuses text beyond ASCII.
+    matches = [hmac.compare_digest(one.encode(), given.encode()) for one in expected]
+    return any(matches)

@@ -284,9 +284,9 @@ class SqlTransaction:
         number = self._insert_numbered(t.tickets, **_fields(stored, without="number"))
         return stored.model_copy(update={"number": number})
 
-    def ticket(self, source: str, ticket: str, revision: str) -> Ticket | None:
-        row = self._one(select(t.tickets).filter_by(source=source, ticket=ticket, revision=revision))
-        return None if row is None else Ticket.model_validate(row._asdict())
+    def deliveries(self, source: str, ticket: str) -> Sequence[Ticket]:
+        query = select(t.tickets).filter_by(source=source, ticket=ticket).order_by(t.tickets.c.number)
+        return [Ticket.model_validate(row._asdict()) for row in self._all(query)]
 
     def tickets_without_run(self) -> Sequence[Ticket]:
         rows = self._all(select(t.tickets).where(t.tickets.c.run.is_(None)).order_by(t.tickets.c.number))

@@ -4,43 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated
 
-from pydantic import ConfigDict, Field, SecretStr, field_validator
+from pydantic import ConfigDict, SecretStr, field_validator, model_validator
 
+from forebay.domain.errors import InputError
 from forebay.domain.model import Duration, Model
 from forebay.domain.signature import SHORTEST_SECRET
-
-SOURCES = ("generic",)
+from forebay.domain.source import GENERIC, TicketSource
 
 
 class WebSettings(Model):
-    """`webhook_secrets` by source; two may be valid at once, so that a secret can be changed without a gap.
+    """`sources`: who may deliver tickets.
+
+    `webhook_secrets` by source; two may be valid at once, so that a secret can be changed without a gap.
 
     `link_secrets`: what links to approve by are signed with; the first signs, all are valid; none means no links.
 
-    `replay_window`: how far a delivery's timestamp may be from our clock. `max_body_bytes`: the largest delivery.
+    `replay_window`: how far a delivery's timestamp may be from our clock.
     """
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
+    sources: tuple[TicketSource, ...] = (GENERIC,)
     webhook_secrets: Mapping[str, tuple[SecretStr, ...]] = {}
     link_secrets: tuple[SecretStr, ...] = ()
     replay_window: Duration = timedelta(seconds=300)
-    max_body_bytes: Annotated[int, Field(ge=1)] = 64 * 1024
 
     @field_validator("webhook_secrets")
     @classmethod
     def _usable(cls, secrets: Mapping[str, tuple[SecretStr, ...]]) -> Mapping[str, tuple[SecretStr, ...]]:
         for source, valid in secrets.items():
-            if source not in SOURCES:
-                raise ValueError(f"there is no source {source!r}: give secrets for {', '.join(SOURCES)}")
             if any(len(secret.get_secret_value()) < SHORTEST_SECRET for secret in valid):
                 raise ValueError(
                     f"a secret of {source} is shorter than {SHORTEST_SECRET} characters: make one with "
                     "`openssl rand -hex 32`"
                 )
         return secrets
+
+    @model_validator(mode="after")
+    def _of_known_sources(self) -> WebSettings:
+        known = [source.name for source in self.sources]
+        if unknown := sorted(set(self.webhook_secrets) - set(known)):
+            raise ValueError(f"there is no source {', '.join(unknown)}: give secrets for {', '.join(known)}")
+        return self
 
     @field_validator("link_secrets")
     @classmethod
@@ -55,3 +61,19 @@ class WebSettings(Model):
     def secrets(self, source: str) -> tuple[str, ...]:
         """The secrets that are valid for `source` now; none means that every delivery is refused."""
         return tuple(secret.get_secret_value() for secret in self.webhook_secrets.get(source, ()))
+
+
+def with_sources(
+    sources: tuple[TicketSource, ...], secrets: Mapping[str, tuple[SecretStr, ...]], environment: Mapping[str, str]
+) -> tuple[tuple[TicketSource, ...], dict[str, tuple[SecretStr, ...]]]:
+    """The sources of the file and the generic one, and the secrets of each. Raises InputError if one is not set."""
+    found = {name: tuple(valid) for name, valid in secrets.items()}
+    for source in sources:
+        for position, variable in enumerate(source.secrets, start=1):
+            if not environment.get(variable):
+                # Not quoted: where the secret itself was written for the variable's name, it must not be told.
+                raise InputError(f"source {source.name}: its secret {position} names a variable that is not set")
+        if source.secrets:
+            found[source.name] = tuple(SecretStr(environment[variable]) for variable in source.secrets)
+    own = () if any(source.name == GENERIC.name for source in sources) else (GENERIC,)
+    return (*own, *sources), found

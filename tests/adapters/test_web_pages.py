@@ -15,10 +15,10 @@ from fastapi.testclient import TestClient
 from forebay.app.context import Context
 from forebay.app.receive import receive
 from forebay.app.status import ChangeStatus
-from forebay.app.tickets import parse_delivery
 from forebay.domain.errors import OutsideError
 from forebay.domain.lifecycle import ChangeState, StepState
 from forebay.domain.records import ChangeRecord, Leftover, Outcome
+from forebay.domain.ticket import parse_delivery
 from forebay.domain.verdict import Evidence, Judgement, Verdict
 from forebay.store import open_store
 from tests.support.samples import NOW, a_count, a_plan, an_event, an_intent, store_change

@@ -17,9 +17,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from forebay.app.context import Context
-from forebay.app.tickets import parse_delivery, sweep_tickets
+from forebay.app.tickets import sweep_tickets
 from forebay.domain.errors import InputError, OutsideError
 from forebay.domain.signature import SIGNATURE_HEADER, TIMESTAMP_HEADER
+from forebay.domain.source import GENERIC
+from forebay.domain.ticket import parse_delivery
 from forebay.store import SqlStore, open_store
 from forebay.web import answers
 from tests.support.samples import NOW
@@ -27,6 +29,7 @@ from tests.support.stores import sqlite_url
 from tests.support.web import OLD_SECRET, HandClock, a_client, a_context, a_delivery, signed, stored_tickets
 
 URL = "/v1/tickets/generic"
+SMALL = GENERIC.model_copy(update={"max_body_bytes": 1000})
 
 
 @pytest.fixture
@@ -164,7 +167,7 @@ def test_the_largest_body_is_exact_whether_its_length_is_declared_or_not(
     delivery = signed(body)
     if not declared:
         delivery["content"] = iter([body[:600], body[600:]])  # httpx sends this chunked, without a length
-    answer = a_client(ctx, max_body_bytes=1000).post(URL, **delivery)
+    answer = a_client(ctx, sources=(SMALL,)).post(URL, **delivery)
     assert answer.status_code == status
     assert stored_tickets(ctx.store) == ([("CHG-7", "1")] if status == 202 else [])
 
@@ -175,7 +178,7 @@ def test_a_declared_length_is_believed_before_a_byte_is_read(ctx: Context) -> No
         yield b""
 
     headers = signed(a_delivery())["headers"] | {"Content-Length": "1001"}
-    answer = a_client(ctx, max_body_bytes=1000).post(URL, content=body(), headers=headers)
+    answer = a_client(ctx, sources=(SMALL,)).post(URL, content=body(), headers=headers)
     assert answer.status_code == 413
 
 

@@ -28,11 +28,12 @@ from typing import Any
 import pytest
 import yaml
 
-from forebay.app.tickets import parse_delivery
 from forebay.domain.change import ChangeRequest
 from forebay.domain.impact import Entitlement, Impact
 from forebay.domain.model import validate
 from forebay.domain.rules import ChangeRules
+from forebay.domain.source import TicketSources
+from forebay.domain.ticket import parse_delivery
 from forebay.domain.workload import Workload, WorkloadCatalog
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -245,6 +246,8 @@ def check_yaml(data: Any) -> None:
         validate(WorkloadCatalog, data, "example")
     elif "rules" in names or "freezes" in names:
         validate(ChangeRules, data, "example")
+    elif "sources" in names:
+        validate(TicketSources, data, "example")
     elif names <= {"impacts", "entitlements"}:
         for impact in data.get("impacts", []):
             validate(Impact, impact, "example")

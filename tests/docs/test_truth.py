@@ -18,6 +18,7 @@ from forebay.domain.lifecycle import ChangeState
 from forebay.domain.model import Model
 from forebay.domain.resources import UNIT_FACTOR, ResourceVector
 from forebay.domain.rules import ChangeRule, ChangeRules
+from forebay.domain.source import TicketSource
 from forebay.domain.verdict import Verdict
 from forebay.domain.workload import (
     AsgTarget,
@@ -70,6 +71,7 @@ def listed(name: str) -> set[str]:
         ("docs/rules.md", "freezes[].", CalendarFreeze),
         ("docs/rules.md", "freezes[].exceptions[].", FreezeException),
         ("docs/rules.md", "", ChangeRules),
+        ("docs/doors.md", "sources[].", TicketSource),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else value,
 )

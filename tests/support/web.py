@@ -13,6 +13,7 @@ from forebay.app.context import Context
 from forebay.app.tickets import StartRun
 from forebay.domain.audit import AuditEvent
 from forebay.domain.signature import signed_headers
+from forebay.domain.source import GENERIC
 from forebay.domain.workload import Workload, WorkloadCatalog
 from forebay.ports import Store
 from forebay.web.app import create_app
@@ -61,10 +62,13 @@ def a_context(store: Store, clock: HandClock) -> Context:
     return Context(clock=clock, store=store, catalog=CATALOG, target=no_cloud, usage=no_cloud, notifier=Silent())
 
 
-def a_client(ctx: Context, start_run: StartRun | None = None, **settings: Any) -> TestClient:
-    secrets = {"generic": (SecretStr(OLD_SECRET), SecretStr(SECRET))}
-    app = create_app(ctx, WebSettings(**{"webhook_secrets": secrets, **settings}), start_run)
-    return TestClient(app, follow_redirects=False)
+def a_client(
+    ctx: Context, start_run: StartRun | None = None, address: str = "203.0.113.7", **settings: Any
+) -> TestClient:
+    sources = settings.get("sources", (GENERIC.model_copy(update={"deliveries_per_minute": 10_000}),))
+    secrets = {source.name: (SecretStr(OLD_SECRET), SecretStr(SECRET)) for source in sources}
+    app = create_app(ctx, WebSettings(**{"sources": sources, "webhook_secrets": secrets, **settings}), start_run)
+    return TestClient(app, follow_redirects=False, client=(address, 50_000))
 
 
 def a_delivery(ticket: str = "CHG-7", revision: str = "1", **change: Any) -> dict[str, Any]:

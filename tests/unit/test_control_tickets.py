@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from forebay.app.break_glass import break_glass
 from forebay.app.tickets import store_ticket, submit, sweep_tickets
 from forebay.domain.errors import InputError, OutsideError
 from forebay.domain.lifecycle import ChangeState
@@ -137,3 +138,67 @@ def test_submitted_twice_is_one_change_and_one_run(world: World) -> None:
     assert submit(world.ctx, request) == first
     assert sweep_tickets(world.ctx, scheduler) == 1
     assert world.record().change.effective_at == minutes(60)
+
+
+def closing(revision: str = "2", by: str = "ann") -> str:
+    return json.dumps({"ticket": "T-1", "revision": revision, "closed": {"by": by}})
+
+
+def delivered(world: World) -> list[tuple[str, str | None]]:
+    with world.sql.transaction() as tx:
+        return [(t.run or "waits", t.failure) for t in tx.deliveries("jira", "T-1")]
+
+
+def test_a_closed_ticket_cancels_its_change(world: World) -> None:
+    store_ticket(world.ctx, "jira", delivery())
+    store_ticket(world.ctx, "jira", closing())
+    sweep_tickets(world.ctx, Scheduler())
+    record = world.record("T-1")
+    assert (record.state, record.note) == (ChangeState.CANCELLED, "jira T-1: the ticket was closed")
+    store_ticket(world.ctx, "jira", closing("3"))
+    sweep_tickets(world.ctx, Scheduler())
+    assert delivered(world)[1:] == [("closed", None), ("closed", "change T-1 is cancelled already")]
+
+
+def test_a_ticket_closes_what_it_asked_for_and_nothing_else(world: World) -> None:
+    store_ticket(world.ctx, "other", delivery())
+    store_ticket(world.ctx, "jira", closing())
+    sweep_tickets(world.ctx, Scheduler())
+    assert world.record("T-1").state is ChangeState.RECEIVED
+    assert delivered(world) == [("closed", "it had asked for nothing before")]
+
+
+def test_who_may_not_cancel_cannot_close(world: World) -> None:
+    world.put_rules(rules=[{"name": "ours", "cancellers": ["ann"]}])
+    store_ticket(world.ctx, "jira", delivery())
+    store_ticket(world.ctx, "jira", closing(by="eve"))
+    sweep_tickets(world.ctx, Scheduler())
+    assert world.record("T-1").state is ChangeState.RECEIVED
+    assert delivered(world)[1][0] == "refused"
+    assert "'eve' may not cancel" in world.people.events[-1].reason
+
+
+def test_a_policy_in_force_outlives_its_ticket(world: World) -> None:
+    world.put_rules(rules=[{"name": "ours", "break_glass": ["ann"]}])
+    store_ticket(world.ctx, "jira", delivery())
+    sweep_tickets(world.ctx, Scheduler())
+    break_glass(world.ctx, "T-1", "ann", "now")
+    state = world.record("T-1").state
+    store_ticket(world.ctx, "jira", closing())
+    sweep_tickets(world.ctx, Scheduler())
+    assert world.record("T-1").state is state
+    assert world.actions("T-1")[-1] == "ticket closed, nothing changed"
+    assert "is in force: `forebay rollback` takes it back" in str(delivered(world)[1][1])
+
+
+@pytest.mark.parametrize("first", ["2", "3"])
+def test_deliveries_out_of_order_end_as_those_in_order(world: World, first: str) -> None:
+    """Revision 3 is what the ticket says, whichever of its last two came first, swept in between or not."""
+    store_ticket(world.ctx, "jira", delivery(revision="1"))
+    sweep_tickets(world.ctx, Scheduler())
+    later = {"2": delivery(revision="2", reason="second"), "3": delivery(revision="3", reason="third")}
+    store_ticket(world.ctx, "jira", later.pop(first))
+    sweep_tickets(world.ctx, Scheduler())
+    store_ticket(world.ctx, "jira", *later.values())
+    sweep_tickets(world.ctx, Scheduler())
+    assert world.record("T-1").change.reason == "third"
