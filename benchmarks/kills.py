@@ -12,6 +12,7 @@ import argparse
 import itertools
 import os
 import random
+import signal
 import sys
 import tempfile
 import threading
@@ -55,6 +56,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--delay", type=int, default=75, help="seconds to each effective time: more on a busy machine")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends this must not leave a stack behind
     with tempfile.TemporaryDirectory(prefix="forebay-") as folder:
         home = Path(folder)
         (home / "template").mkdir()
