@@ -11,7 +11,9 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
+from blocks.push import ForebayPush
 from forebay.aws import AwsClients
 from forebay.domain.errors import InputError, OutsideError
 from forebay.domain.signature import BadSignature, check_signature
@@ -154,6 +156,13 @@ def test_a_name_that_leads_inside_is_not_called(receiver: Receiver, monkeypatch:
 )
 def test_public_addresses(address: str, public: bool) -> None:
     assert is_public(address) is public
+
+
+def test_a_block_names_them_as_well() -> None:
+    block = ForebayPush(ssm_prefix="/p", callback_url="https://example.com/", callback_secret=SecretStr(SECRET))
+    assert [e.name for e in block.enforcers(AwsClients("us-east-1"))] == ["ssm", "callback"]
+    with pytest.raises(InputError, match="not encrypted"):
+        block.model_copy(update={"callback_url": "http://example.com/"}).enforcers(AwsClients("us-east-1"))
 
 
 def test_settings_name_the_enforcers(monkeypatch: pytest.MonkeyPatch) -> None:
