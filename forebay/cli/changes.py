@@ -52,7 +52,7 @@ def status(
         if raises:
             typer.echo("\n" + raises_table([r.row for r in raises]))
         if failed := [message for message in unsent(ctx) if message.failure]:
-            typer.echo(f"\n{len(failed)} messages could not be sent yet: `forebay outbox show`")
+            typer.echo(f"\nnot sent: {len(failed)}, see `forebay outbox show`")
         return
     found = change_status(ctx, change)
     if as_json:

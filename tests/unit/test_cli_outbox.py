@@ -1,0 +1,52 @@
+"""The outbox on the command line, and a serving process among several."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from forebay.cli import common, service
+from forebay.domain.outbox import Message, MessageState
+from tests.unit.test_cli import files, forebay  # noqa: F401
+
+
+def test_what_was_given_up_is_shown_tried_again_and_shown_still(files: Path, forebay) -> None:  # noqa: F811
+    assert forebay("outbox", "show") == (0, "everything was sent\n", "")
+    now, ctx = datetime.now(UTC), common.context()
+    message = Message(outlet="push to ssm", lane="acme/quota", key="1", body="{}", made_at=now, due_at=now)
+    with ctx.store.transaction() as tx:
+        stored = tx.add_message(message)
+        assert stored is not None
+        tx.put_message(stored.claimed(now).failed("refused", now, retryable=False))
+    code, shown, _ = forebay("outbox", "show")
+    assert (code, "push to ssm: acme/quota 1" in shown, "refused" in shown) == (0, True, True)
+    assert "not sent: 1, see `forebay outbox show`" in forebay("status")[1]
+    assert MessageState.DEAD in forebay("outbox", "show", "--json")[1]
+
+    said = forebay("outbox", "retry", "1", "--by", "ann", "--reason", "try")
+    assert said[0] == 0
+    assert said[1].startswith("push to ssm: acme/quota 1: dead: 'push to ssm' is not configured here any more")
+    assert forebay("outbox", "retry", "7", "--by", "ann", "--reason", "try")[0] == 2
+
+
+def test_a_try_of_telling_nobody_is_wrong_input(files: Path, forebay) -> None:  # noqa: F811
+    assert forebay("outbox", "try") == (2, "", "forebay: nobody is told: set FOREBAY_NOTIFY\n")
+
+
+def test_a_try_that_fails_says_so_without_the_address(
+    files: Path,  # noqa: F811
+    forebay,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FOREBAY_NOTIFY", '["mmost://127.0.0.1:9/3ccdd113474722377935511fc85d3dd4"]')
+    code, _, said = forebay("outbox", "try")
+    assert code == 4
+    assert "was not told" in said
+    assert "3ccdd" not in said
+
+
+def test_each_of_several_serving_processes_has_an_application_of_its_own(files: Path) -> None:  # noqa: F811
+    assert TestClient(service.worker()).get("/healthz").json() == {"status": "ok"}
