@@ -24,7 +24,9 @@ class LogNotifier:
     """A Notifier."""
 
     def notify(self, event: AuditEvent) -> None:
-        logger.info("%s: %s by %s: %s", event.change or event.entity, event.action, event.actor, event.reason)
+        # One line each, or a reason could write a line that looks like another event.
+        reason = " ".join(event.reason.split())
+        logger.info("%s: %s by %s: %s", event.change or event.entity, event.action, event.actor, reason)
 
 
 def notify_outlets(addresses: Sequence[SecretStr], aws: AwsClients) -> Mapping[str, Callable[[Message], None]]:

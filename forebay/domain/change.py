@@ -2,17 +2,56 @@
 
 from __future__ import annotations
 
+import math
+import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from forebay.domain.errors import InputError
 from forebay.domain.impact import Entitlement, Impact
 from forebay.domain.model import Duration, DurationOrZero, Model, Name, UtcTime, digest, field, parse_yaml, validate
 
 Misalignment = Literal["defer", "reject", "enforce"]
-Person = Annotated[str, Field(min_length=1, max_length=200)]
+# Everything until a plan's end is forecast slot by slot: a quarter in five minutes is what a worker's memory holds.
+LONGEST_AHEAD = timedelta(days=92)
+DEEPEST_DOCUMENT = 32
+# They turn the text around them: what is read is then not what is stored.
+DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def _visible(text: str) -> str:
+    for character in text:
+        if character in DIRECTIONS or (unicodedata.category(character) == "Cc" and character not in "\t\r\n"):
+            raise ValueError(f"leave out the invisible character {character!a}: people must see what they read")
+    return text
+
+
+def _one_line(text: str) -> str:
+    if len(text.splitlines()) > 1:
+        raise ValueError("write it in one line")
+    return _visible(text)
+
+
+def _is_json(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    _check_json(document, DEEPEST_DOCUMENT)
+    return document
+
+
+def _check_json(value: object, levels: int) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} is no JSON number")
+    inner = list(value.values()) if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else []
+    if inner and not levels:
+        raise ValueError(f"it is nested deeper than {DEEPEST_DOCUMENT} levels: no policy needs that")
+    for part in inner:
+        _check_json(part, levels - 1)
+
+
+Person = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line)]
+Text = Annotated[str, Field(max_length=2000), AfterValidator(_visible)]
 
 
 class ChangeRequest(Model):
@@ -42,11 +81,11 @@ class ChangeRequest(Model):
     entitlements: tuple[Entitlement, ...] = field(
         8, "Entitlements", "Bounds that the new policy sets on the units of a workload", ()
     )
-    document: Mapping[str, Any] = field(
+    document: Annotated[Mapping[str, Any], AfterValidator(_is_json)] = field(
         9, "Document", 'The policy\'s new content, as JSON: {"requests_per_minute": 12000}', {}
     )
     requested_by: Person = field(10, "Requested by", "Your name; the audit log keeps it")
-    reason: Annotated[str, Field(max_length=2000)] = field(11, "Reason", "Why; the audit log keeps it", "")
+    reason: Text = field(11, "Reason", "Why; the audit log keeps it", "")
     on_misalignment: Misalignment = field(
         12,
         "If capacity is not there",
@@ -99,8 +138,21 @@ class ChangeRequest(Model):
         return self.model_copy(update={"effective_at": at.astimezone(UTC) + self.effective_in, "effective_in": None})
 
     def accepted(self, now: datetime) -> PolicyChange:
-        """The change with its name and effective time fixed; both count from `now` (aware UTC) where left open."""
-        return PolicyChange(**self.named(now).fixed(now).model_dump(exclude={"effective_in"}))
+        """The change with its name and effective time fixed; both count from `now` (aware UTC) where left open.
+
+        Raises InputError for one that reaches further ahead than can be planned.
+        """
+        fixed = self.named(now).fixed(now)
+        assert fixed.effective_at is not None, "it was fixed"
+        # Subtracted only: the sum might lie beyond the calendar.
+        tail = max([fixed.settle, *(impact.adoption.over for impact in fixed.impacts)])
+        if fixed.effective_at - now > LONGEST_AHEAD - tail:
+            raise InputError(
+                f"change {fixed.change}: in force at {fixed.effective_at.isoformat()} and taken up and watched for "
+                f"{tail.days} days, it reaches further than the {LONGEST_AHEAD.days} days ahead that can be planned: "
+                "ask for it later, or shorten settle and ramps"
+            )
+        return PolicyChange(**fixed.model_dump(exclude={"effective_in"}))
 
 
 class PolicyChange(Model):

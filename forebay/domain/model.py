@@ -12,6 +12,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from forebay.domain.errors import InputError
 
+# Sums of times and durations must stay within the calendar.
+LONGEST = timedelta(days=3660)
+
 
 class Model(BaseModel):
     """Immutable value object. Unknown fields are refused: a misspelt limit must not be silently ignored."""
@@ -26,18 +29,27 @@ def to_utc(value: datetime) -> datetime:
             f"{value.isoformat()} has no zone: write its offset, "
             f"for example {value.isoformat()}+01:00, or {value.isoformat()}Z for UTC"
         )
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"{value.isoformat()} is beyond the calendar in UTC: write a time of this century") from error
 
 
 def positive(value: timedelta) -> timedelta:
     if value <= timedelta(0):
         raise ValueError("must be longer than zero, for example PT5M (5 minutes)")
-    return value
+    return _not_endless(value)
 
 
 def not_negative(value: timedelta) -> timedelta:
     if value < timedelta(0):
         raise ValueError("must not be negative; write a duration such as PT5M (5 minutes) or PT0S")
+    return _not_endless(value)
+
+
+def _not_endless(value: timedelta) -> timedelta:
+    if value > LONGEST:
+        raise ValueError(f"must be at most {LONGEST.days} days; a longer one is taken for a typing error")
     return value
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
 
 from forebay.domain.change import PolicyChange
 from forebay.domain.plan import PlanRefusal, ShapingPlan
 from forebay.report.words import explain, moment, price_rows
+
+# What makes code, emphasis, a strike, a link or a picture, and what is made a link by itself: www.… and …://…
+MARKUP = re.compile(r"[\\`*_\[\]~]|(?<=www)\.|:(?=//)", re.IGNORECASE)
 
 
 def plan_markdown(change: PolicyChange, result: ShapingPlan | PlanRefusal) -> str:
@@ -51,4 +55,4 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _text(text: str) -> str:
-    return html.escape(text, quote=False)
+    return MARKUP.sub(r"\\\g<0>", html.escape(text, quote=False))

@@ -127,7 +127,7 @@ def _json_text(body: bytes) -> str:
     """The body as text. Raises Refused unless it is JSON as in RFC 8259, in UTF-8."""
     try:
         text = body.decode()
-        json.dumps(json.loads(text, parse_constant=_no_number), ensure_ascii=False).encode()
+        json.dumps(json.loads(text, parse_constant=_no_number), ensure_ascii=False, allow_nan=False).encode()
     except UnicodeDecodeError as error:
         raise Refused(400, f"the body is not UTF-8 (byte {error.start}): send JSON in UTF-8") from error
     except UnicodeEncodeError as error:
