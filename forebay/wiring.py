@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import SecretStr
 
+from forebay.answering import answer_outlets
 from forebay.app.context import Context
 from forebay.aws import AwsClients
 from forebay.clock import SystemClock
 from forebay.domain.errors import InputError
 from forebay.domain.signature import SHORTEST_SECRET
+from forebay.domain.source import TicketSource, TicketSources
 from forebay.domain.telling import Telling
 from forebay.domain.workload import AsgTarget, EcsTarget, Workload, WorkloadCatalog
 from forebay.enforcers.callback import HttpCallback
@@ -59,7 +62,7 @@ def build_context(
         notifier=LogNotifier(),
         enforcers=tuple(enforcers),
         telling=telling if told else None,
-        outlets=told,
+        outlets={**told, **answer_outlets(read_sources(settings.sources), os.environ)},
         poll=settings.poll,
         lease=settings.lease,
         forecast_budget=settings.forecast_budget,
@@ -114,6 +117,11 @@ def read_catalog(path: Path) -> WorkloadCatalog:
             f"there is no workloads file {path}: name yours by FOREBAY_WORKLOADS, or copy examples/workloads.yaml there"
         )
     return WorkloadCatalog.parse(read_text(path), str(path))
+
+
+def read_sources(path: Path | None) -> tuple[TicketSource, ...]:
+    """Those of the sources file. Raises InputError if it is not readable or not valid."""
+    return () if path is None else TicketSources.parse(read_text(path), str(path)).sources
 
 
 def read_text(path: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from forebay.app.answering import answer
 from forebay.app.arm import enforce, try_to_arm
 from forebay.app.context import Context
 from forebay.app.foretell import foretell
@@ -51,6 +52,7 @@ def reconcile(
         except ForebayError as error:
             trouble(record.change.change, error)
     tell(ctx)
+    answer(ctx)
     drain(ctx)
     until = ctx.clock.now() + horizon
     return [wake_up for wake_up in wanted if wake_up.at <= until]

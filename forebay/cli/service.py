@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +13,6 @@ from forebay.domain.model import validate
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from forebay.domain.source import TicketSource
     from forebay.settings import Settings
     from forebay.web.settings import WebSettings
 
@@ -70,19 +68,13 @@ def worker() -> FastAPI:
 def web_settings(settings: Settings) -> WebSettings:
     """What the web door takes from the environment. Raises InputError naming the variables."""
     from forebay.web.settings import WebSettings, with_sources
+    from forebay.wiring import read_sources
 
     secrets = {name: tuple(valid) for name, valid in settings.webhook_secrets.items()}
-    sources, secrets = with_sources(ticket_sources(settings.sources), secrets, os.environ)
+    sources, secrets = with_sources(read_sources(settings.sources), secrets, os.environ)
     return validate(
         WebSettings,
         {name: getattr(settings, name) for name in ("link_secrets", "replay_window")}
         | {"sources": sources, "webhook_secrets": secrets},
         "FOREBAY_SOURCES, FOREBAY_WEBHOOK_SECRETS, FOREBAY_LINK_SECRETS, FOREBAY_REPLAY_WINDOW",
     )
-
-
-def ticket_sources(path: Path | None) -> tuple[TicketSource, ...]:
-    """Raises InputError if the file is not readable or not valid."""
-    from forebay.domain.source import TicketSources
-
-    return () if path is None else TicketSources.parse(common.read(path), str(path)).sources

@@ -26,12 +26,12 @@ def show(
     sources: Annotated[Path | None, typer.Option("--sources", help="Default: FOREBAY_SOURCES.")] = None,
 ) -> None:
     """What a payload would become, or where it fails; nothing is stored."""
-    from forebay.cli.service import ticket_sources
     from forebay.domain.mapping import read_payload
     from forebay.domain.source import GENERIC
     from forebay.settings import load_settings
+    from forebay.wiring import read_sources
 
-    found = {s.name: s for s in (GENERIC, *ticket_sources(sources or load_settings().sources))}
+    found = {s.name: s for s in (GENERIC, *read_sources(sources or load_settings().sources))}
     if source not in found:
         raise InputError(f"there is no ticket source {source!r}. Known: {', '.join(found)}")
     try:

@@ -10,10 +10,12 @@ from typing import Annotated, Any, Literal
 import jmespath
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
+from forebay.domain.answer import ANSWERED
 from forebay.domain.change import ChangeRequest
 from forebay.domain.model import Model, Name, parse_yaml, validate
 
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
+_ADDRESS = re.compile(r"https?://[^/?#@\s]+(/[^?#@\s]*)?")
 Kind = Literal["generic", "jira", "servicenow", "github"]
 
 
@@ -79,6 +81,32 @@ CHANGES: Mapping[Kind, Mapping[str, str]] = {
 }
 
 
+class TicketAnswer(Model):
+    """How a ticket is answered. `token` is the environment variable that holds it; with `user` it goes as a password.
+
+    `states`: by event of the change, the state (Jira: the transition) its ticket is to take.
+    """
+
+    url: str
+    user: str | None = None
+    token: str
+    unencrypted: bool = False
+    states: Mapping[str, str] = {}
+
+    @model_validator(mode="after")
+    def _safe(self) -> TicketAnswer:
+        # Here, where no error quotes what was found: it may be the token itself.
+        if not _ADDRESS.fullmatch(self.url):
+            raise ValueError("url: write https://host or https://host/path, without name, password and query")
+        if not _VARIABLE.fullmatch(self.token):
+            raise ValueError("token: write the name of the environment variable that holds it, never the token")
+        if self.url.startswith("http:") and not self.unencrypted:
+            raise ValueError("the token would travel unencrypted: use https, or say `unencrypted: true`")
+        if unknown := sorted(set(self.states) - ANSWERED):
+            raise ValueError(f"states: nothing is called {', '.join(unknown)}: any of {', '.join(sorted(ANSWERED))}")
+        return self
+
+
 class TicketSource(Model):
     """One ticketing system. `secrets`: the environment variables that hold its secrets; two may be valid at once.
 
@@ -101,6 +129,7 @@ class TicketSource(Model):
     block: Expression | None = None
     change: Mapping[str, Any] = {}
     constants: Mapping[str, Any] = {}
+    answer: TicketAnswer | None = None
 
     @field_validator("secrets")
     @classmethod
@@ -120,6 +149,8 @@ class TicketSource(Model):
     @model_validator(mode="after")
     def _whole(self) -> TicketSource:
         _check_names(self.constants)
+        if self.answer is not None and self.kind == "generic":
+            raise ValueError("answer: only jira, servicenow and github can be answered; others may read the audit log")
         if twice := sorted(set(self.change) & set(self.constants)):
             raise ValueError(f"{', '.join(twice)}: an expression and a constant: keep one of them")
         if self.mapped and not (self.reading("ticket") and self.reading("revision")):

@@ -18,7 +18,7 @@ from forebay.domain.lifecycle import ChangeState
 from forebay.domain.model import Model
 from forebay.domain.resources import UNIT_FACTOR, ResourceVector
 from forebay.domain.rules import ChangeRule, ChangeRules
-from forebay.domain.source import TicketSource
+from forebay.domain.source import TicketAnswer, TicketSource
 from forebay.domain.verdict import Verdict
 from forebay.domain.workload import (
     AsgTarget,
@@ -72,6 +72,7 @@ def listed(name: str) -> set[str]:
         ("docs/rules.md", "freezes[].exceptions[].", FreezeException),
         ("docs/rules.md", "", ChangeRules),
         ("docs/doors.md", "sources[].", TicketSource),
+        ("docs/doors.md", "sources[].answer.", TicketAnswer),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else value,
 )

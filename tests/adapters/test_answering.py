@@ -1,0 +1,120 @@
+"""Answering tickets over HTTP, against servers that refuse what the real systems would."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from forebay.answering import answer_outlets
+from forebay.domain.answer import Answer
+from forebay.domain.errors import InputError, OutsideError
+from forebay.domain.model import validate
+from forebay.domain.outbox import Message
+from forebay.domain.source import TicketSource
+from tests.support.desks import TOKEN, USER, Desk, GitHub, Jira, ServiceNow
+from tests.support.samples import NOW
+
+KINDS: dict[str, tuple[type[Desk], str, str | None, str]] = {
+    "jira": (Jira, "OPS-12", USER, "Done"),
+    "servicenow": (ServiceNow, "CHG0030012", USER, "3"),
+    "github": (GitHub, "policies-7", None, "closed"),
+}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def desk(kind: str) -> Iterator[Desk]:
+    with KINDS[kind][0]() as desk:
+        yield desk
+
+
+def send(desk: Desk, kind: str, action: str = "denied", attempts: int = 1, **other: Any) -> None:
+    _, ticket, user, state = KINDS[kind]
+    answer = {"url": desk.url, "user": user, "token": "DESK_TOKEN", "unencrypted": True, "states": {"in force": state}}
+    source = TicketSource.model_validate({"name": kind, "kind": kind, "answer": answer | other})
+    [(outlet, deliver)] = answer_outlets((source,), {"DESK_TOKEN": TOKEN, "WRONG": "no token"}).items()
+    body = Answer(ticket=ticket, action=action, text=f'{action}: "größer" [forebay-7]', marker="forebay-7")
+    deliver(
+        Message(
+            outlet=outlet,
+            lane=ticket,
+            key="7",
+            body=body.model_dump_json(),
+            made_at=NOW,
+            due_at=NOW,
+            attempts=attempts,
+        )
+    )
+
+
+def test_a_comment_is_made_and_the_state_left_alone(desk: Desk, kind: str) -> None:
+    send(desk, kind)
+    [comment] = desk.comments
+    assert "forebay-7" in comment
+    assert desk.state == "open"
+
+
+def test_an_event_may_move_the_ticket(desk: Desk, kind: str) -> None:
+    send(desk, kind, "in force")
+    assert (len(desk.comments), desk.state) == (1, KINDS[kind][3])
+
+
+def test_a_comment_that_nobody_confirmed_is_found_again(desk: Desk, kind: str) -> None:
+    desk.comments += ["{}"] * 120
+    desk.deaf_to_next_write = True
+    with pytest.raises(OutsideError, match="was not answered") as away:
+        send(desk, kind, "in force")
+    assert away.value.retryable
+    for attempt in (2, 3):
+        send(desk, kind, "in force", attempts=attempt)
+    assert (len(desk.comments), desk.state) == (121, KINDS[kind][3]), "one comment, and what was to follow it"
+
+
+def test_a_desk_that_is_away_is_tried_again(desk: Desk, kind: str) -> None:
+    desk.away = True
+    with pytest.raises(OutsideError, match="answered 503") as away:
+        send(desk, kind)
+    assert away.value.retryable
+
+
+def test_a_wrong_token_is_not_tried_again_nor_told(desk: Desk, kind: str) -> None:
+    with pytest.raises(OutsideError, match="answered 401") as refused:
+        send(desk, kind, token="WRONG")
+    assert (refused.value.retryable, desk.comments) == (False, [])
+    assert "no token" not in str(refused.value)
+
+
+def test_a_transition_that_is_not_there_says_which_are() -> None:
+    with Jira() as desk, pytest.raises(OutsideError, match="no transition 'Gone' now, only: Finish") as refused:
+        send(desk, "jira", "in force", states={"in force": "Gone"})
+    assert not refused.value.retryable
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ({"url": "http://there.example.com"}, "use https"),
+        ({"url": "https://user:word@there.example.com"}, "without name, password and query"),
+        ({"states": {"in froce": "Done"}}, "nothing is called in froce"),
+        ({"token": "s3cret-itself"}, "never the token"),
+    ],
+)
+def test_a_wrong_answer_is_refused_when_it_is_read(answer: dict[str, Any], words: str) -> None:
+    whole = {"url": "https://there.example.com", "token": "DESK_TOKEN"} | answer
+    with pytest.raises(InputError, match=words) as refused:
+        validate(TicketSource, {"name": "jira", "kind": "jira", "answer": whole}, "sources.yaml")
+    assert re.search("s3cret|word@", str(refused.value)) is None
+
+
+def test_a_token_that_is_not_set_is_told_at_the_start() -> None:
+    answer = {"url": "https://there.example.com", "token": "DESK_TOKEN"}
+    source = TicketSource.model_validate({"name": "jira", "kind": "jira", "answer": answer})
+    with pytest.raises(InputError, match=r"answer\.token names a variable that is not set"):
+        answer_outlets((source,), {})

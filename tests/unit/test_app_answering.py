@@ -1,0 +1,105 @@
+"""What tickets are told: once each, whatever dies in between, and nothing but what they asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from forebay.app.answering import answer
+from forebay.app.outbox import drain
+from forebay.app.people import cancel
+from forebay.app.tickets import store_ticket, submit, sweep_tickets
+from forebay.domain.answer import Answer
+from forebay.domain.errors import OutsideError
+from forebay.domain.outbox import CLAIM, Message
+from tests.support.world import World, a_request
+from tests.unit.test_control_tickets import Scheduler, delivery
+
+
+class Tickets:
+    """Keeps the comments that it is told; `away`, or killed after `dies_after` comments."""
+
+    def __init__(self, world: World, *sources: str) -> None:
+        self.told: list[tuple[str, str, str]] = []
+        self.away = self.killed = False
+        outlets = {f"answer {s}": lambda message, s=s: self.send(s, message) for s in sources}
+        object.__setattr__(world.ctx, "outlets", outlets)
+        answer(world.ctx)  # answering begins
+
+    def send(self, source: str, message: Message) -> None:
+        if self.away:
+            raise OutsideError("no way there", retryable=True)
+        said = Answer.model_validate_json(message.body)
+        self.told.append((source, said.ticket, said.action))
+        if self.killed:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with World() as made:
+        yield made
+
+
+def test_a_ticket_is_told_what_becomes_of_its_change(world: World) -> None:
+    tickets = Tickets(world, "jira", "other")
+    store_ticket(world.ctx, "jira", delivery())
+    sweep_tickets(world.ctx, Scheduler())
+    cancel(world.ctx, "T-1", "ann", "not now")
+    assert [answer(world.ctx), answer(world.ctx)] == [2, 0]
+    drain(world.ctx)
+    assert tickets.told == [("jira", "T-1", "received"), ("jira", "T-1", "cancelled")]
+
+
+def test_a_refused_ticket_is_told_why(world: World) -> None:
+    tickets = Tickets(world, "jira")
+    with world.sql.transaction() as tx:
+        tx.add_ticket("jira", "T-1", "1", json.dumps({"ticket": "T-1"}), world.clock.now())
+    sweep_tickets(world.ctx, Scheduler())
+    answer(world.ctx)
+    drain(world.ctx)
+    assert tickets.told == [("jira", "T-1", "ticket refused")]
+
+
+def test_a_change_that_no_ticket_asked_for_is_told_to_none(world: World) -> None:
+    tickets = Tickets(world, "jira")
+    submit(world.ctx, a_request())
+    store_ticket(world.ctx, "jira", delivery("CHG-1", change="ANOTHER"))
+    sweep_tickets(world.ctx, Scheduler())
+    answer(world.ctx)
+    drain(world.ctx)
+    assert tickets.told == []
+
+
+def test_a_system_that_is_away_hears_it_later_in_order(world: World) -> None:
+    tickets = Tickets(world, "jira")
+    tickets.away = True
+    store_ticket(world.ctx, "jira", delivery())
+    sweep_tickets(world.ctx, Scheduler())
+    answer(world.ctx)
+    drain(world.ctx)
+    cancel(world.ctx, "T-1", "ann", "not now")
+    answer(world.ctx)
+    tickets.away = False
+    world.clock.sleep(timedelta(minutes=1))
+    drain(world.ctx)
+    assert [action for _, _, action in tickets.told] == ["received", "cancelled"]
+
+
+def test_who_dies_between_sending_and_saying_so_sends_again_as_a_second_attempt(world: World) -> None:
+    tickets = Tickets(world, "jira")
+    tickets.killed = True
+    store_ticket(world.ctx, "jira", delivery())
+    sweep_tickets(world.ctx, Scheduler())
+    answer(world.ctx)
+    with pytest.raises(KeyboardInterrupt):
+        drain(world.ctx)
+    attempts: list[int] = []
+    object.__setattr__(world.ctx, "outlets", {"answer jira": lambda message: attempts.append(message.attempts)})
+    assert drain(world.ctx) == 0, "it is claimed still"
+    world.clock.sleep(CLAIM)
+    drain(world.ctx)
+    assert attempts == [2], "by which the desk looks for the comment first (tests/adapters/test_answering.py)"
