@@ -89,7 +89,7 @@ def to_jira(desk: Desk, answer: Answer, again: bool) -> None:
     comments = f"{issue}/comment"
     known = again and answer.marker in json.dumps(desk.call("GET", f"{comments}?orderBy=-created&maxResults=100"))
     if not known:
-        paragraph = {"type": "paragraph", "content": [{"type": "text", "text": answer.text}]}
+        paragraph = {"type": "paragraph", "content": _in_lines(answer.text)}
         desk.call("POST", comments, {"body": {"type": "doc", "version": 1, "content": [paragraph]}})
     wanted = desk.state(answer.action)
     if wanted is None or desk.call("GET", f"{issue}?fields=status")["fields"]["status"]["name"] == wanted:
@@ -100,6 +100,15 @@ def to_jira(desk: Desk, answer: Answer, again: bool) -> None:
         names = ", ".join(t["name"] for t in offered) or "none"
         raise OutsideError(f"{answer.ticket} has no transition {wanted!r} now, only: {names}", retryable=False)
     desk.call("POST", f"{issue}/transitions", {"transition": {"id": found}})
+
+
+def _in_lines(text: str) -> list[dict[str, str]]:
+    """Text nodes, which hold neither line ends nor nothing at all, with breaks between them."""
+    nodes: list[dict[str, str]] = []
+    for line in text.splitlines():
+        nodes += [{"type": "hardBreak"}] if nodes else []
+        nodes += [{"type": "text", "text": line}] if line else []
+    return nodes
 
 
 def to_servicenow(desk: Desk, answer: Answer, again: bool) -> None:

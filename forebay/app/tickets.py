@@ -104,7 +104,7 @@ def _settle(ctx: Context, ticket: Ticket, start_run: StartRun) -> tuple[str, str
 def _close(ctx: Context, ticket: Ticket, closed: TicketClosed) -> str | None:
     """Cancel what the ticket asked for; what is in force already stays. Raises RuleRefusal if `by` may not cancel."""
     with ctx.store.transaction() as tx:
-        before = [t for t in tx.deliveries(ticket.source, ticket.ticket) if t.number < ticket.number]
+        before = [t for t in tx.deliveries(ticket.source, ticket.ticket) if t.number < ticket.number and t.run != OLDER]
         asked = [request.change for t in before if (request := parse_delivery(t.body).request) is not None]
         record = tx.change(asked[-1]) if asked else None
         if record is None:

@@ -40,7 +40,7 @@ def send(desk: Desk, kind: str, action: str = "denied", attempts: int = 1, **oth
     answer = {"url": desk.url, "user": user, "token": "DESK_TOKEN", "unencrypted": True, "states": {"in force": state}}
     source = TicketSource.model_validate({"name": kind, "kind": kind, "answer": answer | other})
     [(outlet, deliver)] = answer_outlets((source,), {"DESK_TOKEN": TOKEN, "WRONG": "no token"}).items()
-    body = Answer(ticket=ticket, action=action, text=f'{action}: "größer" [forebay-7]', marker="forebay-7")
+    body = Answer(ticket=ticket, action=action, text=f'{action}: "größer"\n\nor later [forebay-7]', marker="forebay-7")
     deliver(
         Message(
             outlet=outlet,

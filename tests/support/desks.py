@@ -129,13 +129,15 @@ class Jira(Desk):
 
 
 def check_adf(document: Any) -> None:
-    """The root is a doc of version 1, blocks within are paragraphs, text nodes are not empty."""
+    """The root is a doc of version 1, blocks within are paragraphs, of lines and breaks."""
     need(set(document) == {"type", "version", "content"}, "doc fields")
     need(document["type"] == "doc" and document["version"] == 1, "doc version 1")
     for block in document["content"]:
         need(set(block) == {"type", "content"} and block["type"] == "paragraph", "paragraph")
         for node in block["content"]:
-            need(set(node) == {"type", "text"} and node["type"] == "text" and bool(node["text"]), "text")
+            if node != {"type": "hardBreak"}:
+                need(set(node) == {"type", "text"} and node["type"] == "text", "text")
+                need(bool(node["text"]) and "\n" not in node["text"], "text of one line")
 
 
 class ServiceNow(Desk):

@@ -202,3 +202,13 @@ def test_deliveries_out_of_order_end_as_those_in_order(world: World, first: str)
     store_ticket(world.ctx, "jira", *later.values())
     sweep_tickets(world.ctx, Scheduler())
     assert world.record("T-1").change.reason == "third"
+
+
+def test_closing_means_the_change_asked_for_last_before_it(world: World) -> None:
+    store_ticket(world.ctx, "jira", delivery(revision="2", change="A"))
+    store_ticket(world.ctx, "jira", delivery(revision="1", change="OLD"))
+    store_ticket(world.ctx, "jira", closing("3"))
+    store_ticket(world.ctx, "jira", delivery(revision="4", change="B", effective_in="PT9H"))
+    sweep_tickets(world.ctx, Scheduler())
+    assert world.record("A").state is ChangeState.CANCELLED
+    assert world.record("B").state is ChangeState.RECEIVED
