@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
+from forebay.domain.access import ApiKey, Principal
 from forebay.domain.accuracy import Accuracy
 from forebay.domain.allocation import Setting, TargetState
 from forebay.domain.approval import Approval
@@ -242,6 +243,15 @@ class Transaction(Protocol):
     def put_message(self, message: Message) -> None:
         """Replace it, found by its number."""
 
+    # Keys to the HTTP API
+    def put_key(self, key: ApiKey, event: AuditEvent | None = None) -> None:
+        """Insert or replace it, found by its id; `event` unless only its use is noted."""
+
+    def key(self, key_id: str) -> ApiKey | None: ...
+
+    def keys(self) -> Sequence[ApiKey]:
+        """Oldest first."""
+
     # Accuracy of the forecasts: measurements, which change nothing, so without an audit entry
     def put_accuracy(self, accuracy: Accuracy) -> None:
         """Insert or replace what is known of this workload, resource, kind, change and end."""
@@ -282,3 +292,13 @@ class Store(Protocol):
 
         Some that changed shortly before are among them: a writer stamps what it writes before others can read it.
         """
+
+    def key(self, key_id: str) -> ApiKey | None:
+        """The API key of that id; read-only and without the writers' lock, as above."""
+
+
+class Authenticator(Protocol):
+    """Tells who sends a request, by the token it carries."""
+
+    def principal(self, token: str) -> Principal:
+        """Raises NotAuthenticated, and OutsideError where it cannot be told for now."""

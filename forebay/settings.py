@@ -33,6 +33,7 @@ class Settings(BaseSettings):
     sources: Path | None = None
     webhook_secrets: dict[str, list[SecretStr]] = {}
     link_secrets: list[SecretStr] = []
+    open_reading: bool = True
     web_url: str = "http://127.0.0.1:8080"
     replay_window: Duration = Field(default="PT5M", validate_default=True)
     ssm_prefix: str | None = None

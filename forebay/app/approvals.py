@@ -18,7 +18,7 @@ from forebay.domain.plan import ShapingPlan
 from forebay.domain.records import ChangeRecord
 from forebay.ports import Transaction
 
-Door = Literal["cli", "page", "link", "prefect"]
+Door = Literal["cli", "page", "link", "prefect", "api"]
 
 
 class Request(Model):

@@ -45,7 +45,7 @@ def store_ticket(ctx: Context, source: str, body: str) -> tuple[TicketDelivery, 
     return delivery, stored
 
 
-def submit(ctx: Context, request: ChangeRequest) -> ChangeRecord:
+def submit(ctx: Context, request: ChangeRequest, source: str = "cli") -> ChangeRecord:
     """Receive a change at once, so that its sender sees a denial, and leave it for the sweep to have it planned."""
     record = receive(ctx, request)
     if record.state is ChangeState.RECEIVED:
@@ -55,7 +55,7 @@ def submit(ctx: Context, request: ChangeRequest) -> ChangeRecord:
             revision = 1 + len(tx.revisions(record.change.change))
             delivery = TicketDelivery(ticket=record.change.change, revision=str(revision), change=stored)
             body = delivery.model_dump_json(exclude_defaults=True)
-            tx.add_ticket("cli", delivery.ticket, delivery.revision, body, ctx.clock.now())
+            tx.add_ticket(source, delivery.ticket, delivery.revision, body, ctx.clock.now())
     return record
 
 

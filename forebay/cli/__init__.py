@@ -6,13 +6,14 @@ import sys
 
 import typer
 
-from forebay.cli import approvals, audit, backtest, changes, outbox, planning, policies, rules, service, tickets
+from forebay.cli import approvals, audit, backtest, changes, keys, outbox, planning, policies, rules, service, tickets
 from forebay.domain.errors import ForebayError, InputError, OutsideError, RuleRefusal
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 for group in (planning, backtest, changes, approvals, service):
     app.add_typer(group.app)
 app.add_typer(audit.app, name="audit")
+app.add_typer(keys.app, name="key")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(policies.app, name="policy")
 app.add_typer(rules.app, name="rules")

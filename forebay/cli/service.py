@@ -36,7 +36,7 @@ def serve(
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that serve side by side.")] = 1,
     upgrade: Annotated[bool, typer.Option("--migrate", help="Create or upgrade the tables first.")] = False,
 ) -> None:
-    """Run the receiver, the decision point and the pages."""
+    """Run the API, the receiver, the decision point and the pages."""
     import logging
 
     import uvicorn
@@ -74,7 +74,7 @@ def web_settings(settings: Settings) -> WebSettings:
     sources, secrets = with_sources(read_sources(settings.sources), secrets, os.environ)
     return validate(
         WebSettings,
-        {name: getattr(settings, name) for name in ("link_secrets", "replay_window")}
+        {name: getattr(settings, name) for name in ("link_secrets", "replay_window", "open_reading")}
         | {"sources": sources, "webhook_secrets": secrets},
-        "FOREBAY_SOURCES, FOREBAY_WEBHOOK_SECRETS, FOREBAY_LINK_SECRETS, FOREBAY_REPLAY_WINDOW",
+        "FOREBAY_SOURCES, FOREBAY_WEBHOOK_SECRETS, FOREBAY_LINK_SECRETS, FOREBAY_REPLAY_WINDOW, FOREBAY_OPEN_READING",
     )

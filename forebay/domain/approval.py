@@ -121,7 +121,7 @@ class Approval(Model):
     change: str
     person: Person
     reason: str
-    door: Literal["cli", "page", "link", "prefect", "rule"]
+    door: Literal["cli", "page", "link", "prefect", "api", "rule"]
     at: UtcTime
     fingerprint: str
     asked: str

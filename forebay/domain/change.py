@@ -135,7 +135,11 @@ class ChangeRequest(Model):
         """The same request with an absolute effective time; a relative one counts hours that pass from `at` (aware)."""
         if self.effective_in is None:
             return self
-        return self.model_copy(update={"effective_at": at.astimezone(UTC) + self.effective_in, "effective_in": None})
+        try:
+            effective_at = at.astimezone(UTC) + self.effective_in
+        except OverflowError as error:
+            raise InputError(f"change: effective_in {self.effective_in} leads beyond the year 9999") from error
+        return self.model_copy(update={"effective_at": effective_at, "effective_in": None})
 
     def accepted(self, now: datetime) -> PolicyChange:
         """The change with its name and effective time fixed; both count from `now` (aware UTC) where left open.

@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
+from forebay.domain.access import ApiKey
 from forebay.domain.accuracy import Accuracy
 from forebay.domain.allocation import Setting
 from forebay.domain.approval import Approval
@@ -37,7 +38,7 @@ from forebay.domain.records import Intent, Leftover, Pin, StepRecord
 from forebay.domain.rules import ChangeRules
 
 # The newest migration. Revisions are numbered, so that an older schema can be told from a newer one by comparing text.
-SCHEMA = "0007"
+SCHEMA = "0008"
 
 M = TypeVar("M", bound=Model)
 
@@ -251,6 +252,14 @@ outbox = Table(
     Column("state", Text, nullable=False, index=True),
     Column("failure", Text),
     UniqueConstraint("outlet", "lane", "key", name="one_message"),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("number", Number, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("content", ModelJson(ApiKey), nullable=False),
 )
 
 accuracy = Table(

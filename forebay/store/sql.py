@@ -9,13 +9,14 @@ from pathlib import Path
 
 from sqlalchemy import URL, select
 
+from forebay.domain.access import ApiKey
 from forebay.domain.audit import GENESIS, AuditEntry, first_break
 from forebay.domain.errors import InputError, OutsideError
 from forebay.domain.policy import PolicyVersion
 from forebay.store import schema
 from forebay.store.engine import LOCK_SECONDS, STATEMENT_SECONDS, connect, our_errors, parse_url, shown
 from forebay.store.migrate import schema_of, too_new
-from forebay.store.transaction import SqlTransaction, audit_entry, read_changed, read_versions
+from forebay.store.transaction import SqlTransaction, audit_entry, read_changed, read_key, read_versions
 
 ENTRIES_AT_A_TIME = 1000
 MOST_KNOWN = 10_000  # policies
@@ -72,6 +73,11 @@ class SqlStore:
         """As the port says; without the writers' lock. Raises OutsideError."""
         with our_errors(self._url), self._reader.connect() as connection:
             return read_changed(connection, since - LONGEST_WRITE, since, until)
+
+    def key(self, key_id: str) -> ApiKey | None:
+        """The API key of that id, without the writers' lock. Raises OutsideError."""
+        with our_errors(self._url), self._reader.connect() as connection:
+            return read_key(connection, key_id)
 
     def audit_break(self) -> str | None:
         """None if the audit log is whole; else which entry was altered, is missing or was cut off, in words.

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, delete, insert, or_, select, tuple_, update
 
+from forebay.domain.access import ApiKey
 from forebay.domain.accuracy import Accuracy
 from forebay.domain.allocation import Setting
 from forebay.domain.approval import Approval
@@ -314,6 +315,18 @@ class SqlTransaction:
         if not self._update(t.outbox, {"number": message.number}, **_fields(message, without="number")):
             raise InputError(f"there is no message {message.number} in the outbox: it was never stored")
 
+    # Keys to the HTTP API
+    def put_key(self, key: ApiKey, event: AuditEvent | None = None) -> None:
+        self._put(t.api_keys, {"id": key.id}, content=key)
+        if event is not None:
+            self.audit(event)
+
+    def key(self, key_id: str) -> ApiKey | None:
+        return read_key(self._connection, key_id)
+
+    def keys(self) -> Sequence[ApiKey]:
+        return [row.content for row in self._all(select(t.api_keys.c.content).order_by(t.api_keys.c.number))]
+
     # Accuracy of the forecasts
     def put_accuracy(self, accuracy: Accuracy) -> None:
         key = {name: getattr(accuracy, name) for name in ("workload", "resource", "judged", "change", "until")}
@@ -397,6 +410,11 @@ def read_changed(
     policies = select(c.entity, c.policy).where(touched)
     query = select(c.content).where(tuple_(c.entity, c.policy).in_(policies)).order_by(c.entity, c.policy, c.version)
     return [row.content for row in connection.execute(query)]
+
+
+def read_key(connection: Connection, key_id: str) -> ApiKey | None:
+    row = connection.execute(select(t.api_keys.c.content).where(t.api_keys.c.id == key_id)).one_or_none()
+    return row.content if row else None
 
 
 def audit_entry(row: Row[Any]) -> AuditEntry:

@@ -5,26 +5,30 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
 from forebay.app.context import Context
 from forebay.app.policies import PolicyAnswer, policies_changed, policy_at
+from forebay.domain.access import Principal
 from forebay.domain.model import digest, to_utc
-from forebay.web.answers import Refused
+from forebay.web.answers import Refused, problems
+from forebay.web.auth import Doorkeeper, covering
 
 # An armed policy announces its switch, but it may be armed, deferred or cancelled at any moment. A copy that is kept
 # longer than this would break "exact within 1 s".
 LONGEST_AGE = timedelta(seconds=1)
 
 
-def decision_point(ctx: Context) -> APIRouter:
+def decision_point(ctx: Context, doorkeeper: Doorkeeper) -> APIRouter:
     """`GET /v1/policies/{entity}/{policy}?at=`, `GET /v1/policies?changed_since=`. Without the writers' lock."""
     router = APIRouter()
+    reader = Depends(doorkeeper.let("read"))
 
     def policy_in_force(request: Request) -> Response:
         """200: the version in force at `at` (default: now). 304: as you have it. 404: none. 400: `at` is no time."""
         entity, policy = request.path_params["entity"], request.path_params["policy"]
+        covering(doorkeeper.read(request), entity)
         at = request.query_params.get("at")
         answer = policy_at(ctx, entity, policy, None if at is None else _time("at", at))
         headers = {"Cache-Control": _cache_control(answer)}
@@ -40,11 +44,11 @@ def decision_point(ctx: Context) -> APIRouter:
     # A plain route: FastAPI's reading of parameters costs more than the answer.
     router.add_route("/v1/policies/{entity}/{policy}", policy_in_force, ["GET"])
 
-    @router.get("/v1/policies")
-    def policies_changed_since(changed_since: str) -> Response:
+    @router.get("/v1/policies", responses=problems(400, 401, 403, 422, 500, 503))
+    def policies_changed_since(changed_since: str, who: Principal = reader) -> Response:
         """200: what is in force of each policy whose answer changed since. 400: `changed_since` is no time."""
         now, answers = policies_changed(ctx, _time("changed_since", changed_since))
-        content = {"at": _iso(now), "policies": [_content(answer) for answer in answers]}
+        content = {"at": _iso(now), "policies": [_content(answer) for answer in answers if who.covers(answer.entity)]}
         return JSONResponse(content, headers={"Cache-Control": "no-store"})
 
     return router

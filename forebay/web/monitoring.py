@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from forebay.app.context import Context
 from forebay.domain.errors import OutsideError
 from forebay.domain.lifecycle import ChangeState
+from forebay.web.answers import problems
 from forebay.web.overview import Overview, overview
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ def monitoring(ctx: Context) -> APIRouter:
     """`GET /healthz` and `GET /metrics`."""
     router = APIRouter()
 
-    @router.get("/healthz")
+    @router.get("/healthz", responses={503: {"description": "The store does not answer."}})
     def healthz() -> JSONResponse:
         """200 if the store answers, else 503 and why. Takes no lock: a busy store is a healthy one."""
         try:
@@ -32,7 +33,7 @@ def monitoring(ctx: Context) -> APIRouter:
             return JSONResponse({"status": "store away", "reason": "the log of the web door says why"}, 503)
         return JSONResponse({"status": "ok"})
 
-    @router.get("/metrics")
+    @router.get("/metrics", response_class=PlainTextResponse, responses=problems(500, 503))
     def metrics() -> PlainTextResponse:
         return PlainTextResponse(metrics_text(overview(ctx)), media_type=PROMETHEUS_TEXT)
 

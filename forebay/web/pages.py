@@ -1,4 +1,4 @@
-"""The operators' pages, and the same as JSON. They only show: what changes something goes through the command line."""
+"""The operators' pages. They only show: what changes something goes through the command line or the API."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import json
 import threading
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
 
 from forebay.app.context import Context
-from forebay.app.status import ChangeStatus, change_status, list_changes
+from forebay.app.status import ChangeStatus, change_status
 from forebay.domain.errors import InputError
 from forebay.domain.lifecycle import TERMINAL
-from forebay.domain.records import ChangeRecord
 from forebay.report.words import percent, price_rows
 from forebay.web import words
 from forebay.web.answers import Refused, templates
+from forebay.web.auth import Doorkeeper
 from forebay.web.overview import overview
 
 REFRESH_SECONDS = 10
@@ -35,9 +35,9 @@ templates.env.filters |= {
 templates.env.globals |= {"next_step": words.next_step, "demands": words.demands, "terminal": TERMINAL}
 
 
-def pages(ctx: Context) -> APIRouter:
-    """`GET /`, `/changes`, `/changes/{name}` for people; `/v1/changes`, `/v1/changes/{name}` for programs."""
-    router = APIRouter()
+def pages(ctx: Context, doorkeeper: Doorkeeper) -> APIRouter:
+    """`GET /`, `/changes`, `/changes/{name}`."""
+    router = APIRouter(dependencies=[Depends(doorkeeper.page_reader)])
 
     @router.get("/", include_in_schema=False)
     def root() -> RedirectResponse:
@@ -67,16 +67,6 @@ def pages(ctx: Context) -> APIRouter:
         with _drawing:
             svg = plan_svg(plan, ctx.workload(workload))
         return Response(svg, media_type="image/svg+xml", headers=headers)
-
-    @router.get("/v1/changes")
-    def changes() -> list[ChangeRecord]:
-        """All changes, newest first."""
-        return list_changes(ctx)
-
-    @router.get("/v1/changes/{name}")
-    def change(name: str) -> ChangeStatus:
-        """A change with its plans, steps and audit trail. 404 if there is none of that name."""
-        return status_of(ctx, name)
 
     return router
 

@@ -26,7 +26,8 @@ from forebay.domain.signature import (
 )
 from forebay.domain.source import TicketSource
 from forebay.domain.ticket import TicketDelivery
-from forebay.web.answers import Refused
+from forebay.web.answers import Refused, problems
+from forebay.web.body import TOO_DEEP, json_text, read_body
 from forebay.web.pace import Pace
 from forebay.web.settings import WebSettings
 
@@ -34,7 +35,13 @@ log = logging.getLogger(__name__)
 
 BODY_SIGNED = {"jira": "X-Hub-Signature", "github": "X-Hub-Signature-256"}
 CHALLENGE = {"servicenow": 'Basic realm="forebay"'} | dict.fromkeys(("generic", *BODY_SIGNED), "HMAC-SHA256")
-TOO_DEEP = "the body is nested too deeply to be a ticket"
+SIGNED = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}},
+    "parameters": [
+        {"name": name, "in": "header", "schema": {"type": "string"}}
+        for name in ("X-Forebay-Timestamp", "X-Forebay-Signature", *BODY_SIGNED.values())
+    ],
+}
 
 
 def receiver(ctx: Context, settings: WebSettings, start_run: StartRun | None) -> APIRouter:
@@ -43,7 +50,13 @@ def receiver(ctx: Context, settings: WebSettings, start_run: StartRun | None) ->
     sources = {source.name: source for source in settings.sources}
     paces = {name: Pace(source.deliveries_per_minute) for name, source in sources.items()}
 
-    @router.post("/v1/tickets/{source}", status_code=202)
+    @router.post(
+        "/v1/tickets/{source}",
+        status_code=202,
+        openapi_extra=SIGNED,
+        responses=problems(400, 401, 403, 404, 413, 422, 429, 500, 503)
+        | {200: {"description": "Known, ignored or older."}},
+    )
     async def receive_ticket(source: str, request: Request) -> JSONResponse:
         """202: stored. 200: known, ignored or older. 400 to 422, 429, 503: refused, nothing changed."""
         door = sources.get(source)
@@ -55,12 +68,12 @@ def receiver(ctx: Context, settings: WebSettings, start_run: StartRun | None) ->
         if wait := paces[source].wait_s(address, ctx.clock.now()):
             headers = {"Retry-After": str(wait)}
             raise Refused(429, f"more than {door.deliveries_per_minute} deliveries a minute", headers=headers)
-        body = await _read(request, door.max_body_bytes)
+        body = await read_body(request, door.max_body_bytes)
         try:
             _check(door, request.headers, body, settings, ctx.clock.now())
         except BadSignature as error:
             raise Refused(401, str(error), headers={"WWW-Authenticate": CHALLENGE[door.kind]}) from error
-        text = _json_text(body)
+        text = json_text(body)
         try:
             read = await run_in_threadpool(_store, ctx, door, text)
         except InputError as error:
@@ -74,7 +87,7 @@ def receiver(ctx: Context, settings: WebSettings, start_run: StartRun | None) ->
         if delivery.request is not None:
             answer["change"] = delivery.request.change
         # A repeated delivery starts what is waiting as well: the sender may repeat it because nothing happened.
-        after = BackgroundTask(_start_runs, ctx, start_run) if start_run else None
+        after = BackgroundTask(start_runs, ctx, start_run) if start_run else None
         if stored is None or stored.run == OLDER:
             status = "older" if stored else "known"
             return JSONResponse(answer | {"status": status}, 200, background=after)
@@ -102,42 +115,9 @@ def _store(ctx: Context, source: TicketSource, text: str) -> tuple[TicketDeliver
     return None if delivery is None else store_ticket(ctx, source.name, delivery.model_dump_json(exclude_defaults=True))
 
 
-def _start_runs(ctx: Context, start_run: StartRun) -> None:
+def start_runs(ctx: Context, start_run: StartRun) -> None:
+    """After the answer: start the runs of what is stored."""
     try:
         sweep_tickets(ctx, start_run)
     except Exception:  # The delivery is stored and answered: whatever fails now is the next sweep's to mend.
         log.exception("the run of a stored ticket was not started; the next sweep tries again")
-
-
-async def _read(request: Request, limit: int) -> bytes:
-    """The body. Raises Refused as soon as it is known to exceed `limit` bytes: by its header, else by its stream."""
-    too_large = Refused(413, f"the delivery exceeds {limit} bytes: send the change only, without attachments")
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit:
-        raise too_large
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise too_large
-    return bytes(body)
-
-
-def _json_text(body: bytes) -> str:
-    """The body as text. Raises Refused unless it is JSON as in RFC 8259, in UTF-8."""
-    try:
-        text = body.decode()
-        json.dumps(json.loads(text, parse_constant=_no_number), ensure_ascii=False, allow_nan=False).encode()
-    except UnicodeDecodeError as error:
-        raise Refused(400, f"the body is not UTF-8 (byte {error.start}): send JSON in UTF-8") from error
-    except UnicodeEncodeError as error:
-        raise Refused(400, "the body escapes half a character (a lone surrogate such as \\ud800)") from error
-    except RecursionError as error:
-        raise Refused(400, TOO_DEEP) from error
-    except ValueError as error:
-        raise Refused(400, f"the body is not JSON: {error}") from error
-    return text
-
-
-def _no_number(word: str) -> float:
-    raise ValueError(f"{word} is no JSON number")

@@ -21,6 +21,7 @@ class WebSettings(Model):
     `link_secrets`: what links to approve by are signed with; the first signs, all are valid; none means no links.
 
     `replay_window`: how far a delivery's timestamp may be from our clock.
+    `open_reading`: changes, policies, audit log and pages can be read without a key.
     """
 
     model_config = ConfigDict(hide_input_in_errors=True)
@@ -29,6 +30,7 @@ class WebSettings(Model):
     webhook_secrets: Mapping[str, tuple[SecretStr, ...]] = {}
     link_secrets: tuple[SecretStr, ...] = ()
     replay_window: Duration = timedelta(seconds=300)
+    open_reading: bool = True
 
     @field_validator("webhook_secrets")
     @classmethod

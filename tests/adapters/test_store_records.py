@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 import sqlalchemy as sa
 
+from forebay.domain.access import ApiKey, Role
 from forebay.domain.accuracy import Judged
 from forebay.domain.errors import InputError
 from forebay.domain.freeze import FreezeWindow
@@ -136,6 +137,28 @@ def test_a_value_the_database_cannot_hold_is_the_callers_fault() -> None:
         tx.add_ticket("jira", "OPS-1", "1", "\u0000", NOW)
     opened.close()
     drop(url)
+
+
+def test_a_key_is_found_by_its_id_also_while_others_write(store: SqlStore) -> None:  # noqa: F811
+    key = ApiKey(
+        id="0" * 12,
+        hash="f" * 64,
+        person="zoe",
+        roles=frozenset({Role.VIEWER}),
+        made_at=NOW,
+        expires_at=NOW + timedelta(days=1),
+    )
+    used = key.model_copy(update={"last_used_at": NOW, "entities": frozenset({"acme"})})
+    other = key.model_copy(update={"id": "1" * 12})
+    with store.transaction() as tx:
+        tx.put_key(key, an_event("key created"))
+        tx.put_key(other, an_event("key created"))
+    with store.transaction() as tx:
+        tx.put_key(used)
+        assert store.key(key.id) == key
+        assert (tx.key(key.id), tx.keys()) == (used, [used, other])
+        assert len(tx.audit_entries()) == 2, "its use is no event"
+    assert (store.key(key.id), store.key("2" * 12)) == (used, None)
 
 
 def test_accuracies_are_replaced_by_what_they_judge_and_come_oldest_first(store: SqlStore) -> None:  # noqa: F811

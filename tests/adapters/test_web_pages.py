@@ -189,8 +189,8 @@ def test_pages_refresh_until_a_change_is_over(ctx: Context, client: TestClient) 
 def test_what_is_not_there_is_a_page_for_people_and_json_for_programs(client: TestClient, path: str) -> None:
     assert "404" in see(client, path, 404).text
     answer = client.get(path)
-    assert (answer.status_code, list(answer.json())) == (404, ["error"])
-    assert client.get("/v1" + path, headers=PAGE).headers["content-type"] == "application/json"
+    assert (answer.status_code, list(answer.json())) == (404, ["type", "title", "status", "detail", "faults"])
+    assert client.get("/v1" + path, headers=PAGE).headers["content-type"] == "application/problem+json"
 
 
 # The same as JSON
@@ -233,7 +233,7 @@ def test_a_hostile_ticket_is_shown_as_text(ctx: Context, client: TestClient) -> 
 def test_a_hostile_name_never_gets_in(ctx: Context, client: TestClient, field: str) -> None:
     answer = client.post("/v1/tickets/generic", **signed(a_delivery(**{field: HOSTILE})))
     assert answer.status_code == 422
-    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["content-type"] == "application/problem+json"
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 

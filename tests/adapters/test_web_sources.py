@@ -118,7 +118,7 @@ def test_whatever_is_not_the_systems_own_is_refused(ctx: Context, client: TestCl
     source, delivery, words = FORGED[case]
     answer = client.post(f"/v1/tickets/{source}", **delivery)
     assert (answer.status_code, stored_tickets(ctx.store)) == (401, [])
-    assert words in answer.json()["error"]
+    assert words in answer.json()["detail"]
     assert SECRET not in answer.text
 
 
@@ -131,7 +131,7 @@ def test_only_its_networks_may_deliver(ctx: Context) -> None:
     delivery = {"content": SNOW, "headers": {"Authorization": f"Bearer {SECRET}"}}
     outside = a_client(ctx, sources=SOURCES, address="198.51.100.1").post("/v1/tickets/servicenow", **delivery)
     assert (outside.status_code, stored_tickets(ctx.store)) == (403, [])
-    assert outside.json()["error"] == "198.51.100.1 is not in the networks of source servicenow"
+    assert outside.json()["detail"] == "198.51.100.1 is not in the networks of source servicenow"
 
 
 def test_a_flood_is_held_off_and_says_until_when(ctx: Context) -> None:
@@ -158,7 +158,7 @@ def test_an_invalid_payload_names_the_expression_and_stores_nothing(ctx: Context
     sent["issue"]["fields"]["customfield_10104"] = {"value": "double"}
     answer = client.post("/v1/tickets/jira", **body_signed(sent, "X-Hub-Signature"))
     assert (answer.status_code, stored_tickets(ctx.store)) == (422, [])
-    assert "[expression: issue.fields.customfield_10104.value]" in answer.json()["details"][0]
+    assert "[expression: issue.fields.customfield_10104.value]" in answer.json()["faults"][0]
 
 
 def test_what_is_no_ticket_is_ignored(ctx: Context, client: TestClient) -> None:

@@ -79,7 +79,7 @@ def test_a_delivery_kept_back_is_refused_once_the_window_is_over(ctx: Context, c
     ctx.clock.time = signed_at + timedelta(seconds=300, microseconds=1)
     late = client.post(URL, **delivery)
     assert late.status_code == 401
-    assert "300 s old, more than the 300 s allowed" in late.json()["error"]
+    assert "300 s old, more than the 300 s allowed" in late.json()["detail"]
     assert stored_tickets(ctx.store) == []
     ctx.clock.time = signed_at + timedelta(seconds=300)
     assert client.post(URL, **delivery).status_code == 202
@@ -109,7 +109,7 @@ def test_a_refused_delivery_changes_nothing(ctx: Context, client: TestClient, ca
     delivery, status, words = REFUSED[case]
     answer = client.post(URL, **delivery)
     assert (answer.status_code, stored_tickets(ctx.store)) == (status, [])
-    assert words in answer.json()["error"]
+    assert words in answer.json()["detail"]
 
 
 def test_unauthorised_says_which_scheme_would_do(client: TestClient) -> None:
@@ -120,7 +120,7 @@ def test_bad_fields_are_named_one_by_one(ctx: Context, client: TestClient) -> No
     bad = a_delivery(effective_in=7200, impacts=[{"workload": "web", "factor": 1000}])
     answer = client.post(URL, **signed(bad))
     assert answer.status_code == 422
-    first, second = answer.json()["details"]
+    first, second = answer.json()["faults"]
     assert first.startswith("change.effective_in: 7200 has no unit: write a duration such as PT5M")
     assert second.startswith("change.impacts.0.factor: ")
     assert stored_tickets(ctx.store) == []
@@ -129,14 +129,14 @@ def test_bad_fields_are_named_one_by_one(ctx: Context, client: TestClient) -> No
 def test_an_unknown_workload_is_refused_with_the_known_ones(ctx: Context, client: TestClient) -> None:
     answer = client.post(URL, **signed(a_delivery(impacts=[{"workload": "wbe", "factor": 2}])))
     assert answer.status_code == 422
-    assert answer.json()["error"] == "workload 'wbe' is not in the workloads file. Known: web"
+    assert answer.json()["detail"] == "workload 'wbe' is not in the workloads file. Known: web"
     assert stored_tickets(ctx.store) == []
 
 
 def test_an_unknown_source_is_told_the_known_ones(client: TestClient) -> None:
     answer = client.post("/v1/tickets/jira", **signed(a_delivery()))
     assert answer.status_code == 404
-    assert answer.json() == {"error": "there is no ticket source 'jira': send to one of generic"}
+    assert answer.json()["detail"] == "there is no ticket source 'jira': send to one of generic"
 
 
 def test_an_error_may_quote_what_utf_8_cannot_carry() -> None:
@@ -149,7 +149,13 @@ def test_an_error_may_quote_what_utf_8_cannot_carry() -> None:
 
     answer = TestClient(app).get("/")
     assert answer.status_code == 400
-    assert answer.json() == {"error": "ticket is not valid:", "details": ["reason: (found '\\ud83d')"]}
+    assert answer.json() == {
+        "type": "about:blank",
+        "title": "Bad Request",
+        "status": 400,
+        "detail": "ticket is not valid:",
+        "faults": ["reason: (found '\\ud83d')"],
+    }
 
 
 def test_only_post_is_for_tickets(client: TestClient) -> None:

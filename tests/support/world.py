@@ -22,6 +22,7 @@ from forebay.app.policies import policy_at
 from forebay.app.receive import receive
 from forebay.app.reconcile import reconcile
 from forebay.control.decide import Decision
+from forebay.domain.access import ApiKey
 from forebay.domain.allocation import Lever, Setting
 from forebay.domain.audit import AuditEvent
 from forebay.domain.change import ChangeRequest
@@ -169,6 +170,12 @@ class WatchedStore:
 
     def versions(self, entity: str, policy: str) -> Sequence[PolicyVersion]:
         return self.inner.versions(entity, policy)
+
+    def changed_versions(self, since: datetime, until: datetime) -> Sequence[PolicyVersion]:
+        return self.inner.changed_versions(since, until)
+
+    def key(self, key_id: str) -> ApiKey | None:
+        return self.inner.key(key_id)
 
 
 @dataclass

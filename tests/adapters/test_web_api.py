@@ -1,0 +1,231 @@
+"""The HTTP API on changes: who acts is who the key says, roles and rules both hold, and every refusal says the mend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from forebay.domain.access import ALLOWED, Role
+from forebay.domain.lifecycle import ChangeState
+from tests.support.api import a_caller, calling
+from tests.support.world import EFFECTIVE, World, a_plan, a_request, minutes
+
+S = ChangeState
+LATER = [(10, 4, 6), (16, 6, 8)]
+WHY = {"reason": "because"}
+ASKED = {
+    "change": "CHG-2",
+    "entity": "acme",
+    "policy": "quota",
+    "effective_at": (EFFECTIVE + timedelta(days=1)).isoformat(),
+    "impacts": [{"workload": "web", "factor": 2}],
+}
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with World() as made:
+        yield made
+
+
+def actors(world: World, change: str) -> dict[str, str]:
+    """Who did what, by the audit log."""
+    with world.sql.transaction() as tx:
+        return {entry.event.action: entry.event.actor for entry in tx.audit_entries(change)}
+
+
+def test_who_asks_is_who_the_key_says(world: World) -> None:
+    client = calling(world, "zoe", "requester")
+    answer = client.post("/v1/changes", json=ASKED)
+    assert (answer.status_code, answer.headers["location"]) == (201, "/v1/changes/CHG-2")
+    assert answer.json()["change"]["requested_by"] == "zoe"
+    assert actors(world, "CHG-2")["received"] == "zoe"
+    assert [ticket.source for ticket in _waiting(world)] == ["api"], "the reconciler starts its run"
+    refused = client.post("/v1/changes", json=ASKED | {"change": "CHG-3", "requested_by": "ann"})
+    assert (refused.status_code, "leave it out" in refused.json()["detail"]) == (422, True)
+    assert client.get("/v1/changes/CHG-3").status_code == 404
+
+
+def _waiting(world: World) -> Any:
+    with world.sql.transaction() as tx:
+        return tx.tickets_without_run()
+
+
+def test_the_same_name_is_the_same_change(world: World) -> None:
+    client = calling(world, "zoe", "requester")
+    client.post("/v1/changes", json=ASKED)
+    again = client.post("/v1/changes", json=ASKED)
+    edited = client.post("/v1/changes", json=ASKED | {"document": {"limit": 2}})
+    assert (again.status_code, edited.status_code) == (200, 200)
+    assert edited.json()["change"]["document"] == {"limit": 2}
+    other = calling(world, "ann", "requester").post("/v1/changes", json=ASKED)
+    assert (other.status_code, "submit this one under a new name" in other.json()["detail"]) == (422, True)
+
+
+def test_a_denied_change_says_what_would_pass(world: World) -> None:
+    world.put_rules(rules=[{"name": "slow", "minimum_delay": "P9D"}])
+    answer = calling(world, "zoe", "requester").post("/v1/changes", json=ASKED)
+    assert (answer.status_code, answer.json()["state"]) == (201, "denied")
+    assert "What would pass" in answer.json()["note"]
+
+
+BROKEN: dict[str, tuple[dict[str, Any], int, str]] = {
+    "no JSON": ({"content": b"{"}, 400, "is not JSON"),
+    "no number": ({"content": b'{"document": {"a": 1e999}}'}, 400, "Out of range"),
+    "half a character": ({"content": b'{"reason": "\\ud83d"}'}, 400, "half a character"),
+    "a list": ({"json": []}, 422, "change is not valid"),
+    "no workload of ours": ({"json": ASKED | {"impacts": [{"workload": "wbe", "factor": 2}]}}, 422, "Known: web"),
+    "too large": ({"content": b" " * 70_000}, 413, "exceeds 65536 bytes"),
+    "too far": ({"json": ASKED | {"effective_at": None, "effective_in": "P999999999D"}}, 422, "effective"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_bad_input_is_refused_with_its_mend_and_changes_nothing(world: World, name: str) -> None:
+    sent, status, words = BROKEN[name]
+    client = calling(world, "zoe", "requester")
+    answer = client.post("/v1/changes", **sent)
+    problem = answer.json()
+    assert (answer.status_code, problem["status"]) == (status, status)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert words in problem["detail"] + " ".join(problem["faults"])
+    assert client.get("/v1/changes").json() == []
+
+
+def test_what_is_approved_is_what_was_shown(world: World) -> None:
+    world.put_rules(rules=[{"name": "careful", "approval": {"approvers": ["bob"]}}])
+    world.submit(a_request(), a_plan(LATER))
+    bob = calling(world, "bob", "approver")
+    shown = bob.get("/v1/changes/CHG-1/plan").json()
+    assert shown["plans"]["web"]["steps"][0]["to_units"] == 6
+    other = bob.post("/v1/changes/CHG-1/approve", json=WHY | {"plan": "0" * 64}).json()
+    assert (other["status"], other["rule"]) == (409, "what is approved is what was shown")
+    assert shown["asked"][:16] in other["would_pass"]
+    given = WHY | {"plan": shown["asked"]}
+    carl = calling(world, "carl", "approver").post("/v1/changes/CHG-1/approve", json=given)
+    assert carl.status_code == 409, "the role opens the door, the change rules do not"
+    assert bob.post("/v1/changes/CHG-1/approve", json=given).json()["state"] == "scheduled"
+    assert actors(world, "CHG-1")["approved"] == "bob"
+
+
+def test_a_rejected_change_is_denied(world: World) -> None:
+    world.put_rules(rules=[{"name": "careful", "approval": {"approvers": ["bob"]}}])
+    world.submit(a_request(), a_plan(LATER))
+    bob = calling(world, "bob", "approver")
+    asked = bob.get("/v1/changes/CHG-1/plan").json()["asked"]
+    assert bob.post("/v1/changes/CHG-1/reject", json=WHY | {"plan": asked}).json()["state"] == "denied"
+
+
+def test_what_an_operator_does_to_a_change_under_way(world: World) -> None:
+    world.submit()
+    world.run_until(minutes(3))
+    carl = calling(world, "carl", "operator")
+    url = "/v1/changes/CHG-1"
+    pinned = carl.post(f"{url}/pin", json=WHY | {"units": 7, "until": minutes(20).isoformat()})
+    assert pinned.status_code == 200, pinned.text
+    assert [carl.post(f"{url}/{act}", json=WHY).json()["state"] for act in ("hold", "resume", "cancel")] == [
+        "held",
+        "shaping",
+        "cancelled",
+    ]
+    late = carl.post(f"{url}/hold", json=WHY)
+    assert (late.status_code, late.json()["title"]) == (409, "Conflict")
+    assert {actors(world, "CHG-1")[action] for action in ("pinned", "held", "resumed", "cancelled")} == {"carl"}
+
+
+def test_what_is_in_force_is_rolled_back_where_there_was_something_before(world: World) -> None:
+    world.submit()
+    world.run_until(EFFECTIVE + timedelta(minutes=2))
+    refused = calling(world, "carl", "operator").post("/v1/changes/CHG-1/rollback", json=WHY).json()
+    assert (refused["status"], refused["rule"]) == (409, "roll back to what was in force before")
+
+
+def test_break_glass_takes_the_role_and_the_rule(world: World) -> None:
+    world.put_rules(rules=[{"name": "emergency", "break_glass": ["eve"]}])
+    world.submit()
+    url = "/v1/changes/CHG-1/break-glass"
+    assert calling(world, "eve", "operator").post(url, json=WHY).status_code == 403
+    assert calling(world, "bob", "admin").post(url, json=WHY).status_code == 409
+    assert calling(world, "eve", "admin").post(url, json=WHY).json()["state"] == "in force"
+
+
+ROUTES = {
+    ("GET", "/v1/changes"): "read",
+    ("GET", "/v1/changes/CHG-1"): "read",
+    ("GET", "/v1/changes/CHG-1/plan"): "read",
+    ("GET", "/v1/audit"): "read",
+    ("POST", "/v1/changes"): "submit",
+    ("POST", "/v1/changes/CHG-1/approve"): "approve",
+    ("POST", "/v1/changes/CHG-1/reject"): "approve",
+    ("POST", "/v1/changes/CHG-1/hold"): "control",
+    ("POST", "/v1/changes/CHG-1/resume"): "control",
+    ("POST", "/v1/changes/CHG-1/cancel"): "control",
+    ("POST", "/v1/changes/CHG-1/rollback"): "control",
+    ("POST", "/v1/changes/CHG-1/pin"): "control",
+    ("POST", "/v1/changes/CHG-1/break-glass"): "break-glass",
+    ("POST", "/v1/changes/CHG-1/override-hold"): "break-glass",
+}
+
+
+@pytest.mark.parametrize("role", Role)
+def test_a_role_opens_what_the_table_says_and_nothing_else(world: World, role: Role) -> None:
+    world.submit()
+    client, nobody = calling(world, "zoe", role), a_caller(world)
+    for (method, path), act in ROUTES.items():
+        # An empty body is refused too, but only after the role was looked at.
+        status = client.request(method, path, json={}).status_code
+        assert (status != 403) is (act in ALLOWED[role]), (method, path, status)
+        assert nobody.request(method, path, json={}).status_code == (200 if act == "read" else 401)
+
+
+def test_every_route_on_changes_is_in_the_table_above(world: World) -> None:
+    paths = a_caller(world).get("/openapi.json").json()["paths"]
+    served = {(m.upper(), p.replace("{name}", "CHG-1")) for p, routes in paths.items() for m in routes}
+    assert {route for route in served if route[1].startswith(("/v1/changes", "/v1/audit"))} == set(ROUTES)
+
+
+def test_a_key_for_one_entity_sees_and_does_nothing_else(world: World) -> None:
+    world.submit()
+    other = calling(world, "zoe", "admin", entities=["globex"])
+    assert other.get("/v1/changes").json() == other.get("/v1/audit").json() == []
+    assert other.get("/v1/changes/CHG-1").status_code == 404
+    assert other.get("/v1/changes/CHG-1/plan").status_code == 404
+    assert other.post("/v1/changes/CHG-1/cancel", json=WHY).status_code == 404
+    assert other.post("/v1/changes", json=ASKED).status_code == 403
+    assert other.get("/v1/policies/acme/quota").status_code == 403
+    assert other.get("/v1/policies", params={"changed_since": "2026-01-01T00:00:00Z"}).json()["policies"] == []
+    assert other.get("/changes").status_code == 403
+    mine = calling(world, "zoe", "admin", entities=["acme"])
+    assert [one["change"]["change"] for one in mine.get("/v1/changes").json()] == ["CHG-1"]
+    assert {entry["event"]["entity"] for entry in mine.get("/v1/audit").json()} == {"acme"}
+
+
+def test_pages_lead_on_to_the_end(world: World) -> None:
+    client = calling(world, "zoe", "requester")
+    for number in range(5):
+        client.post("/v1/changes", json=ASKED | {"change": f"CHG-{number}", "policy": f"p{number}"})
+    for path, everything in (("/v1/changes?limit=2", 5), ("/v1/audit?limit=3", 11)):
+        found, url = [], path
+        while url:
+            answer = client.get(url)
+            found += [str(one) for one in answer.json()]
+            url = answer.links.get("next", {}).get("url", "")
+        assert len(found) == len(set(found)) == everything
+    assert client.get("/v1/changes?after=CHG-9").status_code == 422
+    audit = client.get("/v1/audit", params={"change": "CHG-1"}).json()
+    assert {entry["event"]["change"] for entry in audit} == {"CHG-1"}
+
+
+def test_the_document_names_every_answer_and_shows_every_body(world: World) -> None:
+    document = a_caller(world).get("/openapi.json").json()
+    for path, routes in document["paths"].items():
+        for method, route in routes.items():
+            if method == "post" and "/changes" in path:
+                assert {"200", "401", "403", "409", "413", "422"} <= set(route["responses"]), path
+                body = route["requestBody"]["content"]["application/json"]
+                assert body["schema"]["$ref"].removeprefix("#/components/schemas/") in document["components"]["schemas"]
+                assert body["examples"]["one"]["value"]
+    assert "requested_by" not in document["components"]["schemas"]["ChangeRequest-Input"]["properties"]
