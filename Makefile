@@ -4,7 +4,7 @@ PY := $(VENV)/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up check test browser lock example-history plan-picture bench bench-planning kills lives reliability clean
+.PHONY: help setup demo up check test browser lock example-history plan-picture bench bench-planning kills lives fuzz reliability clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -58,6 +58,9 @@ kills: $(VENV)/.dev ## 50 kill -9 on real processes at points of a seed, in abou
 
 lives: $(VENV)/.dev ## 10,000 random lives of changes, each rule asserted after each step. TEST_ARGS="--hypothesis-seed 2"
 	FOREBAY_LONG=1 $(PY) -m pytest tests/rules/test_state_machine.py --timeout 0 $(TEST_ARGS)
+
+fuzz: $(VENV)/.dev ## 100,000 mutated webhooks: no 5xx, none accepted unsigned, none refused that changed anything. FOREBAY_WEBHOOKS=5000
+	FOREBAY_LONG=1 $(PY) -m pytest -s tests/security/test_fuzz.py --timeout 0 $(TEST_ARGS)
 
 reliability: $(VENV)/.dev ## What Forebay does about each fault, into docs/reliability.md
 	$(PY) -m benchmarks.faults --write
