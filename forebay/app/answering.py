@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from forebay.app.context import Context
+from forebay.app.tickets import request_of
 from forebay.domain.answer import ANSWERED, answer_of
 from forebay.domain.audit import AuditEvent
 from forebay.domain.outbox import Message
-from forebay.domain.ticket import parse_delivery
 from forebay.ports import Transaction
 
 ANSWER = "answer "
@@ -56,7 +56,7 @@ def _tickets(tx: Transaction, sources: list[str], event: AuditEvent) -> list[tup
         return [(source, ticket)] if source in sources else []
     found = []
     for source in sources:
-        requests = [parse_delivery(t.body).request for t in tx.deliveries(source, event.change)]
+        requests = [request_of(t) for t in tx.deliveries(source, event.change)]
         if any(request is not None and request.change == event.change for request in requests):
             found.append((source, event.change))
     return found

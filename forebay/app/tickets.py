@@ -45,6 +45,14 @@ def store_ticket(ctx: Context, source: str, body: str) -> tuple[TicketDelivery, 
     return delivery, stored
 
 
+def request_of(ticket: Ticket) -> ChangeRequest | None:
+    """The change a stored delivery asks for; None for a closed one, or one that only an older version could read."""
+    try:
+        return parse_delivery(ticket.body).request
+    except InputError:  # It was refused when it was swept, and told then.
+        return None
+
+
 def submit(ctx: Context, request: ChangeRequest, source: str = "cli") -> ChangeRecord:
     """Receive a change at once, so that its sender sees a denial, and leave it for the sweep to have it planned."""
     record = receive(ctx, request)
@@ -105,7 +113,7 @@ def _close(ctx: Context, ticket: Ticket, closed: TicketClosed) -> str | None:
     """Cancel what the ticket asked for; what is in force already stays. Raises RuleRefusal if `by` may not cancel."""
     with ctx.store.transaction() as tx:
         before = [t for t in tx.deliveries(ticket.source, ticket.ticket) if t.number < ticket.number and t.run != OLDER]
-        asked = [request.change for t in before if (request := parse_delivery(t.body).request) is not None]
+        asked = [request.change for t in before if (request := request_of(t)) is not None]
         record = tx.change(asked[-1]) if asked else None
         if record is None:
             return "it had asked for nothing before"

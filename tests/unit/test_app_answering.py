@@ -16,7 +16,7 @@ from forebay.domain.answer import Answer
 from forebay.domain.errors import OutsideError
 from forebay.domain.outbox import CLAIM, Message
 from tests.support.world import World, a_request
-from tests.unit.test_control_tickets import Scheduler, delivery
+from tests.unit.test_control_tickets import Scheduler, closing, delivery
 
 
 class Tickets:
@@ -62,6 +62,18 @@ def test_a_refused_ticket_is_told_why(world: World) -> None:
     answer(world.ctx)
     drain(world.ctx)
     assert tickets.told == [("jira", "T-1", "ticket refused")]
+
+
+def test_a_delivery_that_nobody_can_read_any_more_is_in_nobodys_way(world: World) -> None:
+    tickets = Tickets(world, "jira")
+    with world.sql.transaction() as tx:
+        tx.add_ticket("jira", "T-1", "0", "{", world.clock.now())
+    store_ticket(world.ctx, "jira", delivery())
+    store_ticket(world.ctx, "jira", closing())
+    sweep_tickets(world.ctx, Scheduler())
+    answer(world.ctx)
+    drain(world.ctx)
+    assert [action for _, _, action in tickets.told] == ["ticket refused", "received", "cancelled"]
 
 
 def test_a_change_that_no_ticket_asked_for_is_told_to_none(world: World) -> None:
