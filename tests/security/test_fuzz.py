@@ -151,6 +151,7 @@ def test_mutated_webhooks(tmp_path: Path) -> None:
         max_examples=WEBHOOKS,
         deadline=None,
         database=None,
+        derandomize=not LONG,  # `make test` meets the same ones each time, `make fuzz` others
         phases=[Phase.generate, Phase.shrink],
         suppress_health_check=list(HealthCheck),
     )
