@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import re
@@ -86,7 +87,11 @@ def operation_of(environ: Environ) -> tuple[str, str]:
 
 def _parameters(environ: Environ) -> dict[str, Any]:
     """What was asked, by parameter; empty where the body is in a form that no call logged here has."""
-    body = _body(environ).decode("utf-8", "replace")
+    data = _body(environ)
+    # botocore packs long bodies.
+    body = (gzip.decompress(data) if environ.get("HTTP_CONTENT_ENCODING") == "gzip" else data).decode(
+        "utf-8", "replace"
+    )
     if "json" not in environ.get("CONTENT_TYPE", ""):
         return {name: values[-1] for name, values in parse_qs(body).items()}
     return dict(json.loads(body or "{}"))
