@@ -134,7 +134,7 @@ def tick(ctx: Context, change: str, workload_name: str, lease: Lease) -> Tick:
             check_unchanged(tx, record)
             tx.put_step(seen)
         steps, active = [seen if s is active else s for s in steps], seen
-    window = verification_window(workload, active) if active else None
+    window = verification_window(workload, active, now) if active else None
     known = window is not None and now >= window[2]
     usage = ctx.usage(workload)
     pending = active is None and any(s.state is StepState.PENDING and s.step.due_at <= now for s in steps)

@@ -104,12 +104,20 @@ class Hold:
 Decision = Stop | Wait | Ask | Serving | Verified | Hold | Keep | Adopt
 
 
-def verification_window(workload: Workload, step: StepRecord) -> tuple[datetime, datetime, datetime] | None:
-    """(start, end, known_at) of the window that judges `step`; None while its capacity does not serve yet."""
+def verification_window(
+    workload: Workload, step: StepRecord, now: datetime
+) -> tuple[datetime, datetime, datetime] | None:
+    """(start, end, known_at) of the window that judges `step` at `now`; None while its capacity does not serve yet.
+
+    The first window begins as it serves. A later look takes the latest one that is known: metrics that were lost for a
+    while then end in a verdict on those that came after, and a late runner judges the load as it is.
+    """
     if step.state is not StepState.ASKED or step.serving_at is None:
         return None
-    end = step.serving_at + workload.verification.window
-    return step.serving_at, end, end + workload.verification.metric_delay
+    verification = workload.verification
+    first = step.serving_at + verification.window
+    end = max(first, now - verification.metric_delay)
+    return end - verification.window, end, first + verification.metric_delay
 
 
 def decide(view: View, poll: timedelta) -> Decision:
@@ -219,7 +227,7 @@ def _under_way(view: View, step: StepRecord, poll: timedelta) -> Decision:
     # when our setting had to be written again.
     anew = max(view.change.updated_at, written_again_at(view.intents) or view.change.updated_at)
     since = max(step.asked_at + _arrives_after(view.workload, step, asked), anew)
-    window = verification_window(view.workload, step)
+    window = verification_window(view.workload, step, view.now)
     if window is None:
         if _serves(view, step, asked):
             return Serving(step, f"{view.target.serving} units serve, {asked} asked")

@@ -21,6 +21,7 @@ from forebay.control.decide import (
     bounded,
     decide,
     misalignment,
+    verification_window,
 )
 from forebay.control.restore import GiveBack, Leave, LookAgain, next_restore
 from forebay.control.verify import judge
@@ -381,3 +382,14 @@ def test_next_restore(name: str) -> None:
         "now": minutes(20),
     }
     assert next_restore(**base | given) == expected
+
+
+def test_the_window_that_judges_moves_on_to_the_latest_that_is_known() -> None:
+    verification = WORK.verification
+    step = view(4, asked(serving=2)).steps[0]
+    first = minutes(2) + verification.window
+    known = first + verification.metric_delay
+    assert verification_window(WORK, step, minutes(3)) == (minutes(2), first, known)
+    assert verification_window(WORK, step, known) == (minutes(2), first, known)
+    later = timedelta(minutes=4)
+    assert verification_window(WORK, step, known + later) == (minutes(2) + later, first + later, known)
