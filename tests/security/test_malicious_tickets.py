@@ -118,7 +118,7 @@ def test_refused_with_its_reason_and_nothing_stored(ctx: Context, case: str) -> 
     change, words = REFUSED[case]
     answer = a_client(ctx).post(URL, **signed(a_delivery(**change)))
     assert (answer.status_code, stored_tickets(ctx.store)) == (422, [])
-    assert words in " ".join([answer.json()["error"], *answer.json().get("details", [])])
+    assert words in " ".join([answer.json()["detail"], *answer.json().get("faults", [])])
 
 
 @pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "Infinity"])
