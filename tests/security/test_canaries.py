@@ -50,7 +50,7 @@ MISTYPED = {
     "webhook secret without JSON": ({"WEBHOOK_SECRETS": CANARY}, "webhook_secrets"),
     "webhook secrets as a list": ({"WEBHOOK_SECRETS": f'["{LONG}"]'}, "webhook_secrets"),
     "webhook secret too short": ({"WEBHOOK_SECRETS": f'{{"generic": ["{CANARY}"]}}'}, "shorter than 16"),
-    "webhook secret of no source": ({"WEBHOOK_SECRETS": f'{{"gneric": ["{LONG}"]}}'}, "no source 'gneric'"),
+    "webhook secret of no source": ({"WEBHOOK_SECRETS": f'{{"gneric": ["{LONG}"]}}'}, "no source gneric"),
     "link secret without its list": ({"LINK_SECRETS": f'"{CANARY}"'}, "link_secrets"),
     "link secret without JSON": ({"LINK_SECRETS": CANARY}, "link_secrets"),
     "link secret too short": ({"LINK_SECRETS": f'["{CANARY}"]'}, "shorter than 16"),
