@@ -32,7 +32,7 @@ class SqlStore:
         self._writer = connect(url)
         # Connections of their own: the decision point must answer even while all writers wait for each other.
         self._reader = connect(url, autocommit=True)
-        self._known: dict[tuple[str, str], tuple[int, tuple[PolicyVersion, ...]]] = {}
+        self._known: dict[tuple[str, str], tuple[str, tuple[PolicyVersion, ...]]] = {}
         self._sqlite = url.get_backend_name() == "sqlite"
 
     @contextmanager
@@ -58,10 +58,13 @@ class SqlStore:
             return self._versions(entity, policy)  # the connection may have been one to a database that restarted
 
     def _versions(self, entity: str, policy: str) -> Sequence[PolicyVersion]:
-        """What was read before is still so if the audit log has not grown since: every write adds to it."""
+        """What was read before is still so if the audit log ends in the same entry: every write adds one.
+
+        Its hash tells, not its number: a database put back from a backup grows to the same number with other entries.
+        """
         with our_errors(self._url), self._reader.connect() as connection:
-            written: int = connection.exec_driver_sql("SELECT number FROM audit_head").scalar_one()
-            before, versions = self._known.get((entity, policy), (-1, ()))
+            written: str = connection.exec_driver_sql("SELECT hash FROM audit_head").scalar_one()
+            before, versions = self._known.get((entity, policy), ("", ()))
             if before != written:
                 versions = tuple(read_versions(connection, entity, policy))
                 if len(self._known) >= MOST_KNOWN:

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from forebay.domain.lifecycle import ChangeState, StepState
-from tests.support.world import EFFECTIVE, MINUTE, NOW, World, a_request, minutes
+from tests.support.world import EFFECTIVE, MINUTE, World, a_request, minutes
 
 S = ChangeState
 
@@ -113,7 +113,7 @@ BERLIN = ZoneInfo("Europe/Berlin")
     ids=["the first half past two", "the second one, an hour later", "the hour that is skipped ends"],
 )
 def test_at_a_change_to_or_from_summer_time_the_hour_meant_is_the_hour_kept(local: str, utc: str) -> None:
-    change = a_request(effective_at=local).accepted(NOW)
+    change = a_request(effective_at=local).accepted(datetime.fromisoformat(utc) - timedelta(days=1))
     assert change.effective_at.isoformat() == utc
     assert change.effective_at.astimezone(BERLIN).isoformat() == local
 
