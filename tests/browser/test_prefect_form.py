@@ -71,7 +71,7 @@ def test_a_change_is_asked_for_in_the_form_and_seen_on_the_pages(stack: LiveStac
     assert labels() == FIELDS
     for help_text in ("PT2H is 2 hours", "at least one, or one entitlement", "None takes whichever is latest"):
         expect(page.get_by_text(help_text)).to_be_visible()
-    assert options(page, "If capacity is not there") == ["defer", "reject"]
+    assert options(page, "If capacity is not there") == ["defer", "reject", "enforce"]
 
     page.get_by_label("Entity").fill("acme")
     page.get_by_label("Policy").fill("quota")
