@@ -1,4 +1,4 @@
-"""Prefect's API about runs: made, shared, ended. Its client is kept: making one takes most of a second."""
+"""Prefect's API about runs: made, ended. Its client is kept: making one takes most of a second."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ STATES: dict[StateType, Stage] = {
     StateType.RUNNING: "running",
 }
 TAG = "change:"
-LONGEST_NAME = 200
 
 
 @cache
@@ -87,19 +86,6 @@ def _link(deployment: str, key: str, parent: UUID) -> UUID:
     task.task_key = f"forebay.wake.{deployment}"
     made = client().create_task_run(task, parent, dynamic_key=key, task_inputs={}, state=Pending())
     return made.id
-
-
-def join_run(run: FlowRun, wake_up: WakeUp) -> bool:
-    """Have a run that waits still do for `wake_up` too; False if it has begun or is over. Raises OutsideError."""
-    if tag_of(wake_up) in run.tags and wake_up.name in run.name:
-        return True
-    if run.state is None or run.state.type is not StateType.SCHEDULED:
-        return False
-    with prefects_errors(f"rename the run {run.name}"):
-        name = f"{run.name} + {wake_up.name}"
-        shown = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]} …"
-        client().update_flow_run(run.id, name=shown, tags={*run.tags, tag_of(wake_up)})
-    return True
 
 
 def tag_of(wake_up: WakeUp) -> str:

@@ -1,4 +1,4 @@
-"""Wake-ups made: each has a run, and those that fall together share one."""
+"""Wake-ups made: each has a run."""
 
 from datetime import timedelta
 from typing import Any
@@ -11,7 +11,7 @@ from forebay.app.lookup import change_record
 from forebay.app.wakeups import wake_ups
 from forebay.domain.records import WakeUp
 from tasks.policy import READS
-from tasks.runs import join_run, start_run, tag_of
+from tasks.runs import start_run, tag_of
 
 # Runs are made at most this far ahead; the reconciler tops them up. Few runs far ahead: each is a promise to keep.
 HORIZON = timedelta(hours=24)
@@ -33,15 +33,7 @@ def schedule_steps(change: str) -> int:
 
 
 def create_run(wake_up: WakeUp, *, parent: UUID | None = None) -> None:
-    """A scheduled run for the wake-up, its own or a shared one; again, the same. Raises OutsideError."""
-    if wake_up.together:
-        shared = _run(wake_up, wake_up.together, parent)
-        if join_run(shared, wake_up):
-            return
-    _run(wake_up, wake_up.key, parent)
-
-
-def _run(wake_up: WakeUp, key: str, parent: UUID | None) -> Any:
+    """A scheduled run for the wake-up; again, the same. Raises OutsideError."""
     parameters: dict[str, Any] = {"change": wake_up.change}
     if wake_up.kind == "plan":
         # The stored request, delivered again: receiving it finds the change and goes on.
@@ -49,4 +41,4 @@ def _run(wake_up: WakeUp, key: str, parent: UUID | None) -> Any:
     elif wake_up.kind == "step":
         parameters |= {"workload": wake_up.workload, "sequence": wake_up.sequence}
     deployment = DEPLOYMENT[wake_up.kind]
-    return start_run(deployment, key, parameters, wake_up.name, wake_up.at, [tag_of(wake_up)], parent)
+    start_run(deployment, wake_up.key, parameters, wake_up.name, wake_up.at, [tag_of(wake_up)], parent)

@@ -73,8 +73,6 @@ def _step(record: ChangeRecord, step: StepRecord, of: int) -> WakeUp:
             f"{record.change.title}: step {planned.sequence}/{of}, {planned.from_units} to {planned.goal}"
             f"{'' if len(record.change.workloads) == 1 else f' of {step.workload}'}"
         ),
-        # Whoever is woken again after a death has a run of his own: what died with the first may die again.
-        together=f"steps:{at:%Y%m%dT%H%M%S}" if step.attempt == 1 else None,
     )
 
 

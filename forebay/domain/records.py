@@ -138,10 +138,7 @@ class Ticket(Model):
 
 
 class WakeUp(Model):
-    """A run that will wake the controller at `at`. `key` makes creating it twice the same as once.
-
-    `together`: wake-ups of the same name here fall together, whatever their changes: one run can do for all of them.
-    """
+    """A run that will wake the controller at `at`. `key` makes creating it twice the same as once."""
 
     kind: Literal["plan", "step", "enforce"]
     key: str
@@ -150,4 +147,3 @@ class WakeUp(Model):
     sequence: int | None
     at: UtcTime
     name: str
-    together: str | None = None

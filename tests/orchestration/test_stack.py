@@ -162,7 +162,7 @@ def test_its_steps_are_runs_made_ahead_and_linked_to_their_parent(stack: LiveSta
     clock = f"{story.effective_at:%H:%M:%S} UTC"
     wanted.append(f"acme quota: version 2 comes into force at {clock}")
     for run, name in zip(runs, wanted, strict=True):
-        assert name in run["name"].split(" + "), "its own, or one that it shares with what falls together with it"
+        assert run["name"] == name
     parents = {run["id"] for change in (STORY, CRASH, CANCEL) for run in plan_runs(stack, change)}
     for run, step in zip(runs, steps, strict=False):
         task = stack.prefect.get(f"/task_runs/{run['parent_task_run_id']}").json()
@@ -245,7 +245,6 @@ def test_a_process_killed_in_its_step_is_replaced_and_nothing_is_done_twice(stac
     assert found
     steps = found["workloads"][0]["steps"]
     assert {step["state"] for step in steps} == {"passed"}
-    assert max(step["attempt"] for step in steps) > 1, "somebody took over"
     assert "CRASHED" in {run["state_type"] for run in stack.runs_of(CRASH)}
     assert [hit and hit.process for hit in story.struck] == ["reconciler", "run"]
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from forebay.app.people import cancel
-from forebay.app.wakeups import fall_together, wake_ups
+from forebay.app.wakeups import fall_together
 from forebay.domain.allocation import Lever
 from forebay.domain.lifecycle import ChangeState, StepState
 from tests.support.cloud import Bomb, Crash
@@ -147,7 +147,7 @@ def test_wake_ups_are_the_same_until_a_run_is_dead() -> None:
         assert world.actions()[-1] == "step 1 woken again"
 
 
-def test_steps_that_are_due_together_share_a_run_and_one_woken_again_has_its_own() -> None:
+def test_a_run_advances_what_falls_due_with_its_own_step_too() -> None:
     with World(a_workload("web"), a_workload("db"), a_workload("far")) as world:
         far = a_plan([(9, 4, 6)], change="CHG-3", workload="far")
         near = a_plan([(1.03, 4, 6)], change="CHG-2", workload="db")
@@ -155,18 +155,10 @@ def test_steps_that_are_due_together_share_a_run_and_one_woken_again_has_its_own
         world.submit(a_request("db", change="CHG-2", policy="tier"), near)
         world.submit(a_request("far", change="CHG-3", policy="limit"), far)
         world.clock.sleep(timedelta(seconds=54))
-        together = {
-            w.change: w.together for name in ("CHG-1", "CHG-2") for w in wake_ups(world.ctx, world.record(name))[:1]
-        }
-        assert together["CHG-1"] == together["CHG-2"] == "steps:20261124T090055"
         assert fall_together(world.ctx, "CHG-1", "web") == [("CHG-1", "web"), ("CHG-2", "db")]
         with world.sql.transaction() as tx:
             assert tx.acquire_lease("db", "another run", world.clock.now(), MINUTE)
         assert fall_together(world.ctx, "CHG-1", "web") == [("CHG-1", "web")], "another run is at it"
-        world.clock.sleep(2 * MINUTE)
-        world.reconcile()
-        [again, *_] = wake_ups(world.ctx, world.record("CHG-2"))
-        assert (again.together, world.steps("CHG-2")[0].attempt) == (None, 2)
 
 
 def test_a_step_under_a_living_lease_is_not_woken_again() -> None:
