@@ -41,16 +41,7 @@ def store_edit(tx: Transaction, ctx: Context, known: ChangeRecord, change: Polic
 
     `number` is the version it brings if it has none of its own yet. The caller has checked that it may be.
     """
-    version = own_version(tx, known) or PolicyVersion(
-        entity=change.entity,
-        policy=change.policy,
-        kind=change.kind,
-        version=number,
-        document=change.document,
-        change=change.change,
-        effective_at=change.effective_at,
-        armed_at=None,
-    )
+    version = own_version(tx, known) or PolicyVersion.brought_by(change, number)
     fields = {"kind": change.kind, "document": change.document, "effective_at": change.effective_at}
     told = f"version {version.version}, not armed"
     tx.put_version(version.model_copy(update=fields), ctx.event(change, "policy version stored", told))

@@ -45,16 +45,7 @@ def receive(ctx: Context, request: ChangeRequest, asked_at: datetime | None = No
             event = ctx.event(change, "denied", str(refusal))
             record = tx.move(change.change, ChangeState.DENIED, event)
         else:
-            version = PolicyVersion(
-                entity=change.entity,
-                policy=change.policy,
-                kind=change.kind,
-                version=number,
-                document=change.document,
-                change=change.change,
-                effective_at=change.effective_at,
-                armed_at=None,
-            )
+            version = PolicyVersion.brought_by(change, number)
             tx.put_version(version, ctx.event(change, "policy version stored", f"version {number}, not armed"))
     if refusal is not None:
         ctx.notifier.notify(event)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from forebay.domain.change import PolicyChange
 from forebay.domain.model import Model, UtcTime
 
 
@@ -26,6 +27,20 @@ class PolicyVersion(Model):
     armed_at: UtcTime | None
     glass_broken_at: UtcTime | None = None
     withdrawn_at: UtcTime | None = None
+
+    @classmethod
+    def brought_by(cls, change: PolicyChange, number: int) -> PolicyVersion:
+        """What `change` will bring into force as version `number`: not armed yet."""
+        return cls(
+            entity=change.entity,
+            policy=change.policy,
+            kind=change.kind,
+            version=number,
+            document=change.document,
+            change=change.change,
+            effective_at=change.effective_at,
+            armed_at=None,
+        )
 
     @property
     def in_force_from(self) -> datetime | None:
