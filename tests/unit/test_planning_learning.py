@@ -57,6 +57,51 @@ def test_a_burst_says_nothing_about_what_comes() -> None:
     assert rest.std() == pytest.approx(before[:, 1:].std(), rel=0.1)
 
 
+@pytest.mark.parametrize("seen", [24, 48])
+@pytest.mark.parametrize(
+    "persistence", [pytest.param(0.0, id="bursts"), pytest.param(0.7, id="dips"), pytest.param(0.98, id="drift")]
+)
+def test_few_futures_are_not_fitted_to_noise(persistence: float, seen: int) -> None:
+    """What came stays below the 95 % quantile as often as it did before anything was learned.
+
+    A forecast from a few days repeats some 50 past errors. Over 60 lives the coverage of 12 later slots has a standard
+    error of 0.01 (bursts) to 0.03 (drift, where the slots of a life move together): three of them may be lost.
+    """
+    rng = np.random.default_rng(7)
+    before, after = [], []
+    for _ in range(60):
+        lives = _lives(rng, 51, seen + 12, persistence)
+        paths, came = np.repeat(lives[1:], 10, axis=0), lives[0]
+        rest = learned(demand(paths), {CPU: came[:seen]}).with_change[CPU]
+        before.append(came[seen:] <= np.quantile(paths[:, seen:], 0.95, axis=0))
+        after.append(came[seen:] <= np.quantile(rest, 0.95, axis=0))
+    lost = np.mean(before) - np.mean(after)
+    assert lost <= 3 * np.std(np.mean(after, axis=1)) / np.sqrt(len(after))
+
+
+def test_what_drifts_is_followed() -> None:
+    """Where errors persist the hours seen tell: the median is nearer to what came than before."""
+    rng = np.random.default_rng(7)
+    before, after = [], []
+    for _ in range(60):
+        lives = _lives(rng, 51, 36, 0.98)
+        rest = learned(demand(lives[1:]), {CPU: lives[0, :24]}).with_change[CPU]
+        before.append(np.abs(np.median(lives[1:, 24:], axis=0) - lives[0, 24:]))
+        after.append(np.abs(np.median(rest, axis=0) - lives[0, 24:]))
+    assert np.mean(after) < 0.8 * np.mean(before)
+
+
+def _lives(rng: np.random.Generator, n_lives: int, n_slots: int, persistence: float) -> Floats:
+    """Demand of mean 20 and standard deviation 2 whose deviation decays by `persistence` a slot."""
+    noise = rng.standard_normal((n_lives, n_slots))
+    off = noise[:, 0]
+    lives = [off]
+    for slot in range(1, n_slots):
+        off = persistence * off + np.sqrt(1 - persistence**2) * noise[:, slot]
+        lives.append(off)
+    return 20 + 2 * np.stack(lives, axis=1)
+
+
 def test_a_slot_without_data_says_nothing() -> None:
     paths = level_errors()
     assert np.array_equal(learned(demand(paths), {CPU: np.array([np.nan])}).with_change[CPU], paths[:, 1:])
