@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -26,7 +26,7 @@ from forebay.domain.plan import ShapingPlan
 from forebay.domain.resources import Resource
 from forebay.domain.workload import Workload, WorkloadCatalog
 from forebay.planning.slots import horizon_slots
-from forebay.replay.cloud import SimulatedService
+from forebay.replay.cloud import Outage, SimulatedService
 from forebay.replay.outcome import ROUNDING, WorkloadOutcome, outcome_of
 from forebay.replay.recorded import truth
 from forebay.replay.run import Scenario, replay, simulated
@@ -80,7 +80,10 @@ def run_forebay(case: Case, headroom: float = 1.0) -> Run:
 
 def run_peer(case: Case, peer: Peer, headroom: float = 1.0) -> Run:
     """A peer looks every slot; its change is in force from its effective time on, whatever serves then."""
-    service = _service(case, headroom)
+    return _looked_after(case, peer, _service(case, headroom, case.outages))
+
+
+def _looked_after(case: Case, peer: Peer, service: SimulatedService) -> Run:
     workload = service.workload
     past = _needed(workload, case.past)
     started = next(iter(case.past.values())).index[0].to_pydatetime()
@@ -105,10 +108,11 @@ def run_peer(case: Case, peer: Peer, headroom: float = 1.0) -> Run:
 
 
 def run_oracle(case: Case) -> Run:
-    """Our optimiser, told the true demand, its plan carried out without a fault."""
+    """Our optimiser, told the true demand, its plan carried out on a cloud without the case's outages: it cannot know
+    of them, and what it is there to show is the least that is possible."""
     oracle = _oracle_plan(case)
     moves = [(step.due_at, step.to_units) for step in oracle.steps]
-    return run_peer(case, FixedSteps(moves, case.effective_at + case.request.settle))
+    return _looked_after(case, FixedSteps(moves, case.effective_at + case.request.settle), _service(case, 1.0, ()))
 
 
 def _run(case: Case, service: SimulatedService, on_time: bool = True) -> Run:
@@ -137,9 +141,9 @@ def _oracle_plan(case: Case) -> ShapingPlan:
     raise InputError(f"{case.service.name} {case.kind}: even the oracle finds no plan: {plan.text}")
 
 
-def _service(case: Case, headroom: float) -> SimulatedService:
+def _service(case: Case, headroom: float, outages: Sequence[Outage]) -> SimulatedService:
     workload = case.workload(headroom)
-    scenario = Scenario(lever=case.lever, outages=case.outages)
+    scenario = Scenario(lever=case.lever, outages=tuple(outages))
     service = simulated(workload, case.past, case.actual, case.now, scenario)
     service.recorded.come_into_force(truth(case.request.accepted(case.now), case.truth), case.effective_at)
     return service

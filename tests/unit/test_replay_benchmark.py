@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -84,3 +85,10 @@ def test_a_count_stays_until_the_schedule_says_more_and_the_jump_is_made_in_time
 @pytest.mark.parametrize("lever", list(Lever))
 def test_who_knows_the_future_is_never_short(lever: Lever) -> None:
     assert run_oracle(flat(lever)).outcome.short_unit_hours == 0
+
+
+def test_what_nobody_can_know_of_does_not_happen_to_who_knows_the_future() -> None:
+    """An outage from 75 minutes before the effective time until 15 after it, in which every step of its plan lies."""
+    hindered = replace(flat(Lever.FLOOR), outage=timedelta(minutes=90))
+    assert run_oracle(hindered).outcome.short_unit_hours == 0
+    assert run_peer(hindered, peers(hindered)["hand-made jump"]).outcome.short_unit_hours > 0
