@@ -7,6 +7,7 @@ from contextlib import suppress
 from uuid import uuid4
 
 from forebay.app.context import CONTROLLER, Context
+from forebay.app.turn import waits_for
 from forebay.app.writing import adopt, check_unchanged, keep_lease, release, write_setting
 from forebay.control.keep import Adopt, Clash, Keep, Later, keep, keep_pin
 from forebay.domain.allocation import TargetState
@@ -59,6 +60,8 @@ def keep_workload(ctx: Context, record: ChangeRecord, workload: Workload) -> Kee
     if not isinstance(answer, Keep | Adopt):
         return answer
     with ctx.store.transaction() as tx:
+        if waits_for(tx, record.change, workload.name):
+            return None  # what stands there is that of the change ahead
         lease = tx.acquire_lease(workload.name, f"watch {uuid4().hex[:8]}", ctx.clock.now(), ctx.lease)
         unseen = len(tx.intents(workload.name, change=record.change.change)) > len(intents)
     if lease is None:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from forebay.app.context import Context
 from forebay.app.people import permitted
+from forebay.app.turn import waits_for
 from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.lifecycle import STEPPING
 from forebay.domain.records import ChangeRecord, Pin
@@ -45,6 +46,9 @@ def pin(
         current = permitted(tx, change, "hold", actor, reason)
         if current.state not in STEPPING:
             raise RuleRefusal("life of a change", f"change {change} is {current.state}", "pinning a change under way")
+        if waiting := waits_for(tx, current.change, name):
+            first = f"change {change} {waiting}: until then {name} is not its to move"
+            raise RuleRefusal("overlapping changes take turns", first, "a pin on the change whose turn it is")
         text = f"{name} keeps at least {units} units until {until.isoformat()}: {reason}"
         event = ctx.event(current.change, "pinned", text, actor, workload=name, new=f"{units} units")
         tx.put_pin(Pin(change=change, workload=name, units=units, until=until, actor=actor, reason=reason), event)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from forebay.app.people import cancel, deny, hold, resume
+from forebay.app.pins import pin
 from forebay.app.plan import Outlook, draw, plan_change
 from forebay.app.receive import receive
 from forebay.domain.allocation import Lever
@@ -17,6 +18,7 @@ from forebay.domain.change import ChangeRequest
 from forebay.domain.errors import RuleRefusal
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.plan import PlanRefusal, ShapingPlan
+from forebay.domain.records import Pin
 from forebay.domain.resources import Resource
 from forebay.planning.slots import horizon_slots
 from tests.support.world import (
@@ -126,6 +128,25 @@ def test_the_later_one_waits_while_the_earlier_is_held() -> None:
         world.run_until(minutes(200))
         assert [world.record(name).state for name in ("CHG-1", "CHG-2")] == [S.CLOSED, S.CLOSED]
         assert world.asked() == [6, 8, 10, 12]
+
+
+@BOTH
+def test_what_waits_its_turn_is_neither_pinned_nor_kept_on_the_workload_of_another(lever: Lever) -> None:
+    with world_of_two(lever=lever) as world:
+        world.submit()
+        world.submit(second(), its_plan(demand=plan_demand))
+        world.run_until(minutes(15))
+        with pytest.raises(RuleRefusal, match=r"waits for CHG-1 \(armed\).*a pin on the change whose turn it is"):
+            pin(world.ctx, "CHG-2", 9, minutes(80), "bob", "a broadcast")
+        kept = Pin(change="CHG-2", workload="web", units=9, until=minutes(80), actor="bob", reason="a broadcast")
+        told = world.ctx.event(world.record("CHG-2").change, "pinned", "a broadcast", "bob")
+        with world.sql.transaction() as tx:
+            tx.put_pin(kept, told)  # one that is there all the same
+        world.run_until(minutes(35))
+        assert world.record("CHG-1").state is S.SETTLING
+        assert (world.asked(), {i.change for i in world.intents()}) == ([6, 8], {"CHG-1"})
+        world.run_until(minutes(50))
+        assert world.asked()[-1] == 9, "now it is its turn"
 
 
 @BOTH
