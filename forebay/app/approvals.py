@@ -8,7 +8,7 @@ from secrets import token_hex
 from typing import Literal
 
 from forebay.app.context import CONTROLLER, Context
-from forebay.app.people import permitted
+from forebay.app.people import has_moved, permitted, withdraw
 from forebay.domain.approval import SHORTEST_HASH, Approval, Envelope, Standing, asked_hash, latest_approval
 from forebay.domain.audit import AuditEvent
 from forebay.domain.errors import InputError, RuleRefusal
@@ -125,7 +125,7 @@ def reject(
     plan: str | None = None,
     link: str | None = None,
 ) -> ChangeRecord:
-    """One who may approve says no: a waiting change is denied; of a change under way, only the new plan is.
+    """One who may approve says no: a waiting change is turned down; of a change under way, only the new plan is.
 
     Raises InputError and RuleRefusal.
     """
@@ -134,13 +134,19 @@ def reject(
         if record.state is ChangeState.HELD:
             raise RuleRefusal("life of a change", f"change {change} is held", "cancelling it, or resuming it first")
         event = ctx.event(record.change, "rejected", f"{reason} (by {door})", actor, plan_hash=request.asked)
-        if record.state is ChangeState.AWAITING_APPROVAL:
-            record = tx.move(change, ChangeState.DENIED, event)
-        else:
+        told = [event]
+        if record.state is not ChangeState.AWAITING_APPROVAL:
             for workload in request.plans:
                 tx.drop_proposal(change, workload)
             tx.audit(event)
-    ctx.notifier.notify(event)
+        elif has_moved(tx, record.change):
+            tx.audit(event)
+            record, cancelled = withdraw(tx, ctx, record, actor, event.reason)
+            told.append(cancelled)
+        else:
+            record = tx.move(change, ChangeState.DENIED, event)
+    for event in told:
+        ctx.notifier.notify(event)
     return record
 
 

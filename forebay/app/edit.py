@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from forebay.app.context import Context
-from forebay.app.people import own_version
+from forebay.app.people import has_moved, own_version
 from forebay.domain.audit import AuditEvent
 from forebay.domain.change import ChangeRequest, PolicyChange
 from forebay.domain.errors import InputError, RuleRefusal
@@ -19,7 +19,7 @@ def is_repeated(tx: Transaction, known: ChangeRecord, request: ChangeRequest) ->
     return any(_same(content, request) for content in [known.change, *tx.revisions(known.change.change)])
 
 
-def check_editable(known: ChangeRecord, change: PolicyChange) -> None:
+def check_editable(tx: Transaction, known: ChangeRecord, change: PolicyChange) -> None:
     """Raises InputError where the name belongs to another request, RuleRefusal where it is too late to edit it."""
     before = known.change
     mine = (change.entity, change.policy, change.requested_by)
@@ -28,10 +28,11 @@ def check_editable(known: ChangeRecord, change: PolicyChange) -> None:
             f"change: the name {before.change!r} is taken by another request ({before.title} by "
             f"{before.requested_by}, {known.state}): submit this one under a new name"
         )
-    if known.state not in EDITABLE:
+    moved = has_moved(tx, before)
+    if known.state not in EDITABLE or moved:
         raise RuleRefusal(
             "edit only before the first step",
-            f"change {before.change} is {known.state}",
+            f"change {before.change} is {known.state}{', and capacity has moved for it' if moved else ''}",
             "cancelling it, or a new change under a new name",
         )
 

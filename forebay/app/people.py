@@ -7,6 +7,7 @@ from datetime import datetime
 from forebay.app.context import CONTROLLER, Context
 from forebay.app.writing import adopt, settled_setting
 from forebay.domain.audit import AuditEvent
+from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.lifecycle import BEFORE_IN_FORCE, MOVING, ChangeState
 from forebay.domain.policy import PolicyVersion
@@ -118,16 +119,30 @@ def withdraw(
 
 
 def deny(ctx: Context, change: str, reason: str) -> ChangeRecord:
-    """A change that cannot be planned, or not any more, is denied with the reason; one under way is left alone."""
+    """A change that cannot be planned, or not any more, is turned down with the reason; one under way is left alone."""
     with ctx.store.transaction() as tx:
         record = tx.change(change)
         assert record is not None, f"{change} vanished from the store"
         if record.state not in (ChangeState.RECEIVED, ChangeState.AWAITING_APPROVAL):
             return record
-        event = ctx.event(record.change, "denied", reason)
-        record = tx.move(change, ChangeState.DENIED, event)
+        record, event = turn_down(tx, ctx, record, CONTROLLER, reason)
     ctx.notifier.notify(event)
     return record
+
+
+def turn_down(
+    tx: Transaction, ctx: Context, record: ChangeRecord, actor: str, reason: str
+) -> tuple[ChangeRecord, AuditEvent]:
+    """Deny within `tx`; or, where capacity has moved for it already, cancel, so that it goes back (rule 9)."""
+    if has_moved(tx, record.change):
+        return withdraw(tx, ctx, record, actor, reason)
+    event = ctx.event(record.change, "denied", reason, actor)
+    return tx.move(record.change.change, ChangeState.DENIED, event), event
+
+
+def has_moved(tx: Transaction, change: PolicyChange) -> bool:
+    """Whether anything was written for it: what was there before is recorded first."""
+    return any(tx.original(change.change, workload) for workload in change.workloads)
 
 
 def own_version(tx: Transaction, record: ChangeRecord) -> PolicyVersion | None:

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from forebay.app.approvals import admit, request_of
-from forebay.app.context import Context
+from forebay.app.context import CONTROLLER, Context
 from forebay.app.lookup import change_record
-from forebay.app.people import deny
+from forebay.app.people import deny, turn_down
 from forebay.app.turn import ahead_of, ahead_on, free_from
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError
@@ -229,8 +229,8 @@ def store_plans(
     ctx: Context, name: str, plans: Sequence[ShapingPlan | PlanRefusal], drawn_for: str | None = None
 ) -> ChangeRecord:
     """All plans of a change and its transition, in one transaction: to `scheduled` or `awaiting approval`, or, if one
-    was refused, to `denied`. `drawn_for`: fingerprint of the change they were drawn for; plans of a change that was
-    edited meanwhile are let go.
+    was refused, it is turned down. `drawn_for`: fingerprint of the change they were drawn for; plans of a change that
+    was edited meanwhile are let go.
     """
     with ctx.store.transaction() as tx:
         record = tx.change(name)
@@ -240,8 +240,8 @@ def store_plans(
         change = record.change
         refusals = [plan for plan in plans if isinstance(plan, PlanRefusal)]
         if refusals:
-            event = ctx.event(change, "denied", "; ".join(refusal.text for refusal in refusals))
-            record = tx.move(name, ChangeState.DENIED, event)
+            text = "; ".join(refusal.text for refusal in refusals)
+            record, event = turn_down(tx, ctx, record, CONTROLLER, text)
         else:
             for plan in plans:
                 assert isinstance(plan, ShapingPlan)

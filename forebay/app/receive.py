@@ -56,7 +56,7 @@ def _again(
     ctx: Context, tx: Transaction, known: ChangeRecord, change: PolicyChange, asked_at: datetime | None
 ) -> ChangeRecord:
     """Other content under a known name. Raises InputError and RuleRefusal, and then the stored change stands."""
-    check_editable(known, change)
+    check_editable(tx, known, change)
     check_nobody_behind(tx, known.change, change)
     now, versions = ctx.clock.now(), tx.versions(change.entity, change.policy)
     current = in_force(versions, now)

@@ -117,7 +117,10 @@ def write_setting(
             ),
             ctx.event(change, f"{purpose} asked", why, workload=workload.name, old=in_words(old), new=in_words(new)),
         )
-    if refusal := _called_off(ctx, lease, record):
+        if record.state is ChangeState.SCHEDULED:
+            tx.move(change.change, ChangeState.SHAPING, ctx.event(change, "shaping", f"the first {purpose} is asked"))
+        announced = tx.change(change.change)
+    if refusal := _called_off(ctx, lease, announced):
         settle(ctx, lease, record, workload, intent, Outcome.NOT_DONE, "called off before it was made")
         raise refusal
     ctx.target(workload).apply(new)

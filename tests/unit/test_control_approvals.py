@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,12 +14,14 @@ from forebay.app import approvals
 from forebay.app.approvals import approve, reject
 from forebay.app.people import cancel, hold, resume
 from forebay.app.plan import store_plans
+from forebay.domain.allocation import Lever
 from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.lifecycle import ChangeState
+from forebay.domain.plan import CounterProposal, PlanRefusal
 from forebay.domain.resources import Resource
 from forebay.domain.workload import Workload
 from tests.support.cloud import ModelUsage
-from tests.support.world import EFFECTIVE, MINUTE, World, a_plan, a_request, flat, minutes
+from tests.support.world import EFFECTIVE, MINUTE, World, a_plan, a_request, flat, floor, minutes
 
 S = ChangeState
 LATER = [(10, 4, 6), (16, 6, 8)]
@@ -122,6 +124,36 @@ def test_resuming_is_no_approval(world: World) -> None:
     hold(world.ctx, "CHG-1", "bob", "wait again")
     assert approve(world.ctx, "CHG-1", "bob", "fine").state is S.HELD, "an approval resumes nothing"
     assert resume(world.ctx, "CHG-1", "bob", "go on").state is S.SHAPING
+
+
+def rejected(world: World) -> None:
+    assert reject(world.ctx, "CHG-1", "eve", "not like this").state is S.CANCELLED
+
+
+def not_planned_anew(world: World) -> None:
+    world.reconcile()  # its first step's time is over, and there is no history to plan from
+
+
+def refused(world: World) -> None:
+    nothing = CounterProposal(earliest_effective_at=None, relax=())
+    refusal = PlanRefusal(workload="web", reason="too late", counter_proposal=nothing)
+    assert store_plans(world.ctx, "CHG-1", [refusal]).state is S.CANCELLED
+
+
+@pytest.mark.parametrize("turned_down", [rejected, not_planned_anew, refused])
+def test_turned_down_after_capacity_has_moved_it_is_given_back(turned_down: Callable[[World], None]) -> None:
+    with World(lever=Lever.FLOOR) as world:
+        ask(world, approvers=["bob"])
+        approve(world.ctx, "CHG-1", "bob", "fine")
+        world.run_until(minutes(22))
+        assert (world.state, world.setting()) == (S.ARMED, floor(8))
+        hold(world.ctx, "CHG-1", "bob", "wait")
+        world.put_rules(rules=[{"name": "careful", "approval": {"approvers": ["eve"]}, "holders": ["bob"]}])
+        assert resume(world.ctx, "CHG-1", "bob", "go on").state is S.AWAITING_APPROVAL
+        turned_down(world)
+        assert "cancelled" in [e.action for e in world.people.events]
+        world.run_until(minutes(40))
+        assert (world.state, world.setting(), world.version_at(minutes(40))) == (S.ROLLED_BACK, floor(1), None)
 
 
 def test_small_changes_need_none(world: World) -> None:

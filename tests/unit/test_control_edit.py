@@ -10,6 +10,7 @@ import pytest
 
 from forebay.app.approvals import approve
 from forebay.app.people import cancel, hold, resume
+from forebay.app.pins import pin
 from forebay.app.plan import store_plans
 from forebay.app.receive import receive
 from forebay.domain.change import ChangeRequest
@@ -135,6 +136,23 @@ def test_what_has_begun_to_move_is_not_edited(world: World, state: ChangeState) 
     assert world.state is state
     with pytest.raises(RuleRefusal, match=f"is {state}.*a new change under a new name"):
         receive(world.ctx, edited(effective_at=world.clock.now() + timedelta(hours=1)))
+
+
+def test_what_a_pin_has_moved_is_not_edited(world: World) -> None:
+    world.put_rules(rules=[{"name": "careful", "approval": {"approvers": ["bob"]}, "holders": ["bob"]}])
+    world.submit(a_request(), a_plan([(15, 4, 6), (21, 6, 8)]))
+    approve(world.ctx, "CHG-1", "bob", "fine")
+    pin(world.ctx, "CHG-1", 6, minutes(25), "bob", "a broadcast")
+    world.run_until(minutes(2))
+    assert (world.asked(), world.state) == ([6], S.SHAPING)
+    with pytest.raises(RuleRefusal, match="is shaping, and capacity has moved for it"):
+        receive(world.ctx, edited())
+    hold(world.ctx, "CHG-1", "bob", "wait")
+    world.put_rules(rules=[{"name": "careful", "approval": {"approvers": ["eve"]}, "holders": ["bob"]}])
+    resume(world.ctx, "CHG-1", "bob", "released")
+    assert world.state is S.AWAITING_APPROVAL
+    with pytest.raises(RuleRefusal, match="is awaiting approval, and capacity has moved for it"):
+        receive(world.ctx, edited())
 
 
 def test_edited_while_a_step_is_announced_the_step_is_not_made(world: World) -> None:
