@@ -40,7 +40,12 @@ def answer_outlets(sources: tuple[TicketSource, ...], environment: Mapping[str, 
 
 
 def _outlet(desk: Desk, talk: Talk) -> Send:
-    return lambda message: talk(desk, Answer.model_validate_json(message.body), message.attempts > 1)
+    def send(message: Message) -> None:
+        # One that a person sends once more counts its attempts anew, and keeps its failure.
+        again = message.attempts > 1 or message.failure is not None
+        talk(desk, Answer.model_validate_json(message.body), again)
+
+    return send
 
 
 class Desk:
@@ -122,7 +127,8 @@ def to_servicenow(desk: Desk, answer: Answer, again: bool) -> None:
     if not found:
         raise OutsideError(f"{desk.name} has no change request {answer.ticket}", retryable=False)
     record = found[0]["sys_id"]
-    notes = f"{table}/sys_journal_field?sysparm_query=element_id={record}^element=work_notes^valueLIKE{answer.marker}"
+    marked = f"element_id={record}^element=work_notes^valueLIKE{quote(answer.marker, safe='')}"
+    notes = f"{table}/sys_journal_field?sysparm_query={marked}"
     known = again and answer.marker in json.dumps(desk.call("GET", f"{notes}&sysparm_fields=value&sysparm_limit=10"))
     state = desk.state(answer.action)
     body = ({} if known else {"work_notes": answer.text}) | ({"state": state} if state else {})

@@ -44,6 +44,6 @@ class Answer(Model):
 def answer_of(entry: AuditEntry, ticket: str) -> Answer:
     event = entry.event
     where = f" ({event.workload})" if event.workload else ""
-    marker = f"forebay-{entry.number}"
-    text = f"{event.change or ticket}: {event.action}{where} by {event.actor}: {event.reason} [{marker}]"
+    marker = f"[forebay-{entry.number}]"
+    text = f"{event.change or ticket}: {event.action}{where} by {event.actor}: {event.reason} {marker}"
     return Answer(ticket=ticket, action=event.action, text=text, marker=marker)

@@ -35,12 +35,16 @@ def desk(kind: str) -> Iterator[Desk]:
         yield desk
 
 
-def send(desk: Desk, kind: str, action: str = "denied", attempts: int = 1, **other: Any) -> None:
+def send(
+    desk: Desk, kind: str, action: str = "denied", attempts: int = 1, failure: str | None = None, **other: Any
+) -> None:
     _, ticket, user, state = KINDS[kind]
     answer = {"url": desk.url, "user": user, "token": "DESK_TOKEN", "unencrypted": True, "states": {"in force": state}}
     source = TicketSource.model_validate({"name": kind, "kind": kind, "answer": answer | other})
     [(outlet, deliver)] = answer_outlets((source,), {"DESK_TOKEN": TOKEN, "WRONG": "no token"}).items()
-    body = Answer(ticket=ticket, action=action, text=f'{action}: "größer"\n\nor later [forebay-7]', marker="forebay-7")
+    body = Answer(
+        ticket=ticket, action=action, text=f'{action}: "größer"\n\nor later [forebay-7]', marker="[forebay-7]"
+    )
     deliver(
         Message(
             outlet=outlet,
@@ -50,6 +54,7 @@ def send(desk: Desk, kind: str, action: str = "denied", attempts: int = 1, **oth
             made_at=NOW,
             due_at=NOW,
             attempts=attempts,
+            failure=failure,
         )
     )
 
@@ -75,6 +80,18 @@ def test_a_comment_that_nobody_confirmed_is_found_again(desk: Desk, kind: str) -
     for attempt in (2, 3):
         send(desk, kind, "in force", attempts=attempt)
     assert (len(desk.comments), desk.state) == (121, KINDS[kind][3]), "one comment, and what was to follow it"
+
+
+def test_one_that_a_person_sends_once_more_is_looked_for_first(desk: Desk, kind: str) -> None:
+    send(desk, kind)
+    send(desk, kind, failure="no transition 'Done' now")
+    assert len(desk.comments) == 1
+
+
+def test_the_comment_of_another_event_is_not_taken_for_it(desk: Desk, kind: str) -> None:
+    desk.comments.append('"armed [forebay-71]"')
+    send(desk, kind, attempts=2)
+    assert len(desk.comments) == 2
 
 
 def test_a_desk_that_is_away_is_tried_again(desk: Desk, kind: str) -> None:
