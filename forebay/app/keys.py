@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from secrets import token_hex
 
 from forebay.app.context import Context
 from forebay.domain.access import ApiKey, NotAuthenticated, Principal, check_key, key_id_of, token_hash, token_of
 from forebay.domain.audit import AuditEvent
-from forebay.domain.errors import InputError
+from forebay.domain.errors import InputError, OutsideError
 from forebay.domain.model import validate
+
+log = logging.getLogger(__name__)
 
 # Noting each use would make every reader a writer; a key that was used is seen within this.
 USE_NOTED_EVERY = timedelta(minutes=1)
@@ -73,6 +77,9 @@ class KeyAuthenticator:
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
+        # Whoever reads must never wait for those who write, as noting a use does.
+        self._notes = ThreadPoolExecutor(1, thread_name_prefix="key-use")
+        self._noted: dict[str, datetime] = {}
 
     def principal(self, token: str) -> Principal:
         key_id = key_id_of(token)
@@ -81,14 +88,19 @@ class KeyAuthenticator:
         key, now = self._ctx.store.key(key_id), self._ctx.clock.now()
         principal = check_key(key, token, now)
         assert key is not None, "checked"
-        if key.last_used_at is None or now - key.last_used_at >= USE_NOTED_EVERY:
-            self._note_use(key_id, now)
+        last = max(filter(None, (key.last_used_at, self._noted.get(key_id))), default=None)
+        if last is None or now - last >= USE_NOTED_EVERY:
+            self._noted[key_id] = now
+            self._notes.submit(self._note_use, key_id, now)
         return principal
 
     def _note_use(self, key_id: str, now: datetime) -> None:
-        with self._ctx.store.transaction() as tx:
-            if (key := tx.key(key_id)) is not None:
-                tx.put_key(key.model_copy(update={"last_used_at": now}))
+        try:
+            with self._ctx.store.transaction() as tx:
+                if (key := tx.key(key_id)) is not None:
+                    tx.put_key(key.model_copy(update={"last_used_at": now}))
+        except OutsideError as error:
+            log.warning("the use of key %s could not be noted: %s", key_id, error)
 
 
 def _check_named(actor: str, reason: str) -> None:

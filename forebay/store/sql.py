@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
-from sqlalchemy import URL, select
+from sqlalchemy import URL, Connection, select
 
 from forebay.domain.access import ApiKey
 from forebay.domain.audit import GENESIS, AuditEntry, first_break
@@ -18,6 +19,7 @@ from forebay.store.engine import LOCK_SECONDS, STATEMENT_SECONDS, connect, our_e
 from forebay.store.migrate import schema_of, too_new
 from forebay.store.transaction import SqlTransaction, audit_entry, read_changed, read_key, read_versions
 
+R = TypeVar("R")
 ENTRIES_AT_A_TIME = 1000
 MOST_KNOWN = 10_000  # policies
 # From a writer's look at the clock until what it wrote can be read: its waits for the lock and for each statement.
@@ -50,37 +52,40 @@ class SqlStore:
 
     def versions(self, entity: str, policy: str) -> Sequence[PolicyVersion]:
         """All versions of a policy, oldest first, without the writers' lock. Raises OutsideError."""
+        return self._read(lambda connection: self._versions(connection, entity, policy))
+
+    def _read(self, query: Callable[[Connection], R]) -> R:
+        """Tried twice: the connection may be one to a database that has been restarted since."""
         try:
-            return self._versions(entity, policy)
+            with our_errors(self._url), self._reader.connect() as connection:
+                return query(connection)
         except OutsideError as error:
             if not error.retryable:
                 raise
-            return self._versions(entity, policy)  # the connection may have been one to a database that restarted
+        with our_errors(self._url), self._reader.connect() as connection:
+            return query(connection)
 
-    def _versions(self, entity: str, policy: str) -> Sequence[PolicyVersion]:
+    def _versions(self, connection: Connection, entity: str, policy: str) -> Sequence[PolicyVersion]:
         """What was read before is still so if the audit log ends in the same entry: every write adds one.
 
         Its hash tells, not its number: a database put back from a backup grows to the same number with other entries.
         """
-        with our_errors(self._url), self._reader.connect() as connection:
-            written: str = connection.exec_driver_sql("SELECT hash FROM audit_head").scalar_one()
-            before, versions = self._known.get((entity, policy), ("", ()))
-            if before != written:
-                versions = tuple(read_versions(connection, entity, policy))
-                if len(self._known) >= MOST_KNOWN:
-                    self._known.clear()
-                self._known[entity, policy] = (written, versions)
-            return list(versions)
+        written: str = connection.exec_driver_sql("SELECT hash FROM audit_head").scalar_one()
+        before, versions = self._known.get((entity, policy), ("", ()))
+        if before != written:
+            versions = tuple(read_versions(connection, entity, policy))
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            self._known[entity, policy] = (written, versions)
+        return list(versions)
 
     def changed_versions(self, since: datetime, until: datetime) -> Sequence[PolicyVersion]:
         """As the port says; without the writers' lock. Raises OutsideError."""
-        with our_errors(self._url), self._reader.connect() as connection:
-            return read_changed(connection, since - LONGEST_WRITE, since, until)
+        return self._read(lambda connection: read_changed(connection, since - LONGEST_WRITE, since, until))
 
     def key(self, key_id: str) -> ApiKey | None:
         """The API key of that id, without the writers' lock. Raises OutsideError."""
-        with our_errors(self._url), self._reader.connect() as connection:
-            return read_key(connection, key_id)
+        return self._read(lambda connection: read_key(connection, key_id))
 
     def audit_break(self) -> str | None:
         """None if the audit log is whole; else which entry was altered, is missing or was cut off, in words.
