@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from forebay.app.context import Context
-from forebay.app.tickets import request_of
+from forebay.app.tickets import asked_by
 from forebay.domain.answer import ANSWERED, answer_of
 from forebay.domain.audit import AuditEvent
 from forebay.domain.outbox import Message
@@ -56,7 +56,7 @@ def _tickets(tx: Transaction, sources: list[str], event: AuditEvent) -> list[tup
         return [(source, ticket)] if source in sources else []
     found = []
     for source in sources:
-        requests = [request_of(t) for t in tx.deliveries(source, event.change)]
-        if any(request is not None and request.change == event.change for request in requests):
+        brought = [asked_by(tx, t) for t in tx.deliveries(source, event.change)]
+        if any(record is not None and record.change.change == event.change for record in brought):
             found.append((source, event.change))
     return found

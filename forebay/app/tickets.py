@@ -14,6 +14,7 @@ from forebay.domain.errors import ForebayError, InputError, OutsideError, RuleRe
 from forebay.domain.lifecycle import TERMINAL, ChangeState
 from forebay.domain.records import ChangeRecord, Ticket
 from forebay.domain.ticket import TicketClosed, TicketDelivery, newer, parse_delivery
+from forebay.ports import Transaction
 
 OVER = TERMINAL | {ChangeState.CANCELLED, ChangeState.ROLLING_BACK}
 REFUSED, OLDER, CLOSED = "refused", "older", "closed"
@@ -27,6 +28,11 @@ def store_ticket(ctx: Context, source: str, body: str) -> tuple[TicketDelivery, 
     """
     delivery = parse_delivery(body)
     if delivery.request is not None:
+        if delivery.request.on_misalignment == "enforce":
+            raise InputError(
+                "on_misalignment: enforce breaks the glass in the name of who asks, and a ticket only claims it: "
+                "write defer or reject, or ask for it by the command line, the API or Prefect"
+            )
         for workload in delivery.request.accepted(ctx.clock.now()).workloads:
             ctx.workload(workload)
     with ctx.store.transaction() as tx:
@@ -51,6 +57,16 @@ def request_of(ticket: Ticket) -> ChangeRequest | None:
         return parse_delivery(ticket.body).request
     except InputError:  # It was refused when it was swept, and told then.
         return None
+
+
+def asked_by(tx: Transaction, ticket: Ticket) -> ChangeRecord | None:
+    """The change that a delivery brought; None where it brought none, or only named one that others had asked for."""
+    request = request_of(ticket)
+    record = tx.change(request.change) if request and ticket.run not in (OLDER, REFUSED) else None
+    if request is None or record is None:
+        return None
+    mine = (request.entity, request.policy, request.requested_by)
+    return record if (record.change.entity, record.change.policy, record.change.requested_by) == mine else None
 
 
 def submit(ctx: Context, request: ChangeRequest, source: str = "cli") -> ChangeRecord:
@@ -112,9 +128,8 @@ def _settle(ctx: Context, ticket: Ticket, start_run: StartRun) -> tuple[str, str
 def _close(ctx: Context, ticket: Ticket, closed: TicketClosed) -> str | None:
     """Cancel what the ticket asked for; what is in force already stays. Raises RuleRefusal if `by` may not cancel."""
     with ctx.store.transaction() as tx:
-        before = [t for t in tx.deliveries(ticket.source, ticket.ticket) if t.number < ticket.number and t.run != OLDER]
-        asked = [request.change for t in before if (request := request_of(t)) is not None]
-        record = tx.change(asked[-1]) if asked else None
+        before = [t for t in tx.deliveries(ticket.source, ticket.ticket) if t.number < ticket.number]
+        record = next((r for t in reversed(before) if (r := asked_by(tx, t)) is not None), None)
         if record is None:
             return "it had asked for nothing before"
         if record.state in OVER:

@@ -50,7 +50,8 @@ READINGS: Mapping[Kind, Mapping[str, str]] = {
         " || contains(['issue_commented', 'issue_comment_edited', 'issue_comment_deleted'],"
         " issue_event_type_name || '')",
         "closed": "webhookEvent == 'jira:issue_deleted' || issue.fields.status.statusCategory.key == 'done'",
-        "closed_by": "user.emailAddress || user.displayName",
+        # Not the displayed name: that is whatever its owner likes.
+        "closed_by": "user.emailAddress || user.accountId",
     },
     "servicenow": {
         "ticket": "number",
@@ -61,9 +62,10 @@ READINGS: Mapping[Kind, Mapping[str, str]] = {
     "github": {
         "ticket": "join('-', [repository.name, to_string(issue.number)])",
         "revision": "issue.updated_at",
-        # Anybody may open an issue; only those with rights on the repository can label one.
-        "ignore": "!issue || issue.pull_request || !(issue.labels[?name == 'forebay']) || !contains("
-        "['opened', 'edited', 'labeled', 'reopened', 'closed', 'deleted'], action)",
+        # Anybody may open an issue and edit their own; only those with rights on the repository can label one. What
+        # stands there as they do is asked for, by them.
+        "ignore": "!issue || issue.pull_request || !(action == 'labeled' && label.name == 'forebay' || contains("
+        "['closed', 'deleted'], action) && issue.labels[?name == 'forebay'])",
         "closed": "issue.state == 'closed' || action == 'deleted'",
         "closed_by": "sender.login",
         "block": "issue.body",
@@ -72,12 +74,12 @@ READINGS: Mapping[Kind, Mapping[str, str]] = {
 CHANGES: Mapping[Kind, Mapping[str, str]] = {
     "generic": {},
     "jira": {
-        "requested_by": "issue.fields.reporter.emailAddress || issue.fields.reporter.displayName",
+        "requested_by": "issue.fields.reporter.emailAddress || issue.fields.reporter.accountId",
         "reason": "issue.fields.summary",
     },
     "servicenow": {"requested_by": "requested_by", "reason": "short_description"},
     "github": {name: f"block.{name}" for name in ChangeRequest.model_fields}
-    | {"requested_by": "issue.user.login", "reason": "block.reason || issue.title"},
+    | {"requested_by": "sender.login", "reason": "block.reason || issue.title"},
 }
 
 

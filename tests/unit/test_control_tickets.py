@@ -212,3 +212,22 @@ def test_closing_means_the_change_asked_for_last_before_it(world: World) -> None
     sweep_tickets(world.ctx, Scheduler())
     assert world.record("A").state is ChangeState.CANCELLED
     assert world.record("B").state is ChangeState.RECEIVED
+
+
+def test_a_ticket_closes_no_change_that_it_only_named(world: World) -> None:
+    world.submit()
+    store_ticket(world.ctx, "generic", delivery(change="CHG-1", requested_by="mallory"))
+    sweep_tickets(world.ctx, Scheduler())
+    store_ticket(world.ctx, "generic", closing(by="mallory"))
+    sweep_tickets(world.ctx, Scheduler())
+    with world.sql.transaction() as tx:
+        refused, closed = tx.deliveries("generic", "T-1")
+    assert (refused.run, closed.run, closed.failure) == ("refused", "closed", "it had asked for nothing before")
+    assert world.state is ChangeState.SCHEDULED
+
+
+def test_a_ticket_breaks_no_glass_in_the_name_it_claims(world: World) -> None:
+    with pytest.raises(InputError, match="a ticket only claims it"):
+        store_ticket(world.ctx, "generic", delivery(on_misalignment="enforce"))
+    with world.sql.transaction() as tx:
+        assert tx.deliveries("generic", "T-1") == []

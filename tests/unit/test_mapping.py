@@ -46,7 +46,7 @@ def read(source: str, sent: Any) -> TicketDelivery:
     [
         ("jira", payload("jira"), "OPS-12", "1795510800123", "jane@example.com"),
         ("servicenow", payload("servicenow"), "CHG0030012", "4", "jane@example.com"),
-        ("reviews", payload("github"), "policies-7", "2026-11-24T09:00:00Z", "jane"),
+        ("reviews", payload("github"), "policies-7", "2026-11-24T09:00:00Z", "bob"),
     ],
 )
 def test_each_kind_becomes_the_same_change(
@@ -89,9 +89,12 @@ def test_a_closed_ticket_is_closed_by_whoever_closed_it(source: str, sent: dict[
         ("jira", payload("jira") | {"webhookEvent": "comment_created"}),
         ("jira", payload("jira") | {"issue_event_type_name": "issue_commented"}),
         ("reviews", {"zen": "Keep it logically awesome.", "hook_id": 1}),
-        ("reviews", github(issue=payload("github")["issue"] | {"labels": []})),
+        ("reviews", github(issue=payload("github")["issue"] | {"labels": []}, action="closed")),
         ("reviews", github(issue=payload("github")["issue"] | {"pull_request": {"url": "there"}})),
         ("reviews", github(action="assigned")),
+        ("reviews", github(action="edited")),
+        ("reviews", github(action="opened")),
+        ("reviews", github(label={"name": "urgent"})),
     ],
 )
 def test_what_is_no_edit_of_a_ticket_is_ignored(source: str, sent: dict[str, Any]) -> None:
