@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,14 +38,12 @@ def serve(
     upgrade: Annotated[bool, typer.Option("--migrate", help="Create or upgrade the tables first.")] = False,
 ) -> None:
     """Run the API, the receiver, the decision point and the pages."""
-    import logging
-
     import uvicorn
 
     from forebay.settings import load_settings
     from forebay.web.app import create_app
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    _log_to_stderr()
     settings = load_settings()
     if upgrade:
         migrate()
@@ -62,7 +61,12 @@ def worker() -> FastAPI:
     from forebay.settings import load_settings
     from forebay.web.app import create_app
 
+    _log_to_stderr()
     return create_app(common.context(), web_settings(load_settings()))
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
 
 
 def web_settings(settings: Settings) -> WebSettings:

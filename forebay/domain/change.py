@@ -22,7 +22,8 @@ DEEPEST_DOCUMENT = 32
 DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
+    """`text` as it is. Raises ValueError for characters that show nothing, or turn what is around them."""
     for character in text:
         if character in DIRECTIONS or (unicodedata.category(character) == "Cc" and character not in "\t\r\n"):
             raise ValueError(f"leave out the invisible character {character!a}: people must see what they read")
@@ -32,7 +33,7 @@ def _visible(text: str) -> str:
 def _one_line(text: str) -> str:
     if len(text.splitlines()) > 1:
         raise ValueError("write it in one line")
-    return _visible(text)
+    return visible(text)
 
 
 def _is_json(document: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -51,7 +52,7 @@ def _check_json(value: object, levels: int) -> None:
 
 
 Person = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line)]
-Text = Annotated[str, Field(max_length=2000), AfterValidator(_visible)]
+Text = Annotated[str, Field(max_length=2000), AfterValidator(visible)]
 
 
 class ChangeRequest(Model):

@@ -15,10 +15,11 @@ from forebay.app.pins import pin
 from forebay.app.rollback import rollback
 from forebay.domain.access import Act
 from forebay.domain.approval import SHORTEST_HASH
+from forebay.domain.change import Text
 from forebay.domain.model import Model, Name, UtcTime
 from forebay.domain.records import ChangeRecord
 
-Reason = Annotated[str, Field(min_length=1, max_length=2000, pattern=r"\S", description="The audit log keeps it.")]
+Reason = Annotated[Text, Field(min_length=1, pattern=r"\S", description="The audit log keeps it.")]
 
 
 class Why(Model):

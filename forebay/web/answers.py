@@ -138,7 +138,9 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(OutsideError)
     def outside_error(request: Request, error: OutsideError) -> Response:
         # The text names hosts and files: it is for our log, not for whoever asked.
-        log.error("%s %s: %s", request.method, request.url.path, error)
+        # The route, not the path: that of an approval's link is the link.
+        route = getattr(request.scope.get("route"), "path", "")
+        log.error("%s %s: %s", request.method, route, error)
         if not error.retryable:
             return _answer(request, Refused(500, "what is outside refused; the log of the web door says why"))
         headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}

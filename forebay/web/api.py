@@ -86,10 +86,14 @@ def api(ctx: Context, doorkeeper: Doorkeeper, start_run: StartRun | None) -> API
         """
         asked = _asked_by(who, body)
         covering(who, asked.entity)
+        if asked.on_misalignment == "enforce" and not who.may("break-glass"):
+            raise Refused(403, "on_misalignment: enforce breaks the glass, and this key may not: write defer or reject")
         try:
             asked = asked.named(ctx.clock.now())
             with ctx.store.transaction() as tx:
                 known = tx.change(asked.change)
+            if known is not None and not who.covers(known.change.entity):
+                raise Refused(422, f"change: the name {asked.change!r} is taken: submit this one under a new name")
             record = submit(ctx, asked, "api")
         except InputError as error:
             raise Refused.because(422, error) from error

@@ -14,6 +14,7 @@ from forebay.app import approvals
 from forebay.app.context import Context
 from forebay.app.status import ChangeStatus
 from forebay.domain.approval import Decision
+from forebay.domain.change import visible
 from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.records import ChangeRecord
 from forebay.web.answers import HEADERS, Refused, templates
@@ -80,4 +81,7 @@ def _form(body: bytes) -> tuple[Decision, str]:
         raise Refused(422, "choose approve or reject")
     if not reason:
         raise Refused(422, "give a reason: the audit log keeps it. Go back, and send the form again")
-    return Decision(decision), reason
+    try:
+        return Decision(decision), visible(reason)
+    except ValueError as error:
+        raise Refused(422, f"reason: {error}") from error

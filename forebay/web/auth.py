@@ -50,7 +50,7 @@ class Doorkeeper:
         return principal
 
     def _admit(self, act: Act, request: Request, challenge: dict[str, str]) -> Principal:
-        token = _token(request)
+        token = _token(request, basic=act == "read")
         if token is None:
             if act == "read" and self._open_reading:
                 return ANYBODY
@@ -81,15 +81,19 @@ def _roles_for(act: Act) -> str:
     return " or ".join(names)
 
 
-def _token(request: Request) -> str | None:
-    """None where there is no Authorization header. Raises Refused (401) for one that cannot be read."""
+def _token(request: Request, *, basic: bool) -> str | None:
+    """None where there is no Authorization header. Raises Refused (401) for one that cannot be read.
+
+    `basic`: a key as a browser's password will do. Only to read: a browser sends it along with whatever another site
+    makes it send, so that nothing may be done by it.
+    """
     header = request.headers.get("authorization")
     if header is None:
         return None
     scheme, _, value = header.partition(" ")
     if scheme.lower() == "bearer" and value.strip():
         return value.strip()
-    if scheme.lower() == "basic":
+    if basic and scheme.lower() == "basic":
         try:
             # The user name says nothing: the key knows whose it is.
             return base64.b64decode(value, validate=True).decode().partition(":")[2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -201,6 +202,38 @@ def test_a_key_for_one_entity_sees_and_does_nothing_else(world: World) -> None:
     mine = calling(world, "zoe", "admin", entities=["acme"])
     assert [one["change"]["change"] for one in mine.get("/v1/changes").json()] == ["CHG-1"]
     assert {entry["event"]["entity"] for entry in mine.get("/v1/audit").json()} == {"acme"}
+
+
+def test_a_key_for_one_entity_is_not_told_of_anothers_change(world: World) -> None:
+    world.submit(a_request(entity="other"))
+    answer = calling(world, "zoe", "requester", entities=["acme"]).post("/v1/changes", json=ASKED | {"change": "CHG-1"})
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == "change: the name 'CHG-1' is taken: submit this one under a new name"
+
+
+def test_asking_to_enforce_takes_the_right_to_break_glass(world: World) -> None:
+    world.put_rules(rules=[{"name": "loose", "break_glass": ["zoe"], "on_misalignment": ["defer", "enforce"]}])
+    wanted = ASKED | {"on_misalignment": "enforce"}
+    assert calling(world, "zoe", "requester").post("/v1/changes", json=wanted).status_code == 403
+    assert calling(world, "zoe", "admin").post("/v1/changes", json=wanted).json()["state"] == "received"
+
+
+def test_nothing_is_done_by_a_password_that_a_browser_sends_along(world: World) -> None:
+    """Another site can make a browser post a form here, and the browser adds the password that it knows."""
+    world.submit()
+    client = calling(world, "bob", "admin")
+    token = client.headers["authorization"].removeprefix("Bearer ")
+    form = {"content": b'{"reason": "=x"}', "headers": {"Content-Type": "text/plain"}}
+    client.headers["authorization"] = "Basic " + b64encode(f"me:{token}".encode()).decode()
+    assert client.get("/changes").status_code == 200
+    assert client.post("/v1/changes/CHG-1/cancel", **form).status_code == 401
+    assert world.state is S.SCHEDULED
+
+
+def test_a_reason_shows_all_of_itself(world: World) -> None:
+    world.submit()
+    answer = calling(world, "bob", "operator").post("/v1/changes/CHG-1/hold", json={"reason": "a\u202eb"})
+    assert (answer.status_code, world.state) == (422, S.SCHEDULED)
 
 
 def test_pages_lead_on_to_the_end(world: World) -> None:

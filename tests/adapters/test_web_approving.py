@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,19 @@ def state(ctx: Context) -> ChangeState:
         record = tx.change("CHG-1")
     assert record is not None
     return record.state
+
+
+def test_no_link_is_logged_where_the_store_is_away(
+    ctx: Context, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sent, away = token(ctx), open_store(sqlite_url(tmp_path))
+    client = a_client(replace(ctx, store=away), link_secrets=(SecretStr(SECRET),))
+    away.close()
+    (tmp_path / "forebay.db").rename(tmp_path / "moved.db")
+    (tmp_path / "forebay.db").mkdir()
+    assert client.post(f"/approvals/{sent}", data=YES).status_code in (500, 503)
+    assert "/approvals/{token}" in caplog.text
+    assert sent not in caplog.text
 
 
 def test_the_page_shows_what_is_asked_for(client: TestClient, ctx: Context) -> None:

@@ -33,8 +33,6 @@ from tests.support.web import OLD_SECRET, SECRET, HandClock, a_client, a_context
 LONG = bool(os.environ.get("FOREBAY_LONG"))
 WEBHOOKS = int(os.environ.get("FOREBAY_WEBHOOKS", "100000")) if LONG else 300
 MUTATIONS = ("body", "signed body", "json", "timestamp", "signature", "header", "encoding", "method", "path")
-METHODS = ("GET", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
-PATHS = ("generic/", "Generic", "generic%00", "%2e%2e/generic", "", "generic?a=b", "..;/generic")
 ODD = st.one_of(
     st.none(),
     st.booleans(),
