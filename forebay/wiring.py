@@ -128,5 +128,7 @@ def read_text(path: Path) -> str:
     """Raises InputError, naming the file, if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
         raise InputError(f"cannot read {path}: {error}") from error
