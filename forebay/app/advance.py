@@ -121,7 +121,7 @@ def tick(ctx: Context, change: str, workload_name: str, lease: Lease) -> Tick:
     with ctx.store.transaction() as tx:
         steps = tx.steps(change, workload_name)
         freeze = tx.rules().freeze_at(now, record.change)
-        approved = tx.rules().approved_units(record.change, workload_name, tx.approvals(change))
+        approved = tx.rules().approved_units(record.change, plan, tx.approvals(change))
         intents = tx.intents(workload_name, change=change)
         pin = next((p for p in tx.pins(change) if p.workload == workload_name), None)
     target = ctx.target(workload).observe()

@@ -22,7 +22,6 @@ def pin(
     """
     with ctx.store.transaction() as tx:
         record = permitted(tx, change, "hold", actor, reason)
-        rules, approvals = tx.rules(), tx.approvals(change)
     names = record.change.workloads
     if workload is None and len(names) > 1:
         raise InputError(f"change {change} touches {', '.join(names)}: name one of them by --workload")
@@ -32,7 +31,9 @@ def pin(
     if until <= (now := ctx.clock.now()):
         raise InputError(f"--until {until.isoformat()} is over (now {now.isoformat()}): name a time to come")
     limits, entitlement = ctx.workload(name).limits, record.change.entitlement(name)
-    approved = rules.approved_units(record.change, name, approvals)
+    with ctx.store.transaction() as tx:
+        plan = tx.plan(change, name)
+        approved = tx.rules().approved_units(record.change, plan, tx.approvals(change)) if plan else None
     bounds = (limits.max_units, entitlement.max_units if entitlement else None, approved)
     most = min(bound for bound in bounds if bound is not None)
     stands = ctx.target(ctx.workload(name)).observe().setting.units

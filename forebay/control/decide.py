@@ -212,7 +212,8 @@ def _ceiling(view: View) -> int:
     An entitlement's ceiling counts from the effective time on; a plan may have to go above it first, for a peak.
     """
     entitlement = view.change.change.entitlement(view.workload.name)
-    most = min(view.workload.limits.max_units, view.approved_units or view.workload.limits.max_units)
+    most, approved = view.workload.limits.max_units, view.approved_units
+    most = most if approved is None else min(most, approved)
     if entitlement is None or entitlement.max_units is None:
         return most
     planned = [s.step.to_units for s in view.steps if s.state in (StepState.PENDING, StepState.ASKED)]

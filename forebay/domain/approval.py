@@ -180,18 +180,21 @@ def standing(
     return Standing(needed=needed, quorum=rule.quorum, by=by, approvers=rule.approvers, gap=gap)
 
 
-def approved_units(rule: ApprovalRule, workload: str, approvals: Iterable[Approval]) -> int | None:
-    """The most units that a quorum, or the rule itself, lets `workload` have; None where nobody said anything."""
+def approved_units(rule: ApprovalRule, plan: ShapingPlan, approvals: Iterable[Approval]) -> int:
+    """The most units that a quorum, or the rule itself, lets the plan's workload have.
+
+    Where too few count any more (who approved has left the rules), nothing goes beyond the plan itself.
+    """
     free: list[int] = []
     most: dict[str, int] = {}
     for approval in approvals:
-        for units in [e.max_units for e in approval.envelopes if e.workload == workload]:
+        for units in [e.max_units for e in approval.envelopes if e.workload == plan.workload]:
             if approval.door == "rule":
                 free.append(units)
             else:
                 most[approval.person] = max(most.get(approval.person, 0), units)
     ranked = sorted(most.values(), reverse=True)
-    return max([*free, *ranked[rule.quorum - 1 : rule.quorum]], default=None)
+    return max([*free, *ranked[rule.quorum - 1 : rule.quorum]], default=_peak(plan))
 
 
 def asked_hash(plans: Mapping[str, ShapingPlan]) -> str:

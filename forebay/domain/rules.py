@@ -203,11 +203,13 @@ class ChangeRules(Model):
             return Standing(needed=refusal.reason, quorum=1, by=(), approvers=())
         return standing(rule, change, plans, self._counted(change, approvals))
 
-    def approved_units(self, change: PolicyChange, workload: str, approvals: Sequence[Approval]) -> int | None:
-        """The most units that were approved for `workload`; None where the change needs no approval."""
-        rule = next((rule for rule in self.rules if rule.governs(change)), None)
-        approval = rule.approval if rule else None
-        return approved_units(approval, workload, self._counted(change, approvals)) if approval else None
+    def approved_units(self, change: PolicyChange, plan: ShapingPlan, approvals: Sequence[Approval]) -> int | None:
+        """The most units that were approved for the plan's workload; None where the rule asks for no approval."""
+        try:
+            approval = self.governing(change).approval
+        except RuleRefusal:  # the rules have changed since it was accepted: nobody's counts
+            return approved_units(ApprovalRule(), plan, ())
+        return approved_units(approval, plan, self._counted(change, approvals)) if approval else None
 
     def asks_at_all(self, change: PolicyChange) -> bool:
         """Whether there are changes of this rule that need an approval."""

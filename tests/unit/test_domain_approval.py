@@ -142,12 +142,13 @@ def test_what_needed_none_keeps_to_what_was_drawn_first() -> None:
     assert limits.standing(CHANGE, [rest], [free, approval("bob", rest)]).approved
 
 
-UNITS: dict[str, tuple[int, list[Approval], int | None]] = {
-    "nobody said anything": (1, [], None),
+UNITS: dict[str, tuple[int, list[Approval], int]] = {
+    "nobody said anything: the plan's own": (1, [], 8),
     "one person": (1, [approval("bob")], 8),
     "the rule itself": (2, [approval("forebay", door="rule", tolerance=10)], 9),
     "the second of two": (2, [approval("bob", tolerance=50), approval("eve")], 8),
-    "one of two": (2, [approval("bob")], None),
+    "one of two: the plan's own": (2, [approval("bob", tolerance=50)], 8),
+    "one who may not any more": (1, [approval("ann", tolerance=50)], 8),
     "one who went higher later": (1, [approval("bob"), approval("bob", a_plan([(1, 4, 12)]))], 12),
 }
 
@@ -155,13 +156,15 @@ UNITS: dict[str, tuple[int, list[Approval], int | None]] = {
 @pytest.mark.parametrize("name", UNITS)
 def test_how_many_units_were_approved(name: str) -> None:
     quorum, approvals, units = UNITS[name]
-    assert rules(quorum=quorum).approved_units(CHANGE, "web", approvals) == units
+    assert rules(quorum=quorum).approved_units(CHANGE, UP, approvals) == units
+    assert ChangeRules.model_validate({"rules": [{"name": "r"}]}).approved_units(CHANGE, UP, approvals) is None
 
 
 def test_a_change_no_rule_covers_any_more_waits_for_nobody_in_particular() -> None:
     narrow = ChangeRules.model_validate({"rules": [{"name": "tiers", "kinds": ["tier"]}]})
     found = narrow.standing(CHANGE, [UP], [approval("bob")])
     assert not found.approved and "nobody may approve" in found.text
+    assert narrow.approved_units(CHANGE, UP, [approval("bob", tolerance=50)]) == 8
 
 
 def test_the_request_is_named_by_its_plans_and_ends_with_their_first_step() -> None:
