@@ -8,11 +8,11 @@ from secrets import token_hex
 from typing import Literal
 
 from forebay.app.context import CONTROLLER, Context
-from forebay.app.people import has_moved, permitted, withdraw
+from forebay.app.people import has_moved, own_version, permitted, withdraw
 from forebay.domain.approval import SHORTEST_HASH, Approval, Envelope, Standing, asked_hash, latest_approval
 from forebay.domain.audit import AuditEvent
 from forebay.domain.errors import InputError, RuleRefusal
-from forebay.domain.lifecycle import BEFORE_IN_FORCE, TERMINAL, ChangeState
+from forebay.domain.lifecycle import AFTER, BEFORE_IN_FORCE, TERMINAL, ChangeState
 from forebay.domain.model import Model, UtcTime
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.records import ChangeRecord
@@ -40,10 +40,12 @@ def request_of(tx: Transaction, record: ChangeRecord) -> Request | None:
         if plan is None:
             return None
         plans[workload] = plan
-    rules = tx.rules()
+    rules, version = tx.rules(), own_version(tx, record)
+    began = version.in_force_from if version and record.state in AFTER else None
     return Request(
         asked=asked_hash(plans),
-        latest=latest_approval(change, plans.values()),
+        # What follows its impact is shaped until it has settled.
+        latest=began + change.settle if began else latest_approval(change, plans.values()),
         standing=rules.standing(change, list(plans.values()), tx.approvals(change.change)),
         plans=plans,
         envelopes=tuple(Envelope.around(plan, rules.tolerance_percent(change)) for plan in plans.values()),
@@ -177,7 +179,8 @@ def _open_request(
 ) -> tuple[ChangeRecord, Request]:
     """The change and what is asked of `actor` now. Raises InputError and RuleRefusal where nothing is."""
     record = permitted(tx, change, "approve", actor, reason)
-    if record.state not in BEFORE_IN_FORCE:
+    proposed = any(tx.proposed_plan(change, workload) for workload in record.change.workloads)
+    if record.state not in BEFORE_IN_FORCE and not (record.state in AFTER and proposed):
         raise RuleRefusal("life of a change", f"change {change} is {record.state}", "approving before it is in force")
     request = request_of(tx, record)
     if request is None:

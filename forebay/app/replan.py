@@ -14,7 +14,7 @@ from forebay.app.turn import waits_for
 from forebay.app.writing import check_unchanged, release
 from forebay.domain.audit import AuditEvent
 from forebay.domain.errors import InputError
-from forebay.domain.lifecycle import MOVING, ChangeState, StepState
+from forebay.domain.lifecycle import AFTER, MOVING, ChangeState, StepState
 from forebay.domain.plan import PlanRefusal, ShapingPlan, ShapingStep
 from forebay.domain.records import ChangeRecord, Lease, StepRecord
 from forebay.domain.verdict import Verdict
@@ -32,7 +32,6 @@ ASK_ANEW = timedelta(hours=6)
 # Plans of one change on one workload in a day. Whoever needs more has a change that nobody understands.
 BUDGET = 96
 DAY = timedelta(days=1)
-AFTER = frozenset({ChangeState.IN_FORCE, ChangeState.SETTLING})
 OPEN = (StepState.PENDING, StepState.ASKED)
 REPLANNED, REFUSED, KEPT, ASKED = "replanned", "replan refused", "plan kept", "approval asked again"
 

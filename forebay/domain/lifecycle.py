@@ -35,7 +35,8 @@ EDITABLE = frozenset({S.RECEIVED, S.PLANNED, S.AWAITING_APPROVAL, S.SCHEDULED, S
 # Steps may be made only here. Everything else, above all `cancelled`, stops the hand.
 MOVING = frozenset({S.SCHEDULED, S.SHAPING})
 # A plan may reach beyond the effective time: its later steps are made while the policy is armed or in force.
-STEPPING = MOVING | {S.ARMED, S.IN_FORCE, S.SETTLING}
+AFTER = frozenset({S.IN_FORCE, S.SETTLING})
+STEPPING = MOVING | AFTER | {S.ARMED}
 
 TRANSITIONS: Mapping[ChangeState, frozenset[ChangeState]] = {
     S.RECEIVED: frozenset({S.RECEIVED, S.DENIED, S.PLANNED, S.HELD, S.IN_FORCE, S.CANCELLED}),

@@ -22,7 +22,7 @@ from forebay.domain.plan import CounterProposal, PlanRefusal
 from forebay.domain.resources import Resource
 from forebay.domain.workload import Workload
 from tests.support.cloud import ModelUsage
-from tests.support.world import EFFECTIVE, MINUTE, World, a_plan, a_request, flat, floor, minutes
+from tests.support.world import EFFECTIVE, MINUTE, World, a_plan, a_request, a_workload, flat, floor, minutes
 
 S = ChangeState
 LATER = [(10, 4, 6), (16, 6, 8)]
@@ -273,3 +273,34 @@ def test_a_rejected_replan_leaves_the_approved_plan(outgrown: World) -> None:
     outgrown.run_until(minutes(370), every=5 * MINUTE)
     assert [s.step.to_units for s in outgrown.steps()] == [6]
     assert "replanned" not in outgrown.actions()
+
+
+@pytest.fixture
+def in_force() -> Iterator[World]:
+    """In force with eight units approved; what came since is far more, and the rest of the plan asks for it."""
+    with World(a_workload(), demand=lambda at: {Resource.CPU: 2.0 if at < EFFECTIVE else 6.0}) as world:
+        world.cloud.remembers = True
+        world.put_rules(rules=[{"name": "careful", "approval": {}}])
+        impacts = [{"workload": "web", "factor": 2, "low": 1.5, "high": 4, "scope": "workload"}]
+        world.submit(a_request(impacts=impacts, settle="PT3H"), a_plan(LATER))
+        approve(world.ctx, "CHG-1", "bob", "eight")
+        world.run_until(minutes(52))
+        yield world
+
+
+def test_a_plan_that_asks_for_more_once_in_force_is_approved_and_goes_on(in_force: World) -> None:
+    assert in_force.state is S.SETTLING
+    (told,) = [e for e in in_force.people.events if e.action == "approval asked again"]
+    _, expires, _ = approvals.invite(in_force.ctx, "CHG-1", "bob", "ann", timedelta(hours=1))
+    assert expires == in_force.clock.now() + timedelta(hours=1)
+    assert approve(in_force.ctx, "CHG-1", "bob", "as many as it takes", plan=told.plan_hash).state is S.SETTLING
+    in_force.run_until(minutes(80))
+    assert "replanned" in in_force.actions() and max(in_force.asked()) >= 12
+    with pytest.raises(RuleRefusal, match="is settling"):
+        approve(in_force.ctx, "CHG-1", "eve", "me too")
+
+
+def test_rejected_once_in_force_the_plan_stays_and_so_does_the_policy(in_force: World) -> None:
+    assert reject(in_force.ctx, "CHG-1", "bob", "eight it is").state is S.SETTLING
+    in_force.run_until(minutes(60))
+    assert (max(in_force.asked()), in_force.version_at(minutes(60))) == (8, 1)
