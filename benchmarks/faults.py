@@ -13,7 +13,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -37,6 +37,7 @@ BEGIN, END = "<!-- made by `make reliability` -->", "<!-- end -->"
 OVER = minutes(60)
 ENDED = {ChangeState.HELD, ChangeState.IN_FORCE, ChangeState.SETTLING, ChangeState.CLOSED, ChangeState.ROLLED_BACK}
 UPDATE = "ecs:UpdateService"
+START_UNITS = 4
 
 
 @dataclass(frozen=True)
@@ -226,12 +227,16 @@ def _row(fault: Fault, world: World, cloud: Sandbox) -> Row:
     with world.sql.transaction() as tx:
         log = [entry.event for entry in tx.audit_entries("CHG-1")]
     when = {entry.action: entry.at for entry in reversed(log)}
-    made = [c.parameters["desiredCount"] for c in cloud.world.calls.writes if c.state == "made" and _ours(c, world)]
-    moves = f"wrote {', '.join(map(str, made)) or 'nothing'}"
+    # A deployment is a write too, but of no count.
+    made = [c for c in cloud.world.calls.writes if c.state == "made" and "desiredCount" in c.parameters]
+    writes = [(int(c.parameters["desiredCount"]), _ours(c, world)) for c in made]
+    moves = f"wrote {', '.join(str(units) for units, ours in writes if ours) or 'nothing'}"
     began = world.store.versions("acme", "quota")[0].in_force_from
     if record.state is ChangeState.HELD:
         ended = when["held"]
-        did = f"{moves}; held at {ended:%H:%M}, nothing given up"
+        [service] = cloud.services.all()
+        given_up = units_given_up(START_UNITS, writes, service.desired_count)
+        did = f"{moves}; held at {ended:%H:%M}, {f'{given_up} units' if given_up else 'nothing'} given up"
     elif began is not None:
         ended = when["armed"]
         late = "on time" if began == EFFECTIVE else f"{(began - EFFECTIVE) / timedelta(minutes=1):.0f} min late"
@@ -240,6 +245,19 @@ def _row(fault: Fault, world: World, cloud: Sandbox) -> Row:
         ended, did = record.updated_at, f"{moves}; {record.state}"
     assert world.sql.audit_break() is None
     return Row(fault.name, did, f"{(ended - minutes(fault.at_minute)) / timedelta(minutes=1):.0f} min", _said(world))
+
+
+def units_given_up(start: int, writes: Sequence[tuple[int, bool]], live: int) -> int:
+    """How many units we took away, or lost, of what stood: by each write of ours below the count before it, and at the
+    end by a `live` count below the last write, if that was ours. What another hand took away is not given up.
+
+    `start`: the count before the first of `writes`, which are (count, whether it is ours) in the order they were made.
+    """
+    stood, ours, given_up = start, True, 0
+    for units, is_ours in writes:
+        given_up += max(0, stood - units) if is_ours else 0
+        stood, ours = units, is_ours
+    return given_up + (max(0, stood - live) if ours else 0)
 
 
 def _ours(call: Any, world: World) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.faults import BEGIN, END, FAULTS, PAGE, line, run
+from benchmarks.faults import BEGIN, END, FAULTS, PAGE, line, run, units_given_up
 
 TABLE = PAGE.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0].strip().splitlines()[2:]
 # Each is a few seconds; `make reliability` runs them all.
@@ -21,3 +21,22 @@ def test_a_row_says_what_a_run_shows(name: str, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "sandbox")
     [fault] = [fault for fault in FAULTS if fault.name == name]
     assert line(run(fault)) in TABLE
+
+
+OURS, ANOTHERS = True, False
+
+
+@pytest.mark.parametrize(
+    ("writes", "live", "given_up"),
+    [
+        pytest.param([], 4, 0, id="nothing was written"),
+        pytest.param([], 3, 1, id="nothing was written, and a unit is gone"),
+        pytest.param([(6, OURS), (8, OURS)], 8, 0, id="only up"),
+        pytest.param([(6, OURS), (4, OURS)], 4, 2, id="we went back"),
+        pytest.param([(6, OURS), (8, OURS)], 6, 2, id="what we wrote last does not stand, and nobody wrote over it"),
+        pytest.param([(6, OURS), (4, ANOTHERS)], 4, 0, id="another hand took it away"),
+        pytest.param([(9, ANOTHERS), (6, OURS)], 6, 3, id="we wrote over more of another hand"),
+    ],
+)
+def test_what_is_given_up_is_counted(writes: list[tuple[int, bool]], live: int, given_up: int) -> None:
+    assert units_given_up(4, writes, live) == given_up
