@@ -12,7 +12,7 @@ from forebay.domain.errors import InputError
 from forebay.domain.workload import Limits, Workload
 from forebay.planning.demand import DemandPaths
 from forebay.planning.optimum import Move, Optimum, solve
-from forebay.planning.problem import Clock, ShapingProblem, reachable, shaping_problem
+from forebay.planning.problem import Clock, Promise, ShapingProblem, reachable, shaping_problem
 from forebay.planning.required import Ints, aligned_units, alignment_window, required
 from forebay.planning.slots import SlotIndex, plan_end
 
@@ -27,7 +27,8 @@ class Draft:
     `floor`: where the floor lever stands, None for a count. `tracked`: what the autoscaler above it brings by itself,
     (n_paths, slots of the demand); None where none is counted on; `needed` is what that rests on (see
     `tracked_units`), `start_units` if None. `in_force`: the change is, so that nothing has to
-    be aligned any more: what is planned is the rest of its life.
+    be aligned any more: what is planned is the rest of its life. `promises`: what the same path must have for other
+    changes, none of them later than `change`.
     """
 
     change: PolicyChange
@@ -39,6 +40,7 @@ class Draft:
     tracked: Ints | None = None
     needed: Ints | None = None
     in_force: bool = False
+    promises: Sequence[Promise] = ()
 
     @property
     def index(self) -> SlotIndex:
@@ -93,6 +95,7 @@ class Draft:
             required=units,
             slack=slack,
             tracked=self.tracked,
+            promises=self.promises,
         )
 
     def bare_problem(self, aligned: int, slack: int = 0) -> ShapingProblem:
@@ -111,33 +114,36 @@ class Draft:
 def feasible(draft: Draft, aligned: int) -> bool:
     """Whether any plan meets the constraints, if `aligned` units must serve."""
     problem = draft.bare_problem(aligned)
-    can_hold = holds_floor(problem, draft.floor) or bool(problem.legal[: problem.deadline + 1].any())
-    return can_hold and reachable(problem)
+    hold_by = must_hold_by(problem, draft.floor)
+    return (hold_by is None or bool(problem.legal[: hold_by + 1].any())) and reachable(problem)
 
 
-def holds_floor(problem: ShapingProblem, floor: int | None) -> bool:
-    """Whether nothing can take away what must serve: a count stays, a floor below `low` lets an autoscaler drop it."""
-    return floor is None or floor >= problem.low
+def must_hold_by(problem: ShapingProblem, floor: int | None) -> int | None:
+    """The last slot by which a step must have raised the floor; None where nothing can take away what must serve.
+
+    A count stays; a floor below a milestone's units lets an autoscaler drop them.
+    """
+    return next((slot for slot, units in problem.milestones if floor is not None and floor < units), None)
 
 
 def solve_holding(problem: ShapingProblem, floor: int | None) -> Optimum | None:
-    """The optimum in which a floor lever holds `low` by the deadline.
+    """The optimum in which a floor lever holds the units of each milestone by its slot.
 
-    Any move up to the deadline sets the floor. Where the optimum makes none and the floor is too low, a step that
+    Any move up to it sets the floor. Where the optimum makes none and the floor is too low, a step that
     asks for what is there already is put at the last shaping point; later moves keep their distance from it. The
     step itself is not priced: there is no plan without it.
     """
-    optimum = solve(problem)
-    if optimum is None or holds_floor(problem, floor) or any(move.slot <= problem.deadline for move in optimum.moves):
+    optimum, hold_by = solve(problem), must_hold_by(problem, floor)
+    if optimum is None or hold_by is None or any(move.slot <= hold_by for move in optimum.moves):
         return optimum
-    points = np.flatnonzero(problem.legal[: problem.deadline + 1])
+    points = np.flatnonzero(problem.legal[: hold_by + 1])
     if not len(points):
         return None
     hold = int(points[-1])
     legal = problem.legal.copy()
-    legal[problem.deadline + 1 : hold + problem.spacing] = False
+    legal[hold_by + 1 : hold + problem.spacing] = False
     optimum = solve(replace(problem, legal=legal))
-    if optimum is None or any(move.slot <= problem.deadline for move in optimum.moves):
+    if optimum is None or any(move.slot <= hold_by for move in optimum.moves):
         return optimum
     held = int(optimum.asked[hold])
     return replace(optimum, moves=(Move(hold, held, held), *optimum.moves))

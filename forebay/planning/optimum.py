@@ -48,7 +48,7 @@ class Optimum:
 
 def solve(problem: ShapingProblem) -> Optimum | None:
     """The optimum; None if no plan meets the constraints."""
-    if problem.low > problem.high or (problem.start > problem.high and problem.ceiling != problem.high):
+    if problem.least[-1] > problem.high or (problem.start > problem.high and problem.ceiling != problem.high):
         return None  # nothing lies within the bounds, or what may not shrink lies above them
     programme = Programme(problem, worthwhile(problem))
     programme.fill()
@@ -64,7 +64,7 @@ def worthwhile(problem: ShapingProblem) -> Ints:
 
     More than any path ever requires is never worth asking for, and opens no shorter way to anything.
     """
-    top = max(problem.start, problem.low, min(problem.most, int(problem.required.max())))
+    top = max(problem.start, int(problem.least[-1]), min(problem.most, int(problem.required.max())))
     return np.arange(problem.bottom, top + 1)
 
 
@@ -141,7 +141,8 @@ class Programme:
         self.problem, self.units, self.leaving = problem, units, leaving
         self.shortfall_until = summed(problem.shortfall_price * missing(problem, self.units))
         self.paid_until = summed(problem.unit_price * allocated(problem, self.units))
-        self.outside = (self.units < problem.low) | (self.units > problem.high)
+        self.outside = self.units < problem.least[:, None]
+        self.outside[problem.deadline :] |= self.units > problem.high
         self.move_price = max(problem.move_price, TIE)
         moves = np.array([problem.soft.largest_move(int(u)) for u in range(int(self.units[-1]) + 1)])
         self.reach = np.arange(len(moves)) + moves
@@ -186,7 +187,7 @@ class Programme:
     def _stay(self, slot: int) -> Floats:
         shortfall = self.shortfall_until[slot + 1] - self.shortfall_until[slot]
         cost = self.paid_until[slot + 1] - self.paid_until[slot] + shortfall + self.value[slot + 1]
-        return np.where(self.outside, np.inf, cost) if slot >= self.problem.deadline else cost
+        return np.where(self.outside[slot], np.inf, cost)
 
     def _before_serving(self, slot: int) -> Floats:
         """Cost, by units before an increase at `slot`, of serving on with them until it is there."""
@@ -199,9 +200,9 @@ class Programme:
         serves = min(slot + self.problem.lead, self.problem.n_slots) if rising else slot
         cost = self.move_price + self.paid_until[free] - self.paid_until[slot] + self.value[free]
         cost += self.shortfall_until[free] - self.shortfall_until[serves]
-        barred = self.units > self.problem.most if rising else np.zeros(len(self.units), dtype=np.bool_)
-        if free > self.problem.deadline:
-            barred = barred | self.outside
+        barred = self.outside[free - 1]  # the bounds only tighten: whoever meets the last slot's meets all until then
+        if rising:
+            barred = barred | (self.units > self.problem.most)
         return np.where(barred, np.inf, cost)
 
     def _up(self, slot: int) -> tuple[Ints, Ints]:

@@ -19,7 +19,7 @@ from forebay.planning.counter import refusal
 from forebay.planning.demand import DemandPaths
 from forebay.planning.draft import Draft
 from forebay.planning.price import plan_price
-from forebay.planning.problem import Clock, ShapingProblem
+from forebay.planning.problem import Clock, Promise, ShapingProblem
 from forebay.planning.reasons import Reasons
 from forebay.planning.required import Ints, Required
 from forebay.planning.resize import Resized
@@ -43,6 +43,7 @@ def draw_plan(
     resizable: bool = True,
     needed: Ints | None = None,
     in_force: bool = False,
+    promises: Sequence[Promise] = (),
 ) -> ShapingPlan | PlanRefusal:
     """The optimal plan for `workload`, or a refusal with counter-proposals.
 
@@ -53,13 +54,14 @@ def draw_plan(
     `autoscaled`: target tracking above the floor is counted on, so that the floor carries only what comes too fast
     for it. `resizable`: where the workload has other sizes, one resize may be part of the plan. `needed`: see
     `tracked_units`; None: it stays at `start_units` until it has seen enough. `in_force`: the effective time has
-    passed; `demand` is what is left of it, and nothing has to be aligned any more.
+    passed; `demand` is what is left of it, and nothing has to be aligned any more. `promises`: what the same path must
+    have for other changes, whose effective times are no later.
 
     Raises InputError if the effective time is not after `now`, or if nothing is within the limits once the change is
     in force (there is no proposal to make then); ValueError if `demand` does not cover the plan.
     """
     clock = Clock(now, earliest, freezes)
-    draft = Draft(change, workload, demand, start_units, floor, clock, needed=needed, in_force=in_force)
+    draft = Draft(change, workload, demand, start_units, floor, clock, None, needed, in_force, promises)
     draft.check()
     solution, sizing = choose(draft, autoscaled=autoscaled, resizable=resizable)
     if solution is None and in_force:

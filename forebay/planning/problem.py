@@ -33,6 +33,7 @@ class ShapingProblem:
     `tracked` (n_paths, n_slots), where an autoscaler stands above: units it has serving by itself. What is asked for
     is then a floor: it costs and carries what it adds to them, may be as low as `lowest`, and a lower one takes no
     capacity away. A move is measured from what nearly surely stands (`standing`).
+    `promises`: (slot, units) of other changes that this path carries too: at least so many units from that slot on.
     """
 
     start: int
@@ -51,6 +52,7 @@ class ShapingProblem:
     move_price: float
     tracked: Ints | None = field(default=None, repr=False)
     lowest: int | None = None
+    promises: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.lead <= self.spacing:
@@ -67,11 +69,33 @@ class ShapingProblem:
         return start if self.tracked is None or self.lowest is None else min(start, self.lowest)
 
     @property
+    def milestones(self) -> list[tuple[int, int]]:
+        """(slot, units): what must be asked for at least from that slot on, by slot."""
+        return sorted([*self.promises, (self.deadline, self.low)])
+
+    @property
+    def least(self) -> Ints:
+        """The fewest units (n_slots,) that may be asked for in each slot."""
+        least = np.zeros(self.n_slots, dtype=np.int64)
+        for slot, units in self.milestones:
+            least[slot:] = np.maximum(least[slot:], units)
+        return least
+
+    @property
     def standing(self) -> Ints:
         """Units (n_slots,) that the autoscaler has on all but one path in twenty; 0 without one."""
         if self.tracked is None:
             return np.zeros(self.n_slots, dtype=np.int64)
         return np.quantile(self.tracked, UNSURE, axis=0, method="lower").astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Promise:
+    """`units` must serve, verified, at `effective_at` for another `change` that the same path carries."""
+
+    change: str
+    effective_at: datetime
+    units: int
 
 
 @dataclass(frozen=True)
@@ -94,14 +118,17 @@ def alignment_slot(workload: Workload, effective_at: datetime, index: SlotIndex,
     return index.covering(effective_at - workload.verified_after - slack * workload.slot)
 
 
-def legal_points(clock: Clock, index: SlotIndex, alignment: int, effective_at: datetime) -> Bools:
-    """Which slot starts are shaping points, (n_slots,).
+def legal_points(clock: Clock, index: SlotIndex, alignments: Sequence[tuple[int, datetime]]) -> Bools:
+    """Which slot starts are shaping points, (n_slots,). `alignments`: each change's alignment slot and effective time.
 
-    None between the alignment slot and the effective time: such a step would still await its verdict when the
-    change comes into force, and a change is armed only with every step behind it passed.
+    None between the two: such a step would still await its verdict when the change comes into force, and a change is
+    armed only with every step behind it passed.
     """
     return np.array(
-        [clock.allows(at) and (slot <= alignment or at >= effective_at) for slot, at in enumerate(index)],
+        [
+            clock.allows(at) and all(slot <= last or at >= effective_at for last, effective_at in alignments)
+            for slot, at in enumerate(index)
+        ],
         dtype=np.bool_,
     )
 
@@ -117,16 +144,20 @@ def shaping_problem(
     required: Ints,
     slack: int,
     tracked: Ints | None = None,
+    promises: Sequence[Promise] = (),
 ) -> ShapingProblem:
     """The problem of `workload` under `change`. `aligned`: units that must serve when it comes into force."""
     limits, entitlement = workload.limits, change.entitlement(workload.name)
     floor = (entitlement and entitlement.min_units) or 0
     ceiling = entitlement.max_units if entitlement else None
     alignment = alignment_slot(workload, change.effective_at, index, slack)
+    others = [(alignment_slot(workload, p.effective_at, index, slack), p) for p in promises]
     hours = workload.slot / timedelta(hours=1)
     return ShapingProblem(
         start=start_units,
-        legal=legal_points(clock, index, alignment, change.effective_at),
+        legal=legal_points(
+            clock, index, [(alignment, change.effective_at), *((slot, p.effective_at) for slot, p in others)]
+        ),
         spacing=slots_in(workload.step_spacing, workload.slot),
         lead=slots_in(workload.lead_time, workload.slot),
         deadline=max(0, alignment),
@@ -141,23 +172,30 @@ def shaping_problem(
         move_price=float(workload.move_price),
         tracked=tracked,
         lowest=limits.min_units,
+        promises=tuple((max(0, slot), p.units) for slot, p in others),
     )
 
 
-def latest_points(problem: ShapingProblem) -> list[int]:
+def latest_points(problem: ShapingProblem, deadline: int | None = None) -> list[int]:
     """Shaping points up to the deadline, latest first, as late and as dense as the spacing lets them be."""
     points: list[int] = []
-    for slot in range(problem.deadline, -1, -1):
+    for slot in range(problem.deadline if deadline is None else deadline, -1, -1):
         if problem.legal[slot] and (not points or points[-1] - slot >= problem.spacing):
             points.append(slot)
     return points
 
 
 def latest_climb(problem: ShapingProblem) -> Ints:
-    """Units (n_slots,) that must be asked for in each slot at least, or `low` is out of reach by the deadline."""
+    """Units (n_slots,) that must be asked for in each slot at least, or a milestone is out of reach by its slot."""
+    climbs = [climb_to(problem, slot, units) for slot, units in problem.milestones]
+    return np.asarray(np.max(climbs, axis=0), dtype=np.int64)
+
+
+def climb_to(problem: ShapingProblem, deadline: int, units: int) -> Ints:
+    """Units (n_slots,) that must be asked for in each slot at least, or `units` are out of reach by the deadline."""
     least = np.zeros(problem.n_slots, dtype=np.int64)
-    level, until = problem.low, problem.n_slots
-    for point in latest_points(problem):
+    level, until = units, problem.n_slots
+    for point in latest_points(problem, deadline):
         least[point:until] = level
         until = point
         while level > 0 and level - 1 + problem.soft.largest_move(level - 1) >= least[point]:
@@ -203,9 +241,9 @@ def earliest_climb(problem: ShapingProblem, until: int) -> int:
 
 def reachable(problem: ShapingProblem) -> bool:
     """Whether any plan meets the constraints, without solving for the best one. No move at slot 0 is looked at."""
-    if problem.low > problem.high:
+    if max(units for _, units in problem.milestones) > problem.high:
         return False
     if problem.start <= problem.high:
-        return earliest_climb(problem, problem.deadline) >= problem.low
+        return all(earliest_climb(problem, slot) >= units for slot, units in problem.milestones)
     # Only a ceiling lets capacity shrink; once down at it, nothing is missing.
     return problem.ceiling == problem.high and problem.start <= int(latest_descent(problem)[0])

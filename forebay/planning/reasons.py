@@ -9,7 +9,7 @@ import numpy as np
 from forebay.domain.plan import StepReason
 from forebay.planning.draft import Draft
 from forebay.planning.optimum import Move, Optimum, expected_shortfall
-from forebay.planning.problem import ShapingProblem, latest_climb, latest_descent
+from forebay.planning.problem import ShapingProblem, climb_to, latest_climb, latest_descent
 from forebay.planning.required import Required, alignment_window, covering_quantile
 
 
@@ -47,6 +47,8 @@ class Reasons:
             return move.slot, f"the autoscaler is early enough from {self._when(move.slot)} on"
         if move.after < move.before:
             return begin, f"the policy allows {self.problem.high} units at most from {clock(self._effective)} on"
+        if promised := self._promised(move):
+            return promised
         serves = min(move.slot + self.problem.lead, len(self.index) - 1)
         # Only a move that could not wait is the effective time's doing; an earlier one answers an earlier need.
         if move.slot <= self.problem.deadline and (move.after == move.before or move.before < self.climb[move.slot]):
@@ -65,6 +67,15 @@ class Reasons:
         at_risk = expected_shortfall(self.needs.units[:, serves:], np.arange(move.before, move.before + 1))[:, 0]
         slot = serves + int(np.argmax(at_risk))
         return slot, f"{{binding}} may run short at {self._when(slot)} (expected shortfall {at_risk.max():.2f} units)"
+
+    def _promised(self, move: Move) -> tuple[int, str] | None:
+        """The earliest of the other changes on this path for whose effective time the move could not wait."""
+        for (slot, units), promise in zip(self.problem.promises, self.draft.promises, strict=True):
+            in_time = move.slot <= slot and move.before < units
+            if in_time and (move.after == move.before or move.before < climb_to(self.problem, slot, units)[move.slot]):
+                at = max(0, self.index.covering(promise.effective_at))
+                return at, f"{promise.change} needs {units} units, verified, at {clock(promise.effective_at)}"
+        return None
 
     def _limit(self, move: Move) -> tuple[str, str]:
         """The limit that shaped the move's size, by name and in words."""

@@ -27,6 +27,9 @@ def random_problem(seed: int, most_slots: int = 12, most_units: int = 14) -> Sha
     effective = int(rng.integers(deadline, n_slots + 1))
     legal = rng.random(n_slots) < rng.choice([0.6, 1.0])
     legal[deadline + 1 : effective] = False
+    promises = ()
+    if ceiling is None and rng.random() < 0.4:  # another change on the same path, whose effective time is no later
+        promises = ((int(rng.integers(0, deadline + 1)), min(most, start + int(rng.integers(0, 4)))),)
     level = rng.integers(0, most + 1, size=(1, n_slots)) if rng.random() < 0.5 else rng.integers(0, most + 1)
     return ShapingProblem(
         start=start,
@@ -43,6 +46,7 @@ def random_problem(seed: int, most_slots: int = 12, most_units: int = 14) -> Sha
         unit_price=float(rng.choice([0.0, 0.05, 0.3, 1.0])),
         shortfall_price=float(rng.choice([0.0, 0.5, 2.0, 10.0])),
         move_price=float(rng.choice([0.0, 0.01, 1.0])),
+        promises=promises,
     )
 
 
@@ -148,8 +152,10 @@ def optimum_by_milp(problem: ShapingProblem) -> float | None:
     if descent is None and tracked is None:
         high[at["falls"]] = 0
     low[at["asked"][problem.deadline :]] = max(problem.low, problem.bottom)
+    for slot, units in problem.promises:
+        low[at["asked"][slot:]] = np.maximum(low[at["asked"][slot:]], units)
     high[at["asked"][problem.deadline :]] = problem.high
-    if problem.low > problem.high:
+    if (low > high).any():
         return None
     cost = np.zeros(n_variables)
     cost[has] = problem.unit_price / n_paths

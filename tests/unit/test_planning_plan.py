@@ -195,7 +195,7 @@ def test_one_unit_short_at_the_effective_time_is_misaligned() -> None:
 def test_no_shaping_point_between_the_last_verdict_and_the_effective_time() -> None:
     index = SlotIndex(EFFECTIVE - timedelta(minutes=30), timedelta(minutes=5), 8)
     freeze = FreezeWindow(start=index.at(2), end=index.at(3), reason="release")
-    points = legal_points(Clock(index.at(0), index.at(0), [freeze]), index, 4, EFFECTIVE)
+    points = legal_points(Clock(index.at(0), index.at(0), [freeze]), index, [(4, EFFECTIVE)])
     assert points.tolist() == [False, True, False, True, True, False, True, True]
 
 

@@ -23,6 +23,7 @@ from tests.support.planning_cases import NOW, change, plan, workload
 class Drawn:
     """A plan and what it was drawn for. `floor` is None for a count."""
 
+    seed: int
     workload: Workload
     change: PolicyChange
     plan: ShapingPlan
@@ -45,19 +46,24 @@ class Drawn:
 
 
 @cache
-def drawn(seed: int) -> Drawn | PlanRefusal:
+def drawn(seed: int, moves_cost: str | None = None) -> Drawn | PlanRefusal:
     rng = np.random.default_rng(seed)
     floor = int(rng.integers(0, 10)) if rng.random() < 0.5 else None
     low, high = sorted(rng.integers(2, 24, size=2).tolist())
     bounds = {"min_units": low} if rng.random() < 0.3 else {}
     bounds |= {"max_units": high} if rng.random() < 0.3 else {}
+    move = str(rng.choice(["0.001", "0.1"]))
     work = workload(
         soft={
             "units": int(rng.integers(1, 7)), "percent": float(rng.choice([15, 40, 100])),
             "dwell": f"PT{5 * rng.integers(0, 7)}M",
         },
         lead_time=f"PT{rng.integers(1, 12)}M",
-        risk={"confidence": float(rng.choice([0.5, 0.8, 0.95])), "move": str(rng.choice(["0.001", "0.1"]))},
+        risk={"confidence": float(rng.choice([0.5, 0.8, 0.95])), "move": moves_cost or move},
+        unit={
+            "cpu_cores": 1, "memory_gib": float(rng.choice([0.5, 2])), "network_mbps": float(rng.choice([0.8, 5])),
+        },
+        objectives={"cpu": 0.5, "memory": 0.8, "network": 0.6},
     )  # fmt: skip
     to_be = change(
         effective_at=NOW + timedelta(minutes=int(rng.integers(40, 400))),
@@ -71,7 +77,7 @@ def drawn(seed: int) -> Drawn | PlanRefusal:
         work, to_be, level=float(rng.uniform(2, 6)), noise=0.15, start=int(rng.integers(6, 26)), floor=floor,
         earliest=earliest, freezes=freezes, autoscaled=floor is not None and bool(rng.random() < 0.8),
     )  # fmt: skip
-    return result if isinstance(result, PlanRefusal) else Drawn(work, to_be, result, floor, earliest, freezes)
+    return result if isinstance(result, PlanRefusal) else Drawn(seed, work, to_be, result, floor, earliest, freezes)
 
 
 def integer_units(case: Drawn) -> None:
@@ -134,6 +140,29 @@ def no_shrink_without_a_ceiling(case: Drawn) -> None:
         assert all(step.to_units >= step.from_units for step in case.plan.steps)
 
 
+def no_shrink_below_the_ceiling(case: Drawn) -> None:
+    given = case.change.entitlement("web")
+    falls = [step for step in case.plan.steps if step.to_units < step.from_units]
+    if case.floor is None and given and given.max_units:
+        assert all(step.to_units >= given.max_units for step in falls)
+
+
+def dearer_moves_are_never_more(case: Drawn) -> None:
+    """The same case, moves at another price: an optimum that weighs them makes no more of them."""
+    cheap, dear = (drawn(case.seed, price) for price in ("0.001", "0.1"))
+    assert isinstance(cheap, Drawn) and isinstance(dear, Drawn), "the price of a move makes nothing possible"
+    assert len(dear.plan.steps) <= len(cheap.plan.steps)
+
+
+def three_resources_are_carried(case: Drawn) -> None:
+    """At the effective time, at least as often as not; how often in all is `aligned_at_its_confidence`."""
+    slot = case.plan.slot_at(case.plan.effective_at)
+    assert slot is not None and {str(r) for r in slot.demand} == {"cpu", "memory", "network"}
+    for resource, band in slot.demand.items():
+        carried = case.plan.aligned_units * case.workload.unit[resource] * case.workload.objectives[resource]
+        assert carried >= band.median - 1e-3
+
+
 def aligned_at_its_confidence(case: Drawn) -> None:
     plan = case.plan
     assert plan.price.shaped.misaligned <= 1 - plan.confidence + 1e-9
@@ -154,7 +183,8 @@ PROPERTIES = [
     integer_units, soft_limit_in_units, soft_limit_in_percent, dwell_between_steps, a_verdict_between_steps,
     serving_before_it_is_verified, no_step_in_a_freeze_window, no_step_too_early, within_the_bounds,
     entitlement_floor_from_the_effective_time_on, entitlement_ceiling_from_the_effective_time_on,
-    no_shrink_without_a_ceiling, aligned_at_its_confidence, verified_before_the_effective_time,
+    no_shrink_without_a_ceiling, no_shrink_below_the_ceiling, dearer_moves_are_never_more,
+    three_resources_are_carried, aligned_at_its_confidence, verified_before_the_effective_time,
 ]  # fmt: skip
 SEEDS = 150
 
