@@ -96,11 +96,13 @@ class Lives(RuleBasedStateMachine):
         if what == "crash":
             return Bomb(at)
         calls, name = itertools.count(1), self.name
-        at = at % 8 + 1 if what == "long pause" else at  # only before transactions, of which there are fewer
+        another = what in ("other driver", "drive") and len(self.names) > 1
+        outlasts = what == "long pause" or another  # another workload's step takes its minutes
+        at = at % 8 + 1 if outlasts else at  # only before transactions, of which there are fewer
 
         def effect(where: str) -> None:
             # After the last look at its lease nothing can stop a write that is late: no pause there outlives a lease.
-            if what == "long pause" and where != "before a transaction":
+            if outlasts and where != "before a transaction":
                 return
             if next(calls) == at:
                 self.world.cloud.effect = self.world.store.effect = lambda name: None
