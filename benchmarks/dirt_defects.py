@@ -56,17 +56,10 @@ def level_shift(window: Window, rng: np.random.Generator) -> Dirty:
     return _with(window, values, on={"stages": ("level shifts",)})
 
 
-def known_ceiling(window: Window, rng: np.random.Generator) -> Dirty:
-    """Demand was above the allocation in a tenth of the hours, and the allocation is known."""
+def ceiling(window: Window, rng: np.random.Generator) -> Dirty:
+    """Demand was above the allocation in a tenth of the hours."""
     values = window.history.to_numpy(copy=True)
-    top = float(np.quantile(values, 0.9))
-    ceiling = pd.Series(top, index=window.history.index)
-    return _with(window, np.minimum(values, top), on={"stages": ("censoring",), "ceiling": ceiling})
-
-
-def plateau(window: Window, rng: np.random.Generator) -> Dirty:
-    """The same, and nobody said so."""
-    return replace(known_ceiling(window, rng), on={"stages": ("censoring",)})
+    return _with(window, np.minimum(values, float(np.quantile(values, 0.9))), on={"stages": ("censoring",)})
 
 
 def clock_change(window: Window, rng: np.random.Generator) -> Dirty:

@@ -16,7 +16,7 @@ from forebay.forecasting.calendar import Calendar, WallClock, forgotten, holiday
 from forebay.forecasting.candidates import Candidate, chosen
 from forebay.forecasting.cleaning import ALL_STAGES, StageName, cleaned
 from forebay.forecasting.models import DEFAULT, named
-from forebay.forecasting.regular import RegularSeries, on_grid, regular_series
+from forebay.forecasting.regular import RegularSeries, regular_series
 from forebay.forecasting.scores import SCORED_LEVELS, quantile_loss
 from forebay.forecasting.wording import days
 
@@ -60,7 +60,6 @@ def forecast_series(
     n_paths: int = DEFAULT_PATHS,
     models: Sequence[str] = DEFAULT,
     fallback: bool = True,
-    ceiling: pd.Series | None = None,
     calendar: Calendar | None = None,
     stages: Collection[StageName] = ALL_STAGES,
 ) -> Forecast:
@@ -71,9 +70,7 @@ def forecast_series(
     `levels`: quantile levels within (0, 1). `seed` fixes the sampled paths. No new model is started once
     `budget_seconds` of `monotonic` are spent. `models`: names of those to combine, see `models.MODELS`; `fallback`:
     give them up for seasonal naive where that did better lately.
-    `ceiling`: what was allocated, as `history` and in its unit, held until its next sample: usage at it is censored
-    demand. `calendar`: the zone whose clock the load follows, and its holidays. `stages`: what the history is
-    mended of.
+    `calendar`: the zone whose clock the load follows, and its holidays. `stages`: what the history is mended of.
 
     Raises HistoryError for a history that cannot be used, InputError for a model that is not there, ValueError for
     senseless arguments.
@@ -89,7 +86,6 @@ def forecast_series(
     leads = np.arange(horizon)
     if changes := clock.changes(series.start, index[-1]):
         series = regular_series(clock.history(history), step, seasons[0])
-        ceiling = None if ceiling is None else clock.history(ceiling)
         leads = np.maximum(np.asarray((clock.of(index) - series.end) // pd.Timedelta(step)), 0)
         reasons.append(f"clock change on {days(changes)} ({calendar.zone}): the pattern follows the wall clock")
     season_slots = [season / step for season in seasons]
@@ -97,7 +93,6 @@ def forecast_series(
     series = cleaned(
         series,
         season,
-        ceiling=None if ceiling is None else on_grid(ceiling, series),
         judge=lambda values, held_out: _held_out_loss(replace(series, values=values), season_slots, held_out),
         stages=stages,
     )

@@ -76,12 +76,6 @@ def regular_series(history: pd.Series, step: timedelta, season: timedelta) -> Re
     return RegularSeries(values, start, step, reasons)
 
 
-def on_grid(samples: pd.Series, series: RegularSeries) -> Floats:
-    """Shape (n,): what `samples` were at the start of each slot of `series`; NaN before the first of them."""
-    slots = pd.date_range(series.start, periods=len(series.values), freq=pd.Timedelta(series.step))
-    return samples.dropna().sort_index().reindex(slots, method="ffill").to_numpy(dtype=float)
-
-
 def _checked(history: pd.Series) -> pd.Series:
     """The history as float64 on a UTC nanosecond index, or HistoryError naming the first offender."""
     if len(history) == 0:

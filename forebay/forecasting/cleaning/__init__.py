@@ -8,16 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-
 from forebay.forecasting.cleaning.censoring import lifted
 from forebay.forecasting.cleaning.levels import Judge, with_one_level
 from forebay.forecasting.cleaning.outliers import without_outliers
 from forebay.forecasting.cleaning.restarts import without_restarts
 from forebay.forecasting.regular import RegularSeries
 
-Floats = npt.NDArray[np.float64]
 StageName = Literal["restarts", "censoring", "level shifts", "outliers"]
 ALL_STAGES: tuple[StageName, ...] = ("restarts", "censoring", "level shifts", "outliers")
 
@@ -26,17 +22,13 @@ def cleaned(
     series: RegularSeries,
     season: int,
     *,
-    ceiling: Floats | None,
     judge: Judge,
     stages: Collection[StageName] = ALL_STAGES,
 ) -> RegularSeries:
-    """The series after all stages, in this order: no new level is then taken for outliers, no restart for a level.
-
-    `ceiling`: shape (n,), the allocation in the series' unit, NaN where unknown; None where it was not recorded.
-    """
+    """The series after all stages, in this order: no new level is then taken for outliers, no restart for a level."""
     stage: dict[StageName, Callable[[RegularSeries], RegularSeries]] = {
         "restarts": lambda s: without_restarts(s, season),
-        "censoring": lambda s: lifted(s, season, ceiling),
+        "censoring": lambda s: lifted(s, season),
         "level shifts": lambda s: with_one_level(s, season, judge),
         "outliers": lambda s: without_outliers(s, season),
     }
