@@ -6,7 +6,9 @@ The harmonics carry the seasons so that the ARIMA part stays small: a seasonal A
 The Fourier coefficients are part of the Kalman filter's state, not of the likelihood search. One pass of the
 filter then holds, for every origin, the state estimated from the values before it only; forecasts from all
 rolling origins follow by matrix products, without a single refit. Only the two or three ARMA coefficients are
-estimated once for all origins; they are too few to learn the future by heart.
+estimated once for all origins; they are too few to learn the future by heart. They are searched on what least
+squares leave of the harmonics: the state is then of two numbers instead of twenty, and the search takes a fourth of
+the time.
 """
 
 from __future__ import annotations
@@ -50,8 +52,8 @@ class FittedArima:
     """Season lengths in values, shortest first."""
     scale: float
     """What the values were divided by, to keep the filter well conditioned."""
-    result: Any
-    """pmdarima's statsmodels result: parameters and the state-space form."""
+    parameters: Floats
+    """Shape (p + q + 1,): the ARMA coefficients and the variance of the innovations, as statsmodels orders them."""
 
 
 def fourier_terms(times: Floats, seasons: Sequence[float], constant: bool) -> Floats:
@@ -77,7 +79,7 @@ def fit(values: Floats, seasons: Sequence[float], order: Order) -> FittedArima:
 
     begin, end = _longest_known(values)
     part = values[begin:end]
-    regressors = fourier_terms(np.arange(begin, end, dtype=float), seasons, constant=order[1] == 0)
+    regressors = fourier_terms(np.arange(begin, end, dtype=float), seasons, constant=True)
     if len(part) < 2 * regressors.shape[1] + 10:
         raise FitError(f"only {len(part)} values in a row for {regressors.shape[1]} Fourier terms")
     scale = float(np.std(part))
@@ -88,18 +90,26 @@ def fit(values: Floats, seasons: Sequence[float], order: Order) -> FittedArima:
         with_intercept=False,
         maxiter=SEARCH_ITERATIONS,
         suppress_warnings=True,
-        mle_regression=False,
     )
+    left = part - regressors @ np.linalg.lstsq(regressors, part, rcond=None)[0]
     try:
         # on matrices this small, BLAS threads only wait for each other: three times slower on a busy machine
         with threadpool_limits(1), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an imperfect fit is judged by the backtest, not by its warnings
-            fitted = model.fit(part / scale, X=regressors)
+            parameters = np.asarray(model.fit(left / scale).arima_res_.params)
     except (ValueError, np.linalg.LinAlgError, FloatingPointError) as error:
         raise FitError(str(error).splitlines()[0]) from error
-    if not np.isfinite(fitted.arima_res_.params).all():
+    if not np.isfinite(parameters).all():
         raise FitError("the parameters did not converge to finite numbers")
-    return FittedArima(order, tuple(seasons), scale, fitted.arima_res_)
+    return FittedArima(order, tuple(seasons), scale, parameters)
+
+
+def filtered(model: FittedArima, values: Floats, terms: Floats) -> Any:
+    """statsmodels' filter after all of `values`, the coefficients of `terms` in its state."""
+    from statsmodels.tsa.statespace.sarimax import SARIMAX
+
+    form = SARIMAX(values / model.scale, exog=terms, order=model.order, mle_regression=False)
+    return form.filter(model.parameters)
 
 
 def forecast_from(model: FittedArima, values: Floats, origins: Sequence[int], horizon: int) -> Floats:
@@ -110,19 +120,19 @@ def forecast_from(model: FittedArima, values: Floats, origins: Sequence[int], ho
     terms = fourier_terms(np.arange(len(values) + horizon, dtype=float), model.seasons, constant)
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        filtered = model.result.apply(values / model.scale, exog=terms[: len(values)])
-    states = filtered.filter_results.predicted_state[:, list(origins)]
-    ssm = filtered.model.ssm
+        result = filtered(model, values, terms[: len(values)])
+    states = result.filter_results.predicted_state[:, list(origins)]
+    ssm = result.model.ssm
     transition = ssm["transition"].reshape(len(states), len(states), -1)[:, :, 0]
     # the state ends with the Fourier coefficients, whose design is the regressors themselves
     fixed = ssm["design"].reshape(len(states), -1)[: -terms.shape[1], 0]
-    result = np.empty((len(origins), horizon))
+    means = np.empty((len(origins), horizon))
     rows = np.asarray(origins)
     for lead in range(horizon):
         at = terms[rows + lead]
-        result[:, lead] = fixed @ states[: len(fixed)] + (at.T * states[len(fixed) :]).sum(axis=0)
+        means[:, lead] = fixed @ states[: len(fixed)] + (at.T * states[len(fixed) :]).sum(axis=0)
         states = transition @ states
-    return result * model.scale
+    return means * model.scale
 
 
 def _longest_known(values: Floats) -> tuple[int, int]:
