@@ -38,7 +38,7 @@ def default(history: pd.Series, horizon: int) -> Answer:
 
 
 def default_without_arima(history: pd.Series, horizon: int) -> Answer:
-    """What a fleet gets: the time budget of a series is too short for an ARIMA."""
+    """What is left where the time budget of a series is too short for an ARIMA."""
     return _forebay(history, horizon, budget_seconds=0.0)
 
 

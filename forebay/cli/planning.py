@@ -87,7 +87,7 @@ def forecast(
     horizon: Annotated[str, typer.Option("--horizon", help="How far, for example 48h, 90m or 3d.")] = "48h",
     output_format: Annotated[SeriesFormat, typer.Option("--format")] = SeriesFormat.CSV,
     model: common.Models = None,
-    budget: Annotated[float, typer.Option("--budget", min=0, help="Seconds for all series together.")] = 20.0,
+    budget: Annotated[float, typer.Option("--budget", min=0, help="Seconds for each series.")] = 20.0,
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="Processes; default: one a core where it pays.")
     ] = None,

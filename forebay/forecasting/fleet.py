@@ -59,14 +59,14 @@ def forecast_many(
     """The forecast of every series of a history, in its order and in canonical units, as they are ready.
 
     `step`: length of a slot; without it each series keeps its own sampling interval. `horizon` is rounded up to
-    whole slots. `budget_seconds` of computing are for all of them together, in equal parts: a forecast depends neither
-    on its neighbours nor on `workers` (processes; default: one a core, and none beside this one for a few series).
+    whole slots. `budget_seconds` of computing are for each of them: a forecast depends neither on how many others there
+    are nor on `workers` (processes; default: one a core, and none beside this one for a few series).
     Whoever does not keep the forecasts needs memory for a few dozen of them.
 
     Raises HistoryError naming the series, else as `forecast_series`.
     """
     keys = list(history.series)
-    terms = Terms(horizon, step, seasons, levels, seed, budget_seconds / max(1, len(keys)), tuple(models))
+    terms = Terms(horizon, step, seasons, levels, seed, budget_seconds, tuple(models))
     batches = ([(key, history.series[key]) for key in keys[i : i + BATCH]] for i in range(0, len(keys), BATCH))
     if workers is None:
         workers = len(os.sched_getaffinity(0)) if len(keys) >= WORTH_A_PROCESS else 1
