@@ -12,6 +12,7 @@ from forebay.domain.audit import AuditEvent
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.resources import Resource
 from forebay.domain.workload import Workload
+from forebay.forecasting.calendar import Calendar
 from forebay.forecasting.errors import HistoryError
 from forebay.forecasting.evaluation import DEFAULT_NAME, backtest_series
 from forebay.forecasting.history import SeriesKey
@@ -74,6 +75,7 @@ def _backtests(
                 step=workload.slot,
                 seasons=workload.seasons,
                 models=MODELS,
+                calendar=Calendar(workload.zone, workload.holidays),
                 origins=ORIGINS,
                 budget_seconds=BUDGET_SECONDS / len(workload.resources),
             )

@@ -32,7 +32,7 @@ class BacktestFormat(StrEnum):
 def backtest(
     history: Annotated[Path | None, typer.Argument(help="Usage history, CSV or Parquet.")] = None,
     workloads: Annotated[
-        Path | None, typer.Option("--workloads", help="Only these workloads, by their slots and seasons.")
+        Path | None, typer.Option("--workloads", help="Only these workloads, by their slots, seasons and calendars.")
     ] = None,
     horizon: Annotated[str, typer.Option("--horizon", help="How far, for example 24h, 90m or 3d.")] = "24h",
     origins: Annotated[int, typer.Option("--origins", min=1, help="Past moments to forecast from.")] = 5,
@@ -80,6 +80,7 @@ def _recorded(output_format: BacktestFormat) -> str:
 def _results(
     path: Path, workloads: Path | None, horizon: str, origins: int, models: list[str] | None, budget: float
 ) -> list[SeriesBacktest]:
+    from forebay.forecasting.calendar import Calendar
     from forebay.forecasting.evaluation import backtest_series
     from forebay.forecasting.forecaster import DAY_AND_WEEK, sampling_interval
     from forebay.forecasting.history import SeriesKey
@@ -87,13 +88,19 @@ def _results(
     from forebay.wiring import read_catalog
 
     span, recorded = common.span(horizon, "--horizon"), common.history(path)
-    asked: list[tuple[SeriesKey, pd.Series, timedelta, Sequence[timedelta]]] = [
-        (key, series, sampling_interval(series), DAY_AND_WEEK) for key, series in recorded.series.items()
+    asked: list[tuple[SeriesKey, pd.Series, timedelta, Sequence[timedelta], Calendar]] = [
+        (key, series, sampling_interval(series), DAY_AND_WEEK, Calendar()) for key, series in recorded.series.items()
     ]
     if workloads is not None:
         catalog = read_catalog(workloads)
         asked = [
-            (SeriesKey(w.name, resource, ""), recorded.total(w.name, resource), w.slot, w.seasons)
+            (
+                SeriesKey(w.name, resource, ""),
+                recorded.total(w.name, resource),
+                w.slot,
+                w.seasons,
+                Calendar(w.zone, w.holidays),
+            )
             for w in catalog.workloads
             if w.name in recorded.workloads()
             for resource in w.resources
@@ -108,8 +115,9 @@ def _results(
             step=step,
             seasons=seasons,
             models=models or tuple(MODELS),
+            calendar=calendar,
             origins=origins,
             budget_seconds=budget,
         )
-        for key, series, step, seasons in asked
+        for key, series, step, seasons, calendar in asked
     ]

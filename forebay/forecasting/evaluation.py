@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from forebay.domain.accuracy import BandSlot, Score, SeriesBacktest
+from forebay.forecasting.calendar import Calendar
 from forebay.forecasting.candidates import JUDGED_FROM
 from forebay.forecasting.errors import HistoryError
 from forebay.forecasting.forecaster import DAY_AND_WEEK, forecast_series
@@ -48,6 +49,7 @@ def backtest_series(
     step: timedelta,
     seasons: Sequence[timedelta] = DAY_AND_WEEK,
     models: Sequence[str] = tuple(MODELS),
+    calendar: Calendar | None = None,
     origins: int = ORIGINS,
     budget_seconds: float = BUDGET_SECONDS,
     monotonic: Callable[[], float] = time.monotonic,
@@ -56,7 +58,7 @@ def backtest_series(
 
     A model is judged as it is: it is not given up for seasonal naive, as the default is where that did better. Left
     out, with the reason said, is one whose library is not installed or that no time is left for; the budget is for
-    the whole series. Raises HistoryError when fewer than three seasons are known before the first horizon to judge,
+    the whole series. `calendar`: see `forecast_series`. Raises HistoryError when fewer than three seasons are known before the first horizon to judge,
     InputError for a model that is not there.
     """
     series = regular_series(history, step, seasons[0])
@@ -78,7 +80,9 @@ def backtest_series(
             reasons.append(f"{name} left out: {share:.2g} s a forecast are too short for it; give it more by --budget")
             continue
         parts = DEFAULT if name == DEFAULT_NAME else (name,)
-        made[name] = _forecasts(series, starts, horizon, seasons, parts, name == DEFAULT_NAME, share, monotonic)
+        made[name] = _forecasts(
+            series, starts, horizon, seasons, parts, name == DEFAULT_NAME, share, monotonic, calendar
+        )
         if name != DEFAULT_NAME:
             reasons += [reason for reason in made[name].reasons if " left out: " in reason]
     scores = _scores(made, actual, series, starts[0], round(seasons[0] / step))
@@ -111,6 +115,7 @@ def _forecasts(
     fallback: bool,
     budget_seconds: float,
     monotonic: Callable[[], float],
+    calendar: Calendar | None,
 ) -> _Forecasts:
     index = pd.date_range(series.start, periods=len(series.values), freq=pd.Timedelta(series.step))
     known = pd.Series(series.values, index=index)
@@ -125,6 +130,7 @@ def _forecasts(
             monotonic=monotonic,
             models=parts,
             fallback=fallback,
+            calendar=calendar,
         )
         for start in starts
     ]

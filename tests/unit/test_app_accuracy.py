@@ -60,6 +60,20 @@ def context(world: World, series: pd.Series) -> Context:
     return dataclasses.replace(world.ctx, usage=lambda workload: Measured(series))
 
 
+def test_a_forecast_is_judged_with_the_calendar_of_its_workload(world: World) -> None:
+    free = MIDNIGHT - timedelta(days=1)
+    assert free.weekday() == 0
+    series = load()
+    index = pd.DatetimeIndex(series.index)
+    series[(index.dayofweek == 6) | (index.normalize() == pd.Timestamp(free))] *= 0.3
+    known = a_workload(slot="PT1H", holidays=[free.date().isoformat()])
+    losses = []
+    for workload in (HOURLY, known):
+        daily.backtest_workload(context(world, series), workload)
+        losses.append(daily.recorded(world.ctx)[-1].relative_loss)
+    assert losses[1] < 0.8 < 1 < losses[0], "the holiday is forecast like the Sundays before, not like a working day"
+
+
 def test_what_it_finds_is_recorded_and_run_again_replaced(world: World) -> None:
     ctx = context(world, load())
     said = daily.backtest_workload(ctx, HOURLY)

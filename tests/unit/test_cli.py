@@ -269,6 +269,19 @@ def test_a_backtest_is_printed_in_three_formats(files: Path, forebay) -> None:
     assert code == 2 and "holds none of the workloads" in error
 
 
+def test_a_backtest_of_a_workload_knows_its_calendar(files: Path, forebay) -> None:
+    hours = [START + timedelta(hours=i) for i in range(9 * 24)]
+    rows = [f"{at.isoformat()},checkout,,cpu,{4 + at.hour / 8},cores\n" for at in hours]
+    (files / "history.csv").write_text(HEADER + "".join(rows))
+    last = hours[-1].date()
+    free = f"name: checkout\n    holidays: [{last}]"
+    (files / "workloads.yaml").write_text(WORKLOADS.replace("name: checkout", free))
+    words = ("backtest", "history.csv", "--workloads", "workloads.yaml", "--origins", "1", "--model", "theta")
+    code, text, _ = forebay(*words, "--budget", "0", "--format", "json")
+    (found,) = json.loads(text)["series"]
+    assert code == 0 and any(f"holiday on {last:%d %b}" in reason for reason in found["reasons"])
+
+
 def test_a_forecast_by_a_model_asked_for(files: Path, forebay) -> None:
     code, text, _ = forebay("forecast", "history.csv", "--model", "seasonal-naive", "--format", "json")
     assert code == 0 and "seasonal naive" in json.loads(text)[0]["model"]
