@@ -58,8 +58,8 @@ def backtest_series(
 
     A model is judged as it is: it is not given up for seasonal naive, as the default is where that did better. Left
     out, with the reason said, is one whose library is not installed or that no time is left for; the budget is for
-    the whole series. `calendar`: see `forecast_series`. Raises HistoryError when fewer than three seasons are known before the first horizon to judge,
-    InputError for a model that is not there.
+    the whole series. `calendar`: see `forecast_series`. Raises HistoryError when fewer than three seasons are known
+    before the first horizon to judge, InputError for a model that is not there.
     """
     series = regular_series(history, step, seasons[0])
     least = math.ceil(JUDGED_FROM * (seasons[0] / step))
