@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from forebay.domain.errors import InputError
+from forebay.domain.issuer import TrustedIssuer
 from forebay.domain.model import Duration, explain
 from forebay.domain.telling import TOPICS
 
@@ -34,6 +35,8 @@ class Settings(BaseSettings):
     webhook_secrets: dict[str, list[SecretStr]] = {}
     link_secrets: list[SecretStr] = []
     open_reading: bool = True
+    requests_per_minute: int = Field(default=600, ge=1)
+    oidc: TrustedIssuer | None = None
     web_url: str = "http://127.0.0.1:8080"
     replay_window: Duration = Field(default="PT5M", validate_default=True)
     ssm_prefix: str | None = None

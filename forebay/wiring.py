@@ -22,7 +22,8 @@ from forebay.enforcers.eventbridge import EventBridgeEvent
 from forebay.enforcers.sns import SnsTopic
 from forebay.enforcers.ssm import SsmParameter
 from forebay.notify import LogNotifier, notify_outlets
-from forebay.ports import Clock, Enforcer, Store, Target, Usage
+from forebay.oidc import OidcAuthenticator
+from forebay.ports import Authenticator, Clock, Enforcer, Store, Target, Usage
 from forebay.settings import Settings
 from forebay.store import open_store
 from forebay.targets.asg import AutoScalingGroup
@@ -67,6 +68,11 @@ def build_context(
         lease=settings.lease,
         forecast_budget=settings.forecast_budget,
     )
+
+
+def make_authenticator(settings: Settings) -> Authenticator | None:
+    """Of bearer tokens that are no keys of ours; None where no issuer is trusted."""
+    return None if settings.oidc is None else OidcAuthenticator(settings.oidc, SystemClock())
 
 
 def make_enforcers(

@@ -42,6 +42,7 @@ def serve(
 
     from forebay.settings import load_settings
     from forebay.web.app import create_app
+    from forebay.wiring import make_authenticator
 
     _log_to_stderr()
     settings = load_settings()
@@ -53,16 +54,19 @@ def serve(
             "forebay.cli.service:worker", factory=True, host=host, port=port, workers=workers, log_level="warning"
         )
         return
-    uvicorn.run(create_app(common.context(), web), host=host, port=port, log_level="warning")
+    app = create_app(common.context(), web, tokens=make_authenticator(settings))
+    uvicorn.run(app, host=host, port=port, log_level="warning")
 
 
 def worker() -> FastAPI:
     """The application of one of several processes."""
     from forebay.settings import load_settings
     from forebay.web.app import create_app
+    from forebay.wiring import make_authenticator
 
     _log_to_stderr()
-    return create_app(common.context(), web_settings(load_settings()))
+    settings = load_settings()
+    return create_app(common.context(), web_settings(settings), tokens=make_authenticator(settings))
 
 
 def _log_to_stderr() -> None:
@@ -76,9 +80,6 @@ def web_settings(settings: Settings) -> WebSettings:
 
     secrets = {name: tuple(valid) for name, valid in settings.webhook_secrets.items()}
     sources, secrets = with_sources(read_sources(settings.sources), secrets, os.environ)
-    return validate(
-        WebSettings,
-        {name: getattr(settings, name) for name in ("link_secrets", "replay_window", "open_reading")}
-        | {"sources": sources, "webhook_secrets": secrets},
-        "FOREBAY_SOURCES, FOREBAY_WEBHOOK_SECRETS, FOREBAY_LINK_SECRETS, FOREBAY_REPLAY_WINDOW, FOREBAY_OPEN_READING",
-    )
+    same = ("link_secrets", "replay_window", "open_reading", "requests_per_minute")
+    values = {name: getattr(settings, name) for name in same} | {"sources": sources, "webhook_secrets": secrets}
+    return validate(WebSettings, values, ", ".join(f"FOREBAY_{name.upper()}" for name in values))

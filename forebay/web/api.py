@@ -30,8 +30,8 @@ from forebay.web.receiver import start_runs
 MOST_AT_A_TIME = 500
 MOST_BYTES = 64 * 1024
 Limit = Annotated[int, Query(ge=1, le=MOST_AT_A_TIME, description="At most so many; the Link header leads on.")]
-READ_PROBLEMS = problems(400, 401, 403, 404, 422, 500, 503)
-WRITE_PROBLEMS = problems(400, 401, 403, 404, 409, 413, 422, 500, 503)
+READ_PROBLEMS = problems(400, 401, 403, 404, 422, 429, 500, 503)
+WRITE_PROBLEMS = problems(400, 401, 403, 404, 409, 413, 422, 429, 500, 503)
 CHANGE = {
     "change": "CHG-2002",
     "entity": "acme",

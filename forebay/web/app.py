@@ -31,7 +31,7 @@ def create_app(
     """
     # FastAPI's own documentation pages load their scripts from elsewhere, which the headers forbid.
     app = FastAPI(title="Forebay", version=version("forebay"), docs_url=None, redoc_url=None)
-    doorkeeper = Doorkeeper(ctx, settings.open_reading, tokens)
+    doorkeeper = Doorkeeper(ctx, settings.open_reading, tokens, settings.requests_per_minute)
     answers.install(app)
     app.include_router(receiver(ctx, settings, start_run))
     app.include_router(api(ctx, doorkeeper, start_run))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
 from collections.abc import Callable, Sequence
 
 from fastapi import Depends, Request
@@ -12,34 +13,53 @@ from fastapi.security import HTTPBearer
 from forebay.app.context import Context
 from forebay.app.keys import KeyAuthenticator
 from forebay.domain.access import PREFIX, Act, NotAuthenticated, Principal, Role
+from forebay.domain.errors import OutsideError
 from forebay.ports import Authenticator
-from forebay.web.answers import Refused
+from forebay.web.answers import RETRY_AFTER_SECONDS, Refused
+from forebay.web.pace import Failures, Pace
+
+log = logging.getLogger(__name__)
 
 ANYBODY = Principal(name="anonymous", roles=frozenset({Role.VIEWER}))
 BEARER = {"WWW-Authenticate": 'Bearer realm="forebay"'}
+FAILURES_PER_MINUTE = 30
 BASIC = {"WWW-Authenticate": 'Basic realm="forebay", charset="UTF-8"'}
 # Only so that /openapi.json says it: the header is read below, for both schemes alike.
-scheme = Depends(HTTPBearer(auto_error=False, description="An API key, made by `forebay key create`."))
+scheme = Depends(
+    HTTPBearer(
+        auto_error=False, description="An API key, made by `forebay key create`, or a token of the trusted issuer."
+    )
+)
 
 
 class Doorkeeper:
-    """`open_reading`: whoever carries no token may read. `tokens`: for bearer tokens that are no keys of ours."""
+    """`open_reading`: whoever carries no token may read. `tokens`: for bearer tokens that are no keys of ours.
 
-    def __init__(self, ctx: Context, open_reading: bool, tokens: Authenticator | None = None) -> None:
+    `requests_per_minute`: of one principal, to all but the decision point, which services ask at every turn.
+    """
+
+    def __init__(
+        self, ctx: Context, open_reading: bool, tokens: Authenticator | None = None, requests_per_minute: int = 600
+    ) -> None:
+        self._clock = ctx.clock
         self._keys = KeyAuthenticator(ctx)
+        self._pace, self._failures = Pace(requests_per_minute), Failures(FAILURES_PER_MINUTE)
         self._tokens = tokens
         self._open_reading = open_reading
 
     def let(self, act: Act) -> Callable[..., Principal]:
-        """A dependency: the principal, who may `act`. Raises Refused (401, 403)."""
+        """A dependency: the principal, who may `act`. Raises Refused (401, 403, 429)."""
 
         def principal(request: Request, _: object = scheme) -> Principal:
-            return self._admit(act, request, BEARER)
+            found = self._admit(act, request, BEARER)
+            if found is not ANYBODY and (wait := self._pace.wait_s(found.name, self._clock.now())):
+                raise _too_many(f"{found.name!r} sends more than {self._pace.per_minute} requests a minute", wait)
+            return found
 
         return principal
 
     def read(self, request: Request) -> Principal:
-        """The principal, who may read: for a plain route, which has no dependencies. Raises Refused (401, 403)."""
+        """The principal, who may read: for a plain route, which has no dependencies. Raises as `let` does."""
         return self._admit("read", request, BEARER)
 
     def page_reader(self, request: Request) -> Principal:
@@ -55,17 +75,30 @@ class Doorkeeper:
             if act == "read" and self._open_reading:
                 return ANYBODY
             raise Refused(401, "who are you? Send `Authorization: Bearer` and a key or token", headers=challenge)
+        address, now = request.client.host if request.client else "", self._clock.now()
+        if wait := self._failures.wait_s(address, token, now):
+            raise _too_many("too many tokens from your address let nobody in", wait)
         try:
-            principal = self._authenticator(token).principal(token)
+            principal = self._principal(token)
         except NotAuthenticated as error:
+            self._failures.note(address, token, now, good=False)
             raise Refused(401, str(error), headers=challenge) from error
+        self._failures.note(address, token, now, good=True)
         if not principal.may(act):
             roles = ", ".join(sorted(principal.roles))
             raise Refused(403, f"{principal.name!r} ({roles}) may not do this: it takes {_roles_for(act)}")
         return principal
 
-    def _authenticator(self, token: str) -> Authenticator:
-        return self._keys if self._tokens is None or token.startswith(f"{PREFIX}_") else self._tokens
+    def _principal(self, token: str) -> Principal:
+        """Raises NotAuthenticated, Refused (503) where a token's issuer is away, OutsideError where the store is."""
+        if self._tokens is None or token.startswith(f"{PREFIX}_"):
+            return self._keys.principal(token)
+        try:
+            return self._tokens.principal(token)
+        except OutsideError as error:
+            log.error("tokens cannot be checked: %s", error)
+            mend = "the token's issuer does not say by which keys it signs: try again, or use an API key"
+            raise Refused(503, mend, headers={"Retry-After": str(RETRY_AFTER_SECONDS)}) from error
 
 
 def covering(principal: Principal, entity: str) -> None:
@@ -74,6 +107,10 @@ def covering(principal: Principal, entity: str) -> None:
         raise Refused(
             403, f"{principal.name!r} is for {', '.join(sorted(principal.entities))} only, not for {entity!r}"
         )
+
+
+def _too_many(words: str, wait_s: int) -> Refused:
+    return Refused(429, f"{words}: try again after {wait_s} s", headers={"Retry-After": str(wait_s)})
 
 
 def _roles_for(act: Act) -> str:

@@ -44,7 +44,7 @@ def decision_point(ctx: Context, doorkeeper: Doorkeeper) -> APIRouter:
     # A plain route: FastAPI's reading of parameters costs more than the answer.
     router.add_route("/v1/policies/{entity}/{policy}", policy_in_force, ["GET"])
 
-    @router.get("/v1/policies", responses=problems(400, 401, 403, 422, 500, 503))
+    @router.get("/v1/policies", responses=problems(400, 401, 403, 422, 429, 500, 503))
     def policies_changed_since(changed_since: str, who: Principal = reader) -> Response:
         """200: what is in force of each policy whose answer changed since. 400: `changed_since` is no time."""
         now, answers = policies_changed(ctx, _time("changed_since", changed_since))

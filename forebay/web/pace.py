@@ -1,29 +1,58 @@
-"""How often an address may deliver: a bucket of so many deliveries, which fills again over a minute."""
+"""How often one sender may come: a bucket of so many requests, which fills again over a minute."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from threading import Lock
+
+from forebay.domain.access import token_hash
 
 MINUTE = timedelta(minutes=1)
-# A flood from ever new addresses must not fill the memory; whoever is forgotten begins with a full bucket.
+# A flood from ever new senders must not fill the memory; whoever is forgotten begins with a full bucket.
 MOST_ADDRESSES = 10_000
 
 
 @dataclass
 class Pace:
-    """Not for threads: the web door asks on its one event loop."""
+    """By sender: an address, or a name."""
 
     per_minute: int
     _left: dict[str, tuple[float, datetime]] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
 
-    def wait_s(self, address: str, now: datetime) -> int:
-        """0: it may deliver, and this is counted; else the seconds until it may. `now` is aware."""
-        left, since = self._left.pop(address, (float(self.per_minute), now))
-        left = min(float(self.per_minute), left + max(timedelta(0), now - since) / MINUTE * self.per_minute)
-        allowed = left >= 1
-        self._left[address] = (left - 1 if allowed else left, now)
-        if len(self._left) > MOST_ADDRESSES:
-            del self._left[next(iter(self._left))]  # the one that was silent longest
+    def wait_s(self, sender: str, now: datetime, *, take: bool = True) -> int:
+        """0: it may come, and with `take` this is counted; else the seconds until it may. `now` is aware."""
+        with self._lock:
+            left, since = self._left.pop(sender, (float(self.per_minute), now))
+            left = min(float(self.per_minute), left + max(timedelta(0), now - since) / MINUTE * self.per_minute)
+            allowed = left >= 1
+            self._left[sender] = (left - 1 if allowed and take else left, now)
+            if len(self._left) > MOST_ADDRESSES:
+                del self._left[next(iter(self._left))]  # the one that was silent longest
         return 0 if allowed else max(1, math.ceil((1 - left) * 60 / self.per_minute))
+
+
+class Failures:
+    """Tokens that let nobody in, by address: after too many, its next new token is not even looked at for a while.
+
+    A token that was good goes on: where many services share an address, one with an old key must not shut out the rest.
+    """
+
+    def __init__(self, per_minute: int) -> None:
+        self._pace = Pace(per_minute)
+        self._good: dict[str, None] = {}
+
+    def wait_s(self, address: str, token: str, now: datetime) -> int:
+        return 0 if token_hash(token) in self._good else self._pace.wait_s(address, now, take=False)
+
+    def note(self, address: str, token: str, now: datetime, *, good: bool) -> None:
+        digest = token_hash(token)
+        if not good:
+            self._good.pop(digest, None)
+            self._pace.wait_s(address, now)
+        elif digest not in self._good:
+            self._good[digest] = None
+            if len(self._good) > MOST_ADDRESSES:
+                self._good.pop(next(iter(self._good)), None)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import Annotated
 
-from pydantic import ConfigDict, SecretStr, field_validator, model_validator
+from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from forebay.domain.errors import InputError
 from forebay.domain.model import Duration, Model
@@ -22,6 +23,7 @@ class WebSettings(Model):
 
     `replay_window`: how far a delivery's timestamp may be from our clock.
     `open_reading`: changes, policies, audit log and pages can be read without a key.
+    `requests_per_minute`: of one key's or token's holder to one process, the decision point left out.
     """
 
     model_config = ConfigDict(hide_input_in_errors=True)
@@ -31,6 +33,7 @@ class WebSettings(Model):
     link_secrets: tuple[SecretStr, ...] = ()
     replay_window: Duration = timedelta(seconds=300)
     open_reading: bool = True
+    requests_per_minute: Annotated[int, Field(ge=1)] = 600
 
     @field_validator("webhook_secrets")
     @classmethod

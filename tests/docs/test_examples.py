@@ -30,6 +30,7 @@ import yaml
 
 from forebay.domain.change import ChangeRequest
 from forebay.domain.impact import Entitlement, Impact
+from forebay.domain.issuer import TrustedIssuer
 from forebay.domain.model import validate
 from forebay.domain.rules import ChangeRules
 from forebay.domain.source import TicketSources
@@ -262,7 +263,10 @@ def check_yaml(data: Any) -> None:
 
 def check_json(text: str) -> None:
     data = json.loads(text)
-    assert "ticket" in data, "JSON in the documents is a ticket; show answers as the output of a command"
+    if "issuer" in data:
+        validate(TrustedIssuer, data, "example")
+        return
+    assert "ticket" in data, "JSON is a ticket or an issuer; show answers as the output of a command"
     parse_delivery(text)
 
 
