@@ -53,7 +53,7 @@ def next_restore(
     `required_before` the same in units of the original size.
 
     Lowering a floor takes no capacity away (the autoscaler above it does, as its own demand confirms), so it goes
-    back at once. A count goes down within the soft limits, a dwell apart, never below the demand seen and never
+    down at once; one that was lowered goes up as a step does. A count goes down within the soft limits, a dwell apart, never below the demand seen and never
     without data; if demand has risen meanwhile it goes up again, to no more than the `peak` the change had. A size goes
     back before both, once the units held carry the demand seen in the original size too. `keep_count`: after an
     enforced change the count is the new normal and stays, and so is the size.
@@ -74,19 +74,38 @@ def next_restore(
     if live == original:
         return Leave(f"restored to {in_words(original)}")
     if live.lever is Lever.FLOOR:
-        # The maximum comes down only where nothing runs above it: RegisterScalableTarget would cut it at once.
-        ceiling = original.ceiling
-        if ceiling is not None and target.desired > ceiling:
-            ceiling = live.ceiling
-        wanted = original.model_copy(update={"ceiling": ceiling})
-        if wanted == live:
-            return Leave(f"floor restored; ceiling stays at {live.ceiling} while {target.desired} units run")
-        return GiveBack(
-            wanted, f"floor back from {live.floor} to {wanted.floor}; the autoscaler keeps what demand needs"
-        )
+        return _floor_back(workload, target, live, original, last_write_at, now)
     if keep_count:
         return Leave(f"{in_words(live)} is what the new policy needs; no autoscaler is attached to lower it")
     return _count_down(workload, live, original, last_write_at, required_units, now, target.stable, peak)
+
+
+def _floor_back(
+    workload: Workload,
+    target: TargetState,
+    live: Setting,
+    original: Setting,
+    last_write_at: datetime | None,
+    now: datetime,
+) -> Restore:
+    """Down at once; up to a floor above what runs as any step goes up: within the soft limits, one after the other."""
+    soft, running = workload.limits.soft, target.desired
+    assert original.floor is not None and live.floor is not None, "a floor lever"
+    wanted = min(original.floor, max(live.floor, running + soft.largest_move(running)))
+    # The maximum comes down only where nothing runs above it: RegisterScalableTarget would cut it at once.
+    ceiling = original.ceiling
+    if ceiling is not None and running > ceiling:
+        ceiling = live.ceiling
+    setting = original.model_copy(update={"floor": wanted, "ceiling": ceiling})
+    if setting == live and wanted == original.floor:
+        return Leave(f"floor restored; ceiling stays at {live.ceiling} while {running} units run")
+    if wanted > live.floor:
+        if target.serving < live.floor:
+            return LookAgain(f"the last move is still under way: {target.serving} of {live.floor} units serve")
+        if last_write_at is not None and now < last_write_at + soft.dwell:
+            return LookAgain(f"the dwell allows the next move at {last_write_at + soft.dwell:%H:%M:%S}")
+        return GiveBack(setting, f"floor back from {live.floor} to {wanted}")
+    return GiveBack(setting, f"floor back from {live.floor} to {wanted}; the autoscaler keeps what demand needs")
 
 
 def size_back(

@@ -357,6 +357,27 @@ BACK: dict[str, tuple[dict[str, Any], GiveBack | LookAgain | Leave]] = {
         },
         GiveBack(floor(1), "floor back from 8 to 1; the autoscaler keeps what demand needs"),
     ),
+    "a lowered floor goes up within the soft limit": (
+        {"target": target(floor(10, 10)), "ours": floor(10, 10), "original": floor(20, 40), "required_units": None},
+        GiveBack(floor(12, 40), "floor back from 10 to 12"),
+    ),
+    "to no more than it was": (
+        {"target": target(floor(10, 40), desired=19), "ours": floor(10, 40), "original": floor(20, 40)},
+        GiveBack(floor(20, 40), "floor back from 10 to 20"),
+    ),
+    "and waits for its dwell": (
+        {
+            "target": target(floor(10, 10)),
+            "ours": floor(10, 10),
+            "original": floor(20, 40),
+            "last_write_at": minutes(17),
+        },
+        LookAgain("the dwell allows the next move at 09:22:00"),
+    ),
+    "and for what was asked to serve": (
+        {"target": target(floor(12, 40), serving=10), "ours": floor(12, 40), "original": floor(20, 40)},
+        LookAgain("the last move is still under way: 10 of 12 units serve"),
+    ),
     "a raised ceiling stays while more run": (
         {"target": target(floor(8, 30), desired=22), "ours": floor(8, 30), "original": floor(1)},
         GiveBack(floor(1, 30), "floor back from 8 to 1; the autoscaler keeps what demand needs"),

@@ -233,6 +233,21 @@ def test_a_move_back_without_data_is_waited_for_and_says_so() -> None:
         assert world.state is S.ROLLED_BACK
 
 
+def test_a_floor_that_a_ceiling_lowered_goes_up_again_in_moves() -> None:
+    down = a_plan(((1, 8, 6), (7, 6, 4)), start=8, demand=flat(1))
+    with World(lever=Lever.FLOOR, units=8, demand=flat(1)) as world:
+        world.cloud.services["web"].setting = floor(8)
+        world.submit(a_request(entitlements=[{"workload": "web", "max_units": 4}]), down)
+        world.run_until(minutes(15))
+        assert world.setting() == floor(4, 4)
+        cancel(world.ctx, "CHG-1", "ann", "not needed any more")
+        world.run_until(minutes(50))
+        assert (world.state, world.setting()) == (S.ROLLED_BACK, floor(8))
+        back = world.cloud.ours()[2:]
+        assert [(w.desired, w.after.floor) for w in back] == [(4, 6), (6, 8)], "two units a move at most"
+        assert back[1].at - back[0].at >= 5 * MINUTE
+
+
 # What is raised
 @BOTH
 def test_each_raise_has_its_owner_reason_expiry_and_what_it_goes_back_to(lever: Lever) -> None:
