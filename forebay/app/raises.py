@@ -77,7 +77,9 @@ def _of(tx: Transaction, record: ChangeRecord) -> list[Raise]:
         done = [i for i in tx.intents(name, change=record.change.change) if i.outcome is Outcome.DONE]
         if original is None or not done or done[-1].new.stands_in(original):
             continue
-        stays = done[-1].new.floor is None and record.state in (ChangeState.IN_FORCE, ChangeState.SETTLING)
+        enforced = record.state in (ChangeState.IN_FORCE, ChangeState.SETTLING)
+        stays = enforced and done[-1].new.floor is None
+        back = original.within(record.change.entitlement(name)) if enforced else original
         until, waits_for = _expiry(tx, record)
         found.append(
             Raise(
@@ -87,7 +89,7 @@ def _of(tx: Transaction, record: ChangeRecord) -> list[Raise]:
                 change=record.change.change,
                 reason=done[-1].why,
                 until=until,
-                restore=None if stays else original,
+                restore=None if stays else back,
                 waits_for=waits_for,
             )
         )

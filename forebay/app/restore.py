@@ -77,6 +77,9 @@ def _restore_workload(ctx: Context, record: ChangeRecord, workload: Workload, le
     measured = resized or target.setting.lever is Lever.COUNT
     usage = _seen(ctx, workload, now) if measured else None
     before = workload.sized(original.size) if resized and original else workload
+    settling = record.state is ChangeState.SETTLING
+    if original is not None and settling:
+        original = original.within(record.change.entitlement(workload.name))  # its policy is in force, and stays
     decision = next_restore(
         workload=workload,
         target=target,
@@ -85,7 +88,7 @@ def _restore_workload(ctx: Context, record: ChangeRecord, workload: Workload, le
         last_write_at=max((i.stored_at for i in intents), default=None),
         required_units=_required(workload, usage),
         required_before=_required(before, usage),
-        keep_count=record.state is ChangeState.SETTLING,
+        keep_count=settling,
         now=now,
         # Units of another size do not compare; on the way back to one they are raised by need.
         peak=0 if resized else max((i.units for i in intents if i.outcome is Outcome.DONE), default=0),
@@ -93,7 +96,7 @@ def _restore_workload(ctx: Context, record: ChangeRecord, workload: Workload, le
     match decision:
         case Leave(reason=reason, blocked=blocked):
             # A count that an enforced change leaves is the new normal: another's value in its place is no leftover.
-            settled_count = record.state is ChangeState.SETTLING and target.setting.lever is Lever.COUNT
+            settled_count = settling and target.setting.lever is Lever.COUNT
             if blocked and original is not None and intents and not settled_count:
                 _remember_leftover(ctx, record, workload, target.setting, original, intents)
             return True, f"{workload.name}: {reason}"

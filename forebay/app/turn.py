@@ -50,7 +50,8 @@ def ahead_on(tx: Transaction, change: PolicyChange, workload: str) -> list[Ahead
         if workload in record.change.workloads:
             name = record.change.change
             original = tx.original(name, workload)
-            found.append(Ahead(record.change, tx.plan(name, workload), original.floor if original else None))
+            back = original.within(record.change.entitlement(workload)) if original else None
+            found.append(Ahead(record.change, tx.plan(name, workload), back.floor if back else None))
     return found
 
 

@@ -142,6 +142,8 @@ def test_an_entitlements_ceiling_lowers_within_the_soft_limits(lever: Lever) -> 
         assert world.state is S.SETTLING
         desired = [(w.desired, world_units(w.after)) for w in world.cloud.ours()]
         assert desired == [(8, 6), (6, 4)]
+        world.run_until(minutes(60))
+        assert (world.state, world_units(world.setting())) == (S.CLOSED, 4), "the policy is in force, and stays"
 
 
 def world_units(setting: object) -> int:
@@ -158,6 +160,8 @@ def test_an_entitlements_floor_raises(lever: Lever) -> None:
         world.run_until(EFFECTIVE + MINUTE)
         assert world.state is S.SETTLING
         assert world.setting().units == 6
+        world.run_until(minutes(60))
+        assert (world.state, world.setting().units) == (S.CLOSED, 6), "the policy is in force, and stays"
 
 
 def test_a_freeze_window_inside_the_delay_is_waited_out(world: World) -> None:
