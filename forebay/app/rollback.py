@@ -8,10 +8,12 @@ from forebay.app.context import Context
 from forebay.app.outbox import post_version
 from forebay.app.people import begun, own_version, permitted, withdraw
 from forebay.app.writing import last_setting
+from forebay.domain.allocation import Setting, in_words
 from forebay.domain.errors import RuleRefusal
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.policy import in_force
 from forebay.domain.records import ChangeRecord
+from forebay.domain.workload import Workload
 from forebay.ports import Transaction
 
 
@@ -86,9 +88,18 @@ def _check_capacity_stands(ctx: Context, record: ChangeRecord) -> None:
         with ctx.store.transaction() as tx:
             original = tx.original(record.change.change, name)
         ours = last_setting(ctx, record.change.change, name)
-        if original is not None and ours is not None and ours.units < original.units:
+        if original is not None and ours is not None and _lowered(ctx.workload(name), original, ours):
+            held = original if ours.revision else original.unsized
             raise RuleRefusal(
                 "capacity before policy",
-                f"the change lowered {name} from {original.units} to {ours.units} units",
+                f"the change lowered {name} from {in_words(held)} to {in_words(ours)}",
                 "a new change that sets the policy back, so that the capacity is there first",
             )
+
+
+def _lowered(workload: Workload, before: Setting, after: Setting) -> bool:
+    """Whether less is held, or an autoscaler may hold less, in any resource that is shaped: units times their size."""
+    resized = after.revision is not None
+    was, now = (workload.sized(before.size), workload.sized(after.size)) if resized else (workload, workload)
+    units = [(before.units, after.units), (before.ceiling or 0, after.ceiling or 0)]
+    return any(new * now.unit[r] < old * was.unit[r] for old, new in units for r in workload.resources)

@@ -206,7 +206,19 @@ def test_a_rollback_of_a_change_that_took_capacity_away_is_refused() -> None:
         world.submit(a_request(entitlements=[{"workload": "web", "max_units": 4}]), down)
         world.run_until(minutes(33))
         assert world.setting() == count(4)
-        with pytest.raises(RuleRefusal, match="lowered web from 8 to 4"):
+        with pytest.raises(RuleRefusal, match="lowered web from count 8 to count 4"):
+            rollback(world.ctx, "CHG-1", "bob", "stop")
+
+
+def test_nor_of_one_that_took_it_from_the_autoscaler() -> None:
+    """The floor stands as it stood, but above it the autoscaler has been stopped."""
+    down = a_plan(((1, 8, 6), (7, 6, 4)), start=8, aligned=1, demand=flat(1))
+    with World(lever=Lever.FLOOR, units=8, demand=flat(1)) as world:
+        import_policy(world.ctx, "acme", "quota", "quota", OLD, "ann", "as sold")
+        world.submit(a_request(entitlements=[{"workload": "web", "max_units": 4}]), down)
+        world.run_until(minutes(33))
+        assert world.setting() == floor(1, 4)
+        with pytest.raises(RuleRefusal, match=r"lowered web from floor 1 \(ceiling 20\) to floor 1 \(ceiling 4\)"):
             rollback(world.ctx, "CHG-1", "bob", "stop")
 
 

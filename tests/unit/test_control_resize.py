@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from forebay.app.people import cancel, resume
+from forebay.app.policies import import_policy
+from forebay.app.rollback import rollback
 from forebay.domain.allocation import Lever, Setting
+from forebay.domain.errors import RuleRefusal
 from forebay.domain.lifecycle import ChangeState, StepState
 from forebay.domain.plan import ShapingPlan, ShapingStep
 from forebay.domain.resources import Resource
@@ -171,6 +174,20 @@ def test_under_an_autoscaler_the_floor_holds_what_the_former_size_needs_while_it
         world.submit(a_request(), a_resize(demand=flat(2), units=1))
         assert cancelled(world) == [(1, LARGE), (4, LARGE), (4, SMALL), (1, SMALL)]
         assert world.setting() == Setting(lever=Lever.FLOOR, floor=1, ceiling=20, size=SMALL, revision="web:1")
+
+
+def test_a_rollback_is_refused_where_as_many_units_hold_less() -> None:
+    small = {"unit": {"cpu_cores": 1, "memory_gib": 2}, "price": {"per_unit_hour": "0.05"}}
+    fields = {"unit": {"cpu_cores": 2, "memory_gib": 4}, "sizes": [small]}
+    plan = a_resize(demand=flat(1))
+    smaller = plan.steps[0].model_copy(update={"size": SMALL})
+    with a_world(demand=flat(1), **fields) as world:
+        import_policy(world.ctx, "acme", "quota", "quota", {}, "ann", "as sold")
+        world.submit(a_request(), plan.model_copy(update={"steps": (smaller,), "size": LARGE}))
+        world.run_until(EFFECTIVE + MINUTE)
+        assert (world.setting().units, world.setting().size) == (4, SMALL)
+        with pytest.raises(RuleRefusal, match="lowered web from count 4 of 2 vCPU, 4 GiB .* to count 4 of 1 vCPU"):
+            rollback(world.ctx, "CHG-1", "bob", "stop")
 
 
 def test_the_size_stays_while_the_former_one_would_not_carry_the_demand() -> None:
