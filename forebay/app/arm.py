@@ -17,7 +17,7 @@ from forebay.control.keep import Keep, Later
 from forebay.domain.audit import AuditEvent
 from forebay.domain.errors import OutsideError, RuleRefusal
 from forebay.domain.lifecycle import BEFORE_IN_FORCE, MOVING, ChangeState
-from forebay.domain.policy import PolicyVersion
+from forebay.domain.policy import PolicyVersion, in_force
 from forebay.domain.records import ChangeRecord, Purpose
 from forebay.ports import Enforcer, Transaction
 
@@ -63,8 +63,8 @@ def try_to_arm(ctx: Context, change: str) -> str | None:
             return f"change {change} has moved on and is {record.state}"
         version = own_version(tx, record)
         assert version is not None, "a received change has its policy version"
-        if withdrawn := _base_withdrawn(tx, record):
-            return withdrawn
+        if missing_base := _base_missing(tx, record, ctx.clock.now()):
+            return missing_base
         if freeze := tx.rules().freeze_at(max(version.effective_at, ctx.clock.now()), record.change):
             return f"freeze window until {freeze.end.isoformat()}: {freeze.reason}"
         armed = version.model_copy(update={"armed_at": ctx.clock.now()})
@@ -77,14 +77,15 @@ def try_to_arm(ctx: Context, change: str) -> str | None:
     return None
 
 
-def _base_withdrawn(tx: Transaction, record: ChangeRecord) -> str | None:
-    """A change that names the version it builds on does not come without it."""
+def _base_missing(tx: Transaction, record: ChangeRecord, now: datetime) -> str | None:
+    """A change that names the version it builds on does not come on any other: that one may have been taken back."""
     change = record.change
-    versions = tx.versions(change.entity, change.policy)
-    base = next((v for v in versions if v.version == change.base_version), None)
-    if base is None or base.withdrawn_at is None or base.in_force_from is not None:
+    current = in_force(tx.versions(change.entity, change.policy), now)
+    number = current.version if current else 0
+    if change.base_version in (None, number):
         return None
-    return f"it builds on version {base.version}, which was withdrawn: cancel it, and ask for one that does not"
+    stands = f"version {number} is in force" if number else "no version is in force"
+    return f"it builds on version {change.base_version}, and {stands}: cancel it, and ask for one that builds on that"
 
 
 def watch_armed(ctx: Context, change: str) -> str | None:

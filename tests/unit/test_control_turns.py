@@ -12,7 +12,9 @@ import pytest
 from forebay.app.people import cancel, deny, hold, resume
 from forebay.app.pins import pin
 from forebay.app.plan import Outlook, draw, plan_change
+from forebay.app.policies import import_policy
 from forebay.app.receive import receive
+from forebay.app.rollback import rollback
 from forebay.domain.allocation import Lever
 from forebay.domain.change import ChangeRequest
 from forebay.domain.errors import RuleRefusal
@@ -99,6 +101,21 @@ def test_it_does_not_come_without_the_version_it_builds_on() -> None:
         assert world.record("CHG-2").state is S.SCHEDULED
         assert world.version_at(LATER + MINUTE) is None
         assert "deferred" in world.actions("CHG-2")
+
+
+def test_nor_where_that_version_was_rolled_back() -> None:
+    """What is in force then says what the version before said, and the change was written on top of another."""
+    with World(a_workload("web"), a_workload("api"), demand=flat(2)) as world:
+        import_policy(world.ctx, "acme", "quota", "quota", {"rpm": 1}, "ann", "as sold")
+        world.submit(a_request(document={"rpm": 2}))
+        plan = a_plan((), change="CHG-2", workload="api", demand=flat(2), effective_at=LATER)
+        assert world.submit(second("api", entity="acme", base_version=2), plan).state is S.SCHEDULED
+        world.run_until(minutes(33))
+        rollback(world.ctx, "CHG-1", "bob", "worse")
+        world.run_until(minutes(100))
+        assert [world.version_at(when) for when in (minutes(32), minutes(34), LATER + MINUTE)] == [2, 4, 4]
+        deferred = [e.reason for e in world.people.events if e.action == "deferred"]
+        assert any("it builds on version 2, and version 4 is in force" in reason for reason in deferred)
 
 
 @pytest.mark.parametrize("at", [20, 30, 40])
