@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,6 +13,7 @@ from forebay.domain.outbox import Message, MessageState, due
 from forebay.domain.policy import PolicyVersion
 from forebay.ports import Transaction
 
+log = logging.getLogger(__name__)
 # So many targets are told side by side: one that hangs must not make another late.
 AT_ONCE = 8
 PUSH = "push to "
@@ -90,6 +92,9 @@ def _send(ctx: Context, message: Message) -> bool:
         after = message.failed(str(error), ctx.clock.now(), retryable=error.retryable)
     except ValueError as error:  # also InputError, and a body that is none
         after = message.failed(str(error), ctx.clock.now(), retryable=False)
+    except Exception as error:  # a defect of one outlet: it must not keep all others from being sent, again and again
+        log.exception("%s: not sent", message.name)
+        after = message.failed(f"{type(error).__name__}: {error}", ctx.clock.now(), retryable=False)
     event = _told(ctx, message, after)
     with ctx.store.transaction() as tx:
         tx.put_message(after)

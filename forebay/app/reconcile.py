@@ -43,14 +43,19 @@ def reconcile(
         records = tx.changes(frozenset(ChangeState) - TERMINAL)
     wanted: list[WakeUp] = []
     for record in records:
+        name = record.change.change
         try:
             repair(ctx, record, holder)
             if look:
                 watch(ctx, record)
                 foretell(ctx, record)
+        except ForebayError as error:
+            trouble(name, error)
+        try:
+            # A repair may fail for hours, as a push to a target that is away does: its runs must exist all the same.
             wanted += wake_ups(ctx, record)
         except ForebayError as error:
-            trouble(record.change.change, error)
+            trouble(name, error)
     tell(ctx)
     answer(ctx)
     drain(ctx)

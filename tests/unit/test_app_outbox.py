@@ -53,6 +53,21 @@ def test_a_later_version_waits_for_the_earlier_one_of_its_lane_only(world: World
     assert [v.version for v in world.enforcer.pushed] == [1, 2]
 
 
+def test_an_outlet_with_a_defect_is_given_up_and_keeps_nobody_from_being_sent(world: World) -> None:
+    class Defect(Recorder):
+        def push(self, version: PolicyVersion) -> None:
+            raise KeyError("bucket")
+
+    for enforcers in [(Defect("broken"),), (Defect("broken"), world.enforcer)]:  # alone, and side by side
+        object.__setattr__(world.ctx, "enforcers", enforcers)
+        post(world, armed(len(enforcers)))
+        drain(world.ctx)
+    assert [v.version for v in world.enforcer.pushed] == [2]
+    given_up = [(m.state, m.failure, m.attempts) for m in unsent(world.ctx)]
+    assert given_up == [(MessageState.DEAD, "KeyError: 'bucket'", 1)] * 2
+    assert world.actions().count("push to broken given up") == 2
+
+
 def test_what_a_dead_sender_had_claimed_is_sent_by_another(world: World) -> None:
     class Killed(Recorder):
         def push(self, version: PolicyVersion) -> None:

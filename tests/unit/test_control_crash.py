@@ -11,7 +11,7 @@ from forebay.app.wakeups import fall_together
 from forebay.domain.allocation import Lever
 from forebay.domain.lifecycle import ChangeState, StepState
 from tests.support.cloud import Bomb, Crash
-from tests.support.world import EFFECTIVE, MINUTE, World, a_plan, a_request, a_workload, count, flat, floor, minutes
+from tests.support.world import EFFECTIVE, MINUTE, UP, World, a_plan, a_request, a_workload, count, flat, floor, minutes
 
 ONE_STEP = ((1, 4, 6),)
 S = ChangeState
@@ -159,6 +159,18 @@ def test_a_run_advances_what_falls_due_with_its_own_step_too() -> None:
         with world.sql.transaction() as tx:
             assert tx.acquire_lease("db", "another run", world.clock.now(), MINUTE)
         assert fall_together(world.ctx, "CHG-1", "web") == [("CHG-1", "web")], "another run is at it"
+
+
+def test_what_cannot_be_pushed_for_hours_still_has_its_steps_made() -> None:
+    with World() as world:
+        world.submit(None, a_plan((*UP, (35, 8, 9)), aligned=8))
+        world.enforcer.failing = 1000
+        world.run_until(EFFECTIVE + MINUTE)
+        assert world.state is ChangeState.IN_FORCE
+        world.created.clear()  # the scheduler has lost its runs
+        world.waiting.clear()
+        world.run_until(minutes(45))
+        assert world.asked() == [6, 8, 9]
 
 
 def test_a_step_under_a_living_lease_is_not_woken_again() -> None:
