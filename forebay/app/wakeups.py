@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from forebay.app.context import Context
+from forebay.domain.change import PolicyChange
 from forebay.domain.lifecycle import MOVING, STEPPING, ChangeState, StepState
 from forebay.domain.records import ChangeRecord, StepRecord, WakeUp
 
@@ -43,7 +44,7 @@ def _plan_again(record: ChangeRecord, now: datetime) -> list[WakeUp]:
     return [
         WakeUp(
             kind="plan",
-            key=f"{name}:plan:{tries}",
+            key=f"{_asked(record.change)}:plan:{tries}",
             change=name,
             workload=None,
             sequence=None,
@@ -80,13 +81,18 @@ def _enforce(record: ChangeRecord) -> WakeUp:
     change = record.change
     return WakeUp(
         kind="enforce",
-        key=f"{change.change}:enforce:{record.policy_version}:{change.effective_at:%Y%m%dT%H%M%S}",
+        key=f"{_asked(change)}:enforce:{record.policy_version}:{change.effective_at:%Y%m%dT%H%M%S}",
         change=change.change,
         workload=None,
         sequence=None,
         at=change.effective_at - ENFORCE_HEAD_START,
         name=f"{change.title}: version {record.policy_version} comes into force at {_clock(change.effective_at)}",
     )
+
+
+def _asked(change: PolicyChange) -> str:
+    """The change as it is asked for now: runs of what it was before it was edited have ended, or were cancelled."""
+    return f"{change.change}:{change.fingerprint[:8]}"
 
 
 def _clock(at: datetime) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from forebay.app.approvals import approve
-from forebay.app.people import cancel, hold, resume
+from forebay.app.people import cancel, deny, hold, resume
 from forebay.app.pins import pin
 from forebay.app.plan import store_plans
 from forebay.app.receive import receive
@@ -60,6 +60,19 @@ def test_edited_before_anything_moved_it_is_planned_anew_and_lives_by_its_new_co
     assert version.document == {"limit": 2}
     assert world.actions().count("edited") == 1
     assert "edited" in [e.action for e in world.people.events]
+
+
+def test_asked_for_again_it_has_an_enforcing_run_of_its_own(world: World) -> None:
+    """A scheduler that has cancelled the run of a denied change gives that one back to whoever asks with its key."""
+    world.submit()
+    world.reconcile()
+    receive(world.ctx, a_request(document={"limit": 2}))
+    deny(world.ctx, "CHG-1", "no plan")
+    world.waiting.clear()  # cancelled, with the change
+    receive(world.ctx, a_request(document={"limit": 3}))
+    store_plans(world.ctx, "CHG-1", [a_plan([(2, 4, 6), (8, 6, 8)])])
+    world.reconcile()
+    assert [w.at for w in world.waiting if w.kind == "enforce"] == [EFFECTIVE - timedelta(seconds=15)]
 
 
 def test_a_late_delivery_of_an_earlier_content_changes_nothing(world: World) -> None:
