@@ -30,8 +30,10 @@ def advance(change: str, workload: str) -> str:
 @task(name="arm", **ONCE)
 def arm_if_aligned(change: str) -> str:
     """Arm what is aligned; disarm and hold what no longer is. Returns what is missing, or that nothing is."""
-    missing = arm.watch_armed(context(), change) or arm.try_to_arm(context(), change)
-    return missing or "armed"
+    if lost := arm.watch_armed(context(), change):
+        return lost
+    missing = arm.try_to_arm(context(), change)
+    return missing.text if missing else "armed"
 
 
 @task(name="enforce", **ONCE)

@@ -208,7 +208,7 @@ def _all_passed(ctx: Context, view: View, decision: Stop) -> Tick:
     missing = try_to_arm(ctx, change.change)
     if missing is None and ctx.clock.now() >= change.effective_at:
         enforce(ctx, change.change)  # deferred until now: its own wake-up has long gone by
-    return Tick(decision if missing is None else Stop(missing), None)
+    return Tick(decision if missing is None else Stop(missing.text), None)
 
 
 def _step_event(ctx: Context, view: View, step: StepRecord, action: str, reason: str) -> AuditEvent:

@@ -12,7 +12,7 @@ from forebay.app.people import has_moved, own_version, permitted, withdraw
 from forebay.domain.approval import SHORTEST_HASH, Approval, Envelope, Standing, asked_hash, latest_approval
 from forebay.domain.audit import AuditEvent
 from forebay.domain.errors import InputError, RuleRefusal
-from forebay.domain.lifecycle import AFTER, BEFORE_IN_FORCE, TERMINAL, ChangeState
+from forebay.domain.lifecycle import AFTER, BEFORE_IN_FORCE, TERMINAL, ChangeState, StepState
 from forebay.domain.model import Model, UtcTime
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.records import ChangeRecord
@@ -34,18 +34,22 @@ class Request(Model):
 def request_of(tx: Transaction, record: ChangeRecord) -> Request | None:
     """The request as it stands, also where it needs no approval (any more); None while the change has no plan."""
     change = record.change
-    plans = {}
+    plans, to_come = {}, []
     for workload in change.workloads:
-        plan = tx.proposed_plan(change.change, workload) or tx.plan(change.change, workload)
+        proposed = tx.proposed_plan(change.change, workload)
+        plan = proposed or tx.plan(change.change, workload)
         if plan is None:
             return None
         plans[workload] = plan
+        steps = () if proposed else tx.steps(change.change, workload)
+        made = [s.step for s in steps if s.state is not StepState.PENDING]
+        to_come += [step for step in plan.steps if step not in made]
     rules, version = tx.rules(), own_version(tx, record)
     began = version.in_force_from if version and record.state in AFTER else None
     return Request(
         asked=asked_hash(plans),
         # What follows its impact is shaped until it has settled.
-        latest=began + change.settle if began else latest_approval(change, plans.values()),
+        latest=began + change.settle if began else latest_approval(change, to_come),
         standing=rules.standing(change, list(plans.values()), tx.approvals(change.change)),
         plans=plans,
         envelopes=tuple(Envelope.around(plan, rules.tolerance_percent(change)) for plan in plans.values()),

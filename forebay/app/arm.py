@@ -9,12 +9,13 @@ from forebay.app.context import CONTROLLER, Context
 from forebay.app.keep import keep_workload
 from forebay.app.lookup import change_record
 from forebay.app.outbox import post_version, push_version
-from forebay.app.people import disarm_by_controller, hold_by_controller, own_version, withdraw
+from forebay.app.people import GLASS_BROKEN, disarm_by_controller, hold_by_controller, own_version, withdraw
 from forebay.app.turn import waits_for
 from forebay.app.writing import last_setting
 from forebay.control.decide import Misalignment, misalignment
 from forebay.control.keep import Keep, Later
 from forebay.domain.audit import AuditEvent
+from forebay.domain.change import PolicyChange
 from forebay.domain.errors import OutsideError, RuleRefusal
 from forebay.domain.lifecycle import BEFORE_IN_FORCE, MOVING, ChangeState
 from forebay.domain.policy import PolicyVersion, in_force
@@ -25,7 +26,6 @@ DEFERRED = "deferred"
 NAP = timedelta(seconds=10)
 # Runs that enforce are made to start seconds ahead of their time.
 LONGEST_WAIT = timedelta(minutes=5)
-GLASS_BROKEN = "GLASS BROKEN"
 
 
 def missing_for_alignment(ctx: Context, record: ChangeRecord) -> Misalignment | None:
@@ -42,31 +42,30 @@ def missing_for_alignment(ctx: Context, record: ChangeRecord) -> Misalignment | 
     return None
 
 
-def try_to_arm(ctx: Context, change: str) -> str | None:
+def try_to_arm(ctx: Context, change: str) -> Misalignment | None:
     """Arm the change if it is aligned: from its effective time on the decision point switches by itself.
 
     Returns None if it is armed, else what is missing. Raises OutsideError.
     """
     with ctx.store.transaction() as tx:
         seen = tx.change(change)
-        waiting = waits_for(tx, seen.change) if seen else None
+        barred = _barred(tx, ctx, seen) if seen and seen.state in MOVING else None
     if seen is None or seen.state not in MOVING:
-        return None if seen and seen.state is ChangeState.ARMED else f"change {change} is not being shaped"
-    if waiting:  # what is over stays over, so this need not be asked again below
-        return waiting
+        armed_already = seen is not None and seen.state is ChangeState.ARMED
+        return None if armed_already else Misalignment(f"change {change} is not being shaped", capacity=False)
+    if barred:
+        return barred
     if missing := missing_for_alignment(ctx, seen):
-        return missing.text
+        return missing
     with ctx.store.transaction() as tx:
         record = tx.change(change)
         assert record is not None
         if record != seen:
-            return f"change {change} has moved on and is {record.state}"
+            return Misalignment(f"change {change} has moved on and is {record.state}", capacity=False)
+        if barred := _barred(tx, ctx, record):
+            return barred
         version = own_version(tx, record)
         assert version is not None, "a received change has its policy version"
-        if missing_base := _base_missing(tx, record, ctx.clock.now()):
-            return missing_base
-        if freeze := tx.rules().freeze_at(max(version.effective_at, ctx.clock.now()), record.change):
-            return f"freeze window until {freeze.end.isoformat()}: {freeze.reason}"
         armed = version.model_copy(update={"armed_at": ctx.clock.now()})
         began = armed.in_force_from
         assert began is not None, "it was just armed"
@@ -77,9 +76,17 @@ def try_to_arm(ctx: Context, change: str) -> str | None:
     return None
 
 
-def _base_missing(tx: Transaction, record: ChangeRecord, now: datetime) -> str | None:
+def _barred(tx: Transaction, ctx: Context, record: ChangeRecord) -> Misalignment | None:
+    """What forbids to arm it, whatever capacity is there: another's turn, another base version, a freeze window."""
+    change, now = record.change, ctx.clock.now()
+    text = waits_for(tx, change) or _base_missing(tx, change, now)
+    if text is None and (freeze := tx.rules().freeze_at(max(change.effective_at, now), change)):
+        text = f"freeze window until {freeze.end.isoformat()}: {freeze.reason}"
+    return Misalignment(text, capacity=False) if text else None
+
+
+def _base_missing(tx: Transaction, change: PolicyChange, now: datetime) -> str | None:
     """A change that names the version it builds on does not come on any other: that one may have been taken back."""
-    change = record.change
     current = in_force(tx.versions(change.entity, change.policy), now)
     number = current.version if current else 0
     if change.base_version in (None, number):
@@ -210,11 +217,11 @@ def enforce_now(
     return tx.move(record.change.change, ChangeState.IN_FORCE, event), event
 
 
-def _missing_at_last(ctx: Context, change: str) -> str | None:
+def _missing_at_last(ctx: Context, change: str) -> Misalignment | None:
     try:
         return try_to_arm(ctx, change)
     except OutsideError as error:
-        return f"alignment cannot be told: {error}"
+        return Misalignment(f"alignment cannot be told: {error}")
 
 
 def _push(ctx: Context, record: ChangeRecord, version: PolicyVersion, began: datetime) -> None:
@@ -231,14 +238,18 @@ def _push(ctx: Context, record: ChangeRecord, version: PolicyVersion, began: dat
     ctx.notifier.notify(event)
 
 
-def _misaligned(ctx: Context, record: ChangeRecord, missing: str) -> str:
-    """Not armed at its effective time: rejected, or deferred: shaping goes on, and the policy waits for it."""
-    change = record.change
+def _misaligned(ctx: Context, record: ChangeRecord, misaligned: Misalignment) -> str:
+    """Not armed at its effective time: rejected, or deferred: shaping goes on, and the policy waits for it.
+
+    Only capacity that is missing is passed over where the change says so; a freeze window or another's turn is not.
+    """
+    change, missing = record.change, misaligned.text
+    enforced = change.on_misalignment == "enforce" and misaligned.capacity
     with ctx.store.transaction() as tx:
         current = tx.change(change.change)
         if current is None or current.state not in MOVING:
             return f"nothing to do: change is {current.state if current else 'gone'}"
-        if change.on_misalignment == "enforce" and tx.rules().may("break-glass", change, change.requested_by):
+        if enforced and tx.rules().may("break-glass", change, change.requested_by):
             _, event = enforce_now(tx, ctx, current, change.requested_by, f"on_misalignment enforce: {missing}")
         elif change.on_misalignment == "reject":
             _, event = withdraw(tx, ctx, current, CONTROLLER, f"not aligned at the effective time: {missing}")
@@ -248,6 +259,6 @@ def _misaligned(ctx: Context, record: ChangeRecord, missing: str) -> str:
             event = ctx.event(change, DEFERRED, f"not aligned at the effective time: {missing}")
             tx.audit(event)
     ctx.notifier.notify(event)
-    if current.change.on_misalignment == "enforce" and event.action != DEFERRED:
+    if enforced and event.action != DEFERRED:
         return enforce(ctx, change.change)
     return f"{event.action}: {missing}"

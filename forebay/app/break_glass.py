@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from forebay.app.arm import GLASS_BROKEN, enforce, enforce_now
+from forebay.app.arm import enforce, enforce_now
 from forebay.app.context import Context
 from forebay.app.people import permitted, resume
-from forebay.domain.errors import RuleRefusal
-from forebay.domain.lifecycle import ChangeState
 from forebay.domain.records import ChangeRecord
 
 
@@ -25,11 +23,4 @@ def break_glass(ctx: Context, change: str, actor: str, reason: str) -> ChangeRec
 
 def override_hold(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:
     """Resume a held change without the right to hold. Raises InputError, RuleRefusal and OutsideError."""
-    with ctx.store.transaction() as tx:
-        record = permitted(tx, change, "break-glass", actor, reason)
-        if record.state is not ChangeState.HELD:
-            raise RuleRefusal("life of a change", f"change {change} is {record.state}", "overriding a hold")
-        event = ctx.event(record.change, GLASS_BROKEN, f"a hold is overridden: {reason}", actor, old=record.note)
-        tx.audit(event)
-    ctx.notifier.notify(event)
-    return resume(ctx, change, actor, reason, right="break-glass")
+    return resume(ctx, change, actor, reason, breaking_glass=True)

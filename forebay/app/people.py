@@ -15,6 +15,8 @@ from forebay.domain.records import ChangeRecord
 from forebay.domain.rules import Action
 from forebay.ports import Transaction
 
+GLASS_BROKEN = "GLASS BROKEN"
+
 
 def hold(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:
     """No further step is made until the change is resumed. Raises InputError and RuleRefusal."""
@@ -53,15 +55,16 @@ def disarm_by_controller(ctx: Context, change: str, reason: str) -> None:
     ctx.notifier.notify(event)
 
 
-def resume(ctx: Context, change: str, actor: str, reason: str, right: Action = "hold") -> ChangeRecord:
+def resume(ctx: Context, change: str, actor: str, reason: str, *, breaking_glass: bool = False) -> ChangeRecord:
     """Go on where the change was held or pinned. Late steps are made in order, each with its verification.
 
     Where another hand has set a value meanwhile, resuming is the decision to go on from that value. It is no approval:
-    what waited for one waits again. `right`: what lets `actor` do it.
+    what waited for one waits again. `breaking_glass`: a held one, by the right to do that, and on record as that.
+    Raises InputError, RuleRefusal and OutsideError.
     """
     with ctx.store.transaction() as tx:
-        record = permitted(tx, change, right, actor, reason)
-        if tx.pins(change):
+        record = permitted(tx, change, "break-glass" if breaking_glass else "hold", actor, reason)
+        if tx.pins(change) and (record.state is ChangeState.HELD or not breaking_glass):
             tx.drop_pins(change, ctx.event(record.change, "unpinned", reason, actor))
             if record.state is not ChangeState.HELD:
                 return record
@@ -76,10 +79,15 @@ def resume(ctx: Context, change: str, actor: str, reason: str, right: Action = "
             raise RuleRefusal("life of a change", f"change {change} has become {state} meanwhile", "looking again")
         for name, setting in live.items():
             adopt(tx, ctx, record, name, setting, actor, f"resumed by {actor}: {reason}")
-        event = ctx.event(record.change, "resumed", reason, actor)
+        told = [ctx.event(record.change, "resumed", reason, actor)]
+        if breaking_glass:
+            words = f"a hold is overridden: {reason}"
+            told.insert(0, ctx.event(record.change, GLASS_BROKEN, words, actor, old=record.note))
+            tx.audit(told[0])
         # Without a plan it is where it began: the reconciler has it planned again.
-        record = tx.move(change, _goes_on_as(tx, record) if planned else ChangeState.RECEIVED, event)
-    ctx.notifier.notify(event)
+        record = tx.move(change, _goes_on_as(tx, record) if planned else ChangeState.RECEIVED, told[-1])
+    for event in told:
+        ctx.notifier.notify(event)
     return record
 
 

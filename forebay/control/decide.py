@@ -341,10 +341,14 @@ def _takes_away(view: View, step: StepRecord) -> bool:
 
 @dataclass(frozen=True)
 class Misalignment:
-    """What keeps a change from being armed, in words. `foreign`: another hand did it, so a person must look."""
+    """What keeps a change from being armed, in words. `foreign`: another hand did it, so a person must look.
+
+    `capacity`: it is the capacity that is missing, or not verified; else a rule is in the way, whatever is there.
+    """
 
     text: str
     foreign: bool = False
+    capacity: bool = True
 
 
 def misalignment(

@@ -53,10 +53,10 @@ def next_restore(
     `required_before` the same in units of the original size.
 
     Lowering a floor takes no capacity away (the autoscaler above it does, as its own demand confirms), so it goes
-    down at once; one that was lowered goes up as a step does. A count goes down within the soft limits, a dwell apart, never below the demand seen and never
-    without data; if demand has risen meanwhile it goes up again, to no more than the `peak` the change had. A size goes
-    back before both, once the units held carry the demand seen in the original size too. `keep_count`: after an
-    enforced change the count is the new normal and stays, and so is the size.
+    down at once; one that was lowered goes up as a step does. A count goes down within the soft limits, a dwell apart,
+    never below the demand seen and never without data; if demand has risen meanwhile it goes up again, to no more than
+    the `peak` the change had. A size goes back before both, once the units held carry the demand seen in the original
+    size too. `keep_count`: after an enforced change the count is the new normal and stays, and so is the size.
     """
     if original is None or ours is None:
         return Leave("nothing was moved")

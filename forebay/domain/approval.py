@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from forebay.domain.change import Person, PolicyChange
 from forebay.domain.freeze import ANYONE
 from forebay.domain.model import Model, UtcTime, digest
-from forebay.domain.plan import ShapingPlan
+from forebay.domain.plan import ShapingPlan, ShapingStep
 from forebay.domain.size import TaskSize
 
 SHORTEST_HASH = 8  # digits of a plan's hash that a person must give to name it
@@ -203,10 +203,11 @@ def asked_hash(plans: Mapping[str, ShapingPlan]) -> str:
     return next(iter(hashes.values())) if len(hashes) == 1 else digest(hashes)
 
 
-def latest_approval(change: PolicyChange, plans: Iterable[ShapingPlan]) -> datetime:
-    """When the plans can no longer start as drawn (aware UTC): the first step's time, else the effective time."""
-    due = [step.due_at for plan in plans for step in plan.steps]
-    return min([change.effective_at, *due])
+def latest_approval(change: PolicyChange, steps: Iterable[ShapingStep]) -> datetime:
+    """When the plans can no longer go on as drawn (aware UTC): the time of the first of the `steps` that are not made
+    yet, else the effective time.
+    """
+    return min([change.effective_at, *(step.due_at for step in steps)])
 
 
 def _peak(plan: ShapingPlan) -> int:

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 from forebay.app import approvals
-from forebay.app.approvals import approve, reject
+from forebay.app.approvals import approve, invite, reject, request_of
 from forebay.app.people import cancel, hold, resume
 from forebay.app.pins import pin
-from forebay.app.plan import store_plans
+from forebay.app.plan import plan_change, store_plans
 from forebay.domain.allocation import Lever
 from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.lifecycle import ChangeState
@@ -93,6 +93,23 @@ def test_approved_is_what_was_shown(world: World) -> None:
         approve(world.ctx, "CHG-1", "eve", "fine")
 
 
+def test_steps_that_were_made_do_not_end_the_time_to_approve() -> None:
+    """What another workload has behind it is no part of what is asked: a link would have expired as it was made."""
+    with World(a_workload("web"), a_workload("api"), demand=flat(2)) as world:
+        plans = a_plan(((9, 4, 6),), demand=flat(2)), a_plan(((1, 4, 6), (15, 6, 7)), workload="api", demand=flat(2))
+        world.submit(a_request("web", "api"), *plans)
+        world.run_until(minutes(5))
+        world.put_rules(rules=[{"name": "careful", "approval": {"approvers": ["bob"]}}])
+        more = a_plan(((12, 4, 6), (18, 6, 7)), demand=flat(2))
+        record = world.record()
+        with world.sql.transaction() as tx:
+            tx.propose_plan(more, world.ctx.event(record.change, "asked", "more"))
+            request = request_of(tx, record)
+        assert request is not None and request.latest == minutes(12)
+        _, expires, _ = invite(world.ctx, "CHG-1", "bob", "ann", timedelta(hours=1))
+        assert expires == minutes(12)
+
+
 def test_one_person_is_one_approval(world: World) -> None:
     ask(world, quorum=2)
     approve(world.ctx, "CHG-1", "bob", "fine")
@@ -132,7 +149,14 @@ def rejected(world: World) -> None:
 
 
 def not_planned_anew(world: World) -> None:
-    world.reconcile()  # its first step's time is over, and there is no history to plan from
+    assert plan_change(world.ctx, "CHG-1").state is S.CANCELLED, "there is no history to plan from"
+
+
+def not_answered(world: World) -> None:
+    world.reconcile()
+    assert world.state is S.AWAITING_APPROVAL, "every step has been made: there is time until it takes effect"
+    world.clock.sleep(EFFECTIVE - world.clock.now())
+    world.reconcile()
 
 
 def refused(world: World) -> None:
@@ -141,7 +165,7 @@ def refused(world: World) -> None:
     assert store_plans(world.ctx, "CHG-1", [refusal]).state is S.CANCELLED
 
 
-@pytest.mark.parametrize("turned_down", [rejected, not_planned_anew, refused])
+@pytest.mark.parametrize("turned_down", [rejected, not_planned_anew, not_answered, refused])
 def test_turned_down_after_capacity_has_moved_it_is_given_back(turned_down: Callable[[World], None]) -> None:
     with World(lever=Lever.FLOOR) as world:
         ask(world, approvers=["bob"])

@@ -10,7 +10,7 @@ import pytest
 from forebay.app.break_glass import break_glass, override_hold
 from forebay.app.people import cancel, hold, resume
 from forebay.app.rollback import rollback
-from forebay.domain.errors import RuleRefusal
+from forebay.domain.errors import OutsideError, RuleRefusal
 from forebay.domain.lifecycle import ChangeState
 from tests.support.world import EFFECTIVE, MINUTE, World, a_plan, a_request, minutes
 
@@ -98,6 +98,31 @@ def test_a_hold_is_overridden_and_the_policy_still_waits_for_its_time(world: Wor
     assert [e.action for e in world.people.events][-2:] == ["GLASS BROKEN", "resumed"]
     world.run_until(minutes(60))
     assert (world.state, world.version_at(EFFECTIVE - MINUTE), world.version_at(EFFECTIVE)) == (S.CLOSED, None, 1)
+
+
+def test_a_hold_that_could_not_be_overridden_broke_no_glass(world: World) -> None:
+    before(world, S.SHAPING)
+    hold(world.ctx, "CHG-1", "eve", "wait")
+    world.cloud.unreachable = True
+    with pytest.raises(OutsideError):
+        override_hold(world.ctx, "CHG-1", "bob", "eve is away")
+    assert world.state is S.HELD
+    assert "GLASS BROKEN" not in [*world.actions(), *(e.action for e in world.people.events)]
+
+
+@pytest.mark.parametrize("arrives", [5, 100])
+def test_a_freeze_window_is_not_enforced_through_whatever_capacity_is_there(world: World, arrives: int) -> None:
+    world.submit(a_request(on_misalignment="enforce"))
+    window = {"start": minutes(25).isoformat(), "end": minutes(50).isoformat(), "reason": "sale"}
+    world.put_rules(rules=[BOB], freezes=[window])
+    world.run_until(minutes(20))
+    world.cloud.services["web"].arrives = arrives
+    del world.cloud.services["web"].serving[arrives:]
+    world.run_until(minutes(49))
+    assert world.version_at(minutes(49)) is None and "GLASS BROKEN" not in world.actions()
+    world.cloud.services["web"].arrives = 100
+    world.run_until(minutes(55))
+    assert world.version_at(minutes(55)) == 1 and world.version_at(minutes(50) - MINUTE) is None
 
 
 @pytest.mark.parametrize("still_permitted", [True, False])

@@ -23,6 +23,7 @@ from forebay.control.decide import (
     misalignment,
     verification_window,
 )
+from forebay.control.keep import Keep
 from forebay.control.restore import GiveBack, Leave, LookAgain, next_restore
 from forebay.control.verify import judge
 from forebay.domain.allocation import Setting, TargetState
@@ -132,6 +133,28 @@ ROWS: dict[str, tuple[View, type[Decision], str]] = {
         view(1, freezes=[FreezeWindow(start=NOW, end=minutes(9), reason="fair")]),
         Wait,
         "freeze window until 2026-11-24 09:09: fair",
+    ),
+    "in a freeze window a correction protects the demand": (
+        view(
+            6,
+            asked(serving=2),
+            usage=cores(5),
+            target=target(count(6)),
+            freezes=[FreezeWindow(start=NOW, end=minutes(9), reason="fair")],
+        ),
+        Ask,
+        "correction: ",
+    ),
+    "and what was set is held": (
+        view(
+            6,
+            asked(serving=2),
+            target=target(count(5)),
+            workload=a_workload(on_foreign_write="insist"),
+            freezes=[FreezeWindow(start=NOW, end=minutes(9), reason="fair")],
+        ),
+        Keep,
+        "changed by another",
     ),
     "a freeze window that has ended": (
         view(9, freezes=[FreezeWindow(start=NOW, end=minutes(9), reason="")]),

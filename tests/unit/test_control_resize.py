@@ -186,7 +186,7 @@ def test_a_rollback_is_refused_where_as_many_units_hold_less() -> None:
         world.submit(a_request(), plan.model_copy(update={"steps": (smaller,), "size": LARGE}))
         world.run_until(EFFECTIVE + MINUTE)
         assert (world.setting().units, world.setting().size) == (4, SMALL)
-        with pytest.raises(RuleRefusal, match="lowered web from count 4 of 2 vCPU, 4 GiB .* to count 4 of 1 vCPU"):
+        with pytest.raises(RuleRefusal, match=r"lowered web from count 4 of 2 vCPU, 4 GiB .* to count 4 of 1 vCPU"):
             rollback(world.ctx, "CHG-1", "bob", "stop")
 
 
