@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 from prefect.client.schemas.actions import DeploymentScheduleCreate
-from prefect.client.schemas.schedules import CronSchedule
+from prefect.client.schemas.schedules import CronSchedule, RRuleSchedule
 from prefect.deployments.runner import RunnerDeployment
 from prefect.events import DeploymentTriggerTypes
 from prefect.runner import Runner
@@ -33,9 +33,7 @@ def served_deployments(path: Path) -> list[RunnerDeployment]:
 def _deployment(entry: dict[str, Any]) -> RunnerDeployment:
     triggers = TypeAdapter(list[DeploymentTriggerTypes]).validate_python(entry.get("triggers", []))
     schedules = [
-        DeploymentScheduleCreate(
-            schedule=CronSchedule(cron=s["cron"], timezone=s.get("timezone", "UTC")), active=s.get("active", True)
-        )
+        DeploymentScheduleCreate(schedule=_schedule(s), active=s.get("active", True))
         for s in entry.get("schedules", [])
     ]
     return RunnerDeployment.from_entrypoint(
@@ -47,6 +45,13 @@ def _deployment(entry: dict[str, Any]) -> RunnerDeployment:
         schedules=schedules,
         triggers=triggers,
     )
+
+
+def _schedule(entry: dict[str, Any]) -> CronSchedule | RRuleSchedule:
+    timezone = entry.get("timezone", "UTC")
+    if "rrule" in entry:
+        return RRuleSchedule(rrule=entry["rrule"], timezone=timezone)
+    return CronSchedule(cron=entry["cron"], timezone=timezone)
 
 
 async def serve() -> None:

@@ -11,6 +11,7 @@ from forebay.app.tickets import sweep_tickets
 from forebay.domain.errors import ForebayError
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.records import WakeUp
+from tasks.recurring import check_recurring
 from tasks.runs import end_run, open_runs, start_run
 from tasks.wake import HORIZON, create_run
 
@@ -21,7 +22,8 @@ PLANNER_TAKES = timedelta(seconds=30)
 
 def reconcile_once(holder: str, known: set[str] | None = None, look: bool = True) -> str:
     """One pass; returns what it did. `known`: keys of runs a caller has created before, to spare the server the repeat.
-    `look`: see `forebay.app.reconcile`; then it also ends the runs that have outlived their purpose.
+    `look`: see `forebay.app.reconcile`; then it also ends the runs that have outlived their purpose, and looks for
+    changes that a schedule should have brought.
 
     Raises OutsideError if the store or Prefect is away: the next pass starts over.
     """
@@ -43,6 +45,8 @@ def reconcile_once(holder: str, known: set[str] | None = None, look: bool = True
     for ending in ended:
         end_run(ending)
         logger.info("run %s: %s", ending.run.id, ending.reason)
+    if look and (missing := check_recurring()):
+        logger.warning("%d occurrences of recurring changes are late", missing)
     return f"{started} tickets started, {created} wake-ups made sure of, {len(ended)} runs ended"
 
 

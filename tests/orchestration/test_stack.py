@@ -363,6 +363,31 @@ def test_a_recurring_change_is_one_change_a_scheduled_time(stack: LiveStack, sto
     cancel(stack, name)
 
 
+def test_an_occurrence_that_no_run_asked_for_is_told(stack: LiveStack, story: Story) -> None:
+    deployment = stack.deployment("friday-sale")["id"]
+    hourly = [{"active": True, "schedule": {"cron": "0 * * * *", "timezone": "Europe/Berlin"}}]
+    made = stack.prefect.post(f"/deployments/{deployment}/schedules", json=hourly).raise_for_status().json()
+    code = (
+        "import time\n"
+        "from blocks.context import context\n"
+        "from tasks.recurring import _schedules, check_recurring\n"
+        "check_recurring()\n"  # from now on it is looked at
+        "(name,) = [name for name, _, times in _schedules() if times]\n"
+        "with context().store.transaction() as tx:\n"
+        "    tx.put_mark(f'occurrences {name}', int(time.time()) - 6900)\n"  # as if nothing had run for two hours
+        "print(check_recurring())"
+    )
+    done = stack.python("-c", code)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split()[-1] in ("1", "2")
+    assert stack.ended(stack.start_run("reconcile", {}).json()["id"])["state_type"] == "COMPLETED"
+    stack.prefect.delete(f"/deployments/{deployment}/schedules/{made[0]['id']}").raise_for_status()
+    told = [e["event"] for e in stack.web.get("/v1/audit?limit=500").raise_for_status().json()]
+    late = [event for event in told if event["action"] == "occurrence late"]
+    assert late and len({event["change"] for event in late}) == len(late), "each of them once"
+    assert "no run has asked for it" in late[0]["reason"]
+
+
 @pytest.mark.parametrize(
     "away, told",
     [

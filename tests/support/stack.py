@@ -32,7 +32,7 @@ from forebay.store import open_store
 from tests.support.stores import drop, postgresql_url, sqlite_url
 
 SECRET = "stack-secret-0123456789"
-DEPLOYMENTS = ("policy-change", "friday-sale", "shaping-step", "enforce-policy", "reconcile", "backtest")
+DEPLOYMENTS = ("policy-change", "friday-sale", "month-end", "shaping-step", "enforce-policy", "reconcile", "backtest")
 T = TypeVar("T")
 # FOREBAY_PATIENCE=3, on a machine that is busy with other things, makes time limits and delays so many times longer.
 PATIENCE = float(os.environ.get("FOREBAY_PATIENCE", "1"))
@@ -161,7 +161,7 @@ class LiveStack:
         return self.runs(tags={"all_": [f"change:{change}"]})
 
     def deployment(self, name: str) -> dict[str, Any]:
-        flow = "policy-change" if name == "friday-sale" else name
+        flow = "policy-change" if name in ("friday-sale", "month-end") else name
         return dict(self.prefect.get(f"/deployments/name/{flow}/{name}").raise_for_status().json())
 
     def start_run(self, name: str, parameters: dict[str, Any], **more: Any) -> httpx.Response:

@@ -1,0 +1,71 @@
+"""Changes that a schedule asks for: an occurrence of which no change came is told, and once it is too late, denied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+
+from forebay.app.context import Context
+from forebay.domain.change import ChangeRequest, PolicyChange
+from forebay.domain.errors import RuleRefusal
+from forebay.domain.lifecycle import ChangeState
+from forebay.ports import Transaction
+
+LATE = "occurrence late"
+# So long a run may take from its time to its change: Prefect starts late ones when it is back.
+GRACE = timedelta(minutes=5)
+# After a longer silence, what lies further back is history.
+LOOKED_BACK = timedelta(days=31)
+# How far the look has come is noted this seldom where nothing was due: each note is a write.
+NOTED_EVERY = timedelta(hours=1)
+OFF = 0
+Occurrences = Callable[[datetime, datetime], Iterable[datetime]]
+
+
+def check_occurrences(ctx: Context, schedule: str, request: ChangeRequest, occurrences: Occurrences | None) -> int:
+    """Compare what `schedule` had to bring with the changes there are; returns how many are missing.
+
+    `occurrences(after, until)`: its times in that span, `until` included, aware; None while it is switched off. Where
+    it was never looked at, or off, looking begins now. `schedule` names it for good: the look goes on where it ended,
+    however long nothing ran.
+    """
+    now, mark = ctx.clock.now(), f"occurrences {schedule}"
+    with ctx.store.transaction() as tx:
+        seconds = tx.mark(mark)
+        if occurrences is None or not seconds:
+            begin = OFF if occurrences is None else int(now.timestamp())
+            if seconds != begin:
+                tx.put_mark(mark, begin)
+            return 0
+        since, until = max(datetime.fromtimestamp(seconds, UTC), now - LOOKED_BACK), now - GRACE
+        missing = 0
+        for at in sorted(occurrences(since, until)) if since < until else ():
+            change = request.named(at).accepted(at)
+            if tx.change(change.change) is None and not _missed(ctx, tx, schedule, change, at, now):
+                missing += 1
+            elif not missing:
+                since = at
+        if not missing and until - since > NOTED_EVERY:
+            since = until
+        if int(since.timestamp()) > seconds:
+            tx.put_mark(mark, int(since.timestamp()))
+    return missing
+
+
+def _missed(ctx: Context, tx: Transaction, schedule: str, change: PolicyChange, at: datetime, now: datetime) -> bool:
+    """Tell it once; True once it is over with: the rules would no longer take the change, and it is denied."""
+    story = f"schedule {schedule} was due {at:%d %b %H:%M} UTC, and no run has asked for it"
+    try:
+        tx.rules().check_request(change, now)
+    except RuleRefusal as refusal:
+        number = max((v.version for v in tx.versions(change.entity, change.policy)), default=0) + 1
+        tx.add_change(change, number, ctx.event(change, "received", story))
+        event = ctx.event(change, "denied", f"{story}; now it is too late: {refusal}")
+        tx.move(change.change, ChangeState.DENIED, event)
+        ctx.notifier.notify(event)
+        return True
+    if not any(entry.event.action == LATE for entry in tx.audit_entries(change.change)):
+        event = ctx.event(change, LATE, f"{story}: see its runs in Prefect, or ask for it by hand under this name")
+        tx.audit(event)
+        ctx.notifier.notify(event)
+    return False
