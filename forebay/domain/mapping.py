@@ -5,6 +5,7 @@ JMESPath only selects and rearranges: an expression can reach nothing but the pa
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import Any
@@ -20,6 +21,8 @@ from forebay.domain.source import TicketSource
 from forebay.domain.ticket import TicketDelivery
 
 _FENCES = {"```yaml", "```yml", "```json"}
+# GitLab writes its times now so, now as ISO 8601.
+_RUBY_TIME = re.compile(r"^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d(?:\.\d+)?) UTC$")
 # Who asks is what the ticketing system says, not what the text claims.
 _IN_BLOCK = frozenset(ChangeRequest.model_fields) - {"requested_by"}
 
@@ -33,6 +36,7 @@ def read_payload(source: TicketSource, payload: Any) -> TicketDelivery | None:
     if _holds(source, "ignore", payload):
         return None
     head = {name: _text(source, name, payload) for name in ("ticket", "revision")}
+    head["revision"] = _RUBY_TIME.sub(r"\1T\2Z", head["revision"])
     if _holds(source, "closed", payload):
         by = _text(source, "closed_by", payload)
         return validate(TicketDelivery, {**head, "closed": {"by": by}}, f"source {source.name}: ticket")

@@ -20,6 +20,7 @@ from forebay.domain.errors import InputError
 SHORTEST_SECRET = 16
 TIMESTAMP_HEADER = "X-Forebay-Timestamp"
 SIGNATURE_HEADER = "X-Forebay-Signature"
+SIGNING_PREFIX = "whsec_"
 # One spelling only (no sign, no leading zero): a second spelling of the same time would be a second delivery.
 _UNIX_SECONDS = re.compile(r"0|[1-9][0-9]{0,10}")
 
@@ -69,6 +70,40 @@ def check_authorization(headers: Mapping[str, str], secrets: Iterable[str], user
         raise BadSignature("Authorization does not match the secret of this source")
 
 
+def check_gitlab(
+    headers: Mapping[str, str], body: bytes, secrets: Iterable[str], now: datetime, window: timedelta
+) -> None:
+    """Raises BadSignature unless the delivery is GitLab's, by a signing token (`whsec_…`) or by a secret token.
+
+    A signing token signs as Standard Webhooks do: HMAC-SHA256 over `id.timestamp.body`, `v1,` and base64; it is never
+    taken for a secret token, which would be sent as it is.
+    """
+    secrets = list(secrets)
+    plain = [secret for secret in secrets if not secret.startswith(SIGNING_PREFIX)]
+    given, timestamp = headers.get("webhook-signature"), headers.get("webhook-timestamp", "")
+    if given is None or len(plain) == len(secrets):
+        if (token := headers.get("X-Gitlab-Token")) is None:
+            raise BadSignature("the delivery is neither signed nor has it X-Gitlab-Token: give the webhook its token")
+        if not _one_of(token, plain):
+            raise BadSignature("X-Gitlab-Token does not match the secret of this source")
+        return
+    signed = f"{headers.get('webhook-id', '')}.{timestamp}.".encode() + body
+    keys = [_decoded(secret.removeprefix(SIGNING_PREFIX)) for secret in secrets if secret not in plain]
+    expected = [base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode() for key in keys if key]
+    # Every signature is tried: there may be several, of tokens old and new.
+    matches = [_one_of(part.removeprefix("v1,"), expected) for part in given.split() if part.startswith("v1,")]
+    if not any(matches):
+        raise BadSignature("webhook-signature does not match: the webhook must have the signing token of this source")
+    _check_recent("webhook-timestamp", timestamp, now, window)
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+
+
 def check_signature(
     headers: Mapping[str, str], body: bytes, secrets: Iterable[str], now: datetime, window: timedelta
 ) -> None:
@@ -82,18 +117,27 @@ def check_signature(
             f"the delivery is not signed: send {TIMESTAMP_HEADER} (unix seconds) and {SIGNATURE_HEADER}: "
             "sha256=<hex HMAC-SHA256 of secret over timestamp, a dot, and the raw body>"
         )
-    if not _UNIX_SECONDS.fullmatch(timestamp):
-        raise BadSignature(f"{TIMESTAMP_HEADER} {timestamp!r} is no time: send whole unix seconds, e.g. 1795510800")
+    _check_time(TIMESTAMP_HEADER, timestamp)
     if not _one_of(given, [sign(secret, timestamp, body) for secret in secrets]):
         raise BadSignature(
             f"{SIGNATURE_HEADER} does not match: sign timestamp, a dot, and the body byte for byte as sent, "
             "with the secret of this source, as sha256=<lower-case hex>"
         )
+    _check_recent(TIMESTAMP_HEADER, timestamp, now, window)
+
+
+def _check_time(header: str, timestamp: str) -> None:
+    if not _UNIX_SECONDS.fullmatch(timestamp):
+        raise BadSignature(f"{header} {timestamp!r} is no time: send whole unix seconds, e.g. 1795510800")
+
+
+def _check_recent(header: str, timestamp: str, now: datetime, window: timedelta) -> None:
+    _check_time(header, timestamp)
     apart = now - datetime.fromtimestamp(int(timestamp), UTC)
     if abs(apart) > window:
         side = "old" if apart > timedelta(0) else "in the future"
         raise BadSignature(
-            f"{TIMESTAMP_HEADER} is {abs(apart).total_seconds():.0f} s {side}, more than the "
+            f"{header} is {abs(apart).total_seconds():.0f} s {side}, more than the "
             f"{window.total_seconds():.0f} s allowed: sign anew, and check the sender's clock"
         )
 

@@ -15,8 +15,9 @@ from forebay.domain.change import ChangeRequest
 from forebay.domain.model import Model, Name, parse_yaml, validate
 
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
+ANSWERING = ("jira", "servicenow", "github")
 _ADDRESS = re.compile(r"https?://[^/?#@\s]+(/[^?#@\s]*)?")
-Kind = Literal["generic", "jira", "servicenow", "github"]
+Kind = Literal["generic", "jira", "servicenow", "github", "gitlab"]
 
 
 def _compiled(expression: str) -> str:
@@ -70,6 +71,17 @@ READINGS: Mapping[Kind, Mapping[str, str]] = {
         "closed_by": "sender.login",
         "block": "issue.body",
     },
+    "gitlab": {
+        "ticket": "join('-', ['gitlab', to_string(object_attributes.project_id), to_string(object_attributes.iid)])",
+        "revision": "object_attributes.updated_at",
+        # Guests may label what they open themselves; to label what is there takes rights on the project.
+        "ignore": "object_kind != 'issue' || !(object_attributes.action == 'update'"
+        " && changes.labels.current[?title == 'forebay'] && !(changes.labels.previous[?title == 'forebay'])"
+        " || object_attributes.action == 'close' && labels[?title == 'forebay'])",
+        "closed": "object_attributes.state == 'closed'",
+        "closed_by": "user.username",
+        "block": "object_attributes.description",
+    },
 }
 CHANGES: Mapping[Kind, Mapping[str, str]] = {
     "generic": {},
@@ -80,6 +92,8 @@ CHANGES: Mapping[Kind, Mapping[str, str]] = {
     "servicenow": {"requested_by": "requested_by", "reason": "short_description"},
     "github": {name: f"block.{name}" for name in ChangeRequest.model_fields}
     | {"requested_by": "sender.login", "reason": "block.reason || issue.title"},
+    "gitlab": {name: f"block.{name}" for name in ChangeRequest.model_fields}
+    | {"requested_by": "user.username", "reason": "block.reason || object_attributes.title"},
 }
 
 
@@ -151,8 +165,8 @@ class TicketSource(Model):
     @model_validator(mode="after")
     def _whole(self) -> TicketSource:
         _check_names(self.constants)
-        if self.answer is not None and self.kind == "generic":
-            raise ValueError("answer: only jira, servicenow and github can be answered; others may read the audit log")
+        if self.answer is not None and self.kind not in ANSWERING:
+            raise ValueError(f"answer: only {', '.join(ANSWERING)} can be answered; others may read the audit log")
         if twice := sorted(set(self.change) & set(self.constants)):
             raise ValueError(f"{', '.join(twice)}: an expression and a constant: keep one of them")
         if self.mapped and not (self.reading("ticket") and self.reading("revision")):

@@ -22,6 +22,7 @@ from forebay.domain.signature import (
     BadSignature,
     check_authorization,
     check_body_signature,
+    check_gitlab,
     check_signature,
 )
 from forebay.domain.source import TicketSource
@@ -34,12 +35,12 @@ from forebay.web.settings import WebSettings
 log = logging.getLogger(__name__)
 
 BODY_SIGNED = {"jira": "X-Hub-Signature", "github": "X-Hub-Signature-256"}
-CHALLENGE = {"servicenow": 'Basic realm="forebay"'} | dict.fromkeys(("generic", *BODY_SIGNED), "HMAC-SHA256")
+CHALLENGE = {"servicenow": 'Basic realm="forebay"'} | dict.fromkeys(("generic", "gitlab", *BODY_SIGNED), "HMAC-SHA256")
 SIGNED = {
     "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}},
     "parameters": [
         {"name": name, "in": "header", "schema": {"type": "string"}}
-        for name in ("X-Forebay-Timestamp", "X-Forebay-Signature", *BODY_SIGNED.values())
+        for name in ("X-Forebay-Timestamp", "X-Forebay-Signature", *BODY_SIGNED.values(), "X-Gitlab-Token")
     ],
 }
 
@@ -101,6 +102,8 @@ def _check(source: TicketSource, headers: Headers, body: bytes, settings: WebSet
     secrets = settings.secrets(source.name)
     if source.kind in BODY_SIGNED:
         check_body_signature(headers, body, secrets, BODY_SIGNED[source.kind])
+    elif source.kind == "gitlab":
+        check_gitlab(headers, body, secrets, now, settings.replay_window)
     elif source.kind == "servicenow" and SIGNATURE_HEADER not in headers:
         check_authorization(headers, secrets, source.name)
     else:

@@ -7,12 +7,13 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import SecretStr
 
 from forebay.app.context import Context
 from forebay.app.tickets import sweep_tickets
@@ -63,6 +64,70 @@ def github() -> Any:
     sent = payload("github")
     sent["issue"]["body"] = sent["issue"]["body"].replace("checkout", "web")
     return sent
+
+
+SIGNING_KEY = b"thirty-two bytes that sign hooks"
+SIGNING_TOKEN = "whsec_" + base64.b64encode(SIGNING_KEY).decode()
+
+
+def gitlab() -> bytes:
+    sent = payload("gitlab")
+    sent["object_attributes"]["description"] = sent["object_attributes"]["description"].replace("checkout", "web")
+    return json.dumps(sent).encode()
+
+
+def standard(key: bytes = SIGNING_KEY, now: datetime = NOW, others: str = "", **headers: str) -> dict[str, Any]:
+    """As Standard Webhooks sign: by the document's words, not by the code under test."""
+    named = {"webhook-id": "msg-1", "webhook-timestamp": str(int(now.timestamp()))}
+    signed = f"msg-1.{named['webhook-timestamp']}.".encode() + gitlab()
+    signature = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+    return {"content": gitlab(), "headers": named | {"webhook-signature": f"{others}v1,{signature}"} | headers}
+
+
+def gitlab_client(ctx: Context, *secrets: str) -> TestClient:
+    return a_client(ctx, sources=SOURCES, webhook_secrets={"gitlab": tuple(map(SecretStr, secrets))})
+
+
+def token(secret: str) -> dict[str, Any]:
+    return {"content": gitlab(), "headers": {"X-Gitlab-Token": secret}}
+
+
+@pytest.mark.parametrize(
+    ("secrets", "delivery"),
+    [
+        pytest.param((SECRET,), token(SECRET), id="a secret token"),
+        pytest.param((OLD_SECRET, SECRET), token(OLD_SECRET), id="the former one"),
+        pytest.param((SIGNING_TOKEN,), standard(), id="signed"),
+        pytest.param((SECRET, SIGNING_TOKEN), standard(), id="signed by the newer of two"),
+        pytest.param((SECRET, SIGNING_TOKEN), token(SECRET), id="still by the secret token"),
+        pytest.param((SECRET,), standard(**{"X-Gitlab-Token": SECRET}), id="both sent, one known"),
+        pytest.param((SIGNING_TOKEN,), standard(others="v1,AAAA v2,BBBB "), id="several signatures"),
+    ],
+)
+def test_gitlab_is_known_by_its_signature_or_its_token(ctx: Context, secrets: Any, delivery: dict[str, Any]) -> None:
+    client = gitlab_client(ctx, *secrets)
+    assert [client.post("/v1/tickets/gitlab", **delivery).status_code for _ in range(2)] == [202, 200]
+    assert stored_tickets(ctx.store) == [("gitlab-15-7", "2026-11-24T09:00:00Z")]
+
+
+@pytest.mark.parametrize(
+    ("secrets", "delivery", "words"),
+    [
+        pytest.param((SECRET,), {"content": gitlab()}, "neither signed nor", id="nothing"),
+        pytest.param((SECRET,), token("x" * 20), "does not match", id="another token"),
+        pytest.param((SIGNING_TOKEN,), token(SIGNING_TOKEN), "does not match", id="a signing token sent as it is"),
+        pytest.param((SIGNING_TOKEN,), standard(b"x" * 32), "does not match", id="another signing token"),
+        pytest.param((SIGNING_TOKEN,), standard() | {"content": gitlab() + b" "}, "does not match", id="altered"),
+        pytest.param((SIGNING_TOKEN,), standard(**{"webhook-id": "msg-2"}), "does not match", id="another id"),
+        pytest.param((SIGNING_TOKEN,), standard(now=NOW - timedelta(minutes=6)), "360 s old", id="kept for long"),
+        pytest.param((SIGNING_TOKEN,), standard(**{"webhook-timestamp": "soon"}), "does not match", id="no time"),
+        pytest.param(("whsec_no base64 at all",), standard(b""), "does not match", id="a token that is none"),
+    ],
+)
+def test_what_is_not_gitlabs_own_is_refused(ctx: Context, secrets: Any, delivery: dict[str, Any], words: str) -> None:
+    answer = gitlab_client(ctx, *secrets).post("/v1/tickets/gitlab", **delivery)
+    assert (answer.status_code, stored_tickets(ctx.store)) == (401, [])
+    assert words in answer.json()["detail"]
 
 
 def basic(user: str, secret: str) -> dict[str, str]:

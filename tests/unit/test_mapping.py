@@ -35,6 +35,15 @@ def github(body: str | None = None, **event: Any) -> dict[str, Any]:
     return sent
 
 
+LABELLED = [{"title": "forebay"}]
+
+
+def gitlab(**attributes: Any) -> dict[str, Any]:
+    sent = payload("gitlab")
+    sent["object_attributes"] |= attributes
+    return sent
+
+
 def read(source: str, sent: Any) -> TicketDelivery:
     delivery = read_payload(SOURCES[source], sent)
     assert delivery is not None, "it was ignored"
@@ -47,6 +56,7 @@ def read(source: str, sent: Any) -> TicketDelivery:
         ("jira", payload("jira"), "OPS-12", "1795510800123", "jane@example.com"),
         ("servicenow", payload("servicenow"), "CHG0030012", "4", "jane@example.com"),
         ("reviews", payload("github"), "policies-7", "2026-11-24T09:00:00Z", "bob"),
+        ("gitlab", payload("gitlab"), "gitlab-15-7", "2026-11-24T09:00:00Z", "bob"),
     ],
 )
 def test_each_kind_becomes_the_same_change(
@@ -74,6 +84,7 @@ def test_each_kind_becomes_the_same_change(
         ("servicenow", payload("servicenow") | {"state": "4"}, "bob"),
         ("servicenow", payload("servicenow") | {"state": 3}, "bob"),
         ("reviews", github(issue=payload("github")["issue"] | {"state": "closed"}, action="closed"), "bob"),
+        ("gitlab", gitlab(state="closed", action="close"), "bob"),
     ],
 )
 def test_a_closed_ticket_is_closed_by_whoever_closed_it(source: str, sent: dict[str, Any], by: str) -> None:
@@ -95,6 +106,12 @@ def test_a_closed_ticket_is_closed_by_whoever_closed_it(source: str, sent: dict[
         ("reviews", github(action="edited")),
         ("reviews", github(action="opened")),
         ("reviews", github(label={"name": "urgent"})),
+        ("gitlab", gitlab(action="open")),
+        ("gitlab", payload("gitlab") | {"changes": {"description": {}}}),
+        ("gitlab", payload("gitlab") | {"changes": {"labels": {"previous": LABELLED, "current": LABELLED}}}),
+        ("gitlab", payload("gitlab") | {"changes": {"labels": {"previous": LABELLED, "current": []}}}),
+        ("gitlab", gitlab(action="close", state="closed") | {"labels": []}),
+        ("gitlab", payload("gitlab") | {"object_kind": "note"}),
     ],
 )
 def test_what_is_no_edit_of_a_ticket_is_ignored(source: str, sent: dict[str, Any]) -> None:

@@ -156,7 +156,8 @@ def test_a_late_one_is_told_once_and_denied_once_it_is_too_late(world: World) ->
 
 
 def test_it_is_too_late_once_less_than_the_minimum_delay_is_left(world: World) -> None:
-    set_rules(world.ctx, ChangeRules(rules=(ChangeRule(name="all", minimum_delay=timedelta(hours=1)),)), "root", "a test")
+    strict = ChangeRules(rules=(ChangeRule(name="all", minimum_delay=timedelta(hours=1)),))
+    set_rules(world.ctx, strict, "root", "a test")
     look = Look(world)
     world.clock.step(DUE + timedelta(minutes=59) - world.clock.now())
     assert look() == 1
