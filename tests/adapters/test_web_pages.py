@@ -139,6 +139,7 @@ def test_a_change_page_shows_where_it_stands_and_why(ctx: Context, client: TestC
         "acme quota",
         "shaping",
         "in 1 d 2026-11-25 09:30:00 UTC not armed",
+        "Expected: web: the steps that are left: aligned at 2026-11-2",
         "1 of 2 steps passed",
         "web: demand of the entity's share times 2 (1.5 to 3)",
         "by ann: asked for",
