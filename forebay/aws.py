@@ -71,6 +71,10 @@ class AwsClients:
         return client
 
     @property
+    def service_quotas(self) -> Any:
+        return self._client("service-quotas")
+
+    @property
     def ssm(self) -> Any:
         return self._client("ssm")
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from forebay.domain.access import ApiKey, Principal
 from forebay.domain.accuracy import Accuracy
-from forebay.domain.allocation import Setting, TargetState
+from forebay.domain.allocation import Foreseen, Setting, Span, TargetState
 from forebay.domain.approval import Approval
 from forebay.domain.audit import AuditEntry, AuditEvent
 from forebay.domain.change import PolicyChange
@@ -48,6 +48,11 @@ class Target(Protocol):
 
     def who(self, setting: Setting) -> str | None:
         """Who made the target stand at `setting`, as far as its own records of late tell. Raises OutsideError."""
+
+    def foresee(self, ahead: Sequence[Span], cpu_cores: float, running: int) -> Foreseen:
+        """What is in the way of holding `ahead`, units of `cpu_cores` each, where `running` run now: quotas of the
+        account, scheduled actions of others that would go below it. Raises OutsideError.
+        """
 
     def apply(self, setting: Setting) -> None:
         """Write the absolute values of `setting` and nothing else; the same call twice equals once.

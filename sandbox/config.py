@@ -168,6 +168,7 @@ class SandboxConfig(_Model):
     workloads: list[Workload] = []
     faults: list[Fault] = []
     quotas: dict[str, float] = {"ec2/L-1216C47A": 256.0, "fargate/L-3032A538": 256.0}
+    used_by_others: dict[str, float] = Field({}, description="vCPUs that count against a quota beside the workloads'")
 
 
 def parse(model: type[T], data: object) -> T:

@@ -8,10 +8,18 @@ from moto.servicequotas.models import ServiceQuotasBackend
 
 from sandbox.world import Patches, World
 
+EC2, FARGATE = "ec2/L-1216C47A", "fargate/L-3032A538"
 NAMES = {
-    "ec2/L-1216C47A": "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances",
-    "fargate/L-3032A538": "Fargate On-Demand vCPU resource count",
+    EC2: "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances",
+    FARGATE: "Fargate On-Demand vCPU resource count",
 }
+NAMESPACE, METRIC = "AWS/Usage", "ResourceCount"
+
+
+def usage_dimensions(key: str) -> dict[str, str]:
+    """Of the metric that says how much of a quota, `service/code`, is in use."""
+    service = {"ec2": "EC2", "fargate": "Fargate"}.get(key.partition("/")[0], "")
+    return {"Class": "Standard/OnDemand", "Resource": "vCPU", "Service": service, "Type": "Resource"}
 
 
 def install(patches: Patches, world: World) -> None:
@@ -31,6 +39,12 @@ def install(patches: Patches, world: World) -> None:
             "Unit": "None",
             "Adjustable": True,
             "GlobalQuota": False,
+            "UsageMetric": {
+                "MetricNamespace": NAMESPACE,
+                "MetricName": METRIC,
+                "MetricDimensions": usage_dimensions(key),
+                "MetricStatisticRecommendation": "Maximum",
+            },
         }
 
     patches.set(ServiceQuotasBackend, "get_service_quota", get_service_quota)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import heapq
 import itertools
 
-from sandbox import history, publish
+from sandbox import history, publish, quotas
 from sandbox.config import Workload
 from sandbox.load import Load, read_trace
-from sandbox.metrics import MetricStore
+from sandbox.metrics import Metric, MetricStore
 from sandbox.play import Period, Play, Units
 from sandbox.publish import Datum, Shown
 from sandbox.world import World
@@ -64,11 +64,18 @@ class Stage:
         if shown is None:
             return
         store, at = self.world.store(), self.world.now()
-        for datum in publish.data(play.config, shown):
+        for datum in (*publish.data(play.config, shown), self._used_vcpus(bool(play.config.ecs_service))):
             name = f"{datum.metric.namespace}/{datum.metric.name}"
             if not self.world.faults.hides(play.config.target, name, at):
                 seen = started + timing.metric_period_s + timing.metric_delay_s
                 heapq.heappush(self._waiting, (seen, next(self._order), started, datum, store))
+
+    def _used_vcpus(self, tasks: bool) -> Datum:
+        """What counts against the quota of tasks (all taken for Fargate's), or of instances, at this moment."""
+        key = quotas.FARGATE if tasks else quotas.EC2
+        own = sum(p.record["capacity_cpu"][-1] for p in self.plays.values() if bool(p.config.ecs_service) is tasks)
+        metric = Metric.of(quotas.NAMESPACE, quotas.METRIC, quotas.usage_dimensions(key))
+        return Datum(metric, own + self.world.config.used_by_others.get(key, 0.0), "None")
 
 
 def shown_of(period: Period) -> Shown | None:

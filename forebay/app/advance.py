@@ -10,6 +10,7 @@ from forebay.app.arm import enforce, try_to_arm
 from forebay.app.context import Context
 from forebay.app.keep import FOREIGN, carry_out, hand_of
 from forebay.app.people import hold_by_controller
+from forebay.app.preflight import tell_ahead
 from forebay.app.replan import review
 from forebay.app.turn import waits_for
 from forebay.app.writing import check_unchanged, keep_lease, release, settle_open_intents, write
@@ -198,6 +199,8 @@ def _done(ctx: Context, lease: Lease, view: View, decision: Decision) -> Tick:
             told = ctx.event(view.change.change, action, decision.reason, workload=view.workload.name)
             ctx.notifier.notify(told)
         case Ask():
+            if not decision.correction:
+                tell_ahead(ctx, view)
             write(ctx, lease, view, decision)
     return Tick(decision, ctx.clock.now())
 

@@ -16,6 +16,7 @@ from forebay.app.approvals import admit, request_of
 from forebay.app.context import CONTROLLER, Context
 from forebay.app.lookup import change_record
 from forebay.app.people import deny, turn_down
+from forebay.app.preflight import look_ahead
 from forebay.app.turn import ahead_of, ahead_on, free_from
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError
@@ -341,8 +342,11 @@ def draw_live(
     if isinstance(plan, PlanRefusal):
         later = f"; it begins once {', '.join(names)} is over, at {free:%d %b %H:%M} UTC" if free else ""
         return plan.model_copy(update={"reason": plan.reason + later})
+    foreseen = look_ahead(ctx, workload, change, plan, state.desired)
+    if foreseen.refusals:
+        raise InputError(f"{workload.name} cannot be shaped as planned: {'; '.join(foreseen.refusals)}")
     waits = [f"a step would wait now: {problem}" for problem in state.problems]
-    return plan.model_copy(update={"preflight": (*waits, *state.warnings), "after": names})
+    return plan.model_copy(update={"preflight": (*waits, *state.warnings, *foreseen.warnings), "after": names})
 
 
 def seed_for(*words: str) -> int:

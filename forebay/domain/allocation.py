@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from forebay.domain.impact import Entitlement
-from forebay.domain.model import Model
+from forebay.domain.model import Model, UtcTime
 from forebay.domain.size import TaskSize
 
 
@@ -73,6 +73,21 @@ class TargetState(Model):
     causes: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
     failed: bool = False
+    refusals: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class Span(Model):
+    """So many units are to be held from `start` until `end` (aware UTC)."""
+
+    start: UtcTime
+    end: UtcTime
+    units: int
+
+
+class Foreseen(Model):
+    """What is in the way of holding something: `refusals` make it impossible, `warnings` may."""
+
     refusals: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 

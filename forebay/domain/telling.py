@@ -14,7 +14,7 @@ TOPICS: Mapping[str, frozenset[str]] = {
     "denied": frozenset({"denied", "rejected", "ticket refused"}),
     "approval": frozenset({"awaiting approval", "approved", "approval asked again"}),
     "held": frozenset({"held", "resumed", "pinned", "unpinned"}),
-    "misaligned": frozenset({"deferred", "expected late", "shaping again", "changed by another"}),
+    "misaligned": frozenset({"deferred", "expected late", "foreseen", "shaping again", "changed by another"}),
     "activated": frozenset({"armed", "in force", "in force by break glass", "GLASS BROKEN"}),
     "cancelled": frozenset({"cancelled", "rolling back", "rolled back"}),
     "raise over": frozenset({"closed", "settled by a person"}),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from forebay.domain.allocation import Lever, Setting, TargetState
+from forebay.domain.allocation import Foreseen, Lever, Setting, Span, TargetState
 from forebay.domain.resources import Resource
 from forebay.domain.size import TaskSize
 from forebay.domain.workload import Workload
@@ -196,6 +196,10 @@ class SimulatedService:
     def who(self, setting: Setting) -> str | None:
         """Nobody else writes in a replay."""
         return None
+
+    def foresee(self, ahead: Sequence[Span], cpu_cores: float, running: int) -> Foreseen:
+        """Nobody else is in this cloud."""
+        return Foreseen()
 
     def apply(self, setting: Setting) -> None:
         """A floor lifts what runs at once and takes nothing away; a ceiling cuts; a count is what is worked towards.

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 
 from forebay.aws import AwsClients
 from forebay.aws_errors import aws_call, not_found
-from forebay.domain.allocation import Lever, Setting, TargetState
+from forebay.domain.allocation import Foreseen, Lever, Setting, Span, TargetState
 from forebay.domain.errors import OutsideError
 from forebay.domain.size import TaskSize
 from forebay.domain.workload import AsgTarget
 from forebay.ports import Clock
-from forebay.targets.causes import changes_size, newest_first
+from forebay.targets.causes import changes_size, names_quota, newest_first
 from forebay.targets.preflight import group_refusals, group_warnings
-from forebay.targets.schedules import AHEAD, BEHIND, lowers, runs_within, sets
+from forebay.targets.quotas import EC2_STANDARD, is_standard, quota_in_words, read_quota
+from forebay.targets.schedules import AHEAD, BEHIND, ahead_in_words, lowers, runs_within, sets
 
 if TYPE_CHECKING:
     from mypy_boto3_autoscaling.type_defs import (
@@ -43,17 +44,20 @@ class AutoScalingGroup:
         self._what = f"Auto Scaling group {ref.group}"
 
     def observe(self) -> TargetState:
-        """Three calls; a fourth, for the causes, while units are missing.
+        """Three calls; a fourth, for the causes, while units are missing, and two more where a quota is one.
 
         IAM: autoscaling:DescribeAutoScalingGroups, DescribePolicies, DescribeScheduledActions,
-        DescribeScalingActivities.
+        DescribeScalingActivities; for its figures what `read_quota` names.
         """
         group = self._describe()
         has_policies = self._has_policies()
         state = group_state(group, has_policies, self._scheduled(), (), self._clock.now())
         if state.serving >= max(state.desired, state.setting.units):
             return state
-        return state.model_copy(update={"causes": causes(self._activities(), self._clock.now())})
+        why = causes(self._activities(), self._clock.now())
+        if any(names_quota(cause) for cause in why) and _counts_as_standard(group):
+            why += quota_in_words(self._clients, EC2_STANDARD, self._clock.now())
+        return state.model_copy(update={"causes": why})
 
     def who(self, setting: Setting) -> str | None:
         """What the group's activities give as the cause of its last change of size; a scheduled action by its name.
@@ -68,6 +72,21 @@ class AutoScalingGroup:
         texts = [(a["StartTime"].astimezone(UTC), a.get("Cause", "")) for a in self._activities()]
         cause = next(iter(newest_first([t for t in texts if changes_size(t[1])], now)), None)
         return cause and f"another ({cause})"
+
+    def foresee(self, ahead: Sequence[Span], cpu_cores: float, running: int) -> Foreseen:
+        """The quota is that of the standard On-Demand families; other families and Spot have others, unread here.
+
+        IAM: autoscaling:DescribeAutoScalingGroups, DescribeScheduledActions, and what `read_quota` names.
+        """
+        group = self._describe()
+        asleep = any(p["ProcessName"] == "ScheduledActions" for p in group.get("SuspendedProcesses", []))
+        by_count = not self._has_policies()
+        warnings = () if asleep else tuple(scheduled_ahead(self._scheduled(), ahead, by_count=by_count))
+        if not (cpu_cores and _counts_as_standard(group)):
+            return Foreseen(warnings=warnings)
+        quota = read_quota(self._clients, EC2_STANDARD, self._clock.now())
+        room = quota.foresee(max(span.units for span in ahead), running, cpu_cores)
+        return room.model_copy(update={"warnings": (*warnings, *room.warnings)})
 
     def apply(self, setting: Setting) -> None:
         """One write. Floor: the desired capacity follows into [floor, ceiling] at once. Count: AWS refuses one
@@ -192,20 +211,50 @@ def _problems(
     if "ScheduledActions" in suspended:
         return
     for action in scheduled:
-        wanted = [action.get("MinSize"), action.get("MaxSize")]
-        if setting.lever is Lever.COUNT:
-            wanted = [action.get("DesiredCapacity"), action.get("MaxSize")]
-        if lowers(setting.units, *wanted) and _runs(action, now):
+        wanted = _sizes(action, by_count=setting.lever is Lever.COUNT)
+        if lowers(setting.units, *wanted) and _runs(action, now, now + AHEAD):
             yield (
                 f"the scheduled action {action['ScheduledActionName']!r} may soon go below {setting.units} units: "
                 "suspend ScheduledActions until the change is through, or raise its sizes"
             )
 
 
-def _runs(action: ScheduledUpdateGroupActionTypeDef, now: datetime) -> bool:
-    """AWS gives the next run as StartTime, also of a recurring action; without it the answer is yes."""
-    start = action.get("StartTime")
-    return start is None or now < start.astimezone(UTC) <= now + AHEAD
+def scheduled_ahead(
+    scheduled: Sequence[ScheduledUpdateGroupActionTypeDef], ahead: Sequence[Span], *, by_count: bool
+) -> Iterator[str]:
+    """Each action that goes below what is to be held while it is, and when first. Pure."""
+    for action in scheduled:
+        for span in ahead:
+            if lowers(span.units, *_sizes(action, by_count=by_count)) and _runs(action, span.start, span.end):
+                yield ahead_in_words(repr(action["ScheduledActionName"]), span)
+                break
+
+
+def _sizes(action: ScheduledUpdateGroupActionTypeDef, *, by_count: bool) -> tuple[int | None, int | None]:
+    """What of an action can take units away: the minimum, or where the count is the lever the count; the maximum."""
+    return action.get("DesiredCapacity") if by_count else action.get("MinSize"), action.get("MaxSize")
+
+
+def _counts_as_standard(group: AutoScalingGroupTypeDef) -> bool:
+    """Whether its instances count against the quota of the standard On-Demand families; in doubt not."""
+    mixed = group.get("MixedInstancesPolicy", {}).get("InstancesDistribution", {})
+    on_demand = mixed.get("OnDemandPercentageAboveBaseCapacity", 100) == 100
+    types = [i.get("InstanceType", "") for i in group.get("Instances", [])]
+    return on_demand and bool(types) and all(is_standard(name) for name in types)
+
+
+def _runs(action: ScheduledUpdateGroupActionTypeDef, start: datetime, end: datetime) -> bool:
+    """AWS gives the next run as StartTime, also of a recurring action; without it the answer is yes.
+
+    Later runs of a recurring one count by hour and day of the month, on whatever weekday.
+    """
+    first, fields = action.get("StartTime"), action.get("Recurrence", "").split()
+    if first is None or start < first.astimezone(UTC) <= end:
+        return True
+    over = "EndTime" in action and action["EndTime"].astimezone(UTC) < start
+    if over or first.astimezone(UTC) > end or len(fields) != 5:
+        return False
+    return runs_within(f"cron({' '.join(fields[:4])} * *)", action.get("TimeZone"), start, end)
 
 
 def _ran(action: ScheduledUpdateGroupActionTypeDef, now: datetime) -> bool:

@@ -37,6 +37,11 @@ def named(message: str) -> str:
     return message
 
 
+def names_quota(cause: str) -> bool:
+    """Whether a cause is a quota that is used up."""
+    return bool(re.search(r"quota|vcpu limit", cause.lower()))
+
+
 def tells_trouble(message: str) -> bool:
     """Whether a service event tells of trouble; names in brackets, `(service error-page)`, do not count."""
     return bool(_TROUBLE.search(_SUBJECTS.sub("", message).lower()))

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from forebay.aws import AwsClients
 from forebay.aws_errors import aws_call, not_found
-from forebay.domain.allocation import Lever, Setting, TargetState
+from forebay.domain.allocation import Foreseen, Lever, Setting, Span, TargetState
 from forebay.domain.errors import OutsideError
 from forebay.domain.size import TaskSize
 from forebay.domain.workload import EcsTarget
 from forebay.ports import Clock
-from forebay.targets.causes import newest_first, tells_trouble
+from forebay.targets.causes import names_quota, newest_first, tells_trouble
 from forebay.targets.preflight import service_refusals, service_warnings
+from forebay.targets.quotas import FARGATE, quota_in_words, read_quota
 from forebay.targets.revisions import Revisions
-from forebay.targets.schedules import AHEAD, BEHIND, lowers, runs_within, sets
+from forebay.targets.schedules import AHEAD, BEHIND, ahead_in_words, lowers, runs_within, sets
 
 if TYPE_CHECKING:
     from mypy_boto3_application_autoscaling.type_defs import ScalableTargetTypeDef, ScheduledActionTypeDef
@@ -39,10 +40,11 @@ class EcsService:
         self._resource_id = f"service/{ref.cluster}/{ref.service}"
 
     def observe(self) -> TargetState:
-        """Four calls at most; two where no autoscaler is attached. One more where the size may be chosen.
+        """Four calls at most; two where no autoscaler is attached. One more where the size may be chosen, two more
+        while a quota keeps tasks from starting.
 
         IAM: ecs:DescribeServices, application-autoscaling:DescribeScalableTargets, DescribeScalingPolicies,
-        DescribeScheduledActions; with sizes ecs:DescribeTaskDefinition.
+        DescribeScheduledActions; with sizes ecs:DescribeTaskDefinition; for its figures what `read_quota` names.
         """
         service = self._service()
         scalable = self._scalable_target()
@@ -53,6 +55,9 @@ class EcsService:
             scheduled=self._scheduled() if scalable else (),
             now=self._clock.now(),
         )
+        if any(names_quota(cause) for cause in state.causes) and _counts_as_fargate(self._ref, service):
+            figures = quota_in_words(self._clients, FARGATE, self._clock.now())
+            state = state.model_copy(update={"causes": (*state.causes, *figures)})
         if not self._sized:
             return state
         revision = deployed_revision(service)
@@ -73,6 +78,20 @@ class EcsService:
             if ran and sets(setting, wanted.get("MinCapacity"), wanted.get("MaxCapacity")):
                 return f"the scheduled action {action['ScheduledActionName']!r}"
         return None
+
+    def foresee(self, ahead: Sequence[Span], cpu_cores: float, running: int) -> Foreseen:
+        """The quota is that of Fargate On-Demand; tasks on instances or on Spot count against others, unread here.
+
+        IAM: ecs:DescribeServices, application-autoscaling:DescribeScalableTargets, DescribeScheduledActions, and what
+        `read_quota` names.
+        """
+        scalable = self._scalable_target()
+        warnings = tuple(scheduled_ahead(self._scheduled(), ahead)) if scalable and not _asleep(scalable) else ()
+        if not (cpu_cores and _counts_as_fargate(self._ref, self._service())):
+            return Foreseen(warnings=warnings)
+        quota = read_quota(self._clients, FARGATE, self._clock.now())
+        room = quota.foresee(max(span.units for span in ahead), running, cpu_cores)
+        return room.model_copy(update={"warnings": (*warnings, *room.warnings)})
 
     def apply(self, setting: Setting) -> None:
         """One write; with a floor and a revision two. Floor: on AWS the count follows into [floor, ceiling] at once.
@@ -249,20 +268,45 @@ def _problems(
     suspended = scalable.get("SuspendedState", {}) if scalable else {}
     if setting.lever is Lever.FLOOR and suspended.get("DynamicScalingOutSuspended"):
         yield "scaling out is suspended on the scalable target: resume DynamicScalingOut"
-    if scalable and not suspended.get("ScheduledScalingSuspended"):
+    if scalable and not _asleep(scalable):
         for action in scheduled:
             wanted = action.get("ScalableTargetAction", {})
-            if lowers(setting.units, wanted.get("MinCapacity"), wanted.get("MaxCapacity")) and _runs(action, now):
+            if lowers(setting.units, wanted.get("MinCapacity"), wanted.get("MaxCapacity")) and _runs(
+                action, now, now + AHEAD
+            ):
                 yield (
                     f"the scheduled action {action['ScheduledActionName']!r} ({action['Schedule']}) may soon go below "
                     f"{setting.units} units: suspend ScheduledScaling until the change is through, or raise its bounds"
                 )
 
 
-def _runs(action: ScheduledActionTypeDef, now: datetime) -> bool:
-    started = "StartTime" not in action or action["StartTime"].astimezone(UTC) <= now + AHEAD
-    ended = "EndTime" in action and action["EndTime"].astimezone(UTC) < now
-    return started and not ended and runs_within(action["Schedule"], action.get("Timezone"), now, now + AHEAD)
+def scheduled_ahead(scheduled: Sequence[ScheduledActionTypeDef], ahead: Sequence[Span]) -> Iterator[str]:
+    """Each action that goes below what is to be held while it is, and when first. Pure."""
+    for action in scheduled:
+        wanted = action.get("ScalableTargetAction", {})
+        for span in ahead:
+            below = lowers(span.units, wanted.get("MinCapacity"), wanted.get("MaxCapacity"))
+            if below and _runs(action, span.start, span.end):
+                yield ahead_in_words(f"{action['ScheduledActionName']!r} ({action['Schedule']})", span)
+                break
+
+
+def _asleep(scalable: ScalableTargetTypeDef) -> bool:
+    return bool(scalable.get("SuspendedState", {}).get("ScheduledScalingSuspended"))
+
+
+def _counts_as_fargate(ref: EcsTarget, service: ServiceTypeDef) -> bool:
+    """Whether its tasks count against the quota of Fargate On-Demand."""
+    providers = {p["capacityProvider"] for p in service.get("capacityProviderStrategy", [])}
+    return (
+        ref.launch_type == "fargate" and service.get("launchType", "FARGATE") == "FARGATE" and providers <= {"FARGATE"}
+    )
+
+
+def _runs(action: ScheduledActionTypeDef, start: datetime, end: datetime) -> bool:
+    started = "StartTime" not in action or action["StartTime"].astimezone(UTC) <= end
+    ended = "EndTime" in action and action["EndTime"].astimezone(UTC) < start
+    return started and not ended and runs_within(action["Schedule"], action.get("Timezone"), start, end)
 
 
 def _causes(service: ServiceTypeDef, now: datetime) -> tuple[str, ...]:

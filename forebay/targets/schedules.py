@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from forebay.domain.allocation import Lever, Setting
+from forebay.domain.allocation import Lever, Setting, Span
 
 AHEAD = timedelta(hours=2)
 BEHIND = timedelta(minutes=15)
@@ -21,6 +21,15 @@ _DAY_NUMBERS = {name: number for number, name in enumerate(_DAYS, start=1)}
 def lowers(units: int, *wanted: int | None) -> bool:
     """Whether an action that sets one of the `wanted` values (a minimum, a maximum, a count) goes below `units`."""
     return any(value is not None and value < units for value in wanted)
+
+
+def ahead_in_words(action: str, span: Span) -> str:
+    """For people: what to do about an action that is found before it runs."""
+    return (
+        f"the scheduled action {action} would go below the {span.units} units that are held from "
+        f"{span.start:%d %b %H:%M} to {span.end:%d %b %H:%M} UTC: suspend it until the change is through, or raise its "
+        "bounds"
+    )
 
 
 def sets(setting: Setting, low: int | None, high: int | None, count: int | None = None) -> bool:

@@ -150,7 +150,7 @@ def test_capacity_that_does_not_arrive_gives_its_cause(cloud, target):
     cloud.advance(120)
     state = target.observe()
     assert (state.desired, state.serving, state.stable) == (8, 5, False)
-    assert len(state.causes) == 1, "the repeated event is told once"
+    assert len(state.causes) == 2, "the repeated event is told once, and the quota's figures with it"
     assert "unable to place a task. Reason: You have reached your vCPU quota" in state.causes[0]
     cloud.clear_faults()
     cloud.advance(60)

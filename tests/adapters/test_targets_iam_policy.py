@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from forebay.aws import AwsClients
-from forebay.domain.allocation import Lever, Setting
+from forebay.domain.allocation import Lever, Setting, Span
 from forebay.domain.policy import PolicyVersion
 from forebay.domain.size import TaskSize
 from forebay.enforcers.eventbridge import EventBridgeEvent
@@ -17,6 +17,7 @@ from forebay.enforcers.sns import SnsTopic
 from forebay.enforcers.ssm import SsmParameter
 from forebay.targets.asg import AutoScalingGroup
 from forebay.targets.ecs import EcsService
+from forebay.targets.quotas import read_quota
 from forebay.targets.revisions import Revisions
 from forebay.usage.cloudwatch import CloudWatchUsage
 from sandbox.testing import fresh
@@ -57,6 +58,7 @@ def called(tmp_path, monkeypatch):
             for setting in (COUNT, FLOOR):
                 target.apply(setting)
                 target.observe()
+            target.foresee([Span(start=clock.now(), end=clock.now() + timedelta(hours=1), units=5)], 1.0, 4)
         larger = EcsService(ECS, aws, clock, sized=True)
         larger.apply(FLOOR.model_copy(update={"revision": larger.revision(LARGE, "plan")}))
         larger.observe()
@@ -108,6 +110,7 @@ def test_every_action_is_told_where_it_is_needed():
             EcsService.apply,
             Revisions.copy,
             AutoScalingGroup.observe,
+            read_quota,
             AutoScalingGroup.apply,
             CloudWatchUsage,
             SsmParameter.push,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from forebay.domain.allocation import Lever, Setting, TargetState
+from forebay.domain.allocation import Foreseen, Lever, Setting, Span, TargetState
 from forebay.domain.errors import OutsideError
 from forebay.domain.resources import Resource
 from forebay.domain.size import TaskSize
@@ -88,6 +88,8 @@ class ModelService:
     problems: tuple[str, ...] = ()
     refusals: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    foreseen: Foreseen = field(default_factory=Foreseen)
+    asked_ahead: tuple[Span, ...] = ()
     metrics: bool = True
     culprit: str | None = None
     alarms: tuple[str, ...] = ()
@@ -201,6 +203,15 @@ class ModelTarget:
 
     def who(self, setting: Setting) -> str | None:
         return self.cloud.services[self.name].culprit
+
+    def foresee(self, ahead: Sequence[Span], cpu_cores: float, running: int) -> Foreseen:
+        """As the service says, whatever is asked."""
+        self.cloud.effect("foresee")
+        if self.cloud.unreachable:
+            raise OutsideError("the cloud does not answer", retryable=True)
+        service = self.cloud.services[self.name]
+        service.asked_ahead = tuple(ahead)
+        return service.foreseen
 
     def revision(self, size: TaskSize, key: str) -> str:
         """Made once a size and key, as the port says; without the key each call would make another."""

@@ -9,12 +9,13 @@ import pytest
 
 from forebay.app.plan import Outlook, draw_live, store_plans
 from forebay.app.receive import receive
+from forebay.domain.allocation import Foreseen
 from forebay.domain.errors import InputError
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.resources import Resource
 from forebay.planning.slots import horizon_slots
 from forebay.report.table import plan_table
-from tests.support.world import NOW, World, a_request
+from tests.support.world import EFFECTIVE, NOW, World, a_request, minutes
 
 
 def drawn(world: World) -> ShapingPlan:
@@ -48,3 +49,33 @@ def test_what_cannot_be_shaped_is_refused_when_it_is_planned() -> None:
         world.cloud.services["web"].refusals = ("the service is a DAEMON",)
         with pytest.raises(InputError, match="web cannot be shaped: the service is a DAEMON"):
             drawn(world)
+
+
+def test_what_is_foreseen_until_it_is_handed_back_is_told_or_refused_with_the_plan() -> None:
+    with World() as world:
+        service = world.cloud.services["web"]
+        service.foreseen = Foreseen(warnings=("the scheduled action 'nightly' would go below",))
+        plan = drawn(world)
+        assert plan.preflight == ("the scheduled action 'nightly' would go below",)
+        assert [s.units for s in service.asked_ahead] == [s.to_units for s in plan.steps]
+        assert service.asked_ahead[0].start == plan.steps[0].due_at
+        handed_back = EFFECTIVE + timedelta(minutes=10) + world.ctx.workload("web").verified_after
+        assert service.asked_ahead[-1].end == handed_back
+    with World() as world:
+        world.cloud.services["web"].foreseen = Foreseen(refusals=("8 units need 32 vCPU, the quota is 16",))
+        with pytest.raises(InputError, match="web cannot be shaped as planned: 8 units need 32 vCPU"):
+            drawn(world)
+
+
+def test_what_has_come_up_since_is_told_before_the_next_step_and_once() -> None:
+    with World() as world:
+        world.submit()
+        world.run_until(minutes(4))
+        world.cloud.services["web"].foreseen = Foreseen(warnings=("the scheduled action 'nightly' would go below",))
+        world.run_until(minutes(20))
+        assert world.asked() == [6, 8]
+        assert [e.reason for e in world.people.events if e.action == "foreseen"] == [
+            "the scheduled action 'nightly' would go below"
+        ]
+        assert world.actions().index("foreseen") < world.actions().index("step 2 asked")
+        assert world.cloud.services["web"].asked_ahead[0].start == minutes(7), "what is behind is no matter"

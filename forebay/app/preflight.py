@@ -1,0 +1,60 @@
+"""Looking ahead over the whole time a change holds something: its account's quotas, others' scheduled actions."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from forebay.app.context import Context
+from forebay.control.decide import View
+from forebay.domain.allocation import Foreseen, Span
+from forebay.domain.change import PolicyChange
+from forebay.domain.errors import OutsideError
+from forebay.domain.plan import ShapingPlan
+from forebay.domain.workload import Workload
+
+FORESEEN = "foreseen"
+UNSEEN = "quotas and scheduled actions could not be looked at"
+
+
+def spans(plan: ShapingPlan, change: PolicyChange, workload: Workload, now: datetime) -> tuple[Span, ...]:
+    """What the plan holds from `now` on, step by step, until it is handed back after settling. Pure."""
+    handed_back = change.effective_at + change.settle + workload.verified_after
+    ends = [*(step.due_at for step in plan.steps[1:]), handed_back]
+    return tuple(
+        Span(start=max(step.due_at, now), end=end, units=step.to_units)
+        for step, end in zip(plan.steps, ends, strict=True)
+        if end > max(step.due_at, now)
+    )
+
+
+def look_ahead(ctx: Context, workload: Workload, change: PolicyChange, plan: ShapingPlan, running: int) -> Foreseen:
+    """What is in the way of the plan, as far as can be seen; that it could not be seen is a warning.
+
+    `running`: units of the workload that run now.
+    """
+    ahead = spans(plan, change, workload, ctx.clock.now())
+    if not ahead:
+        return Foreseen()
+    size = plan.resize.size if plan.resize else None
+    try:
+        return ctx.target(workload).foresee(ahead, workload.sized(size).unit.cpu_cores, running)
+    except OutsideError as error:
+        return Foreseen(warnings=(f"{UNSEEN}: {error}",))
+
+
+def tell_ahead(ctx: Context, view: View) -> None:
+    """Before a step: what was not there when the plan was drawn is recorded and told, each thing once."""
+    change = view.change.change
+    found = look_ahead(ctx, view.workload, change, view.plan, view.target.desired)
+    with ctx.store.transaction() as tx:
+        said = {e.event.reason for e in tx.audit_entries(change.change) if e.event.action == FORESEEN}
+        known = {*said, *view.plan.preflight}
+        seen = [text for text in (*found.refusals, *found.warnings) if not text.startswith(UNSEEN)]
+        new = [text for text in seen if text not in known]
+        events = [
+            ctx.event(change, FORESEEN, text, workload=view.workload.name, plan_hash=view.plan.hash) for text in new
+        ]
+        for event in events:
+            tx.audit(event)
+    for event in events:
+        ctx.notifier.notify(event)

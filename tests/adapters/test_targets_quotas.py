@@ -1,0 +1,150 @@
+"""What is found ahead of a change: the vCPU quota it counts against, and scheduled actions while it holds."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from forebay.domain.allocation import Foreseen, Span
+from forebay.domain.workload import EcsTarget
+from forebay.targets.asg import AutoScalingGroup
+from forebay.targets.ecs import EcsService
+from forebay.targets.quotas import EC2_STANDARD, FARGATE, Quota, is_standard, read_quota
+from sandbox.testing import fresh
+from tests.support.aws import ASG, ECS, TIMING, TRACKING, CloudClock, clients, played
+
+KINDS = pytest.mark.parametrize("kind", ["ecs", "asg"])
+CODES = {"ecs": FARGATE, "asg": EC2_STANDARD}
+MENDED = "raise it in Service Quotas first"
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    """A function that makes the cloud with a target of 4 units of a core, under a quota of 10 vCPUs."""
+    stack = []
+
+    def make(kind, others=0.0):
+        where = {"target_tracking": TRACKING} if kind == "ecs" else {"asg": "web"}
+        code = "/".join(CODES[kind])
+        given = {"quotas": {code: 10.0}, "used_by_others": {code: others}, "timing": TIMING}
+        stack.append(fresh({"workloads": [played(tmp_path, **where)], **given}))
+        cloud = stack[-1].__enter__()
+        aws = clients(cloud, monkeypatch)
+        if kind == "asg":
+            aws.autoscaling.put_scaling_policy(
+                AutoScalingGroupName="web",
+                PolicyName="tracking",
+                PolicyType="TargetTrackingScaling",
+                TargetTrackingConfiguration={
+                    "PredefinedMetricSpecification": {"PredefinedMetricType": "ASGAverageCPUUtilization"},
+                    "TargetValue": 60,
+                },
+            )
+        of = EcsService(ECS, aws, CloudClock(cloud)) if kind == "ecs" else AutoScalingGroup(ASG, aws, CloudClock(cloud))
+        return cloud, aws, of
+
+    yield make
+    for one in stack:
+        one.__exit__(None, None, None)
+
+
+def held(cloud, units, start=1, end=24):
+    now = cloud.now()
+    return Span(start=now + timedelta(hours=start), end=now + timedelta(hours=end), units=units)
+
+
+@KINDS
+def test_a_peak_above_the_quota_is_refused_and_one_beside_what_others_use_is_warned_of(made, kind):
+    cloud, _, target = made(kind, others=2)
+    (refusal,) = target.foresee([held(cloud, 4), held(cloud, 11)], 1.0, 4).refusals
+    assert refusal.startswith("11 units of 1 vCPU need 11, and the quota ")
+    assert f"({CODES[kind][1]}) is 10 vCPU" in refusal and refusal.endswith(MENDED)
+    assert target.foresee([held(cloud, 9)], 1.0, 4) == Foreseen(), "nothing is known of others"
+    cloud.advance(180)
+    assert target.foresee([held(cloud, 8)], 1.0, 4) == Foreseen(), "2 are of others"
+    (warning,) = target.foresee([held(cloud, 9)], 1.0, 4).warnings
+    assert "of which others use 2 now" in warning
+    assert target.foresee([held(cloud, 99)], 0.0, 4) == Foreseen(), "units of no known CPU"
+
+
+@KINDS
+def test_the_cause_of_units_that_do_not_come_has_the_quotas_figures(made, kind):
+    cloud, _, target = made(kind)
+    cause = "You have requested more vCPU capacity than your current vCPU limit of 10 allows"
+    cloud.fault(kind="capacity", target="prod/web" if kind == "ecs" else "web", max_running=5, cause=cause)
+    target.apply(target.observe().setting.model_copy(update={"floor": 8}))
+    cloud.advance(240)
+    causes = target.observe().causes
+    assert "vCPU limit of 10" in causes[0]
+    assert causes[-1].endswith(f"({CODES[kind][1]}) is 10 vCPU, 5 in use")
+
+
+@KINDS
+@pytest.mark.parametrize(
+    ("hours", "low", "found"),
+    [
+        pytest.param(20, 3, True, id="while it is held"),
+        pytest.param(20, 6, False, id="but not below it"),
+        pytest.param(30, 3, False, id="once it is handed back"),
+        pytest.param(0.5, 3, False, id="before the first step"),
+    ],
+)
+def test_scheduled_actions_are_found_as_long_as_units_are_held(made, kind, hours, low, found):
+    cloud, aws, target = made(kind)
+    at = cloud.now() + timedelta(hours=hours)
+    if kind == "ecs":
+        aws.application_autoscaling.put_scheduled_action(
+            ServiceNamespace="ecs",
+            ResourceId="service/prod/web",
+            ScalableDimension="ecs:service:DesiredCount",
+            ScheduledActionName="nightly",
+            Schedule=f"at({at:%Y-%m-%dT%H:%M:%S})",
+            ScalableTargetAction={"MinCapacity": low, "MaxCapacity": 20},
+        )
+    else:
+        aws.autoscaling.put_scheduled_update_group_action(
+            AutoScalingGroupName="web", ScheduledActionName="nightly", StartTime=at, MinSize=low
+        )
+    warnings = target.foresee([held(cloud, 5, end=2), held(cloud, 6, start=2)], 1.0, 4).warnings
+    assert len(warnings) == found
+    assert not found or ("'nightly'" in warnings[0] and "below the 6 units that are held from" in warnings[0])
+    assert target.observe().problems == (), "it is not soon"
+
+
+def test_a_recurring_action_of_a_group_counts_on_every_later_day_too(made):
+    cloud, aws, target = made("asg")
+    now = cloud.now()
+    first = now + timedelta(minutes=30)
+    aws.autoscaling.put_scheduled_update_group_action(
+        AutoScalingGroupName="web",
+        ScheduledActionName="nightly",
+        Recurrence=f"{first:%M} {first:%H} * * *",
+        StartTime=first,
+        MinSize=1,
+    )
+    assert target.foresee([held(cloud, 5, start=1, end=23)], 1.0, 4).warnings == ()
+    assert len(target.foresee([held(cloud, 5, start=1, end=25)], 1.0, 4).warnings) == 1
+
+
+def test_tasks_on_instances_or_spot_count_against_no_quota_that_is_read(made):
+    cloud, aws, _ = made("ecs")
+    on_instances = EcsService(EcsTarget(**ECS.model_dump() | {"launch_type": "ec2"}), aws, CloudClock(cloud))
+    assert on_instances.foresee([held(cloud, 11)], 1.0, 4) == Foreseen()
+
+
+def test_the_usage_is_that_of_the_metric_the_quota_names(made):
+    cloud, aws, _ = made("ecs", others=1.5)
+    assert read_quota(aws, FARGATE, cloud.now()).used is None
+    cloud.advance(180)
+    assert read_quota(aws, FARGATE, cloud.now()) == Quota(
+        "'Fargate On-Demand vCPU resource count' (L-3032A538)", 10.0, 5.5
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "standard"),
+    [("m5.large", True), ("t3a.nano", True), ("im4gn.large", True), ("g5.xlarge", False), ("x2idn.metal", False)],
+)
+def test_the_families_of_the_standard_quota(name, standard):
+    assert is_standard(name) is standard
