@@ -43,7 +43,7 @@ def request_of(tx: Transaction, record: ChangeRecord) -> Request | None:
         plans[workload] = plan
         steps = () if proposed else tx.steps(change.change, workload)
         made = [s.step for s in steps if s.state is not StepState.PENDING]
-        to_come += [step for step in plan.steps if step not in made]
+        to_come += [step for step in plan.moves if step not in made]
     rules, version = tx.rules(), own_version(tx, record)
     began = version.in_force_from if version and record.state in AFTER else None
     return Request(

@@ -6,11 +6,12 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
 
 from forebay.app.context import CONTROLLER, Context
+from forebay.app.joint import shaped
 from forebay.app.keep import keep_workload
 from forebay.app.lookup import change_record
 from forebay.app.outbox import post_version, push_version
 from forebay.app.people import GLASS_BROKEN, disarm_by_controller, hold_by_controller, own_version, withdraw
-from forebay.app.turn import waits_for
+from forebay.app.turn import waits_to_arm
 from forebay.app.writing import last_setting
 from forebay.control.decide import Misalignment, misalignment
 from forebay.control.keep import Keep, Later
@@ -33,10 +34,10 @@ def missing_for_alignment(ctx: Context, record: ChangeRecord) -> Misalignment | 
     for name in record.change.workloads:
         workload = ctx.workload(name)
         with ctx.store.transaction() as tx:
-            plan, steps = tx.plan(record.change.change, name), tx.steps(record.change.change, name)
+            shaper, plan, steps = shaped(tx, record.change, name)
         if plan is None:
-            return Misalignment(f"{name}: no plan")
-        ours = last_setting(ctx, record.change.change, name)
+            return Misalignment(f"{name}: no plan" if shaper == record.change.change else f"{shaper} does not carry it")
+        ours = last_setting(ctx, shaper, name)
         if missing := misalignment(plan, steps, ctx.target(workload).observe(), ours):
             return missing
     return None
@@ -79,7 +80,7 @@ def try_to_arm(ctx: Context, change: str) -> Misalignment | None:
 def _barred(tx: Transaction, ctx: Context, record: ChangeRecord) -> Misalignment | None:
     """What forbids to arm it, whatever capacity is there: another's turn, another base version, a freeze window."""
     change, now = record.change, ctx.clock.now()
-    text = waits_for(tx, change) or _base_missing(tx, change, now)
+    text = waits_to_arm(tx, change) or _base_missing(tx, change, now)
     if text is None and (freeze := tx.rules().freeze_at(max(change.effective_at, now), change)):
         text = f"freeze window until {freeze.end.isoformat()}: {freeze.reason}"
     return Misalignment(text, capacity=False) if text else None
@@ -106,10 +107,14 @@ def watch_armed(ctx: Context, change: str) -> str | None:
     if record is None or record.state is not ChangeState.ARMED or ctx.clock.now() >= record.change.effective_at:
         return None
     with ctx.store.transaction() as tx:
-        freeze = tx.rules().freeze_at(record.change.effective_at, record.change)
-    if freeze:
-        disarm_by_controller(ctx, change, text := f"freeze window until {freeze.end.isoformat()}: {freeze.reason}")
-        return text
+        freeze, waiting = (
+            tx.rules().freeze_at(record.change.effective_at, record.change),
+            waits_to_arm(tx, record.change),
+        )
+    stopped = f"freeze window until {freeze.end.isoformat()}: {freeze.reason}" if freeze else waiting
+    if stopped:
+        disarm_by_controller(ctx, change, stopped)
+        return stopped
     for name in record.change.workloads:
         answer = keep_workload(ctx, record, ctx.workload(name))
         if isinstance(answer, Later) or (isinstance(answer, Keep) and answer.purpose is not Purpose.PIN):

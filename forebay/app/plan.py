@@ -14,10 +14,12 @@ import numpy.typing as npt
 
 from forebay.app.approvals import admit, request_of
 from forebay.app.context import CONTROLLER, Context
+from forebay.app.joint import after_them, carrier, on_the_path
 from forebay.app.lookup import change_record
 from forebay.app.people import deny, turn_down
 from forebay.app.preflight import look_ahead
 from forebay.app.turn import ahead_of, ahead_on, free_from
+from forebay.domain.allocation import TargetState
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError
 from forebay.domain.freeze import FreezeWindow
@@ -30,8 +32,9 @@ from forebay.planning.demand import demand_paths
 from forebay.planning.plan import draw_plan
 from forebay.planning.required import whole
 from forebay.planning.slots import SlotIndex, horizon_slots
-from forebay.planning.stacked import stacked_demand
+from forebay.planning.stacked import promised, stacked_demand
 from forebay.planning.tracking import reaction_slots
+from forebay.ports import Transaction
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -187,30 +190,28 @@ def draw(
     resizable: bool = True,
     ahead: Sequence[PolicyChange] = (),
     needed: npt.NDArray[np.int64] | None = None,
+    joint: bool = False,
 ) -> ShapingPlan | PlanRefusal:
     """The optimal plan of one workload for its outlook. Deterministic: the random draw is seeded by the change.
 
-    `ahead`: earlier changes that will be in force by then; the demand has their impacts too.
+    `ahead`: earlier changes that will be in force by then; the demand has their impacts too. `joint`: the plan is one
+    path for all of them, and says in `carries` what it brings for each.
 
     Under an autoscaler (`floor` given) `start_units` above what demand needs is not counted on: it may scale in
     again before the first step.
     """
-    rng = np.random.default_rng(seed_for(change.change, workload.name))
-    base, own = stacked_demand(
-        workload,
-        ahead,
-        change,
-        outlook.paths,
-        outlook.entity,
-        outlook.index,
-        lambda earlier: np.random.default_rng(seed_for(earlier.change, workload.name)),
-    )
-    demand = demand_paths(workload, change, base, outlook.index, rng, own)
+
+    def luck(of: PolicyChange) -> np.random.Generator:
+        return np.random.default_rng(seed_for(of.change, workload.name))
+
+    base, own = stacked_demand(workload, ahead, change, outlook.paths, outlook.entity, outlook.index, luck)
+    demand = demand_paths(workload, change, base, outlook.index, luck(change), own)
+    promises = promised(workload, ahead, outlook.paths, outlook.index, luck) if joint else []
     if floor is not None:
         medians = {r: float(np.median(demand.without_change[r][:, 0])) for r in workload.resources}
         kept = max(floor, math.ceil(workload.units_for(medians)[0]))
         start_units = min(start_units, kept)
-    return draw_plan(
+    plan = draw_plan(
         change=change,
         workload=workload,
         demand=demand,
@@ -223,7 +224,12 @@ def draw(
         autoscaled=floor is not None,
         resizable=resizable,
         needed=needed,
+        promises=promises,
     )
+    if isinstance(plan, PlanRefusal) or not joint:
+        return plan
+    brings = {promise.change: promise.units for promise in promises} | {change.change: plan.aligned_units}
+    return plan.model_copy(update={"carries": brings})
 
 
 def store_plans(
@@ -231,12 +237,14 @@ def store_plans(
 ) -> ChangeRecord:
     """All plans of a change and its transition, in one transaction: to `scheduled` or `awaiting approval`, or, if one
     was refused, it is turned down. `drawn_for`: fingerprint of the change they were drawn for; plans of a change that
-    was edited meanwhile are let go.
+    was edited meanwhile are let go, as are those of one that comes after a change without a plan yet.
     """
     with ctx.store.transaction() as tx:
         record = tx.change(name)
         assert record is not None
         if record.state not in PLANNABLE or drawn_for not in (None, record.change.fingerprint):
+            return record
+        if _comes_too_early(tx, record):
             return record
         change = record.change
         refusals = [plan for plan in plans if isinstance(plan, PlanRefusal)]
@@ -246,7 +254,8 @@ def store_plans(
         else:
             for plan in plans:
                 assert isinstance(plan, ShapingPlan)
-                words = f"{len(plan.steps)} steps, {plan.start_units} to {plan.aligned_units} units"
+                words = f"{len(plan.moves)} steps, {plan.start_units} to {plan.aligned_units} units"
+                words += f", made by {plan.carried_by} on one path" if plan.carried_by else ""
                 words = "; ".join([words, *plan.preflight])
                 more = {"workload": plan.workload, "plan_hash": plan.hash}
                 tx.add_plan(plan, ctx.event(change, "plan stored", words, **more))
@@ -264,8 +273,8 @@ def plan_change(ctx: Context, name: str, lead: timedelta = timedelta(0)) -> Chan
     if record.state not in PLANNABLE:
         return record
     with ctx.store.transaction() as tx:
-        if any(earlier.state is ChangeState.RECEIVED for earlier in ahead_of(tx, record.change)):
-            return record  # what comes first is planned first; the reconciler asks again
+        if _comes_too_early(tx, record):
+            return record
     plans = []
     try:
         for workload_name in record.change.workloads:
@@ -277,6 +286,11 @@ def plan_change(ctx: Context, name: str, lead: timedelta = timedelta(0)) -> Chan
     except InputError as error:
         return deny(ctx, name, str(error))
     return store_plans(ctx, name, plans, record.change.fingerprint)
+
+
+def _comes_too_early(tx: Transaction, record: ChangeRecord) -> bool:
+    """What comes first is planned first; the reconciler asks again."""
+    return any(earlier.state is ChangeState.RECEIVED for earlier in ahead_of(tx, record.change))
 
 
 def plan_anew_if_overdue(ctx: Context, record: ChangeRecord) -> None:
@@ -309,13 +323,11 @@ def draw_live(
     """`draw` from what the target stands at; `now` is the time the outlook was made for.
 
     A change makes one resize at most, whatever is planned anew. Where earlier changes are ahead on the workload, the
-    plan begins once they are over, from what they leave, and says whom it comes after. Raises OutsideError, and
-    InputError for a size that the workload does not list, or a target that cannot be shaped.
+    plan begins once they are over, from what they leave, and says whom it comes after; where that leaves it no time,
+    one of them carries it, if one path serves all. Raises OutsideError, and InputError for a size that the workload
+    does not list, or a target that cannot be shaped.
     """
-    state = ctx.target(workload).observe()
-    if state.refusals:
-        raise InputError(f"{workload.name} cannot be shaped: {'; '.join(state.refusals)}")
-    workload = workload.sized(state.setting.size)
+    state, workload = _observed(ctx, workload)
     with ctx.store.transaction() as tx:
         freezes = tx.rules().freezes_for(change, now, outlook.index.end)
         resized = any(i.new.revision for i in tx.intents(workload.name, change=change.change))
@@ -325,28 +337,93 @@ def draw_live(
         start = max(start, *(a.units_left for a in ahead))
     elif ahead and floor is not None:
         floor = next((a.floor for a in ahead if a.floor is not None), floor)
+
+    def drawn(change: PolicyChange) -> ShapingPlan | PlanRefusal:
+        return draw(
+            workload,
+            change,
+            outlook,
+            start_units=start,
+            floor=floor,
+            now=now,
+            earliest=max(ctx.clock.now() + lead, free or now),
+            freezes=freezes,
+            resizable=state.setting.size is not None and not resized and not ahead,
+            ahead=[a.change for a in ahead if a.change.effective_at > now],
+            needed=recently_needed(workload, history, outlook.index.start),
+        )
+
+    in_turn = after_them(ahead, change, workload, outlook.index, drawn) if ahead else drawn(change)
+    if ahead and isinstance(in_turn, PlanRefusal):
+        carried_by = carrier(ahead, change, workload, state.setting.floor, now)
+        if isinstance(carried_by, str):
+            return in_turn.because(carried_by)
+        changes = [a.change for a in ahead] + [change]
+        path = draw_carrying(ctx, workload, changes, history, outlook, now, lead)
+        if isinstance(path, PlanRefusal):
+            return path.because(f"on one path with {carried_by.change.change}; or else: {in_turn.reason}", in_turn)
+        return on_the_path(path, ahead, change)
+    if isinstance(in_turn, PlanRefusal):
+        return in_turn
+    plan = _with_preflight(ctx, workload, change, in_turn, state)
+    return plan.model_copy(update={"after": tuple(a.change.change for a in ahead)})
+
+
+def draw_carrying(
+    ctx: Context,
+    workload: Workload,
+    changes: Sequence[PolicyChange],
+    history: Mapping[Resource, pd.Series],
+    outlook: Outlook,
+    now: datetime,
+    lead: timedelta,
+) -> ShapingPlan | PlanRefusal:
+    """The plan of the first of `changes`, which carries the others (by effective time; `outlook` is the last one's).
+
+    No step within a dwell of the last one, nor before its verdict. Raises as `draw_live`.
+    """
+    state, workload = _observed(ctx, workload)
+    first, last = changes[0], changes[-1]
+    with ctx.store.transaction() as tx:
+        freezes = [f for one in changes for f in tx.rules().freezes_for(one, now, outlook.index.end)]
+        written = [i.stored_at for i in tx.intents(workload.name, change=first.change)]
     plan = draw(
         workload,
-        change,
+        last,
         outlook,
-        start_units=start,
-        floor=floor,
+        start_units=state.desired,
+        floor=state.setting.floor,
         now=now,
-        earliest=max(ctx.clock.now() + lead, free or now),
+        earliest=max([ctx.clock.now() + lead, *(at + workload.step_spacing for at in written[-1:])]),
         freezes=freezes,
-        resizable=state.setting.size is not None and not resized and not ahead,
-        ahead=[a.change for a in ahead if a.change.effective_at > now],
+        resizable=False,
+        ahead=changes[:-1],
         needed=recently_needed(workload, history, outlook.index.start),
+        joint=True,
     )
-    names = tuple(a.change.change for a in ahead)
     if isinstance(plan, PlanRefusal):
-        later = f"; it begins once {', '.join(names)} is over, at {free:%d %b %H:%M} UTC" if free else ""
-        return plan.model_copy(update={"reason": plan.reason + later})
+        return plan
+    own = {"change": first.change, "effective_at": first.effective_at, "aligned_units": plan.carries[first.change]}
+    path = _with_preflight(ctx, workload, last, plan, state)
+    return path.model_copy(update=own)
+
+
+def _observed(ctx: Context, workload: Workload) -> tuple[TargetState, Workload]:
+    state = ctx.target(workload).observe()
+    if state.refusals:
+        raise InputError(f"{workload.name} cannot be shaped: {'; '.join(state.refusals)}")
+    return state, workload.sized(state.setting.size)
+
+
+def _with_preflight(
+    ctx: Context, workload: Workload, change: PolicyChange, plan: ShapingPlan, state: TargetState
+) -> ShapingPlan:
+    """What is foreseen until `change` has settled. Raises InputError for what would stop the plan."""
     foreseen = look_ahead(ctx, workload, change, plan, state.desired)
     if foreseen.refusals:
         raise InputError(f"{workload.name} cannot be shaped as planned: {'; '.join(foreseen.refusals)}")
     waits = [f"a step would wait now: {problem}" for problem in state.problems]
-    return plan.model_copy(update={"preflight": (*waits, *state.warnings, *foreseen.warnings), "after": names})
+    return plan.model_copy(update={"preflight": (*waits, *state.warnings, *foreseen.warnings)})
 
 
 def seed_for(*words: str) -> int:

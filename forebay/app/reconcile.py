@@ -9,6 +9,7 @@ from forebay.app.answering import answer
 from forebay.app.arm import enforce, try_to_arm
 from forebay.app.context import Context
 from forebay.app.foretell import foretell
+from forebay.app.joint import shaped
 from forebay.app.outbox import drain
 from forebay.app.people import deny, own_version
 from forebay.app.plan import plan_anew_if_overdue
@@ -18,7 +19,7 @@ from forebay.app.telling import tell
 from forebay.app.turn import waits_for
 from forebay.app.wakeups import wake_ups
 from forebay.app.watch import watch
-from forebay.control.decide import free_at
+from forebay.control.decide import ahead_of_effect, free_at
 from forebay.domain.errors import ForebayError
 from forebay.domain.lifecycle import MOVING, STEPPING, TERMINAL, ChangeState, StepState
 from forebay.domain.records import ChangeRecord, WakeUp
@@ -91,8 +92,9 @@ def repair(ctx: Context, record: ChangeRecord, holder: str) -> None:
 def _all_passed(ctx: Context, record: ChangeRecord) -> bool:
     """A change without steps is not meant: it is armed shortly before its effective time."""
     with ctx.store.transaction() as tx:
-        steps = [s for s in tx.steps(record.change.change) if s.step.due_at < record.change.effective_at]
-    return bool(steps) and not any(s.state in (StepState.PENDING, StepState.ASKED) for s in steps)
+        found = [shaped(tx, record.change, name) for name in record.change.workloads]
+    meant = any(s.step.due_at < record.change.effective_at for _, _, steps in found for s in steps)
+    return meant and not any(plan is None or ahead_of_effect(plan, steps) for _, plan, steps in found)
 
 
 def _settled(ctx: Context, record: ChangeRecord, now: datetime) -> bool:

@@ -7,12 +7,14 @@ from datetime import datetime, timedelta
 
 from forebay.app.approvals import gap_of
 from forebay.app.context import Context
+from forebay.app.joint import counted, news
 from forebay.app.learn import draw_rest
 from forebay.app.people import hold_by_controller, own_version
-from forebay.app.plan import draw_live, forecast_live, read_history
+from forebay.app.plan import draw_carrying, draw_live, forecast_live, read_history
 from forebay.app.turn import waits_for
 from forebay.app.writing import check_unchanged, release
 from forebay.domain.audit import AuditEvent
+from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError
 from forebay.domain.lifecycle import AFTER, MOVING, ChangeState, StepState
 from forebay.domain.plan import PlanRefusal, ShapingPlan, ShapingStep
@@ -61,6 +63,8 @@ def review(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease,
         ]
         answered = _answered(tx, record, workload.name)
         waiting, turn = waits_for(tx, record.change, workload.name), plan is not None and _its_turn(tx, record, plan)
+        riders = [rider.change for rider in counted(tx, name, workload.name)]
+        joined = plan is not None and news(tx, plan, [event.at for event in drawn])
     if waiting or plan is None or any(s.state is StepState.ASKED for s in steps):
         return
     began = version.in_force_from if version and record.state in AFTER else None
@@ -72,13 +76,16 @@ def review(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease,
     looked_at = max([plan.created_at, *(event.at for event in drawn)])
     asked = bool(drawn) and drawn[-1].action == ASKED
     stale = now >= looked_at + max(patience(now, began or plan.effective_at), ASK_ANEW * asked)
-    due = turn or answered or (stale and (began or any(s.state in OPEN for s in steps)))
+    if began and riders:
+        return  # drawn for all of them; what is learned of this change's impact alone says nothing of theirs
+    due = turn or joined or answered or (stale and (began or any(s.state in OPEN for s in steps)))
     if verdict is not Verdict.HIGH and not due:
         return
     why = "what was seen since the effective time" if began else f"the forecast of {looked_at:%H:%M}"
     why = f"verdict {verdict}" if verdict in (Verdict.HIGH, Verdict.LOW) else why
     why = f"{', '.join(plan.after)} over" if turn else why
-    new = "it is too late for another plan" if late else _drawn(ctx, record, workload, steps, began)
+    why = f"one path with {', '.join(r.change for r in riders) or 'nobody any more'}" if joined else why
+    new = "it is too late for another plan" if late else _drawn(ctx, record, workload, steps, began, riders)
     with ctx.store.transaction() as tx:
         tx.check_lease(lease, ctx.clock.now())
         check_unchanged(tx, record)
@@ -90,7 +97,10 @@ def review(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease,
         left = [step for step in steps if step.state is StepState.PENDING]
         if isinstance(new, str):
             tx.audit(event(REFUSED, f"{new}; the plan of {plan.created_at:%H:%M} stays", plan.hash))
-        elif [(s.due_at, s.goal) for s in new.steps] == [(s.step.due_at, s.step.goal) for s in left]:
+        elif (new.carries, [(s.due_at, s.goal) for s in new.steps]) == (
+            plan.carries,
+            [(s.step.due_at, s.step.goal) for s in left],
+        ):
             tx.audit(event(KEPT, "a fresh forecast leads to the same steps", plan.hash))
         elif gap := gap_of(tx, record, [new]):
             tx.propose_plan(new, told := event(ASKED, f"{why} wants more than is approved: {gap}", new.hash))
@@ -114,7 +124,8 @@ def refresh(ctx: Context, record: ChangeRecord, holder: str) -> None:
                 continue  # its lease is that of the change ahead
             plan = tx.plan(record.change.change, name)
             stale = plan is not None and ctx.clock.now() >= plan.created_at + LOOK_AGAIN
-            stale = stale or _answered(tx, record, name) or (plan is not None and _its_turn(tx, record, plan))
+            stale = stale or _answered(tx, record, name)
+            stale = stale or (plan is not None and (_its_turn(tx, record, plan) or news(tx, plan, ())))
             lease = tx.acquire_lease(name, holder, ctx.clock.now(), ctx.lease) if stale else None
         if lease is not None:
             try:
@@ -154,7 +165,12 @@ def _in_words(steps: Sequence[ShapingStep], plan: ShapingPlan) -> str:
 
 
 def _drawn(
-    ctx: Context, record: ChangeRecord, workload: Workload, steps: Sequence[StepRecord], began: datetime | None
+    ctx: Context,
+    record: ChangeRecord,
+    workload: Workload,
+    steps: Sequence[StepRecord],
+    began: datetime | None,
+    riders: Sequence[PolicyChange],
 ) -> ShapingPlan | str:
     """The plan for the rest, from a fresh forecast and the live allocation; or why there is none."""
     now = ctx.clock.now()
@@ -165,10 +181,15 @@ def _drawn(
     try:
         if began:
             new = draw_rest(ctx, workload, record.change, began, budget, wait)
-        else:
-            history = read_history(ctx, workload)
-            outlook = forecast_live(ctx, workload, record.change, history, now, budget)
-            new = draw_live(ctx, workload, record.change, history, outlook, now, wait)
+            return new.text if isinstance(new, PlanRefusal) else new
+        history = read_history(ctx, workload)
+        if riders:
+            outlook = forecast_live(ctx, workload, riders[-1], history, now, budget)
+            new = draw_carrying(ctx, workload, [record.change, *riders], history, outlook, now, wait)
+            if not isinstance(new, PlanRefusal):
+                return new  # else at least its own; who cannot be carried waits for its turn
+        outlook = forecast_live(ctx, workload, record.change, history, now, budget)
+        new = draw_live(ctx, workload, record.change, history, outlook, now, wait)
     except InputError as error:
         return str(error)
     return new.text if isinstance(new, PlanRefusal) else new

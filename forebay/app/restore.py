@@ -8,6 +8,7 @@ from datetime import datetime
 from uuid import uuid4
 
 from forebay.app.context import Context
+from forebay.app.joint import counts_on
 from forebay.app.outbox import post_version, push_version
 from forebay.app.writing import last_setting, release, settle_open_intents, write_setting
 from forebay.control.restore import GiveBack, Leave, LookAgain, next_restore, window_after
@@ -30,6 +31,9 @@ def restore_change(ctx: Context, record: ChangeRecord, holder: str) -> str:
     change = record.change
     if record.state is ChangeState.ROLLING_BACK and not _push_back(ctx, record):
         return "the former policy is being pushed"
+    with ctx.store.transaction() as tx:
+        if waiting := counts_on(tx, record, change.workloads, ctx.clock.now()):
+            return waiting
     # Two passes of one reconciler are two writers, whatever they call themselves.
     holder = f"{holder} {uuid4().hex[:8]}"
     outcomes = []

@@ -1,7 +1,8 @@
 """Changes that overlap on a workload or a policy take turns, in the order they were accepted: one writer, one sequence.
 
 A later change is planned on what the earlier ones will have left, with their impact in the demand. It makes no step on
-a shared workload, and its policy is not armed, before they are over. So originals, restores and the watch never meet.
+a shared workload, and its policy is not armed, before they are over, unless one of them carries it (`joint.py`). So
+originals, restores and the watch never meet.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from datetime import datetime
 
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import RuleRefusal
-from forebay.domain.lifecycle import TERMINAL, ChangeState
+from forebay.domain.lifecycle import AFTER, MOVING, TERMINAL, ChangeState
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.records import ChangeRecord
 from forebay.domain.workload import Workload
 from forebay.ports import Transaction
+
+# In these states a change makes its steps, or holds what they brought: whoever it carries may count on it.
+CARRYING = MOVING | AFTER | {ChangeState.ARMED}
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,12 @@ class Ahead:
     change: PolicyChange
     plan: ShapingPlan | None
     floor: int | None
+    state: ChangeState
+
+    @property
+    def settled_at(self) -> datetime:
+        """If all goes as planned."""
+        return self.change.effective_at + self.change.settle
 
     @property
     def units_left(self) -> int:
@@ -51,7 +61,7 @@ def ahead_on(tx: Transaction, change: PolicyChange, workload: str) -> list[Ahead
             name = record.change.change
             original = tx.original(name, workload)
             back = original.within(record.change.entitlement(workload)) if original else None
-            found.append(Ahead(record.change, tx.plan(name, workload), back.floor if back else None))
+            found.append(Ahead(record.change, tx.plan(name, workload), back.floor if back else None, record.state))
     return found
 
 
@@ -63,16 +73,38 @@ def waits_for(tx: Transaction, change: PolicyChange, workload: str | None = None
     return "waits for " + ", ".join(f"{r.change.change} ({r.state})" for r in reversed(ahead))
 
 
+def waits_to_arm(tx: Transaction, change: PolicyChange) -> str | None:
+    """In words, whom the policy of `change` waits for: as its steps do, but for nobody on its path."""
+    plans = {name: tx.plan(change.change, name) for name in change.workloads}
+
+    def on_one_path(other: ChangeRecord) -> bool:
+        if same_policy(other.change, change):
+            return False
+        for name in set(other.change.workloads) & set(change.workloads):
+            by = plan.carried_by if (plan := plans[name]) else ""
+            theirs = tx.plan(other.change.change, name)
+            leads = by == other.change.change and other.state in CARRYING
+            if not by or not (leads or (theirs is not None and theirs.carried_by == by)):
+                return False
+        return True
+
+    ahead = [f"{r.change.change} ({r.state})" for r in reversed(ahead_of(tx, change)) if not on_one_path(r)]
+    return "waits for " + ", ".join(ahead) if ahead else None
+
+
 def free_from(ahead: Sequence[Ahead], workload: Workload) -> datetime | None:
     """When they are over, if all goes as planned: in force, settled, and what was raised given back."""
-    return max((a.change.effective_at + a.change.settle + workload.verified_after for a in ahead), default=None)
+    return max((a.settled_at + workload.verified_after for a in ahead), default=None)
 
 
 def check_turn(tx: Transaction, change: PolicyChange) -> None:
-    """Raises RuleRefusal if `change` takes effect before an earlier one that it overlaps with is settled."""
+    """Raises RuleRefusal if `change` overtakes an earlier one that it overlaps with; one of the same policy is not even
+    to take effect before the earlier is settled. Whether one of others can, on the same path, is for the plan to say.
+    """
     for other in ahead_of(tx, change):
         over = other.change.effective_at + other.change.settle
-        if change.effective_at <= over:
+        overtakes = change.effective_at < other.change.effective_at
+        if overtakes or (same_policy(other.change, change) and change.effective_at <= over):
             shared = sorted(set(other.change.workloads) & set(change.workloads))
             what = f"on {', '.join(shared)}" if shared else f"of {change.title}"
             raise RuleRefusal(
@@ -96,6 +128,9 @@ def check_nobody_behind(tx: Transaction, before: PolicyChange, edited: PolicyCha
             )
 
 
+def same_policy(one: PolicyChange, other: PolicyChange) -> bool:
+    return (one.entity, one.policy) == (other.entity, other.policy)
+
+
 def _overlap(one: PolicyChange, other: PolicyChange) -> bool:
-    same_policy = (one.entity, one.policy) == (other.entity, other.policy)
-    return same_policy or bool(set(one.workloads) & set(other.workloads))
+    return same_policy(one, other) or bool(set(one.workloads) & set(other.workloads))

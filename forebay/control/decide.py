@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -369,6 +370,13 @@ def misalignment(
 
 
 def ahead_of_effect(plan: ShapingPlan, steps: Sequence[StepRecord]) -> list[StepRecord]:
-    """Steps still to be made or verified before the policy may come into force; later ones follow its impact."""
+    """Steps still to be made or verified before the policy may come into force; later ones follow its impact.
+
+    Where the plan carries other changes too, the steps beyond what this one needs are theirs.
+    """
     still_open = [s for s in steps if s.state in (StepState.PENDING, StepState.ASKED)]
-    return [s for s in still_open if s.step.due_at < plan.effective_at]
+    left = [s for s in still_open if s.step.due_at < plan.effective_at]
+    if not plan.carries:
+        return left
+    enough = next((s.step.sequence for s in steps if s.step.to_units >= plan.aligned_units), math.inf)
+    return [s for s in left if s.step.sequence <= enough]

@@ -211,8 +211,8 @@ def latest_approval(change: PolicyChange, steps: Iterable[ShapingStep]) -> datet
 
 
 def _peak(plan: ShapingPlan) -> int:
-    return max([plan.start_units, *(step.to_units for step in plan.steps)])
+    return max([plan.start_units, *(step.to_units for step in plan.moves)])
 
 
 def _largest_move(plan: ShapingPlan) -> int:
-    return max((abs(step.to_units - step.from_units) for step in plan.steps), default=0)
+    return max((abs(step.to_units - step.from_units) for step in plan.moves), default=0)

@@ -94,6 +94,8 @@ class ShapingPlan(Model):
     the time: until a resize is through those of `size`. `sizing`: why it resizes or stays, where there is a choice.
     `preflight`: what people should know of the target as it stood then.
     `after`: changes that were ahead on the workload; their impact is in the demand, and it begins once they are over.
+    `carried_by`: the change ahead whose steps bring what this one needs, on one `path` for both; it then has no steps
+    of its own. `carries`: units that must serve, verified, for each change that this plan carries too.
     """
 
     change: str
@@ -111,6 +113,14 @@ class ShapingPlan(Model):
     sizing: str = ""
     preflight: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
+    carried_by: str = ""
+    path: tuple[ShapingStep, ...] = ()
+    carries: Mapping[str, int] = {}
+
+    @property
+    def moves(self) -> tuple[ShapingStep, ...]:
+        """The steps that bring what it needs: its own, or those of whoever carries it."""
+        return self.path or self.steps
 
     @property
     def resize(self) -> ShapingStep | None:
@@ -145,6 +155,14 @@ class PlanRefusal(Model):
     workload: str
     reason: str
     counter_proposal: CounterProposal
+
+    def because(self, more: str, other: PlanRefusal | None = None) -> PlanRefusal:
+        """The same with `more` of a reason; of two refusals' earliest times the earlier one."""
+        counter = self.counter_proposal
+        times = [r.counter_proposal.earliest_effective_at for r in (self, other) if r]
+        earliest = min((at for at in times if at), default=None)
+        counter = counter.model_copy(update={"earliest_effective_at": earliest})
+        return self.model_copy(update={"reason": f"{self.reason}; {more}", "counter_proposal": counter})
 
     @property
     def text(self) -> str:

@@ -1,4 +1,5 @@
-"""The demand under earlier changes, on which a later one is planned: each from its own effective time on."""
+"""The demand under earlier changes, on which a later one is planned: each from its own effective time on; and what
+each of them needs by then, where one path carries all of them."""
 
 from __future__ import annotations
 
@@ -9,6 +10,8 @@ import numpy as np
 from forebay.domain.change import PolicyChange
 from forebay.domain.workload import Workload
 from forebay.planning.demand import Paths, demand_paths
+from forebay.planning.problem import Promise
+from forebay.planning.required import aligned_units, alignment_window, required
 from forebay.planning.slots import SlotIndex
 
 
@@ -49,3 +52,27 @@ def stacked_demand(
                         parts[r] = np.maximum(parts[r] + after[r] - total[r], 0.0)
             total = dict(after)
     return total, entities[change.entity]
+
+
+def promised(
+    workload: Workload,
+    changes: Sequence[PolicyChange],
+    paths: Paths,
+    index: SlotIndex,
+    luck: Callable[[PolicyChange], np.random.Generator],
+) -> list[Promise]:
+    """What must serve for each of `changes` (by effective time) under it and those before it, whatever comes later.
+
+    Raises InputError as `demand_paths`.
+    """
+    promises = []
+    for number, change in enumerate(changes):
+        total, own = stacked_demand(workload, changes[:number], change, paths, {}, index, luck)
+        demand = demand_paths(workload, change, total, index, luck(change), own)
+        begin, end = alignment_window(workload, change.effective_at, index)
+        needs = required(workload, demand.under(workload, change, begin, end)).needs
+        entitled = change.entitlement(workload.name)
+        least = max(workload.limits.min_units, (entitled and entitled.min_units) or 0)
+        units = max(aligned_units(needs, workload.risk.confidence), least)
+        promises.append(Promise(change.change, change.effective_at, units))
+    return promises

@@ -137,7 +137,7 @@ def _mark_steps(panel: Axes, plan: ShapingPlan) -> None:
     """A dot where a step ends, and its number; steps that lie too close together are numbered as a range."""
     begin, end = panel.get_xlim()
     groups: list[list[ShapingStep]] = []
-    for step in plan.steps:
+    for step in plan.moves:
         near = groups and (_time(step.due_at) - _time(groups[-1][-1].due_at)) / (end - begin) < LABEL_DISTANCE
         groups[-1].append(step) if near else groups.append([step])
     for group in groups:
@@ -149,7 +149,7 @@ def _mark_steps(panel: Axes, plan: ShapingPlan) -> None:
 
 
 def _close_up(panel: Axes, plan: ShapingPlan) -> None:
-    first, last = plan.steps[0], plan.steps[-1]
+    first, last = plan.moves[0], plan.moves[-1]
     begin, end = min(first.due_at, plan.effective_at), max(last.verified_by, plan.effective_at)
     margin = (end - begin) * 0.08
     panel.set_xlim(_time(begin - margin), _time(end + margin))
@@ -158,8 +158,8 @@ def _close_up(panel: Axes, plan: ShapingPlan) -> None:
     room = max(1.0, 0.25 * (max(values) - min(values)))
     panel.set_ylim(max(0.0, min(values) - room), max(values) + room)
     panel.set_title("close up", loc="left", fontsize=9)
-    labelled = max(1, round(len(plan.steps) / 30))
-    for step in plan.steps:
+    labelled = max(1, round(len(plan.moves) / 30))
+    for step in plan.moves:
         if step.sequence % labelled == 0 or step is last:
             _numbered(panel, step, str(step.sequence))
 
@@ -199,11 +199,11 @@ def _time_axis(panel: Axes) -> None:
 
 
 def _wants_close_up(plan: ShapingPlan, history: History) -> bool:
-    if not plan.steps:
+    if not plan.moves:
         return False
     begins = [at[0] for at, _ in history.values() if len(at)]
     shown = plan.slots[-1].at - min([plan.slots[0].at, *begins])
-    return (plan.steps[-1].verified_by - plan.steps[0].due_at) < shown * CLOSE_UP_BELOW
+    return (plan.moves[-1].verified_by - plan.moves[0].due_at) < shown * CLOSE_UP_BELOW
 
 
 def _recent(history: History, plan: ShapingPlan, workload: Workload) -> History:

@@ -9,7 +9,7 @@ from datetime import datetime
 from forebay.domain.outbox import Message
 from forebay.domain.plan import PlanRefusal, ShapingPlan, ShapingStep
 from forebay.domain.records import ChangeRecord, StepRecord
-from forebay.report.words import comparison_rows, explain, from_now, moment, percent, price_rows, units
+from forebay.report.words import comparison_rows, explain, from_now, joined, moment, percent, price_rows, units
 
 WIDTH = 100
 
@@ -27,20 +27,20 @@ def plan_table(result: ShapingPlan | PlanRefusal) -> str:
     forecast = "\n".join(["forecast", *(_wrapped(f"  {note}") for note in notes)]) if notes else ""
     if result.sizing:
         head += f"\n{result.sizing}"
-    head += "".join(f"\nnote: {note}" for note in result.preflight)
+    head += "".join(f"\nnote: {note}" for note in [*result.preflight, *joined(result)])
     parts = ["\n".join(map(_wrapped, head.splitlines())), steps_table(result), price_table(result), forecast]
     return "\n\n".join(part for part in parts if part)
 
 
 def steps_table(plan: ShapingPlan) -> str:
     """One row a step: number, time, from, to, when its verdict is due, and why; and where the policy comes in."""
-    if not plan.steps:
+    if not plan.moves:
         return "no step is needed: what is there is enough, and stays"
     rows = [
         (str(s.sequence), moment(s.due_at), str(s.from_units), _to(s), f"{s.verified_by:%H:%M}", s.reason.text)
-        for s in plan.steps
+        for s in plan.moves
     ]
-    ahead = sum(s.due_at < plan.effective_at for s in plan.steps)
+    ahead = sum(s.due_at < plan.effective_at for s in plan.moves)
     if ahead < len(rows):
         rows.insert(
             ahead,

@@ -70,12 +70,12 @@ def comparison_rows(asked: ShapingPlan | PlanRefusal, what_if: ShapingPlan | Pla
     """Two results side by side: a header row, then one row a figure; a refusal says its reason."""
     header = (f"{asked.workload}", "as asked", "what if")
     if isinstance(asked, PlanRefusal) or isinstance(what_if, PlanRefusal):
-        words = [r.reason if isinstance(r, PlanRefusal) else f"{len(r.steps)} steps" for r in (asked, what_if)]
+        words = [r.reason if isinstance(r, PlanRefusal) else f"{len(r.moves)} steps" for r in (asked, what_if)]
         return [header, ("plan", words[0], words[1])]
     figures = [
         ("in force at", *(moment(plan.effective_at) for plan in (asked, what_if))),
         ("confidence", *(percent(plan.confidence) for plan in (asked, what_if))),
-        ("steps", *(str(len(plan.steps)) for plan in (asked, what_if))),
+        ("steps", *(str(len(plan.moves)) for plan in (asked, what_if))),
         ("units that must serve then", *(str(plan.aligned_units) for plan in (asked, what_if))),
         *(
             (mine[0], mine[1], other[1])
@@ -83,6 +83,14 @@ def comparison_rows(asked: ShapingPlan | PlanRefusal, what_if: ShapingPlan | Pla
         ),
     ]
     return [header, *((title, mine, other) for title, mine, other in figures)]
+
+
+def joined(plan: ShapingPlan) -> list[str]:
+    """With whom the plan shares its path, for the notes."""
+    others = [f"{name} ({units(needed)})" for name, needed in plan.carries.items() if name != plan.change]
+    if plan.carried_by:
+        return [f"one path with {', '.join(plan.after)}: {plan.carried_by} makes these steps, and holds them for all"]
+    return [f"one path: it brings what {', '.join(others)} needs too, by their own times"] if others else []
 
 
 def price_sentence(price: PlanPrice) -> str:
@@ -105,10 +113,10 @@ def _plan(plan: ShapingPlan) -> list[str]:
     ]
     if plan.sizing:
         lines.append(f"It {plan.sizing}.")
-    lines += [f"Note: {note}." for note in plan.preflight]
-    if not plan.steps:
+    lines += [f"Note: {note}." for note in [*plan.preflight, *joined(plan)]]
+    if not plan.moves:
         lines.append("No step is needed: what is there is enough, and stays.")
-    for step in plan.steps:
+    for step in plan.moves:
         to = step.goal if step.size else step.to_units
         lines.append(
             f"Step {step.sequence}, {moment(step.due_at)}: {step.from_units} -> {to}, "

@@ -81,7 +81,7 @@ def test_prefect_away_keeps_the_ticket_and_the_change(world: World) -> None:
 
 def test_one_that_cannot_be_started_does_not_stand_in_the_way(world: World) -> None:
     store_ticket(world.ctx, "jira", delivery("T-1"))
-    store_ticket(world.ctx, "jira", delivery("T-2", policy="tier"))
+    store_ticket(world.ctx, "jira", delivery("T-2"))
     scheduler = Scheduler(away="T-1")
     with pytest.raises(OutsideError):
         sweep_tickets(world.ctx, scheduler)
@@ -112,9 +112,9 @@ def test_another_persons_ticket_under_the_same_name_is_refused(world: World) -> 
     assert "taken by another request" in world.people.events[-1].reason
 
 
-def test_a_change_without_capacity_left_to_a_second_ticket_is_denied(world: World) -> None:
+def test_a_second_ticket_for_the_same_policy_and_time_is_denied(world: World) -> None:
     store_ticket(world.ctx, "jira", delivery("T-1"))
-    store_ticket(world.ctx, "jira", delivery("T-2", policy="tier"))
+    store_ticket(world.ctx, "jira", delivery("T-2"))
     sweep_tickets(world.ctx, Scheduler())
     second = world.record("T-2")
     assert second.state is ChangeState.DENIED

@@ -118,11 +118,13 @@ def test_nor_where_that_version_was_rolled_back() -> None:
         assert any("it builds on version 2, and version 4 is in force" in reason for reason in deferred)
 
 
-@pytest.mark.parametrize("at", [20, 30, 40])
-def test_no_change_overtakes_an_earlier_one(at: float) -> None:
+@pytest.mark.parametrize(
+    ("at", "fields"), [(20, {}), (20, {"entity": "acme"}), (30, {"entity": "acme"}), (40, {"entity": "acme"})]
+)
+def test_no_change_overtakes_an_earlier_one(at: float, fields: dict[str, str]) -> None:
     with World() as world:
         world.submit()
-        refused = world.submit(second(effective_at=minutes(at)))
+        refused = world.submit(second(effective_at=minutes(at), **fields))
         assert refused.state is S.DENIED
         assert "overlapping changes take turns" in refused.note
         assert "will be in force and settled at 2026-11-24T09:40:00+00:00" in refused.note

@@ -1,0 +1,151 @@
+"""Several changes on one path: a later one that has no time of its own is carried by the steps of the one ahead.
+
+The carrier stays the only writer on the workload: its steps, its floor, its giving back. It asks for what each change
+needs by that change's own effective time; each is armed by its own look at what serves. Nothing is given back under a
+change that counts on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+
+from forebay.app.turn import CARRYING, Ahead, free_from, same_policy
+from forebay.domain.change import PolicyChange
+from forebay.domain.lifecycle import AFTER, MOVING, TERMINAL, ChangeState
+from forebay.domain.plan import CounterProposal, PlanRefusal, ShapingPlan
+from forebay.domain.records import ChangeRecord, StepRecord
+from forebay.domain.workload import Workload
+from forebay.planning.slots import SlotIndex, plan_end
+from forebay.ports import Transaction
+
+COUNTED_ON = AFTER | {ChangeState.ARMED}
+
+
+def carrier(
+    ahead: Sequence[Ahead], change: PolicyChange, workload: Workload, floor: int | None, now: datetime
+) -> Ahead | str:
+    """The change ahead (`ahead` is not empty, earliest first) whose steps can carry `change`; else why none can."""
+    first, *others = ahead
+    name, last_call = first.change.change, first.change.effective_at - workload.verified_after - workload.step_spacing
+    latest = max(ahead, key=lambda a: a.change.effective_at)
+    everyone = [*(a.change for a in ahead), change]
+    if floor is None:
+        return f"{name} cannot carry it: {workload.name} has no autoscaler, and a count does not go back by itself"
+    if first.state not in MOVING or first.plan is None or now > last_call:
+        return f"{name} ({first.state}) cannot carry it: no step of it lies ahead of its effective time any more"
+    if waiting := [a.change.change for a in others if a.plan is None or a.plan.carried_by != name]:
+        return f"{name} cannot carry it past {', '.join(waiting)}, which takes its own turn"
+    if latest.change.effective_at > change.effective_at:
+        return f"{name} cannot carry it: it would overtake {latest.change.change}, in force later"
+    if twin := next((a.change.change for a in ahead if same_policy(a.change, change)), None):
+        return f"{name} cannot carry it: the same policy's version of {twin} must be in force first"
+    if any((e := one.entitlement(workload.name)) and e.max_units is not None for one in everyone):
+        return f"{name} cannot carry it: a policy caps the units of {workload.name}"
+    if first.plan.resize:
+        return f"{name} cannot carry it: it changes the size of the units of {workload.name}"
+    return first
+
+
+def after_them(
+    ahead: Sequence[Ahead],
+    change: PolicyChange,
+    workload: Workload,
+    index: SlotIndex,
+    drawn: Callable[[PolicyChange], ShapingPlan | PlanRefusal],
+) -> ShapingPlan | PlanRefusal:
+    """The plan of `change` once those `ahead` (not empty) are over, by `drawn`; or why turns leave it no time."""
+    names = ", ".join(a.change.change for a in ahead)
+    free, over = free_from(ahead, workload), max(a.settled_at for a in ahead)
+    assert free is not None, "somebody is ahead"
+    if change.effective_at > over:
+        in_turn = drawn(change)
+        begins = f"it begins once {names} is over, at {free:%d %b %H:%M} UTC"
+        return in_turn.because(begins) if isinstance(in_turn, PlanRefusal) else in_turn
+    later = change.model_copy(update={"effective_at": index.at(index.first_from(free))})
+    plan = drawn(later) if plan_end(later, workload) <= index.end else None
+    earliest = plan.counter_proposal.earliest_effective_at if isinstance(plan, PlanRefusal) else later.effective_at
+    return PlanRefusal(
+        workload=workload.name,
+        reason=f"it takes effect before {names} is settled, at {over.isoformat()}, and overlapping changes take turns",
+        counter_proposal=CounterProposal(earliest_effective_at=earliest if plan else None, relax=()),
+    )
+
+
+def on_the_path(path: ShapingPlan, ahead: Sequence[Ahead], change: PolicyChange) -> ShapingPlan:
+    """The plan of `change`, which the steps of `path`, the plan of the first `ahead`, carry."""
+    names = [a.change.change for a in ahead]
+    return path.model_copy(
+        update={
+            "change": change.change,
+            "effective_at": change.effective_at,
+            "start_units": path.carries[names[-1]],
+            "aligned_units": path.carries[change.change],
+            "steps": (),
+            "path": path.steps,
+            "carries": {},
+            "carried_by": names[0],
+            "after": tuple(names),
+        }
+    )
+
+
+def carried(tx: Transaction, carrier: str, workload: str) -> list[ChangeRecord]:
+    """The changes planned to be carried by `carrier` that are not over, in the order they were accepted."""
+    return [
+        record
+        for record in reversed(tx.changes(frozenset(ChangeState) - TERMINAL))
+        if workload in record.change.workloads
+        and (plan := tx.plan(record.change.change, workload)) is not None
+        and plan.carried_by == carrier
+    ]
+
+
+def counted(tx: Transaction, carrier: str, workload: str) -> list[ChangeRecord]:
+    """Those whose impact is in the carrier's plan: approved, and neither held nor given up."""
+    return [record for record in carried(tx, carrier, workload) if record.state in CARRYING]
+
+
+def shaped(
+    tx: Transaction, change: PolicyChange, workload: str
+) -> tuple[str, ShapingPlan | None, Sequence[StepRecord]]:
+    """Who shapes `workload` for `change`, by which plan and steps: its own, or those of whoever carries it.
+
+    The carrier's plan is shown as of this change's effective time and units; None where it does not hold them.
+    """
+    plan = tx.plan(change.change, workload)
+    by = plan.carried_by if plan else ""
+    if not by:
+        return change.change, plan, tx.steps(change.change, workload)
+    path = tx.plan(by, workload)
+    if path is None or change.change not in path.carries:
+        return by, None, ()
+    needs = {"effective_at": change.effective_at, "aligned_units": path.carries[change.change]}
+    return by, path.model_copy(update=needs), tx.steps(by, workload)
+
+
+def news(tx: Transaction, plan: ShapingPlan, looked_at: Iterable[datetime]) -> bool:
+    """Whether others are to be carried than the carrier's `plan` says, and nobody drew it anew since they changed."""
+    before = set(plan.carries) - {plan.change}
+    after = {record.change.change for record in counted(tx, plan.change, plan.workload)}
+    if before == after:
+        return False
+    moved = [record.updated_at for name in before ^ after if (record := tx.change(name))]
+    return not any(at > max(moved) for at in looked_at)
+
+
+def counts_on(tx: Transaction, record: ChangeRecord, workloads: Iterable[str], now: datetime) -> str | None:
+    """In words, who still counts on what `record` has raised; None if it may be given back.
+
+    Who is armed does until it is disarmed, which follows a cancel of its carrier at once. Who is not yet waits for no
+    more than its own settling: then it is its turn.
+    """
+    settling = record.state is ChangeState.SETTLING
+    names = [
+        f"{other.change.change} ({other.state})"
+        for workload in workloads
+        for other in carried(tx, record.change.change, workload)
+        if other.state in COUNTED_ON
+        or (settling and other.state in MOVING and now < other.change.effective_at + other.change.settle)
+    ]
+    return f"{', '.join(dict.fromkeys(names))} counts on it" if names else None

@@ -1,0 +1,227 @@
+"""Changes of several customers on one path: one writer, each armed by its own look, nothing given back under anyone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from forebay.app.approvals import approve
+from forebay.app.arm import try_to_arm
+from forebay.app.people import cancel, hold, resume
+from forebay.app.plan import plan_change
+from forebay.app.receive import receive
+from forebay.domain.allocation import Lever
+from forebay.domain.lifecycle import ChangeState
+from forebay.domain.plan import ShapingPlan
+from forebay.domain.resources import Resource
+from tests.support.world import EFFECTIVE, MINUTE, World, a_request, a_workload, floor, minutes
+
+S = ChangeState
+LATER = minutes(35)
+
+
+@contextmanager
+def two(
+    lever: Lever = Lever.FLOOR, later: datetime = LATER, rules: dict[str, Any] | None = None, **fields: Any
+) -> Iterator[World]:
+    """acme and bolt have a core each; acme's doubles at 9:30, bolt's at `later`, asked for two minutes later."""
+
+    def demand(at: datetime) -> dict[Resource, float]:
+        return {Resource.CPU: 2.0 + (at >= EFFECTIVE) + (at >= later)}
+
+    work = a_workload(shares={"acme": 0.5, "bolt": 0.5})
+    with World(work, lever=lever, demand=demand) as world:
+        world.cloud.remembers = True
+        world.put_rules(**(rules or {}))
+        receive(world.ctx, a_request())
+        if plan_change(world.ctx, "CHG-1").state is not S.SCHEDULED:
+            approve(world.ctx, "CHG-1", "eve", "fine")
+        world.run_until(minutes(2))
+        receive(world.ctx, a_request(**({"change": "CHG-2", "entity": "bolt", "effective_at": later} | fields)))
+        plan_change(world.ctx, "CHG-2")
+        yield world
+
+
+def plan_of(world: World, change: str) -> ShapingPlan:
+    with world.sql.transaction() as tx:
+        plan = tx.plan(change, "web")
+    assert plan is not None
+    return plan
+
+
+def states(world: World) -> list[ChangeState]:
+    return [world.record(name).state for name in ("CHG-1", "CHG-2")]
+
+
+@pytest.mark.parametrize("later", [EFFECTIVE, LATER, minutes(40)])
+def test_one_path_brings_each_its_capacity_at_its_own_time(later: datetime) -> None:
+    with two(later=later) as world:
+        assert states(world) == [S.SHAPING if world.steps() and world.asked() else S.SCHEDULED, S.SCHEDULED]
+        second = plan_of(world, "CHG-2")
+        assert (second.carried_by, second.steps, second.after) == ("CHG-1", (), ("CHG-1",))
+        assert 8 <= second.aligned_units <= second.path[-1].to_units
+        assert all(step.verified_by <= later for step in second.path)
+        world.run_until(minutes(4))
+        first = plan_of(world, "CHG-1")
+        assert first.carries == {"CHG-1": first.aligned_units, "CHG-2": first.aligned_units + 2}, "a core is two units"
+        world.run_until(later + timedelta(minutes=2))
+        assert states(world) == [S.SETTLING, S.SETTLING]
+        assert world.setting().units >= 8
+        with world.sql.transaction() as tx:
+            began = [v.in_force_from for e in ("acme", "bolt") for v in tx.versions(e, "quota")]
+        assert began == [EFFECTIVE, later]
+        world.run_until(minutes(80))
+        assert states(world) == [S.CLOSED, S.CLOSED]
+        assert {i.change for i in world.intents()} == {"CHG-1"}, "one writer"
+        assert world.setting() == floor(1), "what was there before the first"
+        assert not world.troubles
+
+
+def test_nothing_is_given_back_before_the_last_is_settled() -> None:
+    with two(settle="PT25M") as world:
+        world.run_until(LATER + timedelta(minutes=20))
+        assert states(world) == [S.SETTLING, S.SETTLING], "CHG-1 alone would be over since 9:40"
+        assert world.setting().units >= 8
+        world.run_until(LATER + timedelta(minutes=40))
+        assert states(world) == [S.CLOSED, S.CLOSED] and world.setting() == floor(1)
+
+
+def test_cancelled_the_carrier_gives_back_and_the_other_is_planned_on_its_own() -> None:
+    with two() as world:
+        world.run_until(minutes(6))
+        both_need = plan_of(world, "CHG-2").aligned_units
+        cancel(world.ctx, "CHG-1", "ann", "not needed")
+        world.run_until(minutes(12))
+        assert states(world)[0] is S.ROLLED_BACK
+        alone = plan_of(world, "CHG-2")
+        assert (alone.carried_by, alone.after) == ("", ()) and alone.aligned_units < both_need
+        world.run_until(LATER + MINUTE)
+        assert world.record("CHG-2").state in (S.IN_FORCE, S.SETTLING)
+        world.run_until(minutes(80))
+        assert (states(world)[1], world.setting()) == (S.CLOSED, floor(1))
+
+
+def test_cancelled_while_the_other_is_armed_it_is_disarmed_before_anything_goes_back() -> None:
+    """And it does not come into force on what is no longer held."""
+    with two(later=EFFECTIVE) as world:
+        world.run_until(EFFECTIVE - timedelta(seconds=20))
+        try_to_arm(world.ctx, "CHG-2")
+        assert states(world) == [S.ARMED, S.ARMED]
+        cancel(world.ctx, "CHG-1", "ann", "not needed")
+        world.run_until(EFFECTIVE + 3 * MINUTE)
+        assert states(world) == [S.ROLLED_BACK, S.HELD], "too late for a plan of its own: a person must look"
+        acts = world.actions(None)
+        assert acts.index("cancelled") < acts.index("disarmed") < acts.index("give back asked")
+        with world.sql.transaction() as tx:
+            (version,) = tx.versions("bolt", "quota")
+        assert version.armed_at is None
+
+
+def test_the_carriers_capacity_stays_under_a_policy_in_force() -> None:
+    """CHG-1 waits, held, past its time; CHG-2 came into force on its floor; then CHG-1 is cancelled."""
+    with two(later=EFFECTIVE) as world:
+        world.run_until(EFFECTIVE - timedelta(seconds=20))
+        try_to_arm(world.ctx, "CHG-2")
+        event = world.ctx.event(world.record().change, "disarmed", "for the test")
+        with world.sql.transaction() as tx:
+            (version,) = tx.versions("acme", "quota")
+            tx.put_version(version.model_copy(update={"armed_at": None}), event)
+            tx.move("CHG-1", S.SHAPING, event)
+        world.clock.sleep(timedelta(seconds=20))
+        cancel(world.ctx, "CHG-1", "ann", "not needed")
+        world.run_until(EFFECTIVE + timedelta(minutes=8))
+        assert states(world) == [S.CANCELLED, S.SETTLING]
+        assert world.setting().units >= 8
+        world.run_until(EFFECTIVE + timedelta(minutes=15))
+        assert (states(world), world.setting()) == ([S.ROLLED_BACK, S.CLOSED], floor(1))
+
+
+def test_cancelled_itself_it_goes_out_of_the_path() -> None:
+    with two() as world:
+        world.run_until(minutes(4))
+        cancel(world.ctx, "CHG-2", "bob", "not needed")
+        world.run_until(minutes(6))
+        assert states(world)[1] is S.ROLLED_BACK
+        assert plan_of(world, "CHG-1").carries == {}
+        world.run_until(minutes(60))
+        assert (states(world)[0], world.setting()) == (S.CLOSED, floor(1))
+
+
+def test_held_it_is_not_carried_and_resumed_it_is_again() -> None:
+    with two() as world:
+        world.run_until(minutes(4))
+        hold(world.ctx, "CHG-2", "bob", "a moment")
+        world.run_until(minutes(6))
+        assert "CHG-2" not in plan_of(world, "CHG-1").carries
+        resume(world.ctx, "CHG-2", "bob", "go on")
+        world.run_until(minutes(9))
+        assert "CHG-2" in plan_of(world, "CHG-1").carries
+        world.run_until(minutes(80))
+        assert states(world) == [S.CLOSED, S.CLOSED]
+
+
+def test_a_third_joins_them() -> None:
+    with two() as world:
+        receive(world.ctx, a_request(change="CHG-3", entity="bolt", policy="tier", effective_at=minutes(38)))
+        assert plan_change(world.ctx, "CHG-3").state is S.SCHEDULED
+        world.run_until(minutes(5))
+        assert set(plan_of(world, "CHG-1").carries) == {"CHG-1", "CHG-2", "CHG-3"}
+        assert plan_of(world, "CHG-3").after == ("CHG-1", "CHG-2")
+        world.run_until(minutes(90))
+        assert [world.record(f"CHG-{n}").state for n in (1, 2, 3)] == [S.CLOSED] * 3
+        assert world.setting() == floor(1)
+
+
+@pytest.mark.parametrize(
+    ("lever", "fields", "why"),
+    [
+        pytest.param(Lever.COUNT, {}, "web has no autoscaler, and a count does not go back by itself", id="a count"),
+        pytest.param(
+            Lever.FLOOR,
+            {"entitlements": [{"workload": "web", "max_units": 18}]},
+            "a policy caps the units of web",
+            id="a ceiling",
+        ),
+    ],
+)
+def test_who_cannot_be_carried_is_refused_with_the_time_that_would_do(
+    lever: Lever, fields: dict[str, Any], why: str
+) -> None:
+    with two(lever, **fields) as world:
+        record = world.record("CHG-2")
+        assert record.state is S.DENIED
+        assert "before CHG-1 is settled, at 2026-11-24T09:40:00+00:00" in record.note
+        assert why in record.note
+        at = datetime.fromisoformat(record.note.split("What would do: effective_at ")[1].split(" ")[0])
+        assert at >= minutes(45)
+        assert not plan_of(world, "CHG-1").carries
+
+
+def test_what_no_one_path_can_bring_is_refused_and_the_carrier_keeps_its_plan() -> None:
+    impacts = [{"workload": "web", "factor": 7}]
+    with two(impacts=impacts) as world:
+        record = world.record("CHG-2")
+        assert record.state is S.DENIED
+        assert "on one path with CHG-1" in record.note
+        assert "are within reach" in record.note and "limits.soft.units" in record.note
+        world.run_until(minutes(60))
+        assert states(world)[0] is S.CLOSED
+
+
+def test_nobody_is_carried_unapproved_nor_beyond_what_the_carrier_was_approved_for() -> None:
+    careful = {"rules": [{"name": "careful", "approval": {"approvers": ["eve"]}}]}
+    with two(rules=careful) as world:
+        world.run_until(minutes(4))
+        assert states(world)[1] is S.AWAITING_APPROVAL and not plan_of(world, "CHG-1").carries
+        approve(world.ctx, "CHG-2", "eve", "fine")
+        world.run_until(minutes(6))
+        assert "approval asked again" in world.actions("CHG-1") and not plan_of(world, "CHG-1").carries
+        approve(world.ctx, "CHG-1", "eve", "two more units are fine")
+        world.run_until(minutes(8))
+        assert "CHG-2" in plan_of(world, "CHG-1").carries
+        world.run_until(minutes(80))
+        assert states(world) == [S.CLOSED, S.CLOSED]
