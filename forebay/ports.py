@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from forebay.domain.access import ApiKey, Principal
 from forebay.domain.accuracy import Accuracy
 from forebay.domain.allocation import Foreseen, Setting, Span, TargetState
+from forebay.domain.amendment import RulesProposal
 from forebay.domain.approval import Approval
 from forebay.domain.audit import AuditEntry, AuditEvent
 from forebay.domain.change import PolicyChange
@@ -225,6 +226,12 @@ class Transaction(Protocol):
 
     def put_rules(self, rules: ChangeRules, event: AuditEvent) -> int:
         """Store a new version; returns its number."""
+
+    def proposals(self) -> Sequence[RulesProposal]:
+        """Oldest first."""
+
+    def put_proposal(self, proposal: RulesProposal, event: AuditEvent | None = None) -> None:
+        """Insert or replace it, found by its number; `event` unless the new rules' own says it."""
 
     # Tickets
     def add_ticket(self, source: str, ticket: str, revision: str, body: str, received_at: datetime) -> Ticket | None:

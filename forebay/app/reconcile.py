@@ -15,6 +15,7 @@ from forebay.app.people import deny, own_version
 from forebay.app.plan import plan_anew_if_overdue
 from forebay.app.replan import refresh
 from forebay.app.restore import restore_change
+from forebay.app.rules import settle_rules
 from forebay.app.telling import tell
 from forebay.app.turn import waits_for
 from forebay.app.wakeups import wake_ups
@@ -57,6 +58,7 @@ def reconcile(
             wanted += wake_ups(ctx, record)
         except ForebayError as error:
             trouble(name, error)
+    settle_rules(ctx)
     tell(ctx)
     answer(ctx)
     drain(ctx)

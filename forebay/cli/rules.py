@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from forebay.cli import common
 from forebay.domain.model import parse_yaml, validate
+
+if TYPE_CHECKING:
+    from forebay.app.context import Context
+    from forebay.domain.amendment import RulesProposal
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 
@@ -19,11 +23,41 @@ def rules_set(
 ) -> None:
     """Store a new version of the change rules; a freeze's calendar may be a file beside them."""
     from forebay.app.rules import set_rules
+    from forebay.domain.amendment import RulesProposal
     from forebay.domain.rules import ChangeRules
 
     content = with_calendars(parse_yaml(common.read(rules), str(rules)), rules.parent)
-    number = set_rules(common.context(), validate(ChangeRules, content, str(rules)), by, reason)
-    typer.echo(f"change rules: version {number}")
+    ctx = common.context()
+    done = set_rules(ctx, validate(ChangeRules, content, str(rules)), by, reason)
+    typer.echo(_said(ctx, done) if isinstance(done, RulesProposal) else f"change rules: version {done}")
+
+
+@app.command("agree")
+def rules_agree(
+    number: Annotated[int, typer.Argument(help="Of the proposal.")], by: common.By, reason: common.Reason
+) -> None:
+    """Agree to change rules that were proposed; with the quorum and after the delay they take force."""
+    from forebay.app.rules import agree_to_rules
+
+    ctx = common.context()
+    typer.echo(_said(ctx, agree_to_rules(ctx, number, by, reason)))
+
+
+@app.command("withdraw")
+def rules_withdraw(
+    number: Annotated[int, typer.Argument(help="Of the proposal.")], by: common.By, reason: common.Reason
+) -> None:
+    """Stop change rules that were proposed."""
+    from forebay.app.rules import withdraw_rules
+
+    ctx = common.context()
+    typer.echo(_said(ctx, withdraw_rules(ctx, number, by, reason)))
+
+
+def _said(ctx: Context, proposal: RulesProposal) -> str:
+    with ctx.store.transaction() as tx:
+        waits = proposal.standing(tx.rules(), ctx.clock.now()) if proposal.state == "open" else None
+    return f"proposal {proposal.number} is {proposal.state}" + (f": {waits}" if waits else "")
 
 
 def with_calendars(content: Any, folder: Path) -> Any:
@@ -44,7 +78,16 @@ def with_calendars(content: Any, folder: Path) -> Any:
 
 
 @app.command("show")
-def rules_show() -> None:
+def rules_show(
+    proposed: Annotated[bool, typer.Option("--proposed", help="Those proposed, and where they stand.")] = False,
+) -> None:
     """The change rules in force."""
+    if proposed:
+        from forebay.app.rules import list_proposals
+
+        ctx = common.context()
+        for proposal in list_proposals(ctx):
+            typer.echo(f"{_said(ctx, proposal)}\n{proposal.rules.model_dump_json(indent=2, exclude_defaults=True)}")
+        return
     with common.context().store.transaction() as tx:
         typer.echo(tx.rules().model_dump_json(indent=2))

@@ -70,16 +70,25 @@ class ChangeRule(Model):
                 return self.break_glass
 
 
+class Amendment(Model):
+    """`quorum`: how many amenders must agree, who proposes included. `delay`: no new rules before it is over."""
+
+    quorum: Annotated[int, Field(ge=1)] = 1
+    delay: DurationOrZero = timedelta(0)
+
+
 class ChangeRules(Model):
     """Ordered rules, freeze windows, groups; the default lets everyone ask, with no minimum delay.
 
-    `groups`: name -> people. `amenders`: who may set other change rules; these rules govern their own change.
+    `groups`: name -> people. `amenders`: who may set other change rules, as `amendment` says; these rules govern their
+    own change.
     """
 
     rules: Annotated[tuple[ChangeRule, ...], Field(min_length=1)] = (ChangeRule(name="default"),)
     freezes: tuple[Freeze, ...] = ()
     groups: Mapping[str, tuple[str, ...]] = {}
     amenders: Annotated[tuple[str, ...], Field(min_length=1)] = (ANYONE,)
+    amendment: Amendment = Amendment()
 
     @model_validator(mode="after")
     def _groups_are_known(self) -> ChangeRules:
@@ -91,17 +100,16 @@ class ChangeRules(Model):
         if any(member.startswith(GROUP) for members in self.groups.values() for member in members):
             raise ValueError("a group lists people, not groups")
         for rule in self.rules:
-            self._quorum_can_be_met(rule)
+            if rule.approval is not None:
+                who = rule.approval.approvers
+                self._quorum_can_be_met(f"rule {rule.name!r}", rule.approval.quorum, who, "approvers")
+        self._quorum_can_be_met("amendment", self.amendment.quorum, self.amenders, "amenders")
         return self
 
-    def _quorum_can_be_met(self, rule: ChangeRule) -> None:
-        if rule.approval is None or ANYONE in rule.approval.approvers:
-            return
-        people = {person for name in rule.approval.approvers for person in self._people(name)}
-        if len(people) < rule.approval.quorum:
-            raise ValueError(
-                f"rule {rule.name!r}: a quorum of {rule.approval.quorum} cannot be met by {len(people)} approvers"
-            )
+    def _quorum_can_be_met(self, where: str, quorum: int, names: tuple[str, ...], called: str) -> None:
+        people = {person for name in names for person in self._people(name)}
+        if ANYONE not in names and len(people) < quorum:
+            raise ValueError(f"{where}: a quorum of {quorum} cannot be met by {len(people)} {called}")
 
     def _people(self, name: str) -> tuple[str, ...]:
         return self.groups[name.removeprefix(GROUP)] if name.startswith(GROUP) else (name,)
@@ -229,9 +237,12 @@ class ChangeRules(Model):
             and (a.door == "rule" or (a.person != change.requested_by and self.may("approve", change, a.person)))
         ]
 
+    def may_amend(self, person: str) -> bool:
+        return self._includes(self.amenders, person)
+
     def check_amendment(self, person: str) -> None:
         """Raises RuleRefusal if these rules do not let `person` set others."""
-        if not self._includes(self.amenders, person):
+        if not self.may_amend(person):
             raise RuleRefusal(
                 "amenders", f"{person!r} may not set the change rules", f"one of {in_words(self.amenders)}"
             )

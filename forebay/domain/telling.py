@@ -8,11 +8,12 @@ from datetime import timedelta
 from forebay.domain.audit import AuditEntry, AuditEvent
 from forebay.domain.model import Model
 
+RULES = frozenset(f"change rules {done}" for done in ("set", "proposed", "agreed", "withdrawn", "overtaken"))
 # By topic: what the audit log calls it. `given up` stands for whatever the outbox could not send.
 TOPICS: Mapping[str, frozenset[str]] = {
     "submitted": frozenset({"received", "edited"}),
     "denied": frozenset({"denied", "rejected", "ticket refused"}),
-    "approval": frozenset({"awaiting approval", "approved", "approval asked again"}),
+    "approval": frozenset({"awaiting approval", "approved", "approval asked again", *RULES}),
     "held": frozenset({"held", "resumed", "pinned", "unpinned"}),
     "misaligned": frozenset({"deferred", "expected late", "foreseen", "shaping again", "changed by another"}),
     "activated": frozenset({"armed", "in force", "in force by break glass", "GLASS BROKEN"}),

@@ -28,6 +28,7 @@ from sqlalchemy.types import TypeDecorator
 from forebay.domain.access import ApiKey
 from forebay.domain.accuracy import Accuracy
 from forebay.domain.allocation import Setting
+from forebay.domain.amendment import RulesProposal
 from forebay.domain.approval import Approval
 from forebay.domain.audit import AuditEvent
 from forebay.domain.change import PolicyChange
@@ -38,7 +39,7 @@ from forebay.domain.records import Intent, Leftover, Pin, StepRecord
 from forebay.domain.rules import ChangeRules
 
 # The newest migration. Revisions are numbered, so that an older schema can be told from a newer one by comparing text.
-SCHEMA = "0008"
+SCHEMA = "0009"
 
 M = TypeVar("M", bound=Model)
 
@@ -219,6 +220,13 @@ change_rules = Table(
     Column("version", Integer, primary_key=True),
     Column("rules", ModelJson(ChangeRules), nullable=False),
     Column("stored_at", UtcDateTime, nullable=False),
+)
+
+rules_proposals = Table(
+    "rules_proposals",
+    metadata,
+    Column("number", Number, primary_key=True),
+    Column("content", ModelJson(RulesProposal), nullable=False),
 )
 
 tickets = Table(

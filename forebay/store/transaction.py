@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, dele
 from forebay.domain.access import ApiKey
 from forebay.domain.accuracy import Accuracy
 from forebay.domain.allocation import Setting
+from forebay.domain.amendment import RulesProposal
 from forebay.domain.approval import Approval
 from forebay.domain.audit import AuditEntry, AuditEvent, chained
 from forebay.domain.change import PolicyChange
@@ -275,6 +276,15 @@ class SqlTransaction:
         version = self._insert_numbered(t.change_rules, rules=rules, stored_at=event.at)
         self.audit(event)
         return version
+
+    def proposals(self) -> Sequence[RulesProposal]:
+        query = select(t.rules_proposals.c.content).order_by(t.rules_proposals.c.number)
+        return [row.content for row in self._all(query)]
+
+    def put_proposal(self, proposal: RulesProposal, event: AuditEvent | None = None) -> None:
+        self._put(t.rules_proposals, {"number": proposal.number}, content=proposal)
+        if event is not None:
+            self.audit(event)
 
     # Tickets
     def add_ticket(self, source: str, ticket: str, revision: str, body: str, received_at: datetime) -> Ticket | None:

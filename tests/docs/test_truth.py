@@ -14,10 +14,11 @@ from forebay.domain.approval import ApprovalRule, FreeLimits
 from forebay.domain.change import ChangeRequest
 from forebay.domain.freeze import CalendarFreeze, CronFreeze, FreezeException, FreezeWindow
 from forebay.domain.impact import Adoption, Entitlement, Impact
+from forebay.domain.issuer import TrustedIssuer
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.model import Model
 from forebay.domain.resources import UNIT_FACTOR, ResourceVector
-from forebay.domain.rules import ChangeRule, ChangeRules
+from forebay.domain.rules import Amendment, ChangeRule, ChangeRules
 from forebay.domain.source import TicketAnswer, TicketSource
 from forebay.domain.verdict import Verdict
 from forebay.domain.workload import (
@@ -71,6 +72,8 @@ def listed(name: str) -> set[str]:
         ("docs/rules.md", "freezes[].", CalendarFreeze),
         ("docs/rules.md", "freezes[].exceptions[].", FreezeException),
         ("docs/rules.md", "", ChangeRules),
+        ("docs/rules.md", "amendment.", Amendment),
+        ("docs/api.md", "", TrustedIssuer),
         ("docs/doors.md", "sources[].", TicketSource),
         ("docs/doors.md", "sources[].answer.", TicketAnswer),
     ],
@@ -88,7 +91,7 @@ def test_every_field_is_described(document: str, prefix: str, model: type[Model]
         "limits.soft",
         "impacts[].adoption",
     }
-    nested |= {"impacts", "entitlements", "rules", "freezes"}
+    nested |= {"impacts", "entitlements", "rules", "freezes", "amendment"}
     nested |= {"rules[].approval.free", "freezes[].exceptions"}
     missing = {prefix + name for name in model.model_fields} - listed(document) - nested
     assert missing == set()

@@ -49,6 +49,22 @@ def test_a_calendar_beside_the_rules_is_stored_with_them(waiting: Path, forebay)
     assert code == 3 and "'bob' may not set the change rules" in error
 
 
+def test_rules_that_take_two_amenders(files: Path, forebay) -> None:  # noqa: F811
+    strict = "amenders: [jane, bob]\namendment: {quorum: 2}\nrules: [{name: all}]\n"
+    (files / "rules.yaml").write_text(strict)
+    assert forebay("rules", "set", "rules.yaml", *WHO)[1] == "change rules: version 1\n"
+    (files / "rules.yaml").write_text("rules: [{name: loose}]")
+    bob = ("--by", "bob", "--reason", "because")
+    said = forebay("rules", "set", "rules.yaml", *WHO)[1]
+    assert said == "proposal 1 is open: 1 of 2 amenders have agreed (jane)\n"
+    assert forebay("rules", "show", "--proposed")[1].startswith(said)
+    assert forebay("rules", "agree", "1", "--by", "eve", "--reason", "x")[0] == 3
+    assert forebay("rules", "agree", "1", *bob)[1] == "proposal 1 is in force\n"
+    assert '"loose"' in forebay("rules", "show")[1]
+    code, _, error = forebay("rules", "withdraw", "1", *bob)
+    assert code == 2 and "it is in force" in error
+
+
 def test_approving_on_the_command_line(waiting: Path, forebay) -> None:  # noqa: F811
     code, _, error = forebay("approve", "CHG-1", *WHO)
     assert code == 3 and "one of bob" in error

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from forebay.app.receive import receive
-from forebay.app.rules import set_rules
+from forebay.app.rules import agree_to_rules, list_proposals, set_rules, withdraw_rules
+from forebay.domain.amendment import RulesProposal
 from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.model import validate
 from forebay.domain.rules import ChangeRules
@@ -87,6 +89,7 @@ def test_each_right_is_a_right_of_its_own(action: Any) -> None:
     [
         ({"rules": [{"name": "r", "cancellers": ["group:ops"]}]}, "group:ops is not among the groups: leads"),
         ({"amenders": ["group:ops"]}, "group:ops is not among the groups"),
+        ({"amenders": ["eve"], "amendment": {"quorum": 2}}, "quorum of 2 cannot be met by 1 amenders"),
         ({"groups": {"leads": ["group:leads"]}}, "a group lists people"),
         (
             {"rules": [{"name": "r", "approval": {"quorum": 3, "approvers": ["group:leads"]}}]},
@@ -94,7 +97,7 @@ def test_each_right_is_a_right_of_its_own(action: Any) -> None:
         ),
         ({"rules": [{"name": "r", "approval": {"free": {}}}]}, "give at least one of factor, units and money"),
     ],
-    ids=["unknown group", "unknown amenders", "group of groups", "quorum", "no limit"],
+    ids=["unknown group", "unknown amenders", "quorum of amenders", "group of groups", "quorum", "no limit"],
 )
 def test_rules_that_cannot_be_kept_are_refused(fields: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
@@ -131,6 +134,83 @@ def test_rules_are_set_under_the_rules_in_force() -> None:
             set_rules(world.ctx, rules(), "eve", " ")
         assert set_rules(world.ctx, rules(amenders=["eve", "bob"]), "eve", "bob as well") == 2
         assert [e.action for e in world.people.events] == ["change rules set", "change rules set"]
+
+
+AMENDED = {"amenders": ["eve", "lea", "ann"], "amendment": {"quorum": 2, "delay": "PT1H"}}
+
+
+def version(world: World) -> tuple[str, ...]:
+    """The amenders in force."""
+    with world.sql.transaction() as tx:
+        return tx.rules().amenders
+
+
+@pytest.fixture
+def amended() -> Iterator[World]:
+    with World() as world:
+        world.put_rules(**AMENDED)
+        yield world
+
+
+def test_new_rules_take_force_once_enough_amenders_agree_and_the_delay_is_over(amended: World) -> None:
+    ctx, before = amended.ctx, version(amended)
+    proposal = set_rules(ctx, rules(amenders=["zoe"]), "eve", "from now on zoe does it")
+    assert isinstance(proposal, RulesProposal)
+    assert proposal.standing(rules(**AMENDED), NOW) == "1 of 2 amenders have agreed (eve)"
+    with pytest.raises(RuleRefusal, match="'bob' may not set the change rules"):
+        agree_to_rules(ctx, proposal.number, "bob", "me too")
+    assert agree_to_rules(ctx, proposal.number, "eve", "twice is once").agreed == ("eve",)
+    amended.clock.step(timedelta(minutes=30))
+    assert agree_to_rules(ctx, proposal.number, "lea", "fine").state == "open"
+    amended.clock.step(timedelta(minutes=29, seconds=59))
+    amended.reconcile()
+    assert version(amended) == before
+    amended.clock.step(timedelta(seconds=1))
+    amended.reconcile()
+    assert version(amended) == ("zoe",)
+    amended.reconcile()
+    assert [e.action for e in amended.people.events if e.action.startswith("change rules")] == [
+        "change rules proposed",
+        "change rules agreed",
+        "change rules set",
+    ]
+    with pytest.raises(InputError, match="it is in force"):
+        withdraw_rules(ctx, proposal.number, "zoe", "too late")
+
+
+def test_with_the_delay_over_the_last_who_agrees_puts_them_in_force_at_once(amended: World) -> None:
+    proposal = set_rules(amended.ctx, rules(), "eve", "open")
+    assert isinstance(proposal, RulesProposal)
+    amended.clock.step(timedelta(hours=2))
+    assert agree_to_rules(amended.ctx, proposal.number, "ann", "fine").state == "in force"
+    assert version(amended) == ("*",)
+
+
+def test_any_amender_stops_a_proposal_and_other_new_rules_overtake_it(amended: World) -> None:
+    ctx, before = amended.ctx, version(amended)
+    stopped, overtaken, winning = (set_rules(ctx, rules(amenders=[name]), "eve", "x") for name in ("a", "b", "c"))
+    assert isinstance(stopped, RulesProposal) and isinstance(overtaken, RulesProposal)
+    assert isinstance(winning, RulesProposal)
+    assert [stopped.number, overtaken.number, winning.number] == [1, 2, 3]
+    withdraw_rules(ctx, 1, "ann", "no")
+    for number in (2, 3):
+        agree_to_rules(ctx, number, "lea", "fine")
+    with pytest.raises(InputError, match="proposal 1 is not open: it is withdrawn"):
+        agree_to_rules(ctx, 1, "lea", "fine")
+    with pytest.raises(InputError, match="there is none"):
+        agree_to_rules(ctx, 4, "lea", "fine")
+    assert version(amended) == before
+    amended.clock.step(timedelta(hours=1))
+    amended.reconcile()
+    assert version(amended) == ("b",)
+    assert [proposal.state for proposal in list_proposals(ctx)] == ["withdrawn", "in force", "overtaken"]
+
+
+def test_who_is_no_amender_any_more_does_not_count() -> None:
+    proposal = RulesProposal(rules=rules(), base="", proposed_at=NOW, agreed=("eve", "lea"))
+    assert proposal.standing(rules(**AMENDED), NOW + timedelta(hours=1)) is None
+    left = rules(amenders=["eve", "ann"], amendment={"quorum": 2})
+    assert proposal.standing(left, NOW) == "1 of 2 amenders have agreed (eve)"
 
 
 @pytest.mark.parametrize(
