@@ -9,7 +9,7 @@ from prefect.states import Completed
 from forebay.domain.change import ChangeRequest
 from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.lifecycle import ChangeState
-from tasks.plan import deny_change, draw_plan, forecast, persist, read_history, receive_change
+from tasks.plan import agree, deny_change, draw_plan, forecast, persist, read_history, receive_change, see
 from tasks.preview import preview
 from tasks.wake import schedule_steps
 
@@ -29,7 +29,7 @@ def policy_change(change: ChangeRequest) -> State:
         record = receive_change(change.named(scheduled_at))
     except RuleRefusal as refusal:
         return Completed(name="Denied", message=str(refusal))  # an edit; the change stands as it was
-    name, plans = record.change.change, []
+    name, plans, seen = record.change.change, [], []
     if record.state is ChangeState.RECEIVED:
         try:
             for workload in record.change.workloads:
@@ -37,6 +37,8 @@ def policy_change(change: ChangeRequest) -> State:
                 history = read_history(workload)
                 outlook = forecast(workload, record.change, history, now)
                 plans.append(draw_plan(workload, record.change, history, outlook, now))
+                seen.append(see(workload, history, outlook, now))
+            plans = list(agree(record.change, seen, plans))
             record = persist(record.change, plans)
         except InputError as error:
             record = deny_change(name, str(error))

@@ -69,6 +69,19 @@ def draw_plan(
     return plan
 
 
+def see(workload: str, history: Mapping[Resource, Series], outlook: planning.Outlook, now: datetime) -> planning.Seen:
+    """What the plan of `workload` was drawn from."""
+    return planning.Seen(context().workload(workload), history, outlook, now)
+
+
+@task(name="all workloads", **READS)
+def agree(
+    change: PolicyChange, seen: Sequence[planning.Seen], plans: Sequence[ShapingPlan | PlanRefusal]
+) -> Sequence[ShapingPlan | PlanRefusal]:
+    """Where a workload is refused: the earliest time that would do for all of them."""
+    return planning.agree_live(context(), change, seen, plans, FIRST_STEP_LEAD)
+
+
 @task(name="persist", **READS)
 def persist(change: PolicyChange, plans: Sequence[ShapingPlan | PlanRefusal]) -> ChangeRecord:
     """Plans, steps, transition and audit entries, in one transaction."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,10 +29,11 @@ from forebay.domain.plan import PlanRefusal, ShapingPlan
 from forebay.domain.records import ChangeRecord
 from forebay.domain.resources import Resource
 from forebay.domain.workload import Workload
+from forebay.planning.counter import earliest_for_all
 from forebay.planning.demand import demand_paths
 from forebay.planning.plan import draw_plan
 from forebay.planning.required import whole
-from forebay.planning.slots import SlotIndex, horizon_slots
+from forebay.planning.slots import SlotIndex, horizon_slots, plan_end
 from forebay.planning.stacked import promised, stacked_demand
 from forebay.planning.tracking import reaction_slots
 from forebay.ports import Transaction
@@ -249,7 +251,7 @@ def store_plans(
         change = record.change
         refusals = [plan for plan in plans if isinstance(plan, PlanRefusal)]
         if refusals:
-            text = "; ".join(refusal.text for refusal in refusals)
+            text = PlanRefusal.texts(refusals)
             record, event = turn_down(tx, ctx, record, CONTROLLER, text)
         else:
             for plan in plans:
@@ -275,7 +277,7 @@ def plan_change(ctx: Context, name: str, lead: timedelta = timedelta(0)) -> Chan
     with ctx.store.transaction() as tx:
         if _comes_too_early(tx, record):
             return record
-    plans = []
+    plans, seen = [], []
     try:
         for workload_name in record.change.workloads:
             workload = ctx.workload(workload_name)
@@ -283,9 +285,55 @@ def plan_change(ctx: Context, name: str, lead: timedelta = timedelta(0)) -> Chan
             history = read_history(ctx, workload)
             outlook = forecast_live(ctx, workload, record.change, history, now, ctx.forecast_budget)
             plans.append(draw_live(ctx, workload, record.change, history, outlook, now, lead))
+            seen.append(Seen(workload, history, outlook, now))
+        plans = agree_live(ctx, record.change, seen, plans, lead)
     except InputError as error:
         return deny(ctx, name, str(error))
     return store_plans(ctx, name, plans, record.change.fingerprint)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one workload's plan was drawn from."""
+
+    workload: Workload
+    history: Mapping[Resource, pd.Series]
+    outlook: Outlook
+    now: datetime
+
+
+def agree(
+    change: PolicyChange,
+    seen: Sequence[Seen],
+    plans: Sequence[ShapingPlan | PlanRefusal],
+    drawn: Callable[[Seen, PolicyChange], ShapingPlan | PlanRefusal],
+) -> list[ShapingPlan | PlanRefusal]:
+    """`plans`, one for each of `seen`; where some are refused these say the earliest time that would do for all."""
+    refusals = [plan for plan in plans if isinstance(plan, PlanRefusal)]
+    if not refusals or len(plans) < 2:
+        return list(plans)
+
+    def at(one: Seen, when: datetime) -> ShapingPlan | PlanRefusal | None:
+        later = change.model_copy(update={"effective_at": when})
+        return drawn(one, later) if plan_end(later, one.workload) <= one.outlook.index.end else None
+
+    when = earliest_for_all([partial(at, one) for one in seen], refusals)
+    return [plan.together(when) if isinstance(plan, PlanRefusal) else plan for plan in plans]
+
+
+def agree_live(
+    ctx: Context,
+    change: PolicyChange,
+    seen: Sequence[Seen],
+    plans: Sequence[ShapingPlan | PlanRefusal],
+    lead: timedelta,
+) -> list[ShapingPlan | PlanRefusal]:
+    """`agree` with what `draw_live` draws. Raises as it does."""
+
+    def drawn(one: Seen, later: PolicyChange) -> ShapingPlan | PlanRefusal:
+        return draw_live(ctx, one.workload, later, one.history, one.outlook, one.now, lead)
+
+    return agree(change, seen, plans, drawn)
 
 
 def _comes_too_early(tx: Transaction, record: ChangeRecord) -> bool:

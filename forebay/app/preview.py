@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from forebay.app.plan import Outlook, draw, forecast_workload
+from forebay.app.plan import Outlook, Seen, agree, draw, forecast_workload
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError
 from forebay.domain.model import explain
@@ -51,7 +51,8 @@ def preview(
     `units`: what is allocated at `now`; None: what the usage of the last slot needs. `entity`: the part of the history
     that is the change's entity's, where it was measured. Raises InputError.
     """
-    previews = []
+    seen: list[Seen] = []
+    starts: dict[str, int] = {}
     for name in change.workloads:
         workload = catalog.get(name)
         if workload is None:
@@ -59,9 +60,15 @@ def preview(
             raise InputError(f"workload {name!r} is not in the workloads file. Known: {known}")
         outlook = forecast_workload(workload, change, history.get(name, {}), now, budget, (entity or {}).get(name))
         start = units if units is not None else units_now(workload, history[name])
-        plan = draw(workload, change, outlook, start_units=start, floor=None, now=now, earliest=now)
-        previews.append(Preview(workload, plan, outlook, history[name]))
-    return previews
+        seen.append(Seen(workload, history[name], outlook, now))
+        starts[name] = start
+
+    def drawn(one: Seen, change: PolicyChange) -> ShapingPlan | PlanRefusal:
+        start = starts[one.workload.name]
+        return draw(one.workload, change, one.outlook, start_units=start, floor=None, now=now, earliest=now)
+
+    plans = agree(change, seen, [drawn(one, change) for one in seen], drawn)
+    return [Preview(one.workload, plan, one.outlook, one.history) for one, plan in zip(seen, plans, strict=True)]
 
 
 def what_if(

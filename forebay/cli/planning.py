@@ -76,8 +76,8 @@ def plan(
     else:
         out.write_text(text, encoding="utf-8")
         typer.echo(f"wrote {out}")
-    for refused in (p.plan for p in previews if isinstance(p.plan, PlanRefusal)):
-        typer.echo(f"forebay: refused: {refused.text}", err=True)
+    if refusals := [p.plan for p in previews if isinstance(p.plan, PlanRefusal)]:
+        typer.echo(f"forebay: refused: {PlanRefusal.texts(refusals)}", err=True)
         raise typer.Exit(3)
 
 

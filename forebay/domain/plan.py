@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 
@@ -142,11 +142,40 @@ class ShapingPlan(Model):
         return earlier[-1]
 
 
+class Relaxation(Model):
+    """A limit that would do: which, to what, and what it is now. `costs`: what the plan then takes more than leaving
+    the allocation as it is (negative: less), until its end.
+    """
+
+    limit: str
+    costs: Decimal
+
+
 class CounterProposal(Model):
-    """What would do where a plan is refused: an earliest feasible time, or the limit to relax and to what."""
+    """What would do where a plan is refused: an earliest feasible time, or the limit to relax and to what.
+
+    `earliest_costs`: what the plan for that time takes more than leaving the allocation as it is. `together_at`: where
+    the change touches several workloads, the earliest time at which there is a plan for each of them.
+    """
 
     earliest_effective_at: UtcTime | None
-    relax: tuple[str, ...]
+    relax: tuple[Relaxation, ...]
+    earliest_costs: Decimal | None = None
+    together_at: UtcTime | None = None
+    currency: str = ""
+
+    @property
+    def ways(self) -> list[tuple[datetime | str, str]]:
+        """Each way out, a time or a limit, and its price in words."""
+        ways: list[tuple[datetime | str, str]] = []
+        if self.earliest_effective_at:
+            ways.append((self.earliest_effective_at, self._price(self.earliest_costs)))
+        return ways + [(way.limit, self._price(way.costs)) for way in self.relax]
+
+    def _price(self, costs: Decimal | None) -> str:
+        if costs is None:
+            return ""
+        return f"{abs(costs):.2f} {self.currency} {'less' if costs < 0 else 'more'} than leaving it as it is"
 
 
 class PlanRefusal(Model):
@@ -159,16 +188,30 @@ class PlanRefusal(Model):
     def because(self, more: str, other: PlanRefusal | None = None) -> PlanRefusal:
         """The same with `more` of a reason; of two refusals' earliest times the earlier one."""
         counter = self.counter_proposal
-        times = [r.counter_proposal.earliest_effective_at for r in (self, other) if r]
-        earliest = min((at for at in times if at), default=None)
-        counter = counter.model_copy(update={"earliest_effective_at": earliest})
+        mine, theirs = counter.earliest_effective_at, other and other.counter_proposal.earliest_effective_at
+        if other and theirs and (mine is None or theirs < mine):
+            costs = other.counter_proposal.earliest_costs
+            counter = counter.model_copy(update={"earliest_effective_at": theirs, "earliest_costs": costs})
         return self.model_copy(update={"reason": f"{self.reason}; {more}", "counter_proposal": counter})
+
+    def together(self, at: datetime | None) -> PlanRefusal:
+        """The same, with the time at which the change has a plan for each of its workloads."""
+        counter = self.counter_proposal.model_copy(update={"together_at": at})
+        return self.model_copy(update={"counter_proposal": counter})
 
     @property
     def text(self) -> str:
         """The refusal in words, with every way out."""
-        ways = []
-        if at := self.counter_proposal.earliest_effective_at:
-            ways.append(f"effective_at {at.isoformat()} or later")
-        ways.extend(self.counter_proposal.relax)
+        ways = [
+            (what if isinstance(what, str) else f"effective_at {what.isoformat()} or later")
+            + f" ({price})" * bool(price)
+            for what, price in self.counter_proposal.ways
+        ]
         return f"{self.workload}: {self.reason}. What would do: " + ("; or ".join(ways) or "nothing within reach")
+
+    @staticmethod
+    def texts(refusals: Sequence[PlanRefusal]) -> str:
+        """All refusals of a change in words, and the one time that would do for all of its workloads."""
+        times = [at for refusal in refusals if (at := refusal.counter_proposal.together_at)]
+        whole = [f"all workloads together: effective_at {times[0].isoformat()} or later"] if times else []
+        return "; ".join([*(refusal.text for refusal in refusals), *whole])

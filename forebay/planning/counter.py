@@ -2,28 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 
-from forebay.domain.plan import CounterProposal, PlanRefusal
+from forebay.domain.plan import CounterProposal, PlanRefusal, Relaxation, ShapingPlan
 from forebay.planning.draft import Draft, feasible, solve_holding
+from forebay.planning.price import plan_price
 from forebay.planning.problem import earliest_climb, latest_points
 from forebay.planning.reasons import clock
-from forebay.planning.slots import slots_in
+from forebay.planning.sizing import as_it_is
+from forebay.planning.slots import plan_end, slots_in
+
+# A limit that would do, in words, and the draft with it.
+Way = tuple[str, Draft]
 
 
-def refusal(draft: Draft) -> PlanRefusal:
-    """Why `draft` cannot be planned, with the earliest effective time and each single limit that would do."""
+def refusal(draft: Draft, *, autoscaled: bool) -> PlanRefusal:
+    """Why `draft` cannot be planned, with the earliest effective time and each single limit that would do, priced."""
     aligned = draft.aligned()
     relaxed = (relaxed_units, relaxed_percent, relaxed_dwell, relaxed_max_units, relaxed_ceiling)
-    ways = [way(draft, aligned) for way in relaxed]
+    ways = [way for find in relaxed if (way := find(draft, aligned))]
+    at = earliest_effective_at(draft)
     return PlanRefusal(
         workload=draft.workload.name,
         reason=reason(draft, aligned),
         counter_proposal=CounterProposal(
-            earliest_effective_at=earliest_effective_at(draft), relax=tuple(way for way in ways if way)
+            earliest_effective_at=at,
+            earliest_costs=costs(in_force_at(draft, at), autoscaled=autoscaled) if at else None,
+            relax=tuple(
+                Relaxation(limit=limit, costs=more)
+                for limit, eased in ways
+                if (more := costs(eased, autoscaled=autoscaled)) is not None
+            ),
+            currency=draft.workload.price.currency,
         ),
     )
+
+
+def costs(draft: Draft, *, autoscaled: bool) -> Decimal | None:
+    """What the plan takes more than leaving the allocation as it is; None if there is none, or it cannot be told."""
+    if plan_end(draft.change, draft.workload) > draft.demand.index.end:
+        return None  # the forecast ends before the plan would
+    solution = as_it_is(draft, autoscaled)
+    if solution is None:
+        return None
+    price = plan_price(solution)
+    return price.shaped.money - price.left_alone.money
+
+
+def earliest_for_all(
+    drawn: Sequence[Callable[[datetime], ShapingPlan | PlanRefusal | None]], refusals: Sequence[PlanRefusal]
+) -> datetime | None:
+    """The earliest time after the one of `refusals` at which there is a plan for each workload of a change.
+
+    `drawn`: one a workload, its plan or refusal for a time; None where the forecast does not reach. Each refusal names
+    the first time from there on that would do for its workload, so the latest of them is never too late for all.
+    """
+    times = [refusal.counter_proposal.earliest_effective_at for refusal in refusals]
+    while all(times):
+        at = max(time for time in times if time)
+        results = [draw(at) for draw in drawn]
+        if any(result is None for result in results):
+            return None
+        times = [r.counter_proposal.earliest_effective_at for r in results if isinstance(r, PlanRefusal)]
+        if not times:
+            return at
+    return None
 
 
 def reason(draft: Draft, aligned: int) -> str:
@@ -74,7 +120,7 @@ def earliest_effective_at(draft: Draft) -> datetime | None:
     return None
 
 
-def relaxed_units(draft: Draft, aligned: int) -> str | None:
+def relaxed_units(draft: Draft, aligned: int) -> Way | None:
     """The least soft limit in units that would do, the others as they are."""
     limits = draft.workload.limits
     most = max(draft.start_units, limits.max_units)
@@ -84,10 +130,10 @@ def relaxed_units(draft: Draft, aligned: int) -> str | None:
         return draft.with_limits(limits.model_copy(update={"soft": soft}))
 
     units = _least(limits.soft.units + 1, most, lambda units: _would_do(tried(units), aligned))
-    return f"limits.soft.units {units} (now {limits.soft.units})" if units else None
+    return (f"limits.soft.units {units} (now {limits.soft.units})", tried(units)) if units else None
 
 
-def relaxed_percent(draft: Draft, aligned: int) -> str | None:
+def relaxed_percent(draft: Draft, aligned: int) -> Way | None:
     """The least soft limit in whole percent that would do, the others as they are."""
     limits = draft.workload.limits
 
@@ -96,10 +142,10 @@ def relaxed_percent(draft: Draft, aligned: int) -> str | None:
         return draft.with_limits(limits.model_copy(update={"soft": soft}))
 
     percent = _least(int(limits.soft.percent) + 1, 1000, lambda percent: _would_do(tried(percent), aligned))
-    return f"limits.soft.percent {percent} (now {limits.soft.percent:g})" if percent else None
+    return (f"limits.soft.percent {percent} (now {limits.soft.percent:g})", tried(percent)) if percent else None
 
 
-def relaxed_dwell(draft: Draft, aligned: int) -> str | None:
+def relaxed_dwell(draft: Draft, aligned: int) -> Way | None:
     """The longest dwell (in whole slots) that would do; it cannot be shorter than a step takes to be verified."""
     workload = draft.workload
     limits, slot = workload.limits, workload.slot
@@ -110,20 +156,22 @@ def relaxed_dwell(draft: Draft, aligned: int) -> str | None:
         return draft.with_limits(limits.model_copy(update={"soft": soft}))
 
     fewer = _least(1, now - shortest, lambda fewer: _would_do(tried(fewer), aligned))
-    return f"limits.soft.dwell {_span((now - fewer) * slot)} (now {_span(limits.soft.dwell)})" if fewer else None
+    if not fewer:
+        return None
+    return f"limits.soft.dwell {_span((now - fewer) * slot)} (now {_span(limits.soft.dwell)})", tried(fewer)
 
 
-def relaxed_max_units(draft: Draft, aligned: int) -> str | None:
+def relaxed_max_units(draft: Draft, aligned: int) -> Way | None:
     """The least hard bound of the workload that would do, where it is what stands in the way."""
     limits = draft.workload.limits
     needed = max(draft.bare_problem(aligned).low, draft.start_units)
     if needed <= limits.max_units:
         return None
     raised = draft.with_limits(limits.model_copy(update={"max_units": needed}))
-    return f"limits.max_units {needed} (now {limits.max_units})" if _would_do(raised, aligned) else None
+    return (f"limits.max_units {needed} (now {limits.max_units})", raised) if _would_do(raised, aligned) else None
 
 
-def relaxed_ceiling(draft: Draft, aligned: int) -> str | None:
+def relaxed_ceiling(draft: Draft, aligned: int) -> Way | None:
     """The least ceiling of the policy's own entitlement that would do."""
     entitlement = draft.change.entitlement(draft.workload.name)
     if entitlement is None or entitlement.max_units is None:
@@ -136,7 +184,14 @@ def relaxed_ceiling(draft: Draft, aligned: int) -> str | None:
 
     most = max(draft.start_units, draft.workload.limits.max_units)
     ceiling = _least(entitlement.max_units + 1, most, lambda ceiling: _would_do(tried(ceiling), aligned))
-    return f"entitlement max_units {ceiling} (now {entitlement.max_units})" if ceiling else None
+    return (f"entitlement max_units {ceiling} (now {entitlement.max_units})", tried(ceiling)) if ceiling else None
+
+
+def in_force_at(draft: Draft, at: datetime) -> Draft:
+    """The draft of the change coming into force at `at`, with the demand of that."""
+    later = draft.with_change(effective_at=at)
+    under = draft.demand.under(draft.workload, later.change, 0, len(draft.demand.index))
+    return replace(later, demand=replace(draft.demand, with_change=under))
 
 
 def _would_do(draft: Draft, aligned: int) -> bool:

@@ -67,7 +67,7 @@ def draw_plan(
     if solution is None and in_force:
         raise InputError(f"{workload.name}: from {start_units} units no plan lies within the limits")
     if solution is None:
-        return refusal(draft)
+        return refusal(draft, autoscaled=autoscaled)
     return ShapingPlan(
         change=change.change,
         workload=workload.name,

@@ -127,9 +127,14 @@ def _plan(plan: ShapingPlan) -> list[str]:
 
 def _refusal(refusal: PlanRefusal) -> list[str]:
     counter = refusal.counter_proposal
-    ways = [f"an effective time of {moment(at)}"] if (at := counter.earliest_effective_at) else []
-    ways += counter.relax
+    ways = [
+        (what if isinstance(what, str) else f"an effective time of {moment(what)}") + f": {price}" * bool(price)
+        for what, price in counter.ways
+    ]
     lines = [f"{refusal.workload}: no plan meets the effective time. {refusal.reason}."]
     if not ways:
         return [*lines, "Neither a later effective time within the forecast nor any single limit would do."]
-    return [*lines, "Any one of these would do:", *(f"  - {way}" for way in ways)]
+    lines += ["Any one of these would do:", *(f"  - {way}" for way in ways)]
+    if counter.together_at:
+        lines.append(f"All workloads of the change together: an effective time of {moment(counter.together_at)}.")
+    return lines

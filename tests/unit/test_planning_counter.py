@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from forebay.app.plan import Outlook, Seen, agree, draw
+from forebay.domain.change import PolicyChange
 from forebay.domain.freeze import FreezeWindow
 from forebay.domain.plan import PlanRefusal, ShapingPlan
+from forebay.domain.resources import Resource
+from forebay.domain.workload import Workload
 from forebay.planning.counter import _span
 from forebay.planning.plan import draw_plan
+from forebay.planning.slots import horizon_slots
 from tests.support.planning_cases import EFFECTIVE, NOW, change, demand, plan, refused, workload
 
 SOON = NOW + timedelta(minutes=28)
@@ -90,7 +96,7 @@ SOON = NOW + timedelta(minutes=28)
 def test_refusals(fields: dict[str, Any], reason: str, relax: tuple[str, ...]) -> None:
     refusal = refused(**fields)
     assert refusal.reason == reason
-    assert refusal.counter_proposal.relax == relax
+    assert tuple(way.limit for way in refusal.counter_proposal.relax) == relax
 
 
 def test_the_earliest_effective_time_is_just_late_enough() -> None:
@@ -114,7 +120,7 @@ def test_no_time_helps_against_a_bound() -> None:
     bounded = workload(limits={"min_units": 2, "max_units": 10, "soft": {"units": 3}})
     refusal = refused(bounded)
     assert refusal.counter_proposal.earliest_effective_at is None
-    assert refusal.text.endswith("What would do: limits.max_units 12 (now 10)")
+    assert refusal.text.endswith("limits.max_units 12 (now 10) (0.19 USD more than leaving it as it is)")
 
 
 def _followed(refusal: PlanRefusal, soft: dict[str, Any], fields: dict[str, Any]) -> list[Any]:
@@ -123,7 +129,7 @@ def _followed(refusal: PlanRefusal, soft: dict[str, Any], fields: dict[str, Any]
     if at := refusal.counter_proposal.earliest_effective_at:
         results.append(plan(workload(soft=soft), change(effective_at=at), **fields))
     for way in refusal.counter_proposal.relax:
-        name, value = way.split(" (now")[0].split(" ", 1)
+        name, value = way.limit.split(" (now")[0].split(" ", 1)
         relaxed: Any = f"PT{value.removesuffix(' min')}M" if "dwell" in name else int(value)
         assert name.startswith("limits.soft."), way
         results.append(
@@ -146,6 +152,45 @@ def test_every_proposal_that_is_followed_gives_a_plan(
     if isinstance(result, PlanRefusal):
         assert result.counter_proposal.earliest_effective_at
         assert all(isinstance(again, ShapingPlan) for again in _followed(result, soft, fields))
+
+
+def test_each_way_has_its_price_and_it_is_the_price_of_the_plan_that_follows() -> None:
+    soft: dict[str, Any] = {"dwell": "PT20M"}
+    refusal = refused(workload(soft=soft), change(effective_at=SOON), start=8)
+    counter = refusal.counter_proposal
+    costs = [counter.earliest_costs, *(way.costs for way in counter.relax)]
+    followed = [result.price for result in _followed(refusal, soft, {"start": 8})]
+    assert len(costs) == 3 and costs == [price.shaped.money - price.left_alone.money for price in followed]
+    assert len({*costs}) > 1, "they differ"
+    assert f"limits.soft.units 4 (now 3) ({costs[1]:.2f} USD more than leaving it as it is)" in refusal.text
+
+
+def _two(first: Workload, second: Workload, at: datetime) -> list[ShapingPlan | PlanRefusal]:
+    """The results of one change for two workloads of flat demand, as they agree on a time."""
+    to_be = change(
+        effective_at=at, impacts=[{"workload": "web", "factor": 2}, {"workload": "api", "factor": 2}], settle="PT10M"
+    )
+
+    def drawn(one: Seen, to_be: PolicyChange) -> ShapingPlan | PlanRefusal:
+        return draw(one.workload, to_be, one.outlook, start_units=8, floor=None, now=NOW, earliest=NOW)
+
+    seen = []
+    for work in (first, second):
+        index = horizon_slots(to_be, work, NOW)
+        seen.append(Seen(work, {}, Outlook(index, {Resource.CPU: np.full((10, len(index)), 4.0)}, {}), NOW))
+    return agree(to_be, seen, [drawn(one, to_be) for one in seen], drawn)
+
+
+@pytest.mark.parametrize(("slowest", "other"), [(1, "PT4M"), (1, "PT25M"), (2, "PT25M")])
+def test_one_time_would_do_for_all_workloads_and_none_before_it(slowest: int, other: str) -> None:
+    works = workload(soft={"units": slowest}), workload(name="api", lead_time=other)
+    results = _two(*works, SOON)
+    refusals = [r for r in results if isinstance(r, PlanRefusal)]
+    (at,) = {r.counter_proposal.together_at for r in refusals}
+    assert at is not None
+    assert all(isinstance(result, ShapingPlan) for result in _two(*works, at))
+    assert any(isinstance(result, PlanRefusal) for result in _two(*works, at - timedelta(minutes=5)))
+    assert PlanRefusal.texts(refusals).endswith(f"all workloads together: effective_at {at.isoformat()} or later")
 
 
 def test_the_forecast_is_that_of_the_proposed_time() -> None:
