@@ -45,12 +45,15 @@ def preview(
     budget: timedelta,
     units: int | None = None,
     entity: Mapping[str, Mapping[Resource, pd.Series]] | None = None,
+    pending: Sequence[PolicyChange] = (),
 ) -> list[Preview]:
     """The plans of a change, by workload -> resource -> usage series (aware UTC, canonical units).
 
     `units`: what is allocated at `now`; None: what the usage of the last slot needs. `entity`: the part of the history
-    that is the change's entity's, where it was measured. Raises InputError.
+    that is the change's entity's, where it was measured. `pending`: other changes under way, in force no later than
+    this one; the plan of a workload that they touch too is one path for all. Raises InputError.
     """
+    pending = sorted(pending, key=lambda other: other.effective_at)
     seen: list[Seen] = []
     starts: dict[str, int] = {}
     for name in change.workloads:
@@ -64,8 +67,23 @@ def preview(
         starts[name] = start
 
     def drawn(one: Seen, change: PolicyChange) -> ShapingPlan | PlanRefusal:
-        start = starts[one.workload.name]
-        return draw(one.workload, change, one.outlook, start_units=start, floor=None, now=now, earliest=now)
+        ahead = [other for other in pending if one.workload.name in other.workloads]
+        if ahead and ahead[-1].effective_at > change.effective_at:
+            raise InputError(
+                f"{ahead[-1].change} comes into force at {ahead[-1].effective_at.isoformat()}, after {change.change}: "
+                f"plan {ahead[-1].change}, with {change.change} as the one that is under way"
+            )
+        return draw(
+            one.workload,
+            change,
+            one.outlook,
+            start_units=starts[one.workload.name],
+            floor=None,
+            now=now,
+            earliest=now,
+            ahead=ahead,
+            joint=bool(ahead),
+        )
 
     plans = agree(change, seen, [drawn(one, change) for one in seen], drawn)
     return [Preview(one.workload, plan, one.outlook, one.history) for one, plan in zip(seen, plans, strict=True)]

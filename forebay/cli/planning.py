@@ -48,6 +48,10 @@ def plan(
     impact_scale: Annotated[float, typer.Option("--impact-scale", help="What if the impact were so many times?")] = 1.0,
     confidence: Annotated[float | None, typer.Option("--confidence", help="What if it had to be so certain?")] = None,
     effective_at: Annotated[str | None, typer.Option("--effective-at", help="What if it came into force then?")] = None,
+    pending: Annotated[
+        list[Path] | None,
+        typer.Option("--with", help="Another change under way, no later: one path for both. May be repeated."),
+    ] = None,
 ) -> None:
     """Draw the plan of a change from files alone: no cloud, no database."""
     from forebay.app.preview import preview, what_if
@@ -61,7 +65,8 @@ def plan(
     at = common.time(now, "--now") if now else common.end_of(series)
     accepted = request.accepted(at)
     ChangeRules().check_request(accepted, at)
-    previews = preview(accepted, catalog, series, at, timedelta(seconds=60), units, entity)
+    ahead = [ChangeRequest.parse(common.read(path), str(path)).accepted(at) for path in pending or []]
+    previews = preview(accepted, catalog, series, at, timedelta(seconds=60), units, entity, ahead)
     others: list[Preview] = []
     if impact_scale != 1.0 or confidence is not None or effective_at is not None:
         then = common.time(effective_at, "--effective-at") if effective_at else None
@@ -69,7 +74,7 @@ def plan(
             accepted, catalog, impact_scale=impact_scale, confidence=confidence, effective_at=then
         )
         ChangeRules().check_request(changed, at)
-        others = preview(changed, changed_catalog, series, at, timedelta(seconds=60), units, entity)
+        others = preview(changed, changed_catalog, series, at, timedelta(seconds=60), units, entity, ahead)
     text = _shown(accepted, previews, others, output_format, explain)
     if out is None:
         typer.echo(text)

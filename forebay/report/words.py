@@ -90,7 +90,9 @@ def joined(plan: ShapingPlan) -> list[str]:
     others = [f"{name} ({units(needed)})" for name, needed in plan.carries.items() if name != plan.change]
     if plan.carried_by:
         return [f"one path with {', '.join(plan.after)}: {plan.carried_by} makes these steps, and holds them for all"]
-    return [f"one path: it brings what {', '.join(others)} needs too, by their own times"] if others else []
+    if others:
+        return [f"one path with other changes: it also brings what {', '.join(others)} needs by then"]
+    return [f"it begins once {', '.join(plan.after)} is over, with that impact in the demand"] if plan.after else []
 
 
 def price_sentence(price: PlanPrice) -> str:

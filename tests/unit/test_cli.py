@@ -106,6 +106,24 @@ def test_a_what_if_stands_beside_the_plan(files: Path, forebay) -> None:
     assert f"units that must serve then       {asked['aligned_units']}" in table
 
 
+def test_what_else_is_under_way_is_planned_on_one_path(files: Path, forebay) -> None:
+    other = CHANGE.replace("CHG-1", "CHG-0").replace("PT3H", "PT2H").replace("entity: acme", "entity: bolt")
+    (files / "other.yaml").write_text(other)
+    (files / "workloads.yaml").write_text(WORKLOADS.replace("{acme: 0.5}", "{acme: 0.5, bolt: 0.25}"))
+    json_words = (*PLAN, "--format", "json", "--units", "6")
+    _, alone, _ = forebay(*json_words)
+    code, both, _ = forebay(*json_words, "--with", "other.yaml")
+    (one,), (two,) = json.loads(alone)["workloads"], json.loads(both)["workloads"]
+    assert code == 0 and not one["carries"]
+    assert one["aligned_units"] < two["aligned_units"] == two["carries"]["CHG-1"]
+    by_then = [s["to_units"] for s in two["steps"] if s["verified_by"] <= "2026-03-04T02:00:00"]
+    assert by_then[-1] >= two["carries"]["CHG-0"]
+    _, words, _ = forebay(*PLAN, "--units", "6", "--with", "other.yaml", "--explain")
+    assert f"it also brings what CHG-0 ({two['carries']['CHG-0']} units) needs by then" in words
+    code, _, error = forebay(*PLAN_JSON, "--with", "other.yaml", "--effective-at", "2026-03-04T01:00:00Z")
+    assert code == 2 and "plan CHG-0, with CHG-1 as the one that is under way" in error
+
+
 def test_an_impossible_what_if_is_refused(files: Path, forebay) -> None:
     assert forebay(*PLAN, "--confidence", "1.5")[::2] == (
         2,
