@@ -5,6 +5,7 @@ Logs are searched from INFO on, and Forebay's own from DEBUG on: at DEBUG the li
 
 from __future__ import annotations
 
+import base64
 import logging
 import sqlite3
 import sys
@@ -12,14 +13,17 @@ import traceback
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import ClassVar
 
 import pytest
+from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
+from forebay.app.keys import list_keys
 from forebay.app.status import change_status
 from forebay.aws import AwsClients
 from forebay.cli import common, main
@@ -28,20 +32,27 @@ from forebay.domain.errors import ForebayError, InputError, OutsideError
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.outbox import Message
 from forebay.domain.signature import SIGNATURE_HEADER
+from forebay.domain.source import GENERIC, TicketSource
 from forebay.domain.telling import Notice
 from forebay.enforcers.record import to_json
 from forebay.notify import notify_outlets
+from forebay.oidc import OidcAuthenticator
 from forebay.report.markdown import plan_markdown
 from forebay.settings import load_settings
 from forebay.store import open_store
+from forebay.web.app import create_app
 from forebay.web.link import ApprovalLink, token_of
+from forebay.web.settings import WebSettings
 from forebay.wiring import make_enforcers
+from tests.support.api import a_key
+from tests.support.issuer import Issuer
 from tests.support.stores import sqlite_url
 from tests.support.web import a_client, a_delivery, signed
-from tests.support.world import World, a_plan, minutes
+from tests.support.world import World, a_plan, a_request, minutes
 
 CANARY = "canary-Zx9"
 LONG = f"{CANARY}-long-enough-for-a-secret"
+OIDC = '{"issuer": "https://login.example", "audience": "forebay", "roles": {"staff": ["viewer"]}}'
 ROOT = Path(__file__).resolve().parents[2]
 
 # What an operator may mistype, secret and all, and what the refusal has to say of it.
@@ -63,6 +74,9 @@ MISTYPED = {
     "database away": ({"DATABASE_URL": f"postgresql://u:{CANARY}@127.0.0.1:1/f"}, "u:***@127.0.0.1"),
     "database away, password apart": ({"DATABASE_URL": f"postgresql://u@127.0.0.1:1/f?password={CANARY}"}, "127.0.0.1"),
     "database option that is none": ({"DATABASE_URL": f"postgresql://u@127.0.0.1:1/f?pasword={CANARY}"}, "127.0.0.1"),
+    "issuer with a password": ({"OIDC": OIDC.replace("https://", f"https://u:{CANARY}@")}, "oidc: issuer: write it as"),
+    "issuer without JSON": ({"OIDC": CANARY}, "oidc"),
+    "issuer's client secret among its fields": ({"OIDC": OIDC[:-1] + f', "secret": "{CANARY}"}}'}, "oidc.secret"),
     "callback with a password": ({"CALLBACK_URL": f"https://u:{CANARY}@h/"}, "leave name, password"),
     "callback not encrypted": ({"CALLBACK_URL": f"http://h/?key={CANARY}"}, "'h' is not encrypted"),
     "callback of no scheme": ({"CALLBACK_URL": f"htps://h/{CANARY}"}, "is no address"),
@@ -230,6 +244,72 @@ def test_a_whole_life_with_every_failure_tells_no_secret(
     assert "callback to localhost answered 500" in dump and "got no answer" in dump, "the failures are on record"
     assert "CHG-1" in caplog.text
     secrets = [CANARY, *_Deaf.signatures]
+    for place, text in {
+        "store": dump,
+        "log": caplog.text,
+        "output": "".join(capfd.readouterr()),
+        "answers": "".join(said),
+    }.items():
+        assert not [secret for secret in secrets if secret in text], f"a secret is in the {place}"
+
+
+# Keys and tokens
+
+
+def test_no_key_token_or_signing_secret_is_kept_or_told(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    said: list[str] = []
+    signing_token = "whsec_" + base64.b64encode(LONG.encode()).decode()
+    gitlab = TicketSource(name="gitlab", kind="gitlab")
+    with World() as world, Issuer() as issuer:
+        now = world.clock.now()
+        key, ended = a_key(world, "zoe", "admin"), a_key(world, "ann", "viewer", valid=timedelta(minutes=1))
+        token = issuer.token(now, groups=["staff", "capacity"])
+        for_others, forged = issuer.token(now, aud="others"), issuer.token(now)[:-8] + "AAAAAAAA"
+        settings = WebSettings(
+            sources=(GENERIC, gitlab),
+            webhook_secrets={"gitlab": (SecretStr(signing_token), SecretStr(LONG)), "generic": (SecretStr(LONG),)},
+        )
+        tokens = OidcAuthenticator(issuer.trusted(), world.clock)
+        web = TestClient(create_app(world.ctx, settings, tokens=tokens), raise_server_exceptions=False)
+        world.clock.step(timedelta(minutes=2))
+        body = a_request(change="CHG-K").model_dump(mode="json", exclude={"requested_by"})
+
+        def ask(carried: str) -> None:
+            bearer = {"Authorization": f"Bearer {carried}"}
+            answers = [
+                web.post("/v1/changes", json=body, headers=bearer),
+                web.post("/v1/changes/CHG-K/hold", json={"reason": "a look"}, headers=bearer),
+                web.get("/v1/audit", headers=bearer),
+                web.get("/changes", auth=("zoe", carried)),
+                web.get("/changes", headers={"Authorization": carried}),
+            ]
+            said.extend(answer.text + str(answer.headers) for answer in answers)
+
+        carried = [key, ended, f"{key}0", token, for_others, forged]
+        for one in carried:
+            ask(one)
+        for header in ("X-Gitlab-Token", "webhook-signature"):
+            for secret in (signing_token, LONG, f"{LONG}-not"):
+                said.append(web.post("/v1/tickets/gitlab", content=b"{}", headers={header: secret}).text)
+        world.store.away = True
+        ask(key)
+        world.store.away = False
+        issuer.status = 500
+        world.clock.step(timedelta(hours=2))
+        ask(token)
+        with pytest.raises(OutsideError) as failed:
+            tokens.principal(token)
+        said += [repr(settings), settings.model_dump_json(), repr(tokens), *traceback.format_exception(failed.value)]
+        said += [change_status(world.ctx, "CHG-K").model_dump_json(), *map(repr, list_keys(world.ctx))]
+        said += [event.model_dump_json() for event in world.people.events]
+        with sqlite3.connect(world.folder / "forebay.db") as database:
+            dump = "\n".join(database.iterdump())
+    assert "CHG-K" in dump and "key created" in dump, "they were used, so they could have leaked"
+    signatures = [one.rpartition(".")[2] for one in (token, for_others, forged)]
+    secrets = [CANARY, signing_token, key.rpartition("_")[2], ended.rpartition("_")[2], *signatures]
     for place, text in {
         "store": dump,
         "log": caplog.text,

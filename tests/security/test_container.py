@@ -1,4 +1,6 @@
-"""The container image, as far as its recipe can be judged unbuilt: who it runs as, what it takes in, what it calls."""
+"""The container image, as far as its recipe can be judged unbuilt (who it runs as, what it takes in and calls), and the
+compose file. That the image builds and answers is seen by `deployments/container/check`, where Docker is.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +9,13 @@ import re
 import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from forebay.cli import app
@@ -84,3 +89,44 @@ def test_its_health_is_that_of_the_web_door(status: int, healthy: bool) -> None:
         done = subprocess.run([sys.executable, option, code], capture_output=True, timeout=30)
         server.shutdown()
     assert (done.returncode == 0) == healthy
+
+
+# The compose file
+
+COMPOSE = yaml.safe_load((ROOT / "deployments" / "compose.yaml").read_text(encoding="utf-8"))
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+
+
+def test_composed_services_are_of_known_images_and_wait_for_what_they_need() -> None:
+    assert {service["image"] for service in SERVICES.values()} == {"forebay", "postgres:16"}
+    needed = {name for service in SERVICES.values() for name in service.get("depends_on", {})}
+    assert needed == {"database", "prefect", "web"} <= set(SERVICES)
+    healthy = [name for name in needed if SERVICES[name]["image"] == "forebay" or "healthcheck" in SERVICES[name]]
+    assert set(healthy) == needed, "the image has a health check of its own, for the web door"
+
+
+@pytest.mark.parametrize("name", [name for name, service in SERVICES.items() if service["image"] == "forebay"])
+def test_what_a_composed_service_runs_and_sets_exists(name: str) -> None:
+    service = SERVICES[name]
+    match service.get("command"):
+        case ["python", "-m", module]:
+            assert find_spec(module) is not None
+        case ["prefect", "server", "start", *_] | None:
+            pass
+        case other:
+            pytest.fail(f"{other}")
+    variables = set(service["environment"])
+    ours = {variable.removeprefix("FOREBAY_").lower() for variable in variables if variable.startswith("FOREBAY_")}
+    assert ours <= set(Settings.model_fields)
+    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), "nothing listens to the world"
+    for mount in service["volumes"]:
+        source, target, *_ = re.sub(r"\$\{\w+:-([^}]+)\}", r"\1", mount).split(":")
+        assert (ROOT / "deployments" / source).exists()
+        assert f"={target}" in RECIPE
+
+
+def test_no_secret_stands_in_the_compose_file() -> None:
+    text = (ROOT / "deployments" / "compose.yaml").read_text(encoding="utf-8")
+    passwords = re.findall(r"://forebay:(.*?)@", text) + re.findall(r"PASSWORD: \"(.*)\"", text)
+    assert len(passwords) == 3
+    assert all(re.fullmatch(r"\$\{POSTGRES_PASSWORD(:\?[^}]*)?\}", password) for password in passwords)
