@@ -18,9 +18,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from forebay.app import arm
 from forebay.app.approvals import approve
 from forebay.app.people import cancel, hold, resume
+from forebay.control.decide import free_at
 from forebay.domain.allocation import Lever
 from forebay.domain.errors import ForebayError, RuleRefusal
-from forebay.domain.lifecycle import TERMINAL, ChangeState
+from forebay.domain.lifecycle import BEFORE_IN_FORCE, STEPPING, TERMINAL, ChangeState, StepState
 from tests.support.cloud import ApplyFault, Bomb, Crash
 from tests.support.lives import Watcher, demand_of
 from tests.support.world import MINUTE, NOW, World, a_plan, a_request, a_workload, count, floor
@@ -130,6 +131,40 @@ class Lives(RuleBasedStateMachine):
     def all_runs_by_itself(self, count: int) -> None:
         self.world.run_until(self.world.clock.now() + count * MINUTE)
 
+    @precondition(lambda self: self.state in BEFORE_IN_FORCE)
+    @rule(count=st.integers(4, 18))
+    def all_goes_well_and_arming_is_tried_all_the_time(self, count: int) -> None:
+        """Most lives are so disturbed that they never come as far; an enforcing run may come at any time."""
+        if self.state in (S.HELD, S.AWAITING_APPROVAL):
+            self._happen("resume" if self.state is S.HELD else "approve", self.name)
+        now, name = self.world.clock.now(), self.name
+        for minute in range(count):
+            self.world.clock.at(now + minute * MINUTE, lambda: self._happen("arm", name))
+        self.world.run_until(now + count * MINUTE)
+
+    @precondition(lambda self: self.state in STEPPING)
+    @rule(at=st.integers(1, 8))
+    def a_run_outlives_its_lease(self, at: int) -> None:
+        """It stands still in the midst of a step that is due, and another is at work when it goes on."""
+        name = self.names[-1]
+        steps = self.world.steps(self.name, name)
+        pending = next((s for s in steps if s.state is StepState.PENDING), None)
+        if pending is not None:
+            due = free_at(self.world.ctx.workload(name), steps, pending)
+            self.world.clock.sleep(due - self.world.clock.now())
+        with self._with(self._meddle("long pause", at)):
+            self.world.drive(name, self.name)
+
+    @precondition(lambda self: self.state is S.ARMED)
+    @rule()
+    def a_unit_is_lost_while_it_is_held(self) -> None:
+        """Every step has its pass, and still the capacity is not there when it goes on."""
+        self._happen("hold", self.name)
+        self._happen("dip", self.name)
+        self.world.clock.sleep(timedelta(seconds=90))
+        self._happen("resume", self.name)
+        self._happen("arm", self.name)
+
     @precondition(lambda self: self.world.created)
     @rule(which=st.integers(0, 20))
     def a_run_comes_again(self, which: int) -> None:
@@ -190,6 +225,8 @@ class Lives(RuleBasedStateMachine):
                     resume(ctx, name, "bob", "go on")
                 case "cancel":
                     cancel(ctx, name, "ann", "not needed")
+                case "arm":
+                    arm.try_to_arm(ctx, name)
                 case "dip":
                     self.watcher.dip()
                 case "approve":
