@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -10,6 +11,7 @@ from forebay.app.people import cancel
 from forebay.app.wakeups import fall_together
 from forebay.domain.allocation import Lever
 from forebay.domain.lifecycle import ChangeState, StepState
+from forebay.domain.records import WakeUp
 from tests.support.cloud import Bomb, Crash
 from tests.support.world import EFFECTIVE, MINUTE, UP, World, a_plan, a_request, a_workload, count, flat, floor, minutes
 
@@ -159,6 +161,43 @@ def test_a_run_advances_what_falls_due_with_its_own_step_too() -> None:
         with world.sql.transaction() as tx:
             assert tx.acquire_lease("db", "another run", world.clock.now(), MINUTE)
         assert fall_together(world.ctx, "CHG-1", "web") == [("CHG-1", "web")], "another run is at it"
+
+
+def cancelled(world: World, run: WakeUp) -> None:
+    world.waiting.remove(run)
+
+
+def retried_at_once(world: World, run: WakeUp) -> None:
+    world.waiting.remove(run)
+    world.run(run)
+
+
+def run_again(world: World, run: WakeUp) -> None:
+    world.run(run)
+    world.run(run)
+
+
+def deleted(world: World, run: WakeUp) -> None:
+    """The scheduler has forgotten its key, and makes it anew when it is asked to."""
+    world.waiting.remove(run)
+    del world.created[run.key]
+
+
+@pytest.mark.parametrize("kind", ["step", "enforce"])
+@pytest.mark.parametrize("meddled", [cancelled, retried_at_once, run_again, deleted])
+def test_whatever_people_do_to_a_run_the_change_goes_on(kind: str, meddled: Callable[[World, WakeUp], None]) -> None:
+    with World() as world:
+        world.submit()
+        world.reconcile()
+        for run in [w for w in world.waiting if w.kind == kind][:1]:
+            if kind == "step":
+                world.clock.sleep(timedelta(seconds=20))  # it is not due yet
+            else:
+                world.run_until(EFFECTIVE - MINUTE)
+            meddled(world, run)
+        world.run_until(minutes(60))
+        assert (world.state, world.asked(), world.version_at(EFFECTIVE)) == (ChangeState.CLOSED, [6, 8], 1)
+        assert [v.version for v in world.enforcer.pushed] == [1]
 
 
 def test_what_cannot_be_pushed_for_hours_still_has_its_steps_made() -> None:
