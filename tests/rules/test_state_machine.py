@@ -21,7 +21,7 @@ from forebay.app.people import cancel, hold, resume
 from forebay.control.decide import free_at
 from forebay.domain.allocation import Lever
 from forebay.domain.errors import ForebayError, RuleRefusal
-from forebay.domain.lifecycle import BEFORE_IN_FORCE, STEPPING, TERMINAL, ChangeState, StepState
+from forebay.domain.lifecycle import STEPPING, TERMINAL, ChangeState, StepState
 from tests.support.cloud import ApplyFault, Bomb, Crash
 from tests.support.lives import Watcher, demand_of
 from tests.support.world import MINUTE, NOW, World, a_plan, a_request, a_workload, count, floor
@@ -45,8 +45,11 @@ class Lives(RuleBasedStateMachine):
         answer=st.sampled_from(["hold", "insist", "yield"]),
         approval=st.booleans(),
         given_up=st.booleans(),
+        calm=st.sampled_from([0, 0, 0, 15]),
     )
-    def begin(self, lever: Lever, defer: bool, two: bool, answer: str, approval: bool, given_up: bool) -> None:
+    def begin(
+        self, lever: Lever, defer: bool, two: bool, answer: str, approval: bool, given_up: bool, calm: int
+    ) -> None:
         self.given_up = given_up
         self.names = ("web", "db") if two else ("web",)
         cores = [2.0]
@@ -58,6 +61,16 @@ class Lives(RuleBasedStateMachine):
         self.misalignment = "defer" if defer else "reject"
         self.submit()
         self.world.clock.sleep(MINUTE)
+        if calm:
+            self._all_goes_well(calm)
+
+    def _all_goes_well(self, for_minutes: int) -> None:
+        """Else few lives come as far as to be armed. That is tried all the time: an enforcing run may come at any."""
+        self._happen("approve", self.name)
+        now, name = self.world.clock.now(), self.name
+        for minute in range(for_minutes):
+            self.world.clock.at(now + minute * MINUTE, lambda: self._happen("arm", name))
+        self.world.run_until(now + for_minutes * MINUTE)
 
     @property
     def name(self) -> str:
@@ -131,17 +144,6 @@ class Lives(RuleBasedStateMachine):
     def all_runs_by_itself(self, count: int) -> None:
         self.world.run_until(self.world.clock.now() + count * MINUTE)
 
-    @precondition(lambda self: self.state in BEFORE_IN_FORCE)
-    @rule(count=st.integers(4, 18))
-    def all_goes_well_and_arming_is_tried_all_the_time(self, count: int) -> None:
-        """Most lives are so disturbed that they never come as far; an enforcing run may come at any time."""
-        if self.state in (S.HELD, S.AWAITING_APPROVAL):
-            self._happen("resume" if self.state is S.HELD else "approve", self.name)
-        now, name = self.world.clock.now(), self.name
-        for minute in range(count):
-            self.world.clock.at(now + minute * MINUTE, lambda: self._happen("arm", name))
-        self.world.run_until(now + count * MINUTE)
-
     @precondition(lambda self: self.state in STEPPING)
     @rule(at=st.integers(1, 8))
     def a_run_outlives_its_lease(self, at: int) -> None:
@@ -164,6 +166,19 @@ class Lives(RuleBasedStateMachine):
         self.world.clock.sleep(timedelta(seconds=90))
         self._happen("resume", self.name)
         self._happen("arm", self.name)
+
+    @precondition(lambda self: self.state in STEPPING and self.world.asked(self.names[0]))
+    @rule()
+    def cancelled_in_a_blackout(self) -> None:
+        """It is to go back, and nobody knows how much of it is needed."""
+        self._happen("cancel", self.name)
+        for service in self.world.cloud.services.values():
+            service.metrics = False
+        for _ in range(3):
+            self.world.clock.sleep(6 * MINUTE)
+            self._happen("reconcile", self.name)
+        for service in self.world.cloud.services.values():
+            service.metrics = True
 
     @precondition(lambda self: self.world.created)
     @rule(which=st.integers(0, 20))
