@@ -89,12 +89,19 @@ def holiday_ratios(series: RegularSeries, offset: pd.Timedelta, holidays: Collec
 
 def forgotten(series: RegularSeries, offset: pd.Timedelta, holidays: Collection[date]) -> RegularSeries:
     """The series with holidays unknown, so that no other day is forecast after them."""
-    local = pd.date_range(series.start + offset, periods=len(series.values), freq=pd.Timedelta(series.step))
-    left = np.where(is_holiday(local, holidays), np.nan, series.values)
-    if not np.isfinite(left).any():
+
+    def left(values: Floats) -> Floats:
+        local = pd.date_range(end=series.end + offset, periods=len(values) + 1, freq=pd.Timedelta(series.step))[:-1]
+        return np.where(is_holiday(local, holidays), np.nan, values)
+
+    values = left(series.values)
+    if not np.isfinite(values).any():
         return series
-    first = int(np.argmax(np.isfinite(left)))
-    return replace(series, values=left[first:], start=series.start + first * series.step)
+    first = int(np.argmax(np.isfinite(values)))
+    undamped = None if series.undamped is None else left(series.undamped)[first:]
+    recorded = None if series.recorded is None else left(series.recorded)
+    series = replace(series, values=values[first:], undamped=undamped, recorded=recorded)
+    return replace(series, start=series.start + first * series.step)
 
 
 def _by_hour(values: pd.Series) -> Floats:

@@ -5,7 +5,9 @@ distribution of the errors it will make (Vovk, Gammerman & Shafer 2005; per lead
 conformal inference for multi-step time series forecasting", 2024). Whole error trajectories are kept, as a block
 bootstrap does, so that a path carries the persistence of real errors: a plan fails by its worst hour, not by the
 average of independent noises. Trajectories from about this time of day count more, and the tails are stretched by
-what few trajectories leave out. Quantiles are those of the paths, so that the two never disagree.
+what few trajectories leave out, slot by slot and path by path. Beside them stand the last seasons as they were
+recorded: what a load did once a week it may do again. Quantiles are those of the paths, so that the two never
+disagree.
 """
 
 from __future__ import annotations
@@ -19,7 +21,11 @@ from forebay.forecasting.scores import SCORED_LEVELS, quantile_loss
 
 Floats = npt.NDArray[np.float64]
 
-STRETCH = 0.8  # measured on half of the benchmark's traces: 82 % coverage of 90 without, 90 % with it
+# All five measured on half of the benchmark's traces (docs/benchmarks.md): coverage of slots, and of the day's peak.
+STRETCH = 0.3
+PEAK_STRETCH = 0.9
+AS_RECORDED = 0.2  # of the futures
+RECORD_LEAST, RECORD_SPREAD, RECORD_MOST = 0.3, 0.35, 0.6
 SCORED_LEADS = 48  # evenly spread over the horizon; more leads of one trajectory tell little new
 
 
@@ -67,14 +73,15 @@ def extended(errors: Floats, horizon: int, block: int, growing: bool) -> Floats:
     return np.concatenate([errors, tail], axis=1)
 
 
-def with_same_hour(errors: Floats, origins: npt.NDArray[np.int64], now: int, season: int) -> Floats:
+def with_same_hour(errors: Floats, usual: Floats, origins: npt.NDArray[np.int64], now: int, season: int) -> Floats:
     """The trajectories, with those from about this time of the season repeated to be about a third of all.
 
-    A load errs differently at night and at noon; the rest keeps rare errors in view that came at other times.
-    `origins`: those of the trajectories, in slots seen, as `now`.
+    A load errs differently at night and at noon; the rest keeps rare errors in view that came at other times. `usual`:
+    the errors without outliers, which are what is repeated: what came once says nothing of its time of day. `origins`:
+    those of the trajectories, in slots seen, as `now`.
     """
     away = (origins - now) % season
-    same = errors[np.minimum(away, season - away) <= season / 12]
+    same = usual[np.minimum(away, season - away) <= season / 12]
     if len(same) == 0:
         return errors
     return np.concatenate([errors, *[same] * round(len(errors) / 2 / len(same))])
@@ -84,12 +91,45 @@ def stretched(futures: Floats) -> Floats:
     """Outer values moved away from the median, slot by slot; the order of the futures in a slot stays.
 
     A few overlapping trajectories show too little of the tails: the farther out a rank, the more is missing. The
-    factor is 1 at the median and 1.8 at the extremes, by the fourth power of the rank's distance.
+    factor is 1 at the median and 1 + STRETCH at the extremes, by the fourth power of the rank's distance.
     """
     ranks = futures.argsort(axis=0, kind="stable").argsort(axis=0, kind="stable")
     outer = np.abs(2 * (ranks + 0.5) / len(futures) - 1)
     median = np.median(futures, axis=0)
     return np.asarray(median + (futures - median) * (1 + STRETCH * outer**4))
+
+
+def with_recorded(futures: Floats, seasons: Floats) -> Floats:
+    """The futures and, as a fifth of all, the last seasons as they were recorded; each as often as that takes."""
+    share = AS_RECORDED / (1 - AS_RECORDED) * len(futures) / len(seasons)
+    times = max(1, round(share))
+    return np.concatenate([*[futures] * max(1, round(times / share)), *[seasons] * times])
+
+
+def peaks_stretched(futures: Floats) -> Floats:
+    """Whole futures moved away from the median, the more the higher their peak ranks, as `stretched` does in a slot.
+
+    A plan fails by the peak of a path, and of peaks the past shows far fewer than of slots: one a season.
+    """
+    ranks = futures.max(axis=1).argsort(kind="stable").argsort(kind="stable")
+    outer = np.maximum(2 * (ranks + 0.5) / len(futures) - 1, 0.0)
+    median = np.median(futures, axis=0)
+    return np.asarray(median + (futures - median) * (1 + PEAK_STRETCH * outer**4)[:, None])
+
+
+def records_rarely_broken(futures: Floats, record: Floats, seasons: Floats) -> Floats:
+    """Values above the record drawn toward it: an error from a low level, put onto a high one, says too much.
+
+    How far records are broken is told by how far the seasons' peaks lie apart: the logarithm of what is above shrinks
+    to RECORD_LEAST of itself, and RECORD_SPREAD more for each unit of the peaks' standard deviation (of logarithms),
+    up to RECORD_MOST. `record`: shape (horizon,), the highest value seen, or the forecast where that is higher;
+    `seasons`: shape (seasons, season).
+    """
+    peaks = np.maximum(seasons.max(axis=1), 1e-9 * max(float(record.max()), 1e-300))
+    left = min(RECORD_LEAST + RECORD_SPREAD * float(np.log(peaks).std()), RECORD_MOST)
+    base = np.where(record > 0, record, 1.0)
+    above = (futures > record) & (record > 0)
+    return np.where(above, base * (np.maximum(futures, base) / base) ** left, futures)
 
 
 def sample_paths(futures: Floats, n_paths: int, seed: int) -> Floats:

@@ -13,6 +13,7 @@ from forebay.forecasting import arima, calibration, combination, lstm, mstl, nai
 from forebay.forecasting.backtest import Backtest, rolling_origins
 from forebay.forecasting.errors import FitError
 from forebay.forecasting.grid import ModelGrid
+from forebay.forecasting.members import recent_seasons
 from forebay.forecasting.models import Model
 from forebay.forecasting.regular import RegularSeries
 from forebay.forecasting.wording import duration
@@ -59,7 +60,7 @@ def chosen(
         return _last_value(values, horizon, f"only {history} of history, {needed} needed")
     if n < JUDGED_FROM * season:
         backtest = rolling_origins(n, season, horizon, season, 1)
-        short = _seasonal_naive(values, season, horizon, backtest)
+        short = _seasonal_naive(series, season, horizon, backtest)
         if short is None:
             return _last_value(values, horizon, f"only {history} of history, with gaps, {needed} needed")
         reason = f"seasonal naive: only {history} of history, {needed} needed"
@@ -70,7 +71,7 @@ def chosen(
     # a longer season cannot be told from a trend before it has passed once
     first = min(max(round(JUDGED_FROM * season), round(seasons[-1])), max(n // 2, season + ratio))
     backtest = rolling_origins(n, season, horizon, first, ratio)
-    baseline = _seasonal_naive(values, season, horizon, backtest)
+    baseline = _seasonal_naive(series, season, horizon, backtest)
     if baseline is None:
         return _last_value(values, horizon, "nothing is known of the recent past, so no model can be judged")
 
@@ -78,7 +79,7 @@ def chosen(
     members, reasons = _members(grid, models, out_of_time, budget_seconds)
     if not members:
         return Candidate("seasonal naive", baseline, ["seasonal naive: no model could be fitted", *reasons])
-    return _combination(grid, members, baseline, season, reasons, fallback)
+    return _combination(series, grid, members, baseline, season, reasons, fallback)
 
 
 def _members(
@@ -103,6 +104,7 @@ def _members(
 
 
 def _combination(
+    series: RegularSeries,
     grid: ModelGrid,
     members: dict[str, Floats],
     baseline: Floats,
@@ -115,7 +117,7 @@ def _combination(
     Weighing it by the other half of the past instead, measured, sends one window in six back to seasonal naive for
     no reason: three days are few, and the weights have too little freedom to learn them by heart.
     """
-    values, backtest = grid.values, grid.backtest
+    values, backtest = series.values, grid.backtest
     names, means = list(members), np.stack(list(members.values()))
     actual, past = backtest.actual(values), grid.past_slots(means)
     shares = combination.weights(actual, past)
@@ -139,10 +141,9 @@ def _combination(
     ]
     futures = _futures(
         grid.future_slots(combination.combined(shares, means)),
-        actual,
+        series,
         combination.combined(shares, past),
         backtest,
-        len(values),
         season,
     )
     if len(names) == 1:
@@ -154,21 +155,35 @@ def _called(the: str, names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{the}combination of {len(names)} models"
 
 
-def _seasonal_naive(values: Floats, season: int, horizon: int, backtest: Backtest) -> Floats | None:
-    actual, now = backtest.actual(values), len(values)
-    if not calibration.known_origins(actual).any():
+def _seasonal_naive(series: RegularSeries, season: int, horizon: int, backtest: Backtest) -> Floats | None:
+    values = series.values
+    if not calibration.known_origins(backtest.actual(values)).any():
         return None
     past = naive.seasonal_naive(values, season, backtest.origins, backtest.leads)
-    centre = naive.seasonal_naive(values, season, [now], horizon)[0]
-    return _futures(centre, actual, past, backtest, now, season)
+    centre = naive.seasonal_naive(values, season, [len(values)], horizon)[0]
+    return _futures(centre, series, past, backtest, season)
 
 
-def _futures(centre: Floats, actual: Floats, past: Floats, backtest: Backtest, now: int, season: int) -> Floats:
-    """Shape (futures, horizon): the forecast with each past error trajectory added, tails stretched, none below 0."""
-    origins = np.asarray(backtest.origins)[calibration.known_origins(actual)]
-    errors = calibration.with_same_hour(calibration.error_trajectories(actual, past), origins, now, season)
+def _futures(centre: Floats, series: RegularSeries, past: Floats, backtest: Backtest, season: int) -> Floats:
+    """Shape (futures, horizon), none below 0: the forecast with each past error trajectory added, and what was seen.
+
+    Errors are judged on what was recorded, outliers and all: what is rare comes again, only nobody knows when.
+    """
+    values, undamped = series.values, series.values if series.undamped is None else series.undamped
+    recorded = series.values if series.recorded is None else series.recorded
+    usual = calibration.error_trajectories(backtest.actual(values), past)
+    errors = calibration.error_trajectories(backtest.actual(undamped), past)
+    origins = np.asarray(backtest.origins)[calibration.known_origins(backtest.actual(values))]
+    errors = calibration.with_same_hour(errors, usual, origins, len(values), season)
     errors = calibration.extended(errors, len(centre), season, growing=False)
-    return np.asarray(np.maximum(calibration.stretched(centre + errors), 0.0))
+    futures = calibration.stretched(centre + errors)
+    seasons = recent_seasons(recorded, season, len(centre))
+    if len(seasons) >= JUDGED_FROM:
+        futures = calibration.peaks_stretched(calibration.with_recorded(futures, seasons))
+        futures = calibration.records_rarely_broken(
+            futures, np.maximum(centre, np.nanmax(recorded)), seasons[:, :season]
+        )
+    return np.asarray(np.maximum(futures, 0.0))
 
 
 def _last_value(values: Floats, horizon: int, why: str) -> Candidate:

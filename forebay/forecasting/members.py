@@ -49,6 +49,17 @@ def bridged(values: Floats, season: int) -> Floats:
     return np.where(np.isnan(filled), values[np.isfinite(values)][0], filled)
 
 
+def recent_seasons(values: Floats, season: int, horizon: int) -> Floats:
+    """Shape (seasons, horizon): as it was from each of the last seasons' beginnings on, newest first.
+
+    What goes beyond the end begins there again. `values`: shape (n,), NaN in gaps.
+    """
+    filled = bridged(values, season)
+    count = min(len(filled) // season, SEASONS_REMEMBERED)
+    starts = [len(filled) - back * season for back in range(1, count + 1)]
+    return np.stack([np.resize(filled[start:], horizon) for start in starts])
+
+
 def season_members(
     filled: Floats, season: int, day: int, step: timedelta, origins: Sequence[int], horizon: int
 ) -> Mapping[str, Floats]:

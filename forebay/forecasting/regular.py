@@ -29,6 +29,10 @@ class RegularSeries:
     """Start of the first slot, aware UTC, a multiple of the step since the epoch."""
     step: timedelta
     reasons: list[str]
+    undamped: Floats | None = None
+    """Shape (n,): `values` with their outliers; None where there are none."""
+    recorded: Floats | None = None
+    """Shape (m,): what was recorded up to the same end, before anything was mended; None where that is `values`."""
 
     @property
     def end(self) -> pd.Timestamp:

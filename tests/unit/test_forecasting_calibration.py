@@ -39,14 +39,14 @@ def test_an_origin_of_which_nothing_is_known_gives_no_trajectory() -> None:
 def test_errors_of_this_time_of_day_are_about_a_third() -> None:
     origins = np.arange(48, 120)
     errors = origins[:, None].astype(float)
-    got = calibration.with_same_hour(errors, origins, 120, 24)[:, 0]
+    got = calibration.with_same_hour(errors, errors + 1000.0, origins, 120, 24)[:, 0]
     assert got[:72].tolist() == errors[:, 0].tolist(), "every trajectory stays"
-    assert set(got[72:] % 24) == {22, 23, 0, 1, 2}
+    assert set((got[72:] - 1000) % 24) == {22, 23, 0, 1, 2}, "repeated are those without outliers"
     assert len(got) - 72 == pytest.approx(36, abs=8)
 
 
 def test_without_an_origin_at_this_time_of_day_all_count_alike() -> None:
-    assert len(calibration.with_same_hour(np.zeros((3, 2)), np.array([30, 31, 32]), 44, 24)) == 3
+    assert len(calibration.with_same_hour(np.zeros((3, 2)), np.ones((3, 2)), np.array([30, 31, 32]), 44, 24)) == 3
 
 
 def test_leads_never_seen_repeat_the_last_block_and_may_grow() -> None:
@@ -72,8 +72,43 @@ def test_stretching_keeps_the_order_and_never_narrows(futures: np.ndarray) -> No
 def test_stretching_moves_the_tails_and_leaves_the_middle() -> None:
     futures = np.linspace(-1, 1, 1001)[:, None]
     got = np.quantile(calibration.stretched(futures)[:, 0], (0.05, 0.25, 0.5, 0.75, 0.95))
-    # by hand: x * (1 + 0.8 * x ** 4) for x uniform in [-1, 1]
-    assert got == pytest.approx([-0.9 * (1 + 0.8 * 0.6561), -0.525, 0, 0.525, 0.9 * (1 + 0.8 * 0.6561)], abs=0.005)
+    # by hand: x * (1 + 0.3 * x ** 4) for x uniform in [-1, 1]
+    assert got == pytest.approx([-0.9 * (1 + 0.3 * 0.6561), -0.509, 0, 0.509, 0.9 * (1 + 0.3 * 0.6561)], abs=0.005)
+
+
+@given(st.integers(1, 150), st.integers(3, 7))
+def test_a_fifth_of_the_futures_is_what_was_recorded(errors: int, seasons: int) -> None:
+    futures, recorded = np.zeros((errors, 2)), np.arange(1.0, seasons + 1)[:, None] * np.ones(2)
+    got = calibration.with_recorded(futures, recorded)
+    _, counts = np.unique(got[:, 0], return_counts=True)
+    assert len(counts) == 1 + seasons and len(set(counts[1:])) == 1, "each season as often as the others"
+    assert 0.14 <= counts[1:].sum() / len(got) <= 0.28, "to within one repetition"
+
+
+def test_the_higher_a_peak_ranks_the_more_its_whole_path_is_stretched() -> None:
+    level = np.linspace(-1, 1, 1001)
+    futures = np.stack([level, level / 2], axis=1)
+    got = calibration.peaks_stretched(futures)
+    assert got[:501] == pytest.approx(futures[:501], abs=1e-9), "the lower half stays"
+    # by hand: a path whose peak ranks at the 0.95 quantile is 0.9 up, and moved by 1 + 0.9 * 0.9 ** 4
+    assert got[950] == pytest.approx(futures[950] * (1 + 0.9 * 0.6561), rel=0.01)
+
+
+def test_how_far_a_record_is_broken_is_told_by_how_far_the_peaks_lie_apart() -> None:
+    futures, record = np.array([[5.0, 10.0, 40.0]]), np.full(3, 10.0)
+    alike, apart = np.full((7, 24), 10.0), np.full((7, 24), 10.0) * np.array([1, 2, 1, 2, 1, 2, 1])[:, None]
+    got = calibration.records_rarely_broken(futures, record, alike)
+    assert got[0] == pytest.approx([5, 10, 10 * 4**0.3]), "what was seen before stays"
+    spread = np.log(2) * np.sqrt(3 / 7 * 4 / 7)
+    assert calibration.records_rarely_broken(futures, record, apart)[0, 2] == pytest.approx(
+        10 * 4 ** (0.3 + 0.35 * spread)
+    )
+    wild = apart * np.array([1, 1e6, 1, 1, 1, 1, 1])[:, None]
+    assert calibration.records_rarely_broken(futures, record, wild)[0, 2] == pytest.approx(10 * 4**0.6)
+
+
+def test_a_load_of_zeros_breaks_no_record() -> None:
+    assert (calibration.records_rarely_broken(np.zeros((3, 2)), np.zeros(2), np.zeros((3, 24))) == 0).all()
 
 
 @given(errors_of_any_shape, st.integers(1, 200), st.integers(0, 9))

@@ -201,6 +201,15 @@ def forecast_of(history: Floats, **more: object) -> Forecast:
     )
 
 
+def test_a_burst_that_was_damped_may_come_again_at_any_time_of_day() -> None:
+    values = load(days=14, noise=0.5)
+    values[-40] = 8 * values.max()
+    got = forecast_of(values)
+    assert any("an outlier" in reason for reason in got.reasons)
+    assert got.quantiles[0.75].max() < 2 * values[:-40].max(), "no time of day is forecast to have it"
+    assert np.quantile(got.paths.max(axis=1), 0.95) > 3 * values[:-40].max(), "the day may well have it"
+
+
 def a_spike(values: Floats) -> None:
     values[-100] += 8 * values.max()
 

@@ -6,6 +6,7 @@ A stage is a function of the series and the season (in slots); it returns the se
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Literal
 
 from forebay.forecasting.cleaning.censoring import lifted
@@ -32,7 +33,8 @@ def cleaned(
         "level shifts": lambda s: with_one_level(s, season, judge),
         "outliers": lambda s: without_outliers(s, season),
     }
+    recorded = series.values
     for name in ALL_STAGES:
         if name in stages:
             series = stage[name](series)
-    return series
+    return replace(series, recorded=recorded)

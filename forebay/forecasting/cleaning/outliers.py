@@ -42,7 +42,7 @@ def without_outliers(series: RegularSeries, season: int) -> RegularSeries:
     count = "an outlier" if len(found) == 1 else f"{len(found)} outliers, the largest"
     far = f"{np.abs(strayed[found[0]]).max() / scale:.0f} standard deviations from usual on {when}"
     said = f"{count} {far}, the like not seen otherwise: damped to {DAMPED_TO:g}"
-    return replace(series, values=mended, reasons=[*series.reasons, said])
+    return replace(series, values=mended, undamped=values, reasons=[*series.reasons, said])
 
 
 def _lone(distance: Floats, scale: float, season: int) -> list[slice]:
