@@ -78,12 +78,14 @@ class PlanPrice(Model):
     """The plan against what one would do without it: leave the allocation as it is, or set the number in one jump.
 
     The jump asks for the aligned units at the last moment that lets them serve in time, whatever the soft limits say.
+    `without_change`: the allocation left as it is, had nobody asked for the change.
     """
 
     currency: str
     shaped: Outlay
     left_alone: Outlay
     one_jump: Outlay
+    without_change: Outlay | None = None
 
 
 class ShapingPlan(Model):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from forebay.domain.plan import Outlay, PlanPrice
 from forebay.planning.optimum import Move, had, profile
 from forebay.planning.required import Ints, alignment_window
-from forebay.planning.sizing import Part, Solution
+from forebay.planning.sizing import Part, Solution, without_change
 from forebay.planning.slots import slots_in
 
 
@@ -27,7 +27,7 @@ class _Stretch:
 
 
 def plan_price(solution: Solution) -> PlanPrice:
-    """All sides carry the same demand, that with the change: what differs is the shaping.
+    """Three sides carry the same demand, that with the change: what differs is the shaping. The fourth is without it.
 
     Of a plan with a resize the unit-hours are those of whatever size; what is short counts in units of the first size.
     """
@@ -48,6 +48,7 @@ def plan_price(solution: Solution) -> PlanPrice:
         shaped=_outlay(shaped, solution),
         left_alone=_outlay([left_alone]),
         one_jump=_outlay([one_jump]),
+        without_change=_outlay([replace(left_alone, part=without_change(first))]),
     )
 
 

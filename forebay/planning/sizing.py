@@ -154,6 +154,17 @@ def with_resize(draft: Draft, other: Workload, autoscaled: bool) -> Solution | N
     return None
 
 
+def without_change(part: Part) -> Part:
+    """The same part, had nobody asked for the change: what is needed, and what an autoscaler then brings by itself."""
+    demand = replace(part.draft.demand, with_change=part.draft.demand.without_change)
+    draft = replace(part.draft, demand=demand)
+    needs, tracked = _needs(draft), None
+    if draft.tracked is not None:
+        tracked = tracked_units(needs.units, draft.needed_before, draft.workload)
+    problem = replace(part.problem, required=needs.units, tracked=tracked)
+    return replace(part, draft=replace(draft, tracked=tracked), problem=problem, needs=needs)
+
+
 def _needs(draft: Draft) -> Required:
     paths = {r: paths[:, : len(draft.index)] for r, paths in draft.demand.with_change.items()}
     return required(draft.workload, paths)

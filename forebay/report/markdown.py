@@ -28,7 +28,7 @@ def plan_markdown(change: PolicyChange, result: ShapingPlan | PlanRefusal) -> st
             f"{step.verified_by:%H:%M:%S}",
             step.reason.text,
         )
-        for step in result.steps
+        for step in result.moves
     ]
     prices = price_rows(result.price)
     words = [f"- {_text(resource)}: {_text(note)}" for resource, notes in result.forecast.items() for note in notes]

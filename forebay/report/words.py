@@ -49,20 +49,18 @@ def percent(share: float) -> str:
     return f"{share * 100:.1f}".removesuffix(".0") + " %"
 
 
-def price_rows(price: PlanPrice) -> list[tuple[str, str, str, str]]:
+def price_rows(price: PlanPrice) -> list[tuple[str, ...]]:
     """What it takes and risks: a header row, then one row a figure, for any kind of table."""
-    sides = (price.shaped, price.one_jump, price.left_alone)
-
-    def row(title: str, *figures: str) -> tuple[str, str, str, str]:
-        first, second, third = figures
-        return (title, first, second, third)
-
+    named = {"with the plan": price.shaped, "one jump": price.one_jump, "left as it is": price.left_alone}
+    if price.without_change:
+        named["without the change"] = price.without_change
+    sides = list(named.values())
     return [
-        ("", "with the plan", "one jump", "left as it is"),
-        row("unit-hours", *(f"{side.unit_hours:.2f}" for side in sides)),
-        row(f"price ({price.currency})", *(f"{side.money:.2f}" for side in sides)),
-        row("expected shortfall (unit-hours)", *(f"{side.shortfall_unit_hours:.2f}" for side in sides)),
-        row("too small at the effective time", *(percent(side.misaligned) for side in sides)),
+        ("", *named),
+        ("unit-hours", *(f"{side.unit_hours:.2f}" for side in sides)),
+        (f"price ({price.currency})", *(f"{side.money:.2f}" for side in sides)),
+        ("expected shortfall (unit-hours)", *(f"{side.shortfall_unit_hours:.2f}" for side in sides)),
+        ("too small at the effective time", *(percent(side.misaligned) for side in sides)),
     ]
 
 

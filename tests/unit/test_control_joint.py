@@ -121,6 +121,19 @@ def test_cancelled_while_the_other_is_armed_it_is_disarmed_before_anything_goes_
         assert version.armed_at is None
 
 
+def test_while_the_carrier_is_held_the_other_is_not_armed_though_all_of_it_serves() -> None:
+    with two() as world:
+        world.run_until(minutes(28))
+        assert states(world) == [S.ARMED, S.ARMED]
+        hold(world.ctx, "CHG-1", "bob", "a moment")
+        world.run_until(LATER + MINUTE)
+        assert states(world) == [S.HELD, S.SHAPING] and world.setting().units >= 8
+        assert any("waits for CHG-1 (held)" in e.reason for e in world.people.events if e.action == "deferred")
+        resume(world.ctx, "CHG-1", "bob", "go on")
+        world.run_until(minutes(80))
+        assert states(world) == [S.CLOSED, S.CLOSED]
+
+
 def test_the_carriers_capacity_stays_under_a_policy_in_force() -> None:
     """CHG-1 waits, held, past its time; CHG-2 came into force on its floor; then CHG-1 is cancelled."""
     with two(later=EFFECTIVE) as world:

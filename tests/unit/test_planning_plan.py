@@ -178,6 +178,7 @@ def test_the_price_of_acting_and_of_not_acting() -> None:
     assert price.left_alone.shortfall_unit_hours == pytest.approx(4 * 8 / 12, abs=1e-4)
     assert price.shaped.shortfall_unit_hours == 0
     assert (price.shaped.misaligned, price.left_alone.misaligned) == (0, 1)
+    assert price.without_change == price.left_alone.model_copy(update={"shortfall_unit_hours": 0, "misaligned": 0})
 
 
 def test_the_price_of_one_jump_by_hand() -> None:

@@ -125,6 +125,9 @@ def test_what_the_autoscaler_has_is_priced() -> None:
     assert price.left_alone.unit_hours > 8 * 43 / 12
     assert price.left_alone.shortfall_unit_hours > price.shaped.shortfall_unit_hours == 0
     assert (price.shaped.misaligned, price.left_alone.misaligned) == (0, 1)
+    without = price.without_change
+    assert without is not None and without.unit_hours == pytest.approx(8 * 44 / 12, abs=1e-4)
+    assert (without.shortfall_unit_hours, without.misaligned) == (0, 0)
 
 
 def test_a_rise_serves_after_the_lead_time_even_where_it_moves_nothing() -> None:

@@ -49,11 +49,11 @@ def test_the_steps_table() -> None:
 def test_the_price_table_and_the_forecasts_words() -> None:
     _, _, price, forecast = plan_table(drawn(start=8)).split("\n\n")
     assert price.splitlines() == [
-        "                                 with the plan  one jump  left as it is",
-        "unit-hours                       33.17          32.33     29.33",
-        "price (USD)                      1.66           1.62      1.47",
-        "expected shortfall (unit-hours)  0.00           0.00      2.67",
-        "too small at the effective time  0 %            0 %       100 %",
+        "                                 with the plan  one jump  left as it is  without the change",
+        "unit-hours                       33.17          32.33     29.33          29.33",
+        "price (USD)                      1.66           1.62      1.47           1.47",
+        "expected shortfall (unit-hours)  0.00           0.00      2.67           0.00",
+        "too small at the effective time  0 %            0 %       100 %          0 %",
     ]
     assert forecast.splitlines() == ["forecast", "  cpu: flat"]
 
