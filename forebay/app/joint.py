@@ -84,6 +84,7 @@ def on_the_path(path: ShapingPlan, ahead: Sequence[Ahead], change: PolicyChange)
             "steps": (),
             "path": path.steps,
             "carries": {},
+            "drawn_for": {},
             "carried_by": names[0],
             "after": tuple(names),
         }
@@ -111,26 +112,29 @@ def shaped(
 ) -> tuple[str, ShapingPlan | None, Sequence[StepRecord]]:
     """Who shapes `workload` for `change`, by which plan and steps: its own, or those of whoever carries it.
 
-    The carrier's plan is shown as of this change's effective time and units; None where it does not hold them.
+    The carrier's plan is shown as of this change's effective time and units; None where it does not hold them, or holds
+    what the change needed before it was edited.
     """
     plan = tx.plan(change.change, workload)
     by = plan.carried_by if plan else ""
     if not by:
         return change.change, plan, tx.steps(change.change, workload)
     path = tx.plan(by, workload)
-    if path is None or change.change not in path.carries:
+    if path is None or path.drawn_for.get(change.change) != change.fingerprint:
         return by, None, ()
     needs = {"effective_at": change.effective_at, "aligned_units": path.carries[change.change]}
     return by, path.model_copy(update=needs), tx.steps(by, workload)
 
 
 def news(tx: Transaction, plan: ShapingPlan, looked_at: Iterable[datetime]) -> bool:
-    """Whether others are to be carried than the carrier's `plan` says, and nobody drew it anew since they changed."""
-    before = set(plan.carries) - {plan.change}
-    after = {record.change.change for record in counted(tx, plan.change, plan.workload)}
+    """Whether others, or others' edited content, are to be carried than the carrier's `plan` was drawn for, and nobody
+    drew it anew since they changed.
+    """
+    before = {(name, drawn_for) for name, drawn_for in plan.drawn_for.items() if name != plan.change}
+    after = {(rider.change.change, rider.change.fingerprint) for rider in counted(tx, plan.change, plan.workload)}
     if before == after:
         return False
-    moved = [record.updated_at for name in before ^ after if (record := tx.change(name))]
+    moved = [record.updated_at for name, _ in before ^ after if (record := tx.change(name))]
     return not any(at > max(moved) for at in looked_at)
 
 

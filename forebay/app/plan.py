@@ -231,7 +231,7 @@ def draw(
     if isinstance(plan, PlanRefusal) or not joint:
         return plan
     brings = {promise.change: promise.units for promise in promises} | {change.change: plan.aligned_units}
-    return plan.model_copy(update={"carries": brings})
+    return plan.model_copy(update={"carries": brings, "drawn_for": {c.change: c.fingerprint for c in [*ahead, change]}})
 
 
 def store_plans(

@@ -97,7 +97,8 @@ class ShapingPlan(Model):
     `preflight`: what people should know of the target as it stood then.
     `after`: changes that were ahead on the workload; their impact is in the demand, and it begins once they are over.
     `carried_by`: the change ahead whose steps bring what this one needs, on one `path` for both; it then has no steps
-    of its own. `carries`: units that must serve, verified, for each change that this plan carries too.
+    of its own. `carries`: units that must serve, verified, for each change that this plan carries too; `drawn_for`: the
+    fingerprint of each of them, which may be edited later.
     """
 
     change: str
@@ -118,6 +119,7 @@ class ShapingPlan(Model):
     carried_by: str = ""
     path: tuple[ShapingStep, ...] = ()
     carries: Mapping[str, int] = {}
+    drawn_for: Mapping[str, str] = {}
 
     @property
     def moves(self) -> tuple[ShapingStep, ...]:

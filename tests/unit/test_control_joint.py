@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from forebay.app.approvals import approve
-from forebay.app.arm import try_to_arm
+from forebay.app.arm import missing_for_alignment, try_to_arm
 from forebay.app.people import cancel, hold, resume
 from forebay.app.plan import plan_change
 from forebay.app.receive import receive
@@ -238,3 +238,19 @@ def test_nobody_is_carried_unapproved_nor_beyond_what_the_carrier_was_approved_f
         assert "CHG-2" in plan_of(world, "CHG-1").carries
         world.run_until(minutes(80))
         assert states(world) == [S.CLOSED, S.CLOSED]
+
+
+def test_edited_it_is_not_armed_by_what_it_needed_before() -> None:
+    """It is planned again before the carrier has looked: the path still brings what the old content needed."""
+    with two() as world:
+        world.run_until(minutes(4))
+        before = plan_of(world, "CHG-1")
+        again = {"change": "CHG-2", "entity": "bolt", "effective_at": LATER}
+        receive(world.ctx, a_request(**again, impacts=[{"workload": "web", "factor": 3}]))
+        assert plan_change(world.ctx, "CHG-2").state is S.SCHEDULED
+        assert plan_of(world, "CHG-2").aligned_units > before.carries["CHG-2"]
+        assert plan_of(world, "CHG-1") == before
+        missing = missing_for_alignment(world.ctx, world.record("CHG-2"))
+        assert missing and missing.text == "CHG-1 does not carry it"
+        world.run_until(minutes(6))
+        assert plan_of(world, "CHG-1").carries["CHG-2"] > before.carries["CHG-2"]
