@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -372,11 +371,11 @@ def misalignment(
 def ahead_of_effect(plan: ShapingPlan, steps: Sequence[StepRecord]) -> list[StepRecord]:
     """Steps still to be made or verified before the policy may come into force; later ones follow its impact.
 
-    Where the plan carries other changes too, the steps beyond what this one needs are theirs.
+    Where the plan carries other changes too, the steps after the one from which on there is enough for this one are
+    theirs. A path may fall below that again, for a peak that passes: only the last climb counts.
     """
-    still_open = [s for s in steps if s.state in (StepState.PENDING, StepState.ASKED)]
-    left = [s for s in still_open if s.step.due_at < plan.effective_at]
-    if not plan.carries:
-        return left
-    enough = next((s.step.sequence for s in steps if s.step.to_units >= plan.aligned_units), math.inf)
-    return [s for s in left if s.step.sequence <= enough]
+    ahead = [s for s in steps if s.step.due_at < plan.effective_at]
+    if plan.carries:
+        short = [number for number, s in enumerate(ahead, start=1) if s.step.to_units < plan.aligned_units]
+        ahead = ahead[: max(short, default=0) + 1]
+    return [s for s in ahead if s.state in (StepState.PENDING, StepState.ASKED)]
