@@ -45,8 +45,8 @@ def review(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease,
     was left alone for `patience`. Never while a step is under way, nor when no two steps could be verified any more
     before the effective time, nor until then without steps left unless demand was `high`. Once the change is in force,
     what is seen of its impact shapes what is left until it has settled. A refusal, like history that is missing, keeps
-    the old plan and says so in the audit log (where the plan rests on a change that was undone, a person must look); so
-    does a plan that goes beyond what was approved, which is then asked for and drawn again as soon as it is approved.
+    the old plan and says so in the audit log (where the plan rests on a change that was undone, or on steps of one that
+    is over, a person must look); so does a plan that goes beyond what was approved, which is then asked for and drawn again as soon as it is approved.
     Raises LostLease, OutsideError, and RuleRefusal if the change has moved on meanwhile.
     """
     name, now = record.change.change, ctx.clock.now()
@@ -115,6 +115,8 @@ def review(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease,
         undone = [n for n in plan.after if (c := tx.change(n)) and c.state is not ChangeState.CLOSED] if turn else []
     if undone and isinstance(new, str):
         hold_by_controller(ctx, name, f"{workload.name}: the plan came after {', '.join(undone)}, now undone; {new}")
+    elif turn and plan.carried_by and isinstance(new, str):
+        hold_by_controller(ctx, name, f"{workload.name}: {plan.carried_by}, which was to carry it, is over; {new}")
 
 
 def refresh(ctx: Context, record: ChangeRecord, holder: str) -> None:

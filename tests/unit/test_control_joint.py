@@ -254,3 +254,19 @@ def test_edited_it_is_not_armed_by_what_it_needed_before() -> None:
         assert missing and missing.text == "CHG-1 does not carry it"
         world.run_until(minutes(6))
         assert plan_of(world, "CHG-1").carries["CHG-2"] > before.carries["CHG-2"]
+
+
+def test_left_behind_by_a_carrier_that_is_over_a_person_is_asked() -> None:
+    """Held over its own effective time, it can be carried no more: no step of its own would ever arm it."""
+    with two(later=EFFECTIVE) as world:
+        world.run_until(minutes(4))
+        hold(world.ctx, "CHG-2", "bob", "a moment")
+        world.run_until(minutes(46))
+        assert states(world)[0] is S.CLOSED
+        resume(world.ctx, "CHG-2", "bob", "go on")
+        world.run_until(minutes(48))
+        record = world.record("CHG-2")
+        assert (record.state, record.note) == (
+            S.HELD,
+            "web: CHG-1, which was to carry it, is over; it is too late for another plan",
+        )
