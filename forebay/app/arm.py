@@ -100,7 +100,7 @@ def watch_armed(ctx: Context, change: str) -> str | None:
     """An armed change must still be aligned. Returns what was found missing, in words.
 
     Capacity that is away for a moment (a unit is replaced) disarms it until it is back; what another hand has
-    changed holds it until a person has looked.
+    changed holds it until a person has looked. On a path it shares, the carrier answers for both.
     """
     with ctx.store.transaction() as tx:
         record = tx.change(change)
@@ -116,7 +116,9 @@ def watch_armed(ctx: Context, change: str) -> str | None:
         disarm_by_controller(ctx, change, stopped)
         return stopped
     for name in record.change.workloads:
-        answer = keep_workload(ctx, record, ctx.workload(name))
+        with ctx.store.transaction() as tx:
+            shaper = tx.change(shaped(tx, record.change, name)[0]) or record
+        answer = keep_workload(ctx, shaper, ctx.workload(name))
         if isinstance(answer, Later) or (isinstance(answer, Keep) and answer.purpose is not Purpose.PIN):
             disarm_by_controller(ctx, change, answer.reason)
             return answer.reason

@@ -26,14 +26,18 @@ LATER = minutes(35)
 
 @contextmanager
 def two(
-    lever: Lever = Lever.FLOOR, later: datetime = LATER, rules: dict[str, Any] | None = None, **fields: Any
+    lever: Lever = Lever.FLOOR,
+    later: datetime = LATER,
+    rules: dict[str, Any] | None = None,
+    on_foreign_write: str = "hold",
+    **fields: Any,
 ) -> Iterator[World]:
     """acme and bolt have a core each; acme's doubles at 9:30, bolt's at `later`, asked for two minutes later."""
 
     def demand(at: datetime) -> dict[Resource, float]:
         return {Resource.CPU: 2.0 + (at >= EFFECTIVE) + (at >= later)}
 
-    work = a_workload(shares={"acme": 0.5, "bolt": 0.5})
+    work = a_workload(shares={"acme": 0.5, "bolt": 0.5}, on_foreign_write=on_foreign_write)
     with World(work, lever=lever, demand=demand) as world:
         world.cloud.remembers = True
         world.put_rules(**(rules or {}))
@@ -270,3 +274,15 @@ def test_left_behind_by_a_carrier_that_is_over_a_person_is_asked() -> None:
             S.HELD,
             "web: CHG-1, which was to carry it, is over; it is too late for another plan",
         )
+
+
+def test_a_foreign_write_on_the_shared_floor_is_answered_by_the_carrier_for_both() -> None:
+    with two(on_foreign_write="insist", later=EFFECTIVE) as world:
+        world.run_until(EFFECTIVE - 2 * MINUTE)
+        assert states(world) == [S.ARMED, S.ARMED]
+        held = world.setting()
+        world.cloud.set("web", floor(2), foreign=True)
+        world.run_until(EFFECTIVE + 6 * MINUTE)
+        assert "disarmed" in world.actions("CHG-2") and "held" not in world.actions(None)
+        assert world.setting() == held and states(world) == [S.SETTLING, S.SETTLING]
+        assert {i.change for i in world.intents()} == {"CHG-1"}, "one writer"
