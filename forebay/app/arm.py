@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
 
 from forebay.app.context import CONTROLLER, Context
-from forebay.app.joint import shaped
+from forebay.app.joint import giving_back, shaped
 from forebay.app.keep import keep_workload
 from forebay.app.lookup import change_record
 from forebay.app.outbox import post_version, push_version
@@ -80,7 +80,7 @@ def try_to_arm(ctx: Context, change: str) -> Misalignment | None:
 def _barred(tx: Transaction, ctx: Context, record: ChangeRecord) -> Misalignment | None:
     """What forbids to arm it, whatever capacity is there: another's turn, another base version, a freeze window."""
     change, now = record.change, ctx.clock.now()
-    text = waits_to_arm(tx, change) or _base_missing(tx, change, now)
+    text = waits_to_arm(tx, change) or giving_back(tx, change) or _base_missing(tx, change, now)
     if text is None and (freeze := tx.rules().freeze_at(max(change.effective_at, now), change)):
         text = f"freeze window until {freeze.end.isoformat()}: {freeze.reason}"
     return Misalignment(text, capacity=False) if text else None

@@ -14,12 +14,13 @@ from forebay.app.turn import CARRYING, Ahead, free_from, same_policy
 from forebay.domain.change import PolicyChange
 from forebay.domain.lifecycle import AFTER, MOVING, TERMINAL, ChangeState
 from forebay.domain.plan import CounterProposal, PlanRefusal, ShapingPlan
-from forebay.domain.records import ChangeRecord, StepRecord
+from forebay.domain.records import ChangeRecord, Purpose, StepRecord
 from forebay.domain.workload import Workload
 from forebay.planning.slots import SlotIndex, plan_end
 from forebay.ports import Transaction
 
-COUNTED_ON = AFTER | {ChangeState.ARMED}
+# Until a policy that is set back has reached everybody, what carried it stays.
+COUNTED_ON = AFTER | {ChangeState.ARMED, ChangeState.ROLLING_BACK}
 
 
 def carrier(
@@ -153,3 +154,13 @@ def counts_on(tx: Transaction, record: ChangeRecord, workloads: Iterable[str], n
         or (settling and other.state in MOVING and now < other.change.effective_at + other.change.settle)
     ]
     return f"{', '.join(dict.fromkeys(names))} counts on it" if names else None
+
+
+def giving_back(tx: Transaction, change: PolicyChange) -> str | None:
+    """In words, who carries `change` and has begun to give back, which a look at the target may not show yet."""
+    for name in change.workloads:
+        by, _, _ = shaped(tx, change, name)
+        last = tx.intents(name, change=by)[-1:] if by != change.change else ()
+        if any(intent.purpose is Purpose.GIVE_BACK for intent in last):
+            return f"{by}, which carries it, gives {name} back"
+    return None

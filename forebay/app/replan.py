@@ -45,8 +45,9 @@ def review(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease,
     was left alone for `patience`. Never while a step is under way, nor when no two steps could be verified any more
     before the effective time, nor until then without steps left unless demand was `high`. Once the change is in force,
     what is seen of its impact shapes what is left until it has settled. A refusal, like history that is missing, keeps
-    the old plan and says so in the audit log (where the plan rests on a change that was undone, or on steps of one that
-    is over, a person must look); so does a plan that goes beyond what was approved, which is then asked for and drawn again as soon as it is approved.
+    the old plan and says so in the audit log; where the plan rests on a change that was undone, or on the steps of one
+    that is over, a person must look. A plan that goes beyond what was approved changes nothing either: it is asked for,
+    and drawn again as soon as it is approved.
     Raises LostLease, OutsideError, and RuleRefusal if the change has moved on meanwhile.
     """
     name, now = record.change.change, ctx.clock.now()

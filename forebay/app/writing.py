@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from forebay.app.context import Context
+from forebay.app.joint import counts_on
 from forebay.control.decide import Ask, View
 from forebay.domain.allocation import Setting, in_words
 from forebay.domain.errors import OutsideError, RuleRefusal
@@ -93,11 +94,16 @@ def write_setting(
     why: str,
     purpose: Purpose,
 ) -> None:
-    """A write that belongs to no step; else as `write`."""
+    """A write that belongs to no step; else as `write`. Also raises RuleRefusal where it would give back what another
+    change has come to count on since the look.
+    """
     change = record.change
     with ctx.store.transaction() as tx:
         keep_lease(ctx, tx, lease)
         check_unchanged(tx, record)
+        counted_on = counts_on(tx, record, [workload.name], ctx.clock.now()) if purpose is Purpose.GIVE_BACK else None
+        if counted_on:
+            raise RuleRefusal("nothing is given back under a policy", counted_on, "looking again")
         remembered = ctx.event(change, "original recorded", "to be restored", workload=workload.name, old=in_words(old))
         tx.remember_original(change.change, workload.name, old, remembered)
         intent = tx.add_intent(

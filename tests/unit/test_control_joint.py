@@ -11,13 +11,18 @@ import pytest
 
 from forebay.app.approvals import approve
 from forebay.app.arm import missing_for_alignment, try_to_arm
-from forebay.app.people import cancel, hold, resume
+from forebay.app.joint import counts_on
+from forebay.app.people import cancel, disarm_by_controller, hold, resume
 from forebay.app.plan import plan_change
 from forebay.app.receive import receive
+from forebay.app.writing import release, write_setting
 from forebay.domain.allocation import Lever
+from forebay.domain.errors import RuleRefusal
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.plan import ShapingPlan
+from forebay.domain.records import Purpose
 from forebay.domain.resources import Resource
+from tests.support.cloud import Bomb, Crash
 from tests.support.world import EFFECTIVE, MINUTE, World, a_request, a_workload, floor, minutes
 
 S = ChangeState
@@ -286,3 +291,42 @@ def test_a_foreign_write_on_the_shared_floor_is_answered_by_the_carrier_for_both
         assert "disarmed" in world.actions("CHG-2") and "held" not in world.actions(None)
         assert world.setting() == held and states(world) == [S.SETTLING, S.SETTLING]
         assert {i.change for i in world.intents()} == {"CHG-1"}, "one writer"
+
+
+def test_whoever_gives_back_and_whoever_arms_at_that_moment_exclude_each_other() -> None:
+    """Each is asked for after its look, and while the other has happened since."""
+    with two(later=EFFECTIVE) as world:
+        world.run_until(EFFECTIVE - 2 * MINUTE)
+        assert states(world) == [S.ARMED, S.ARMED]
+        ctx, held = world.ctx, world.setting()
+
+        def give_back() -> None:
+            with world.sql.transaction() as tx:
+                lease = tx.acquire_lease("web", "test", world.clock.now(), ctx.lease)
+            assert lease is not None
+            try:
+                work = ctx.workload("web")
+                write_setting(ctx, lease, world.record(), work, world.setting(), floor(1), "over", Purpose.GIVE_BACK)
+            finally:
+                release(ctx, lease)
+
+        with pytest.raises(RuleRefusal, match=r"CHG-2 \(armed\) counts on it"):
+            give_back()
+        assert world.setting() == held
+        disarm_by_controller(ctx, "CHG-2", "for the test")
+        world.cloud.effect = Bomb(1)
+        with pytest.raises(Crash):
+            give_back()  # announced, and not made
+        world.cloud.effect = lambda name: None
+        assert world.setting() == held
+        missing = try_to_arm(ctx, "CHG-2")
+        assert missing is not None and missing.text == "CHG-1, which carries it, gives web back"
+
+
+def test_a_policy_that_is_set_back_keeps_its_carriers_capacity_until_that_has_reached_everybody() -> None:
+    with two(later=EFFECTIVE) as world:
+        world.run_until(EFFECTIVE + 2 * MINUTE)
+        first, event = world.record(), world.ctx.event(world.record("CHG-2").change, "rolling back", "for the test")
+        with world.sql.transaction() as tx:
+            tx.move("CHG-2", S.ROLLING_BACK, event)
+            assert counts_on(tx, first, ["web"], minutes(90)) == "CHG-2 (rolling back) counts on it"
