@@ -117,3 +117,89 @@ def test_a_change_is_asked_for_in_the_form_and_seen_on_the_pages(stack: LiveStac
 def _planned(stack: LiveStack) -> str | None:
     records = stack.web.get("/v1/changes").json()
     return next((r["change"]["change"] for r in records if r["state"] == "scheduled"), None)
+
+
+def cancel(stack: LiveStack, name: str) -> None:
+    """Until the next change need not wait for it."""
+    assert stack.forebay("cancel", name, "--by", "jane", "--reason", "only a look").returncode == 0
+    until(lambda: stack.state(name) == "rolled back", f"{name} is rolled back", 60)
+
+
+def a_change(stack: LiveStack, name: str, kind: str, state: str) -> str:
+    """A change that has got as far as `state`, asked for by the form's API."""
+    change = {
+        "change": name,
+        "entity": "acme",
+        "policy": kind,
+        "kind": kind,
+        "effective_in": "PT2H",
+        "impacts": [{"workload": "checkout", "factor": 2.0}],
+        "requested_by": "jane",
+    }
+    assert stack.start_run("policy-change", {"change": change}).status_code == 201
+    until(lambda: stack.state(name) not in (None, "received", "planned"), f"{name} is {state}", 90)
+    found = stack.change(name)
+    assert found and found["record"]["state"] == state, found and found["record"]["note"]
+    return name
+
+
+def open_form(stack: LiveStack, page: Page, deployment: str) -> list[str]:
+    """Its fields, in their order."""
+    page.goto(f"{stack.stack.prefect_url}/v2/deployments/deployment/{stack.deployment(deployment)['id']}/run")
+    page.get_by_label("change").first.wait_for()
+    return [label for label in page.locator("label").all_inner_texts() if label.islower() or "(Optional)" in label]
+
+
+def submit(stack: LiveStack, page: Page, deployment: str, name: str) -> tuple[dict[str, object], str]:
+    """The parameters of the run that the form made for a change, and the state it ended in."""
+    page.get_by_role("button", name="Submit").click()
+    of = {"any_": [stack.deployment(deployment)["id"]]}
+
+    def made() -> str | None:
+        return next((r["id"] for r in stack.runs(deployment_id=of) if r["parameters"]["change"] == name), None)
+
+    ended = stack.ended(until(made, "the run is made", 60))
+    return ended["parameters"], ended["state"]["name"]
+
+
+def test_a_plan_is_approved_in_the_form(stack: LiveStack, page: Page, tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("rules: [{name: tiers, kinds: [tier], approval: {approvers: [bob]}}, {name: others}]")
+    assert stack.forebay("rules", "set", str(rules), "--by", "jane", "--reason", "tiers are asked for").returncode == 0
+    name = a_change(stack, "FORM-APPROVE", "tier", "awaiting approval")
+    assert open_form(stack, page, "approve")[:4] == ["change", "decision", "by", "reason"]
+    for help_text in ("Approve or reject", "the audit log keeps it", "First digits (8 or more)"):
+        expect(page.get_by_text(help_text).first).to_be_visible()
+    assert options(page, "decision") == ["approve", "reject"]
+    filled = {"change": name, "by": "bob", "reason": "as planned"}
+    for field, value in filled.items():
+        page.get_by_label(field, exact=True).fill(value)
+    choose(page, "decision", "approve")
+    page.screenshot(path=tmp_path / "approve.png")
+    parameters, ended = submit(stack, page, "approve", name)
+    assert {key: parameters[key] for key in filled} == filled
+    assert (parameters["decision"], ended) == ("approve", "Completed")
+    assert stack.state(name) == "scheduled"
+    cancel(stack, name)
+
+
+@pytest.mark.parametrize(("deed", "state"), [("hold", "held"), ("cancel", "rolled back")])
+def test_a_change_is_held_and_cancelled_in_the_form(
+    stack: LiveStack, page: Page, tmp_path: Path, deed: str, state: str
+) -> None:
+    name = a_change(stack, f"FORM-{deed.upper()}", "quota", "scheduled")
+    assert open_form(stack, page, "change-action")[:4] == ["change", "deed", "by", "reason"]
+    for help_text in ("What to do", "keep at least so many", "so long, a time with its zone"):
+        expect(page.get_by_text(help_text).first).to_be_visible()
+    assert options(page, "deed") == ["hold", "resume", "cancel", "roll back", "pin"]
+    filled = {"change": name, "by": "jane", "reason": "a campaign"}
+    for field, value in filled.items():
+        page.get_by_label(field, exact=True).fill(value)
+    choose(page, "deed", deed)
+    page.screenshot(path=tmp_path / f"{deed}.png")
+    parameters, ended = submit(stack, page, "change-action", name)
+    assert {key: parameters[key] for key in filled} == filled
+    assert (parameters["deed"], parameters.get("units"), ended) == (deed, None, "Completed")
+    until(lambda: stack.state(name) == state, f"{name} is {state}", 60)
+    if deed == "hold":
+        cancel(stack, name)
