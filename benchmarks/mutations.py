@@ -156,6 +156,20 @@ MUTATIONS = (
         "units = max(original.units + 1, live.units - soft.largest_move(live.units), required_units)",
     ),
     Mutation(
+        1,
+        "armed without its part of a shared path",
+        "control/decide.py",
+        "ahead = ahead[: max(short, default=0) + 1]",
+        "ahead = []",
+    ),
+    Mutation(
+        9,
+        "given back under a change that is carried",
+        "app/joint.py",
+        "return f\"{', '.join(dict.fromkeys(names))} counts on it\" if names else None",
+        "return None",
+    ),
+    Mutation(
         12,
         "an outcome is not in the log",
         "store/transaction.py",

@@ -21,7 +21,7 @@ from forebay.app.people import cancel, hold, resume
 from forebay.control.decide import free_at
 from forebay.domain.allocation import Lever
 from forebay.domain.errors import ForebayError, RuleRefusal
-from forebay.domain.lifecycle import STEPPING, TERMINAL, ChangeState, StepState
+from forebay.domain.lifecycle import MOVING, STEPPING, TERMINAL, ChangeState, StepState
 from tests.support.cloud import ApplyFault, Bomb, Crash
 from tests.support.lives import Watcher, demand_of
 from tests.support.world import MINUTE, NOW, World, a_plan, a_request, a_workload, count, floor
@@ -32,11 +32,12 @@ WHERE = st.integers(0, 1)
 
 
 class Lives(RuleBasedStateMachine):
-    """One change after the other, on one workload or on two at once."""
+    """One change after the other, on one workload or on two at once; some carry another's on their path."""
 
     def __init__(self) -> None:
         super().__init__()
         self.made = 0
+        self.joined = ""
 
     @initialize(
         lever=st.sampled_from(Lever),
@@ -46,9 +47,10 @@ class Lives(RuleBasedStateMachine):
         approval=st.booleans(),
         given_up=st.booleans(),
         calm=st.sampled_from([0, 0, 0, 15]),
+        joined=st.booleans(),
     )
     def begin(
-        self, lever: Lever, defer: bool, two: bool, answer: str, approval: bool, given_up: bool, calm: int
+        self, lever: Lever, defer: bool, two: bool, answer: str, approval: bool, given_up: bool, calm: int, joined: bool
     ) -> None:
         self.given_up = given_up
         self.names = ("web", "db") if two else ("web",)
@@ -60,16 +62,18 @@ class Lives(RuleBasedStateMachine):
             self.world.put_rules(rules=[{"name": "careful", "approval": {"approvers": ["bob", "eve"], "quorum": 1}}])
         self.misalignment = "defer" if defer else "reject"
         self.submit()
+        if joined and lever is Lever.FLOOR:
+            self._join()
         self.world.clock.sleep(MINUTE)
         if calm:
             self._all_goes_well(calm)
 
     def _all_goes_well(self, for_minutes: int) -> None:
         """Else few lives come as far as to be armed. That is tried all the time: an enforcing run may come at any."""
-        self._happen("approve", self.name)
-        now, name = self.world.clock.now(), self.name
-        for minute in range(for_minutes):
-            self.world.clock.at(now + minute * MINUTE, lambda: self._happen("arm", name))
+        self._approve()
+        now, names = self.world.clock.now(), self._names
+        for minute, name in itertools.product(range(for_minutes), names):
+            self.world.clock.at(now + minute * MINUTE, lambda name=name: self._happen("arm", name))
         self.world.run_until(now + for_minutes * MINUTE)
 
     @property
@@ -81,10 +85,11 @@ class Lives(RuleBasedStateMachine):
         return self.world.record(self.name).state
 
     # What happens
-    @precondition(lambda self: self.state in TERMINAL)
+    @precondition(lambda self: self._over)
     @rule()
     def submit(self) -> None:
         self.made += 1
+        self.joined = ""
         now = self.world.clock.now()
         since = (now - NOW) / MINUTE
         effective_at = now + 20 * MINUTE
@@ -96,6 +101,48 @@ class Lives(RuleBasedStateMachine):
             plans.append(a_plan(moves, change=self.name, workload=name, start=units, effective_at=effective_at))
             self.watcher.found_at[self.name, name] = self.world.setting(name)
         self.world.submit(a_request(*self.names, change=self.name, **fields), *plans)
+
+    def _join(self) -> None:
+        """Another's change on the same workload, nearly at the same time: the first step is what this one needs, the
+        second what the other needs on top of it.
+        """
+        ahead = self.world.record(self.name).change
+        self.joined = f"JOIN-{self.made}"
+        fields = {"effective_at": ahead.effective_at + self.made % 2 * 3 * MINUTE, "settle": "PT10M"}
+        request = a_request("web", change=self.joined, entity="bolt", on_misalignment=self.misalignment, **fields)
+        with self.world.sql.transaction() as tx:
+            path = tx.plan(self.name, "web")
+        assert path is not None
+        ours = {"aligned_units": path.steps[-1].to_units, "effective_at": fields["effective_at"], "change": self.joined}
+        ours |= {"path": path.steps, "steps": (), "carried_by": self.name, "after": (self.name,)}
+        self.world.submit(request, path.model_copy(update=ours))
+        self._carry()
+
+    def _carry(self) -> None:
+        """What a new plan of the carrier says once the other is approved, if it is drawn before its first step."""
+        first, other = self.world.record(self.name), self.world.record(self.joined)
+        event = self.world.ctx.event(first.change, "replanned", "one path")
+        with self.world.sql.transaction() as tx:
+            path, steps = tx.plan(self.name, "web"), tx.steps(self.name, "web")
+            assert path is not None
+            waits = any(s.state is not StepState.PENDING for s in steps) or tx.intents("web", change=self.name)
+            if path.carries or waits or not {first.state, other.state} <= MOVING:
+                return
+            brings = {self.name: path.steps[0].to_units, self.joined: path.steps[-1].to_units}
+            drawn_for = {self.name: first.change.fingerprint, self.joined: other.change.fingerprint}
+            more = {"aligned_units": brings[self.name], "carries": brings, "drawn_for": drawn_for}
+            tx.add_plan(path.model_copy(update=more), event)
+
+    @property
+    def _names(self) -> list[str]:
+        return [self.name, self.joined] if self.joined else [self.name]
+
+    @property
+    def _over(self) -> bool:
+        return all(self.world.record(name).state in TERMINAL for name in self._names)
+
+    def _one(self, later: bool) -> str:
+        return self._names[-1] if later else self.name
 
     @contextmanager
     def _with(self, effect: Callable[[str], None]) -> Iterator[None]:
@@ -188,11 +235,12 @@ class Lives(RuleBasedStateMachine):
         with suppress(ForebayError):
             self.world.run(runs[which % len(runs)])
 
-    @rule()
-    def enforce(self) -> None:
-        arm.try_to_arm(self.world.ctx, self.name)
-        arm.watch_armed(self.world.ctx, self.name)
-        arm.enforce(self.world.ctx, self.name)
+    @rule(later=st.booleans())
+    def enforce(self, later: bool) -> None:
+        name = self._one(later)
+        arm.try_to_arm(self.world.ctx, name)
+        arm.watch_armed(self.world.ctx, name)
+        arm.enforce(self.world.ctx, name)
 
     @rule(seconds=st.integers(5, 900))
     def wait(self, seconds: int) -> None:
@@ -206,26 +254,34 @@ class Lives(RuleBasedStateMachine):
     @rule(
         what=st.sampled_from(["hold", "resume", "cancel", "foreign", "blackout", "other driver", "reconcile"]),
         seconds=SECONDS,
+        later=st.booleans(),
     )
-    def soon(self, what: str, seconds: int) -> None:
+    def soon(self, what: str, seconds: int, later: bool) -> None:
         """It happens in the midst of whatever runs then."""
-        name = self.name
+        name = self._one(later)
         at = self.world.clock.now() + timedelta(seconds=seconds)
         self.world.clock.at(at, lambda: self._happen(what, name))
 
-    @rule(what=st.sampled_from(["hold", "resume", "cancel", "foreign", "dip"]))
-    def now(self, what: str) -> None:
-        self._happen(what, self.name)
+    @rule(what=st.sampled_from(["hold", "resume", "cancel", "foreign", "dip"]), later=st.booleans())
+    def now(self, what: str, later: bool) -> None:
+        self._happen(what, self._one(later))
 
-    @precondition(lambda self: self.state is S.AWAITING_APPROVAL)
+    @precondition(lambda self: any(self.world.record(name).state is S.AWAITING_APPROVAL for name in self._names))
     @rule()
     def approve(self) -> None:
-        self._happen("approve", self.name)
+        self._approve()
 
-    @precondition(lambda self: self.state is S.HELD)
+    def _approve(self) -> None:
+        for name in self._names:
+            self._happen("approve", name)
+        if self.joined:
+            self._carry()
+
+    @precondition(lambda self: any(self.world.record(name).state is S.HELD for name in self._names))
     @rule()
     def resume(self) -> None:
-        self._happen("resume", self.name)
+        for name in self._names:
+            self._happen("resume", name)
 
     def _happen(self, what: str, name: str) -> None:
         ctx = self.world.ctx
@@ -298,11 +354,12 @@ class Lives(RuleBasedStateMachine):
             if self.given_up:
                 self._happen("cancel", self.name)
             for _ in range(12):
-                if self.state is S.HELD:
-                    self._happen("cancel", self.name)
-                if self.state not in TERMINAL:
+                for name in self._names:
+                    if world.record(name).state is S.HELD:
+                        self._happen("cancel", name)
+                if not self._over:
                     world.run_until(world.clock.now() + 20 * MINUTE, every=5 * MINUTE)
-            assert self.state in TERMINAL, world.record(self.name).note
+            assert self._over, [world.record(name).note for name in self._names]
             self.watcher.check(self.name)
             self.watcher.check_at_the_end(self.name)
 

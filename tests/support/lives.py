@@ -26,11 +26,14 @@ JUST_NOW = timedelta(minutes=1)
 
 @dataclass(frozen=True)
 class Seen:
-    """What was true at the moment of a write: announced by which open intents, under which lease, from which plan."""
+    """What was true at the moment of a write: announced by which open intents, under which lease, from which plan, and
+    which armed or enforced changes are carried by whoever makes it.
+    """
 
     open: Sequence[Intent]
     lease: Lease | None
     plan_hash: str | None
+    carried: Sequence[str]
     metrics: bool
     cores: float
 
@@ -45,7 +48,7 @@ class Watcher:
     world: World
     workloads: Sequence[str]
     cores: list[float]
-    began: dict[int, datetime] = field(default_factory=dict)
+    began: dict[tuple[str, int], datetime] = field(default_factory=dict)
     foreign: list[Setting] = field(default_factory=list)
     dips: list[datetime] = field(default_factory=list)
     needs_approval: bool = False
@@ -62,9 +65,14 @@ class Watcher:
         with self.world.sql.transaction() as tx:
             plan = tx.plan(still_open[0].change, workload) if still_open else None
             lease = tx.lease(workload)
+            carried = [
+                record.change.change
+                for record in tx.changes(frozenset({S.ARMED, S.IN_FORCE, S.SETTLING}))
+                if plan and (own := tx.plan(record.change.change, workload)) and own.carried_by == plan.change
+            ]
         self._rule_4_a_new_holder_has_a_new_number(workload, lease)
         service = self.world.cloud.services[workload]
-        return Seen(still_open, lease, plan.hash if plan else None, service.metrics, self.cores[-1])
+        return Seen(still_open, lease, plan.hash if plan else None, carried, service.metrics, self.cores[-1])
 
     def look_at_lease(self, workload: str) -> None:
         """Rule 4, while somebody may be at work: a holder is replaced by one with a higher number only."""
@@ -89,12 +97,17 @@ class Watcher:
         for workload in self.world.record(event.change).change.workloads:
             with self.world.sql.transaction() as tx:
                 plan = tx.plan(event.change, workload)
-            assert plan is not None
-            steps = [s for s in self.world.steps(event.change, workload) if s.step.due_at < plan.effective_at]
+                path = tx.plan(plan.carried_by, workload) if plan and plan.carried_by else plan
+            assert plan is not None and path is not None
+            assert event.change in path.carries or path is plan, "rule 1: armed by a path that does not carry it"
+            needed = path.carries.get(event.change, plan.aligned_units)
+            steps = [s for s in self.world.steps(path.change, workload) if s.step.due_at < plan.effective_at]
+            if path.carries:  # each climbs from step to step: what comes after the need is another's
+                steps = [s for s in steps if s.step.from_units < needed]
             assert all(s.state is StepState.PASSED for s in steps), "rule 1: armed without every pass"
             state = self.world.cloud.services[workload].state(now)
-            assert state.serving >= plan.aligned_units, "rule 1: armed without the capacity"
-            assert state.setting.units >= plan.aligned_units, "rule 1: armed on capacity that nothing holds"
+            assert state.serving >= needed, "rule 1: armed without the capacity"
+            assert state.setting.units >= needed, "rule 1: armed on capacity that nothing holds"
 
     def check(self, change: str) -> None:
         """Every rule, now. `change`: the one that is looked at in detail."""
@@ -118,22 +131,24 @@ class Watcher:
             _rule_4_only_the_holder_of_the_lease_writes(intents, announced)
             self._rule_5_a_step_follows_the_pass_of_the_one_before(change, workload)
             self._rules_6_and_7_moves_are_small_rare_inside_the_bounds_and_up(workload, announced)
+            assert not any(i.change.startswith("JOIN") for i in intents), "rule 4: who is carried writes nothing"
             _rule_9_given_back_only_over_our_own_value(intents, announced)
             assert insists or not [i for i in intents if i.purpose in AGAIN], "rule 9: over another hand's value"
             _rule_11_steps_are_those_of_the_current_plan(announced)
 
     def _rules_1_and_2_in_force_only_armed_and_exactly_on_time_and_then_for_good(self) -> None:
-        now, versions = self.world.clock.now(), self.world.store.versions("acme", "quota")
-        started = {v.version: v for v in versions if v.in_force_from is not None and v.in_force_from <= now}
-        for number, version in started.items():
+        now = self.world.clock.now()
+        versions = [(e, v) for e in ("acme", "bolt") for v in self.world.store.versions(e, "quota")]
+        started = {(e, v.version): v for e, v in versions if v.in_force_from is not None and v.in_force_from <= now}
+        for (entity, number), version in started.items():
             began = version.in_force_from
             assert version.armed_at is not None and began is not None
             assert version.effective_at <= began
             assert self.world.record(version.change or "").state in {S.ARMED, S.IN_FORCE, S.SETTLING, S.CLOSED}
-            if self.began.setdefault(number, began) is began:
-                assert self.world.version_at(began - MICROSECOND) != number, "rule 1: early"
-                assert self.world.version_at(began) == number, "rule 2: exactly then"
-            assert self.began[number] == began
+            if self.began.setdefault((entity, number), began) is began:
+                assert self.world.version_at(began - MICROSECOND, entity=entity) != number, "rule 1: early"
+                assert self.world.version_at(began, entity=entity) == number, "rule 2: exactly then"
+            assert self.began[entity, number] == began
         assert set(self.began) <= set(started), "in force is for good"
 
     def _rule_3_every_write_is_announced_and_its_outcome_is_true(
@@ -224,8 +239,9 @@ def _rule_4_only_the_holder_of_the_lease_writes(
 def _rule_9_given_back_only_over_our_own_value(
     intents: Sequence[Intent], announced: list[tuple[Write, Seen, Intent]]
 ) -> None:
-    for write, _, intent in announced:
+    for write, seen, intent in announced:
         if intent.purpose is Purpose.GIVE_BACK:
+            assert not seen.carried, "rule 9: given back under a change that counts on it"
             ours = [i.new for i in intents if i.change == intent.change and i.number < intent.number and done(i)]
             assert write.before == intent.old == ours[-1], "rule 9: over another hand's value"
 

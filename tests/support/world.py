@@ -353,9 +353,9 @@ class World:
         with self.sql.transaction() as tx:
             return [entry.event.action for entry in tx.audit_entries(change)]
 
-    def version_at(self, at: datetime, policy: str = "quota") -> int | None:
-        """The version of acme's policy in force at `at`."""
-        answer = policy_at(self.ctx, "acme", policy, at)
+    def version_at(self, at: datetime, policy: str = "quota", entity: str = "acme") -> int | None:
+        """The version of the entity's policy in force at `at`."""
+        answer = policy_at(self.ctx, entity, policy, at)
         return answer.version.version if answer.version else None
 
     def asked(self, workload: str = "web") -> list[int]:
