@@ -52,7 +52,16 @@ def test_a_peer_is_moved_along_its_own_curve_until_it_spends_as_much_or_is_as_li
 def test_a_count_has_a_table_of_its_own() -> None:
     both = pd.concat([TABLE, pd.DataFrame([row(FOREBAY, 1.0, 1, 1, "count")])])
     names = {name: len(part) for name, part in views(both)}
-    assert names["all, under an autoscaler"] == len(TABLE) and names["count lever"] == 1
+    assert names["all in force on time, under an autoscaler: 1 cases"] == len(TABLE)
+    assert names["count lever: 1 cases"] == 1
+
+
+def test_a_policy_that_was_held_back_is_not_counted_as_capacity_saved() -> None:
+    held = TABLE.assign(now=1, on_time=TABLE.policy != FOREBAY)
+    names = dict(views(pd.concat([TABLE, held], ignore_index=True)))
+    assert set(names["all in force on time, under an autoscaler: 1 cases"].now) == {0}
+    assert set(names["increase: 1 cases"].now) == {0}
+    assert set(names["held back: 1 cases"].now) == {1}
 
 
 def test_the_sandboxs_services_have_three_resources_and_their_cases_one_unless_said() -> None:
