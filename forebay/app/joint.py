@@ -73,6 +73,25 @@ def after_them(
     )
 
 
+def one_way(plans: Sequence[ShapingPlan | PlanRefusal]) -> list[ShapingPlan | PlanRefusal]:
+    """`plans` of one change, one a workload; refused where another is to carry it here and to be over first there.
+
+    Whoever carries keeps what it raised until the change has settled, and the change would wait for it to be over.
+    """
+    drawn = [plan for plan in plans if isinstance(plan, ShapingPlan)]
+    turns = {name: plan.workload for plan in drawn if not plan.carried_by for name in plan.after}
+
+    def checked(plan: ShapingPlan | PlanRefusal) -> ShapingPlan | PlanRefusal:
+        by = plan.carried_by if isinstance(plan, ShapingPlan) else ""
+        if not by or by not in turns:
+            return plan
+        reason = f"{by} would carry it, but it takes its turn after {by} on {turns[by]}, and one waits for the other"
+        nothing = CounterProposal(earliest_effective_at=None, relax=())
+        return PlanRefusal(workload=plan.workload, reason=reason, counter_proposal=nothing)
+
+    return [checked(plan) for plan in plans]
+
+
 def on_the_path(path: ShapingPlan, ahead: Sequence[Ahead], change: PolicyChange) -> ShapingPlan:
     """The plan of `change`, which the steps of `path`, the plan of the first `ahead`, carry."""
     names = [a.change.change for a in ahead]

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from forebay.app.approvals import admit, request_of
 from forebay.app.context import CONTROLLER, Context
-from forebay.app.joint import after_them, carrier, on_the_path
+from forebay.app.joint import after_them, carrier, on_the_path, one_way
 from forebay.app.lookup import change_record
 from forebay.app.people import deny, turn_down
 from forebay.app.preflight import look_ahead
@@ -309,9 +309,10 @@ def agree(
     drawn: Callable[[Seen, PolicyChange], ShapingPlan | PlanRefusal],
 ) -> list[ShapingPlan | PlanRefusal]:
     """`plans`, one for each of `seen`; where some are refused these say the earliest time that would do for all."""
+    plans = one_way(plans)
     refusals = [plan for plan in plans if isinstance(plan, PlanRefusal)]
     if not refusals or len(plans) < 2:
-        return list(plans)
+        return plans
 
     def at(one: Seen, when: datetime) -> ShapingPlan | PlanRefusal | None:
         later = change.model_copy(update={"effective_at": when})

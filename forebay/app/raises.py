@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from forebay.app.context import Context
+from forebay.app.joint import counted
 from forebay.app.people import own_version, permitted
 from forebay.domain.allocation import Setting, in_words
 from forebay.domain.errors import RuleRefusal
@@ -97,7 +98,7 @@ def _of(tx: Transaction, record: ChangeRecord) -> list[Raise]:
 
 
 def _expiry(tx: Transaction, record: ChangeRecord) -> tuple[datetime | None, str]:
-    """When the change is through with what it raised, and what that waits for."""
+    """When the change, and whoever it carries, is through with what it raised; and what that waits for."""
     version = own_version(tx, record)
     began = version.in_force_from if version else None
     if record.state in (ChangeState.CANCELLED, ChangeState.ROLLING_BACK):
@@ -105,4 +106,6 @@ def _expiry(tx: Transaction, record: ChangeRecord) -> tuple[datetime | None, str
     if record.state is ChangeState.HELD:
         return None, "a person: resume or cancel"
     ends = max(began or record.change.effective_at, record.change.effective_at) + record.change.settle
+    carried = [rider.change for name in record.change.workloads for rider in counted(tx, record.change.change, name)]
+    ends = max([ends, *(rider.effective_at + rider.settle for rider in carried)])
     return max([ends, *(p.until for p in tx.pins(record.change.change))]), "the end of settling"

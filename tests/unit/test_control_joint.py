@@ -11,19 +11,20 @@ import pytest
 
 from forebay.app.approvals import approve
 from forebay.app.arm import missing_for_alignment, try_to_arm
-from forebay.app.joint import counts_on
+from forebay.app.joint import counts_on, one_way
 from forebay.app.people import cancel, disarm_by_controller, hold, resume
 from forebay.app.plan import plan_change
+from forebay.app.raises import open_raises
 from forebay.app.receive import receive
 from forebay.app.writing import release, write_setting
 from forebay.domain.allocation import Lever
 from forebay.domain.errors import RuleRefusal
 from forebay.domain.lifecycle import ChangeState
-from forebay.domain.plan import ShapingPlan
+from forebay.domain.plan import PlanRefusal, ShapingPlan
 from forebay.domain.records import Purpose
 from forebay.domain.resources import Resource
 from tests.support.cloud import Bomb, Crash
-from tests.support.world import EFFECTIVE, MINUTE, World, a_request, a_workload, floor, minutes
+from tests.support.world import EFFECTIVE, MINUTE, World, a_plan, a_request, a_workload, floor, minutes
 
 S = ChangeState
 LATER = minutes(35)
@@ -95,6 +96,7 @@ def test_nothing_is_given_back_before_the_last_is_settled() -> None:
         world.run_until(LATER + timedelta(minutes=20))
         assert states(world) == [S.SETTLING, S.SETTLING], "CHG-1 alone would be over since 9:40"
         assert world.setting().units >= 8
+        assert [(r.change, r.until) for r in open_raises(world.ctx)] == [("CHG-1", LATER + timedelta(minutes=25))]
         world.run_until(LATER + timedelta(minutes=40))
         assert states(world) == [S.CLOSED, S.CLOSED] and world.setting() == floor(1)
 
@@ -330,3 +332,14 @@ def test_a_policy_that_is_set_back_keeps_its_carriers_capacity_until_that_has_re
         with world.sql.transaction() as tx:
             tx.move("CHG-2", S.ROLLING_BACK, event)
             assert counts_on(tx, first, ["web"], minutes(90)) == "CHG-2 (rolling back) counts on it"
+
+
+def test_nobody_is_carried_on_one_workload_by_whom_it_comes_after_on_another() -> None:
+    """Each would wait for the other to be over: refused when it is planned, not found out at the effective time."""
+    carried = a_plan(change="CHG-2", workload="web").model_copy(update={"carried_by": "CHG-1", "after": ("CHG-1",)})
+    turn = a_plan(change="CHG-2", workload="search").model_copy(update={"after": ("CHG-1",)})
+    first, second = one_way([carried, turn])
+    assert isinstance(first, PlanRefusal) and "on search, and one waits for the other" in first.reason
+    assert second == turn
+    other = turn.model_copy(update={"after": ("CHG-0",)})
+    assert one_way([carried, other]) == [carried, other]
