@@ -25,7 +25,8 @@ def main() -> None:
     """Median of five runs for each part, after one warm-up that pays for the imports (shown apart)."""
     import pandas as pd
 
-    from forebay.app.plan import draw, forecast_workload
+    from forebay.app.outlook import forecast_workload
+    from forebay.app.plan import draw
     from forebay.domain.change import ChangeRequest
     from forebay.domain.resources import Resource
     from forebay.wiring import read_catalog

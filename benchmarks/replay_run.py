@@ -20,6 +20,7 @@ from benchmarks.peers.steps import FixedSteps
 from benchmarks.replay_cases import SLOT, Case
 from forebay.app import plan as planning
 from forebay.app import preview
+from forebay.app.outlook import Outlook
 from forebay.domain.allocation import Lever
 from forebay.domain.errors import InputError
 from forebay.domain.plan import ShapingPlan
@@ -130,7 +131,7 @@ def _oracle_plan(case: Case) -> ShapingPlan:
     plan = planning.draw(
         workload,
         change,
-        planning.Outlook(index, demand, {}),
+        Outlook(index, demand, {}),
         start_units=preview.units_now(workload, case.past),
         floor=workload.limits.min_units if case.lever is Lever.FLOOR else None,
         now=case.now,

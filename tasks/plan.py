@@ -7,6 +7,7 @@ from pandas import Series
 from prefect import get_run_logger, task
 
 from blocks.context import context
+from forebay.app import outlook as outlooks
 from forebay.app import plan as planning
 from forebay.app.people import deny
 from forebay.app.receive import receive
@@ -31,7 +32,7 @@ def receive_change(request: ChangeRequest) -> ChangeRecord:
 @task(name="read history", task_run_name="history of {workload}", **READS)
 def read_history(workload: str) -> Mapping[Resource, Series]:
     """Usage of the workload's history window."""
-    history = planning.read_history(context(), context().workload(workload))
+    history = outlooks.read_history(context(), context().workload(workload))
     for resource, series in history.items():
         get_run_logger().info("%s %s: %d samples since %s", workload, resource, len(series), series.index[0])
     return history
@@ -40,10 +41,10 @@ def read_history(workload: str) -> Mapping[Resource, Series]:
 @task(name="forecast", task_run_name="forecast of {workload}", **READS)
 def forecast(
     workload: str, change: PolicyChange, history: Mapping[Resource, Series], now: datetime
-) -> planning.Outlook:
+) -> outlooks.Outlook:
     """Demand without the change, on the slots the plan needs."""
     ctx = context()
-    outlook = planning.forecast_live(ctx, ctx.workload(workload), change, history, now, ctx.forecast_budget)
+    outlook = outlooks.forecast_live(ctx, ctx.workload(workload), change, history, now, ctx.forecast_budget)
     for resource, notes in outlook.notes.items():
         get_run_logger().info("%s %s: %s", workload, resource, "; ".join(notes))
     return outlook
@@ -54,7 +55,7 @@ def draw_plan(
     workload: str,
     change: PolicyChange,
     history: Mapping[Resource, Series],
-    outlook: planning.Outlook,
+    outlook: outlooks.Outlook,
     now: datetime,
 ) -> ShapingPlan | PlanRefusal:
     """The optimal plan from what the target stands at."""
@@ -69,7 +70,7 @@ def draw_plan(
     return plan
 
 
-def see(workload: str, history: Mapping[Resource, Series], outlook: planning.Outlook, now: datetime) -> planning.Seen:
+def see(workload: str, history: Mapping[Resource, Series], outlook: outlooks.Outlook, now: datetime) -> planning.Seen:
     """What the plan of `workload` was drawn from."""
     return planning.Seen(context().workload(workload), history, outlook, now)
 

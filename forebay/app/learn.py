@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from forebay.app.context import Context
-from forebay.app.plan import forecast_live, read_history, recently_needed, seed_for
+from forebay.app.outlook import forecast_live, read_history, recently_needed, seed_for
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError
 from forebay.domain.plan import PlanRefusal, ShapingPlan

@@ -1,11 +1,10 @@
-"""From an accepted change to a stored plan: history, forecast, demand with the impact, the optimum, its steps."""
+"""From an accepted change and its outlook to a stored plan: demand with the impact, the optimum, its steps."""
 
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from forebay.app.approvals import admit, request_of
 from forebay.app.context import CONTROLLER, Context
 from forebay.app.joint import after_them, carrier, on_the_path, one_way
 from forebay.app.lookup import change_record
+from forebay.app.outlook import Outlook, forecast_live, read_history, recently_needed, seed_for
 from forebay.app.people import deny, turn_down
 from forebay.app.preflight import look_ahead
 from forebay.app.turn import ahead_of, ahead_on, free_from
@@ -32,10 +32,8 @@ from forebay.domain.workload import Workload
 from forebay.planning.counter import earliest_for_all
 from forebay.planning.demand import demand_paths
 from forebay.planning.plan import draw_plan
-from forebay.planning.required import whole
-from forebay.planning.slots import SlotIndex, horizon_slots, plan_end
+from forebay.planning.slots import plan_end
 from forebay.planning.stacked import promised, stacked_demand
-from forebay.planning.tracking import reaction_slots
 from forebay.ports import Transaction
 
 if TYPE_CHECKING:
@@ -44,139 +42,6 @@ if TYPE_CHECKING:
 PLANNABLE = frozenset({ChangeState.RECEIVED, ChangeState.PLANNED, ChangeState.AWAITING_APPROVAL})
 # Whoever approves a plan that was drawn anew has at least so long.
 TIME_TO_APPROVE = timedelta(minutes=10)
-
-
-def read_history(ctx: Context, workload: Workload) -> Mapping[Resource, pd.Series]:
-    """Usage of the workload's history window, per slot. Raises OutsideError."""
-    now = ctx.clock.now()
-    return ctx.usage(workload).history(now - workload.history, now, workload.slot)
-
-
-@dataclass(frozen=True)
-class Outlook:
-    """The forecasts of one workload on the slots its plan needs.
-
-    `paths`: resource -> (n_paths, len(index)) joint samples of the demand without the change, canonical units.
-    `notes`: resource -> what the forecast says of itself.
-    """
-
-    index: SlotIndex
-    paths: Mapping[Resource, npt.NDArray[np.float64]]
-    notes: Mapping[str, tuple[str, ...]]
-    entity: Mapping[Resource, npt.NDArray[np.float64]] = field(default_factory=dict)
-    """What of `paths` is the change's entity's, for the resources it was measured for."""
-
-
-def forecast_workload(
-    workload: Workload,
-    change: PolicyChange,
-    history: Mapping[Resource, pd.Series],
-    now: datetime,
-    budget: timedelta,
-    entity: Mapping[Resource, pd.Series] | None = None,
-) -> Outlook:
-    """Forecast every planned resource. Raises InputError naming a resource without data.
-
-    `entity`: the part of the history that is the change's entity's, where it was measured. It and the rest are then
-    forecast apart, and each path of the total is the sum of one of each.
-    """
-    import pandas as pd
-
-    from forebay.forecasting import Forecast, forecast_series
-    from forebay.forecasting.calendar import Calendar
-
-    index = horizon_slots(change, workload, now)
-    wanted = pd.DatetimeIndex([index.at(slot) for slot in range(len(index))])
-    parts = len(workload.resources) + len(entity or {})
-
-    def ahead(series: pd.Series) -> Forecast:
-        return forecast_series(
-            series,
-            horizon=int((wanted[-1] - series.index[-1]) / workload.slot) + 1,
-            step=workload.slot,
-            seasons=workload.seasons,
-            seed=seed_for(change.change, workload.name),  # one seed: errors of one moment stay together
-            budget_seconds=budget.total_seconds() / parts,
-            calendar=Calendar(workload.zone, workload.holidays),
-        )
-
-    def paths_of(forecast: Forecast) -> npt.NDArray[np.float64]:
-        columns = forecast.index.get_indexer(wanted)
-        assert (columns >= 0).all(), "forecast and plan share one grid"
-        return forecast.paths[:, columns]
-
-    paths, notes, theirs = {}, {}, {}
-    for resource in workload.resources:
-        series = _finished(history.get(resource), wanted[0], workload.slot)
-        if series is None or series.empty:
-            raise InputError(
-                f"{workload.name}: no {resource} usage in the last {workload.history}: check the metric's name and "
-                f"dimensions, or leave {resource} out of the objectives"
-            )
-        own = _finished((entity or {}).get(resource), wanted[0], workload.slot)
-        if own is None or own.empty or (rest := (series - own).dropna().clip(lower=0.0)).empty:
-            forecast = ahead(series)
-            paths[resource], reasons = paths_of(forecast), list(forecast.reasons)
-            if change.entity in workload.shares:
-                reasons.append(f"{change.entity}: assumed share {workload.shares[change.entity]:.0%}, not measured")
-        else:
-            forecast, others = ahead(own), ahead(rest)
-            theirs[resource] = paths_of(forecast)
-            paths[resource] = theirs[resource] + paths_of(others)
-            reasons = [f"{change.entity}, measured: {'; '.join(forecast.reasons)}"]
-            reasons.append(f"the rest: {'; '.join(others.reasons)}")
-        notes[resource.value] = tuple(reasons)
-    return Outlook(index, paths, notes, theirs)
-
-
-def forecast_live(
-    ctx: Context,
-    workload: Workload,
-    change: PolicyChange,
-    history: Mapping[Resource, pd.Series],
-    now: datetime,
-    budget: timedelta,
-) -> Outlook:
-    """`forecast_workload`, with the entity's own usage where the workload says where it is. Raises OutsideError."""
-    entity: Mapping[Resource, pd.Series] = {}
-    if workload.entity_usage:
-        usage = ctx.usage(workload)
-        entity = usage.entity_history(change.entity, now - workload.history, now, workload.slot)
-    return forecast_workload(workload, change, history, now, budget, entity)
-
-
-def _finished(series: pd.Series | None, before: pd.Timestamp, slot: timedelta) -> pd.Series | None:
-    """The samples whose interval ended before the plan begins: the mean of a slot that is not over is no sample."""
-    if series is None or len(known := series.dropna()) == 0:
-        return None
-    import pandas as pd
-
-    spacing = pd.Timedelta(slot)
-    if len(known) > 1:
-        spacing = max(spacing, pd.Timedelta(known.index.to_series().diff().median()))
-    return known[known.index <= before - spacing]
-
-
-def recently_needed(
-    workload: Workload, history: Mapping[Resource, pd.Series], before: datetime
-) -> npt.NDArray[np.int64] | None:
-    """Units that the usage of the last slots before `before` needed, oldest first: what an autoscaler acts on next.
-
-    A slot without data is taken for the one before it; None without any.
-    """
-    import pandas as pd
-
-    slots = pd.date_range(
-        before - reaction_slots(workload) * workload.slot, periods=reaction_slots(workload), freq=workload.slot
-    )
-    needs = [
-        history[r].reindex(slots).ffill().bfill() / (workload.unit[r] * workload.objectives[r])
-        for r in workload.resources
-        if r in history
-    ]
-    if not needs or any(need.isna().any() for need in needs):
-        return None
-    return whole(np.max(needs, axis=0))
 
 
 def draw(
@@ -473,8 +338,3 @@ def _with_preflight(
         raise InputError(f"{workload.name} cannot be shaped as planned: {'; '.join(foreseen.refusals)}")
     waits = [f"a step would wait now: {problem}" for problem in state.problems]
     return plan.model_copy(update={"preflight": (*waits, *state.warnings, *foreseen.warnings)})
-
-
-def seed_for(*words: str) -> int:
-    """A seed that is the same for the same change and workload on every machine."""
-    return zlib.crc32("/".join(words).encode())

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from forebay.app.plan import Outlook, Seen, agree, draw, forecast_workload
+from forebay.app.outlook import Outlook, forecast_workload
+from forebay.app.plan import Seen, agree, draw
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError
 from forebay.domain.model import explain

@@ -9,8 +9,9 @@ from forebay.app.approvals import gap_of
 from forebay.app.context import Context
 from forebay.app.joint import counted, news
 from forebay.app.learn import draw_rest
+from forebay.app.outlook import forecast_live, read_history
 from forebay.app.people import hold_by_controller, own_version
-from forebay.app.plan import draw_carrying, draw_live, forecast_live, read_history
+from forebay.app.plan import draw_carrying, draw_live
 from forebay.app.turn import waits_for
 from forebay.app.writing import check_unchanged, release
 from forebay.domain.audit import AuditEvent

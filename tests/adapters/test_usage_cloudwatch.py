@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from forebay.app.context import Context
-from forebay.app.plan import forecast_live, read_history
+from forebay.app.outlook import forecast_live, read_history
 from forebay.aws_tasks import reservation
 from forebay.domain.errors import InputError, OutsideError
 from forebay.domain.impact import Impact

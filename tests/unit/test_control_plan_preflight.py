@@ -7,7 +7,8 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from forebay.app.plan import Outlook, draw_live, store_plans
+from forebay.app.outlook import Outlook
+from forebay.app.plan import draw_live, store_plans
 from forebay.app.receive import receive
 from forebay.domain.allocation import Foreseen
 from forebay.domain.errors import InputError

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from forebay.app.outlook import Outlook
 from forebay.app.people import cancel, deny, hold, resume
 from forebay.app.pins import pin
-from forebay.app.plan import Outlook, draw, plan_change
+from forebay.app.plan import draw, plan_change
 from forebay.app.policies import import_policy
 from forebay.app.receive import receive
 from forebay.app.rollback import rollback

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forebay.app.plan import Outlook, Seen, agree, draw
+from forebay.app.outlook import Outlook
+from forebay.app.plan import Seen, agree, draw
 from forebay.domain.change import PolicyChange
 from forebay.domain.freeze import FreezeWindow
 from forebay.domain.plan import PlanRefusal, ShapingPlan
