@@ -325,6 +325,36 @@ def test_what_the_form_sends_becomes_a_change_named_by_its_run(stack: LiveStack,
     cancel(stack, name)
 
 
+def test_a_run_that_people_cancel_retry_repeat_or_delete_breaks_nothing(stack: LiveStack, story: Story) -> None:
+    """A run is a wake-up, no more: what becomes of the change is in the store."""
+    name = "CHG-7"
+    double = {"workload": "checkout", "factor": 2.0, "scope": "workload"}
+    assert stack.send_ticket(name, request("checkout", "checkout", effective_in="PT2H", impacts=[double])) == 202
+    before = planned(stack, name)
+    step, *_, enforcing = sorted(stack.runs_of(name), key=lambda run: run["expected_start_time"])
+
+    def set_state(**state: str) -> None:
+        stack.prefect.post(
+            f"/flow_runs/{step['id']}/set_state", json={"state": state, "force": True}
+        ).raise_for_status()
+
+    set_state(type="CANCELLED")
+    assert stack.ended(step["id"])["state_type"] == "CANCELLED"
+    set_state(type="SCHEDULED", name="AwaitingRetry")  # what the button does
+    again = stack.start_run("shaping-step", step["parameters"]).raise_for_status().json()["id"]
+    for run in (step["id"], again):
+        ended = stack.ended(run)
+        assert ended["state_type"] == "COMPLETED", ended["state"]
+        assert "nothing to do" in ended["state"]["message"]  # not now, or the other run is at it
+    for run in (step, enforcing):
+        stack.prefect.delete(f"/flow_runs/{run['id']}").raise_for_status()
+    after = stack.change(name)
+    assert after
+    assert after["record"] == before["record"]
+    assert after["workloads"][0]["steps"] == before["workloads"][0]["steps"]
+    cancel(stack, name)
+
+
 @pytest.mark.parametrize(
     "wrong, status, told",
     [
@@ -432,6 +462,11 @@ def test_a_ticket_that_comes_while_prefect_is_away_is_started_when_it_is_back(st
     assert stack.processes.ended() == [], "runner and reconciler outlived the server"
 
 
+def _schedule(told: dict[str, Any]) -> tuple[str, str, bool]:
+    when = told.get("cron") or told["rrule"].splitlines()[-1]  # Prefect puts a DTSTART before a rule
+    return when, told.get("timezone") or "UTC", told.get("active", True)
+
+
 def test_prefect_yaml_deploys_to_a_work_pool_and_a_worker_runs_it(
     stack: LiveStack, story: Story, tmp_path: Path
 ) -> None:
@@ -451,9 +486,8 @@ def test_prefect_yaml_deploys_to_a_work_pool_and_a_worker_runs_it(
         assert queue == ("forebay", entry["work_pool"]["work_queue_name"])
         assert found["entrypoint"] == entry["entrypoint"]
         assert found["parameters"] == entry.get("parameters", {})
-        crons = [(s["schedule"]["cron"], s["schedule"]["timezone"], s["active"]) for s in found["schedules"]]
-        wanted = [(s["cron"], s.get("timezone", "UTC"), s.get("active", True)) for s in entry.get("schedules", [])]
-        assert [(cron, zone or "UTC", active) for cron, zone, active in crons] == wanted
+        schedules = [s["schedule"] | {"active": s["active"]} for s in found["schedules"]]
+        assert [_schedule(s) for s in schedules] == [_schedule(s) for s in entry.get("schedules", [])]
     automations = stack.prefect.post("/automations/filter", json={}).json()
     [automation] = [a for a in automations if a["name"].startswith("policy-change")]
     assert automation["trigger"]["expect"] == ["forebay.ticket.accepted"]
