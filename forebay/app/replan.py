@@ -87,7 +87,7 @@ def review(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease,
     why = f"verdict {verdict}" if verdict in (Verdict.HIGH, Verdict.LOW) else why
     why = f"{', '.join(plan.after)} over" if turn else why
     why = f"one path with {', '.join(r.change for r in riders) or 'nobody any more'}" if joined else why
-    new = "it is too late for another plan" if late else _drawn(ctx, record, workload, steps, began, riders)
+    new = "it is too late for another plan" if late else _drawn(ctx, record, workload, plan, steps, began, riders)
     with ctx.store.transaction() as tx:
         tx.check_lease(lease, ctx.clock.now())
         check_unchanged(tx, record)
@@ -173,28 +173,35 @@ def _drawn(
     ctx: Context,
     record: ChangeRecord,
     workload: Workload,
+    plan: ShapingPlan,
     steps: Sequence[StepRecord],
     began: datetime | None,
     riders: Sequence[PolicyChange],
 ) -> ShapingPlan | str:
-    """The plan for the rest, from a fresh forecast and the live allocation; or why there is none."""
+    """The plan for the rest, from a fresh forecast and the live allocation; or why there is none.
+
+    Where no path carries all `riders`, it is one for those that `plan` carries already: whoever would join them waits.
+    """
     now = ctx.clock.now()
     asked = [s.asked_at for s in steps if s.asked_at is not None]
     wait = max([timedelta(0), *(at + workload.limits.soft.dwell - now for at in asked)])
     # The lease must outlive the forecast, or another run would start on the same work.
     budget = min(ctx.forecast_budget, ctx.lease / 2)
-    try:
+
+    def drawn(together: Sequence[PolicyChange]) -> ShapingPlan | PlanRefusal:
         if began:
-            new = draw_rest(ctx, workload, record.change, began, budget, wait)
-            return new.text if isinstance(new, PlanRefusal) else new
+            return draw_rest(ctx, workload, record.change, began, budget, wait)
         history = read_history(ctx, workload)
-        if riders:
-            outlook = forecast_live(ctx, workload, riders[-1], history, now, budget)
-            new = draw_carrying(ctx, workload, [record.change, *riders], history, outlook, now, wait)
-            if not isinstance(new, PlanRefusal):
-                return new  # else at least its own; who cannot be carried waits for its turn
-        outlook = forecast_live(ctx, workload, record.change, history, now, budget)
-        new = draw_live(ctx, workload, record.change, history, outlook, now, wait)
+        outlook = forecast_live(ctx, workload, [record.change, *together][-1], history, now, budget)
+        if together:
+            return draw_carrying(ctx, workload, [record.change, *together], history, outlook, now, wait)
+        return draw_live(ctx, workload, record.change, history, outlook, now, wait)
+
+    already = [rider for rider in riders if plan.drawn_for.get(rider.change) == rider.fingerprint]
+    try:
+        new = drawn(riders)
+        if isinstance(new, PlanRefusal) and already != list(riders):
+            new = drawn(already)
     except InputError as error:
         return str(error)
     return new.text if isinstance(new, PlanRefusal) else new

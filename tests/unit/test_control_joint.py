@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,13 +17,16 @@ from forebay.app.people import cancel, disarm_by_controller, hold, resume
 from forebay.app.plan import plan_change
 from forebay.app.raises import open_raises
 from forebay.app.receive import receive
+from forebay.app.replan import review
 from forebay.app.writing import release, write_setting
 from forebay.domain.allocation import Lever
 from forebay.domain.errors import RuleRefusal
-from forebay.domain.lifecycle import ChangeState
+from forebay.domain.lifecycle import ChangeState, StepState
 from forebay.domain.plan import PlanRefusal, ShapingPlan
 from forebay.domain.records import Purpose
 from forebay.domain.resources import Resource
+from forebay.domain.verdict import Verdict
+from forebay.domain.workload import WorkloadCatalog
 from tests.support.cloud import Bomb, Crash
 from tests.support.world import EFFECTIVE, MINUTE, World, a_plan, a_request, a_workload, floor, minutes
 
@@ -249,6 +253,27 @@ def test_nobody_is_carried_unapproved_nor_beyond_what_the_carrier_was_approved_f
         assert "CHG-2" in plan_of(world, "CHG-1").carries
         world.run_until(minutes(80))
         assert states(world) == [S.CLOSED, S.CLOSED]
+
+
+def test_whom_the_path_carries_it_carries_on_where_a_fresh_look_finds_no_path_for_both() -> None:
+    """As for one change: what cannot be drawn anew stays as it is, and says so."""
+    with two() as world:
+        world.run_until(minutes(4))
+        both = plan_of(world, "CHG-1")
+        assert set(both.carries) == {"CHG-1", "CHG-2"}
+        only_one = {"min_units": 1, "max_units": both.carries["CHG-1"], "soft": {"units": 2, "dwell": "PT5M"}}
+        small = a_workload(shares={"acme": 0.5, "bolt": 0.5}, limits=only_one)
+        world.ctx = replace(world.ctx, catalog=WorkloadCatalog(workloads=(small,)))
+        for step in (step for step in world.steps() if step.state is StepState.ASKED):
+            passed = {"state": StepState.PASSED, "serving_at": minutes(4), "passed_at": minutes(4)}
+            with world.sql.transaction() as tx:
+                tx.put_step(step.model_copy(update=passed))
+        with world.sql.transaction() as tx:
+            lease = tx.acquire_lease("web", "test", world.clock.now(), world.ctx.lease)
+        assert lease is not None
+        review(world.ctx, world.record(), small, lease, Verdict.HIGH)
+        assert plan_of(world, "CHG-1") == both
+        assert "replan refused" in world.actions("CHG-1")
 
 
 def test_edited_it_is_not_armed_by_what_it_needed_before() -> None:
