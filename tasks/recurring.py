@@ -48,6 +48,12 @@ def _schedules() -> Iterator[tuple[str, dict[str, Any], Occurrences | None]]:
             yield name, deployment.parameters | entry.parameters, occurrences_of(spec) if on else None
 
 
+def _times(schedule: Any, after: datetime, until: datetime) -> list[datetime]:
+    # Prefect returns times of its own kind, whose zone is lost in arithmetic.
+    times = asyncio.run(schedule.get_dates(start=after, end=until))
+    return [at for time in times if (at := datetime.fromisoformat(time.isoformat()).astimezone(UTC)) > after]
+
+
 def occurrences_of(spec: str) -> Occurrences:
     """Of a schedule, as JSON: its times by Prefect's own reckoning, so that ours are never others."""
     from prefect.server.schemas.schedules import SCHEDULE_TYPES
@@ -55,8 +61,10 @@ def occurrences_of(spec: str) -> Occurrences:
     schedule = TypeAdapter(SCHEDULE_TYPES).validate_json(spec)
 
     def occurrences(after: datetime, until: datetime) -> list[datetime]:
-        # Prefect returns times of its own kind, whose zone is lost in arithmetic.
-        times = asyncio.run(schedule.get_dates(start=after, end=until))
-        return [at for time in times if (at := datetime.fromisoformat(time.isoformat()).astimezone(UTC)) > after]
+        found: list[datetime] = []
+        # Prefect stops after a thousand times, without saying so.
+        while more := _times(schedule, found[-1] if found else after, until):
+            found += more
+        return found
 
     return occurrences

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 
 from forebay.app.context import Context
+from forebay.domain.audit import AuditEvent
 from forebay.domain.change import ChangeRequest, PolicyChange
 from forebay.domain.errors import RuleRefusal
 from forebay.domain.lifecycle import ChangeState
@@ -30,6 +31,7 @@ def check_occurrences(ctx: Context, schedule: str, request: ChangeRequest, occur
     however long nothing ran.
     """
     now, mark = ctx.clock.now(), f"occurrences {schedule}"
+    told: list[AuditEvent] = []
     with ctx.store.transaction() as tx:
         seconds = tx.mark(mark)
         if occurrences is None or not seconds:
@@ -41,7 +43,7 @@ def check_occurrences(ctx: Context, schedule: str, request: ChangeRequest, occur
         missing = 0
         for at in sorted(occurrences(since, until)) if since < until else ():
             change = request.named(at).accepted(at)
-            if tx.change(change.change) is None and not _missed(ctx, tx, schedule, change, at, now):
+            if tx.change(change.change) is None and not _missed(ctx, tx, schedule, change, at, now, told):
                 missing += 1
             elif not missing:
                 since = at
@@ -49,11 +51,21 @@ def check_occurrences(ctx: Context, schedule: str, request: ChangeRequest, occur
             since = until
         if int(since.timestamp()) > seconds:
             tx.put_mark(mark, int(since.timestamp()))
+    for event in told:
+        ctx.notifier.notify(event)
     return missing
 
 
-def _missed(ctx: Context, tx: Transaction, schedule: str, change: PolicyChange, at: datetime, now: datetime) -> bool:
-    """Tell it once; True once it is over with: the rules would no longer take the change, and it is denied."""
+def _missed(
+    ctx: Context,
+    tx: Transaction,
+    schedule: str,
+    change: PolicyChange,
+    at: datetime,
+    now: datetime,
+    told: list[AuditEvent],
+) -> bool:
+    """Add once to `told`; True once it is over with: the rules would no longer take the change, and it is denied."""
     story = f"schedule {schedule} was due {at:%d %b %H:%M} UTC, and no run has asked for it"
     try:
         tx.rules().check_request(change, now)
@@ -62,10 +74,10 @@ def _missed(ctx: Context, tx: Transaction, schedule: str, change: PolicyChange, 
         tx.add_change(change, number, ctx.event(change, "received", story))
         event = ctx.event(change, "denied", f"{story}; now it is too late: {refusal}")
         tx.move(change.change, ChangeState.DENIED, event)
-        ctx.notifier.notify(event)
+        told.append(event)
         return True
     if not any(entry.event.action == LATE for entry in tx.audit_entries(change.change)):
         event = ctx.event(change, LATE, f"{story}: see its runs in Prefect, or ask for it by hand under this name")
         tx.audit(event)
-        ctx.notifier.notify(event)
+        told.append(event)
     return False

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,14 @@ def test_a_schedule_of_an_hour_that_a_clock_change_swallows_or_repeats_comes_onc
     start = datetime.fromisoformat(f"{day}T00:00+00:00") - timedelta(hours=3)
     times = occurrences_of('{"cron": "30 2,4 * * *", "timezone": "Europe/Berlin"}')(start, start + timedelta(hours=9))
     assert [at.hour for at in times] == hours
+
+
+@pytest.mark.parametrize("timing", [{"cron": "*/15 * * * *"}, {"rrule": "FREQ=MINUTELY;INTERVAL=15"}])
+def test_no_time_of_a_dense_schedule_is_left_out(timing: dict[str, str]) -> None:
+    """Prefect gives a thousand times at most; what is left out would never be missed."""
+    times = list(occurrences_of(json.dumps(timing | {"timezone": "UTC"}))(NOW, NOW + timedelta(days=30)))
+    assert len(times) == 30 * 24 * 4
+    assert {later - at for at, later in pairwise(times)} == {timedelta(minutes=15)}
 
 
 @pytest.mark.parametrize("name", ["friday-sale", "month-end"])
@@ -153,6 +162,17 @@ def test_a_late_one_is_told_once_and_denied_once_it_is_too_late(world: World) ->
     assert "schedule weekly was due" in record.note and "is not in the future" in record.note
     assert [event.action for event in world.people.events] == ["occurrence late", "denied"]
     assert receive(world.ctx, look.request.named(DUE)).state is ChangeState.DENIED, "a run that comes now is too late"
+
+
+@pytest.mark.parametrize(("late", "told"), [(6, "occurrence late"), (180, "denied")])
+def test_it_is_told_once_it_is_kept(world: World, late: int, told: str) -> None:
+    look = Look(world)
+    world.clock.step(timedelta(minutes=late))
+    seen: list[str] = []
+    world.store.effect = seen.append
+    world.people.told = lambda event: seen.append(event.action)
+    look()
+    assert seen == ["before a transaction", "after a transaction", told]
 
 
 def test_it_is_too_late_once_less_than_the_minimum_delay_is_left(world: World) -> None:
