@@ -7,6 +7,7 @@ from datetime import datetime
 from forebay.app.context import Context
 from forebay.app.edit import check_editable, is_repeated, store_edit
 from forebay.app.turn import ahead_of, check_nobody_behind, check_turn
+from forebay.domain.audit import AuditEvent
 from forebay.domain.change import ChangeRequest, PolicyChange
 from forebay.domain.errors import RuleRefusal
 from forebay.domain.lifecycle import ChangeState
@@ -23,33 +24,40 @@ def receive(ctx: Context, request: ChangeRequest, asked_at: datetime | None = No
     workload or a name that belongs to another request; RuleRefusal for an edit that a rule forbids. `asked_at` (aware
     UTC): when it came to the door, if that was earlier; the minimum delay counts from then.
     """
-    now = ctx.clock.now()
-    change = request.accepted(now)
+    change = request.accepted(ctx.clock.now())
     for workload in change.workloads:
         ctx.workload(workload)
     with ctx.store.transaction() as tx:
-        if (known := tx.change(change.change)) is not None:
-            if is_repeated(tx, known, request):
-                return known
+        known = tx.change(change.change)
+        if known is not None and is_repeated(tx, known, request):
+            return known
+        if known is not None:
             record = _again(ctx, tx, known, change, asked_at)
-            ctx.notifier.notify(ctx.event(change, "edited", record.note, change.requested_by))
-            return record
-        versions = tx.versions(change.entity, change.policy)
-        number = max((v.version for v in versions), default=0) + 1
-        current = in_force(versions, now)
-        refusal = _refusal(tx, change, current.version if current else 0, now, asked_at)
-        record = tx.add_change(
-            change, number, ctx.event(change, "received", change.reason or "no reason given", change.requested_by)
-        )
-        if refusal is not None:
-            event = ctx.event(change, "denied", str(refusal))
-            record = tx.move(change.change, ChangeState.DENIED, event)
+            told: AuditEvent | None = ctx.event(change, "edited", record.note, change.requested_by)
         else:
-            version = PolicyVersion.brought_by(change, number)
-            tx.put_version(version, ctx.event(change, "policy version stored", f"version {number}, not armed"))
-    if refusal is not None:
-        ctx.notifier.notify(event)
+            record, told = _first(ctx, tx, change, asked_at)
+    if told is not None:
+        ctx.notifier.notify(told)
     return record
+
+
+def _first(
+    ctx: Context, tx: Transaction, change: PolicyChange, asked_at: datetime | None
+) -> tuple[ChangeRecord, AuditEvent | None]:
+    """As stored, and the denial to tell of."""
+    now, versions = ctx.clock.now(), tx.versions(change.entity, change.policy)
+    number = max((v.version for v in versions), default=0) + 1
+    current = in_force(versions, now)
+    refusal = _refusal(tx, change, current.version if current else 0, now, asked_at)
+    record = tx.add_change(
+        change, number, ctx.event(change, "received", change.reason or "no reason given", change.requested_by)
+    )
+    if refusal is not None:
+        event = ctx.event(change, "denied", str(refusal))
+        return tx.move(change.change, ChangeState.DENIED, event), event
+    version = PolicyVersion.brought_by(change, number)
+    tx.put_version(version, ctx.event(change, "policy version stored", f"version {number}, not armed"))
+    return record, None
 
 
 def _again(

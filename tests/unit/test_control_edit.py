@@ -62,6 +62,15 @@ def test_edited_before_anything_moved_it_is_planned_anew_and_lives_by_its_new_co
     assert "edited" in [e.action for e in world.people.events]
 
 
+def test_an_edit_is_told_once_it_is_kept(world: World) -> None:
+    world.submit()
+    seen: list[str] = []
+    world.store.effect = seen.append
+    world.people.told = lambda event: seen.append(event.action)
+    receive(world.ctx, edited())
+    assert seen == ["before a transaction", "after a transaction", "edited"]
+
+
 def test_asked_for_again_it_has_an_enforcing_run_of_its_own(world: World) -> None:
     """A scheduler that has cancelled the run of a denied change gives that one back to whoever asks with its key."""
     world.submit()
