@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from secrets import token_hex
 
 from forebay.app.context import Context
+from forebay.app.named import check_named
 from forebay.domain.access import ApiKey, NotAuthenticated, Principal, check_key, key_id_of, token_hash, token_of
 from forebay.domain.audit import AuditEvent
 from forebay.domain.errors import InputError, OutsideError
@@ -30,7 +31,7 @@ def create_key(
     reason: str,
 ) -> tuple[str, ApiKey]:
     """A key for `person`, and the word to be handed to them: it is kept nowhere. Raises InputError."""
-    _check_named(actor, reason)
+    check_named(actor, reason)
     now = ctx.clock.now()
     token = token_of(token_hex(6), token_hex(32))
     key = validate(
@@ -55,7 +56,7 @@ def create_key(
 
 def revoke_key(ctx: Context, key_id: str, actor: str, reason: str) -> ApiKey:
     """From now on it lets nobody in; twice is the same as once. Raises InputError."""
-    _check_named(actor, reason)
+    check_named(actor, reason)
     with ctx.store.transaction() as tx:
         key = tx.key(key_id)
         if key is None:
@@ -101,11 +102,6 @@ class KeyAuthenticator:
                     tx.put_key(key.model_copy(update={"last_used_at": now}))
         except OutsideError as error:
             log.warning("the use of key %s could not be noted: %s", key_id, error)
-
-
-def _check_named(actor: str, reason: str) -> None:
-    if not actor.strip() or not reason.strip():
-        raise InputError("give your name (--by) and a reason (--reason): the audit log keeps both")
 
 
 def _end(now: datetime, valid: timedelta) -> datetime:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from forebay.app.context import CONTROLLER, Context
+from forebay.app.named import check_named
 from forebay.domain.audit import AuditEvent
 from forebay.domain.errors import InputError, OutsideError, RuleRefusal
 from forebay.domain.outbox import Message, MessageState, due
@@ -129,8 +130,7 @@ def unsent(ctx: Context) -> list[Message]:
 
 def retry(ctx: Context, number: int, actor: str, reason: str) -> Message:
     """Send a message that was given up once more. Raises InputError and RuleRefusal."""
-    if not actor.strip() or not reason.strip():
-        raise InputError("give your name (--by) and a reason (--reason): the audit log keeps both")
+    check_named(actor, reason)
     with ctx.store.transaction() as tx:
         dead = next((m for m in tx.messages(MessageState.DEAD) if m.number == number), None)
         if dead is None:

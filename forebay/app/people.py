@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from forebay.app.context import CONTROLLER, Context
+from forebay.app.named import check_named
 from forebay.app.writing import adopt, settled_setting
 from forebay.domain.audit import AuditEvent
 from forebay.domain.change import PolicyChange
@@ -187,8 +188,7 @@ def _goes_on_as(tx: Transaction, record: ChangeRecord) -> ChangeState:
 
 def permitted(tx: Transaction, change: str, action: Action, actor: str, reason: str) -> ChangeRecord:
     """The change, which `actor` may do `action` to. Raises InputError and RuleRefusal."""
-    if not actor.strip() or not reason.strip():
-        raise InputError("give your name (--by) and a reason (--reason): the audit log keeps both")
+    check_named(actor, reason)
     record = tx.change(change)
     if record is None:
         raise InputError(f"there is no change {change!r}: `forebay status` lists them")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from forebay.app.context import CONTROLLER, Context
+from forebay.app.named import check_named
 from forebay.domain.amendment import RulesProposal, base_of
 from forebay.domain.audit import AuditEvent
 from forebay.domain.errors import InputError
@@ -17,7 +18,7 @@ def set_rules(ctx: Context, rules: ChangeRules, actor: str, reason: str) -> int 
 
     Raises InputError; RuleRefusal naming who may.
     """
-    _check_named(actor, reason)
+    check_named(actor, reason)
     with ctx.store.transaction() as tx:
         current = tx.rules()
         current.check_amendment(actor)
@@ -37,7 +38,7 @@ def set_rules(ctx: Context, rules: ChangeRules, actor: str, reason: str) -> int 
 
 def agree_to_rules(ctx: Context, number: int, actor: str, reason: str) -> RulesProposal:
     """`actor` agrees, once; it takes force at once where nothing else is missing. Raises InputError, RuleRefusal."""
-    _check_named(actor, reason)
+    check_named(actor, reason)
     with ctx.store.transaction() as tx:
         proposal = _open(tx, number, actor)
         if actor in proposal.agreed:
@@ -52,7 +53,7 @@ def agree_to_rules(ctx: Context, number: int, actor: str, reason: str) -> RulesP
 
 def withdraw_rules(ctx: Context, number: int, actor: str, reason: str) -> RulesProposal:
     """Any one amender stops a proposal: that is what the delay is for. Raises InputError, RuleRefusal."""
-    _check_named(actor, reason)
+    check_named(actor, reason)
     with ctx.store.transaction() as tx:
         proposal = _open(tx, number, actor).model_copy(update={"state": "withdrawn"})
         event = _event(ctx, "change rules withdrawn", actor, f"proposal {number}: {reason}")
@@ -98,11 +99,6 @@ def _open(tx: Transaction, number: int, actor: str) -> RulesProposal:
         state = "there is none" if found is None else f"it is {found.state}"
         raise InputError(f"proposal {number} is not open: {state}; `forebay rules show --proposed` lists them")
     return found
-
-
-def _check_named(actor: str, reason: str) -> None:
-    if not actor.strip() or not reason.strip():
-        raise InputError("give your name (--by) and a reason (--reason): the audit log keeps both")
 
 
 def _event(ctx: Context, action: str, actor: str, reason: str) -> AuditEvent:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from forebay.domain.amendment import RulesProposal
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
+Proposal = Annotated[int, typer.Argument(help="Number of the proposal.")]
 
 
 @app.command("set")
@@ -33,9 +34,7 @@ def rules_set(
 
 
 @app.command("agree")
-def rules_agree(
-    number: Annotated[int, typer.Argument(help="Of the proposal.")], by: common.By, reason: common.Reason
-) -> None:
+def rules_agree(number: Proposal, by: common.By, reason: common.Reason) -> None:
     """Agree to change rules that were proposed; with the quorum and after the delay they take force."""
     from forebay.app.rules import agree_to_rules
 
@@ -44,9 +43,7 @@ def rules_agree(
 
 
 @app.command("withdraw")
-def rules_withdraw(
-    number: Annotated[int, typer.Argument(help="Of the proposal.")], by: common.By, reason: common.Reason
-) -> None:
+def rules_withdraw(number: Proposal, by: common.By, reason: common.Reason) -> None:
     """Stop change rules that were proposed."""
     from forebay.app.rules import withdraw_rules
 

@@ -186,6 +186,22 @@ def test_with_the_delay_over_the_last_who_agrees_puts_them_in_force_at_once(amen
     assert version(amended) == ("*",)
 
 
+@pytest.mark.parametrize("who", [("eve\nbob", "fine"), ("e" * 201, "fine"), ("lea", "a\u202eb"), ("lea", "x" * 2001)])
+def test_a_name_or_reason_that_the_log_cannot_show_is_refused_and_kept_nowhere(
+    amended: World, who: tuple[str, str]
+) -> None:
+    """Kept in a proposal, it could not be read again: no rules would ever be settled."""
+    ctx = amended.ctx
+    set_rules(ctx, rules(amendment={"delay": "PT1H"}), "eve", "open")
+    with pytest.raises(InputError, match="who and why"):
+        set_rules(ctx, rules(amendment={"quorum": 2}), *who)
+    with pytest.raises(InputError, match="who and why"):
+        agree_to_rules(ctx, 1, *who)
+    with pytest.raises(InputError, match="who and why"):
+        withdraw_rules(ctx, 1, *who)
+    assert [(proposal.agreed, proposal.state) for proposal in list_proposals(ctx)] == [(("eve",), "open")]
+
+
 def test_any_amender_stops_a_proposal_and_other_new_rules_overtake_it(amended: World) -> None:
     ctx, before = amended.ctx, version(amended)
     stopped, overtaken, winning = (set_rules(ctx, rules(amenders=[name]), "eve", "x") for name in ("a", "b", "c"))

@@ -1,0 +1,19 @@
+"""Whoever does something says who they are and why, in words that the audit log can show."""
+
+from __future__ import annotations
+
+from forebay.domain.change import Person, Text
+from forebay.domain.errors import InputError
+from forebay.domain.model import Model, validate
+
+
+class _Named(Model):
+    by: Person
+    reason: Text
+
+
+def check_named(actor: str, reason: str) -> None:
+    """Raises InputError where one is missing, too long, or hides something."""
+    if not actor.strip() or not reason.strip():
+        raise InputError("give your name (--by) and a reason (--reason): the audit log keeps both")
+    validate(_Named, {"by": actor, "reason": reason}, "who and why")
