@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Any
@@ -13,12 +12,11 @@ from pydantic import Field, ValidationError, model_validator
 
 from forebay.domain.access import NotAuthenticated, Principal, Role
 from forebay.domain.model import Model
-from forebay.domain.source import Expression
+from forebay.domain.source import ADDRESS, Expression
 
 # Clocks of two machines are never quite together.
 LEEWAY = timedelta(seconds=30)
 EVERY_ENTITY = "*"
-_ADDRESS = re.compile(r"https?://[^/?#@\s]+(/[^?#@\s]*)?")
 
 
 class TrustedIssuer(Model):
@@ -38,7 +36,7 @@ class TrustedIssuer(Model):
 
     @model_validator(mode="after")
     def _safe(self) -> TrustedIssuer:
-        if not _ADDRESS.fullmatch(self.issuer):
+        if not ADDRESS.fullmatch(self.issuer):
             raise ValueError("issuer: write it as the tokens' `iss` says it, https://host or https://host/path")
         if self.issuer.startswith("http:") and not self.unencrypted:
             raise ValueError("whoever is on the way could give us keys of their own: use https, or say unencrypted")
@@ -51,7 +49,9 @@ class TrustedIssuer(Model):
         """
         _check_times(claims, now)
         name = self._find("name", self.name, claims)
-        if self.name == "email" and claims.get("email_verified") is not True:
+        # Also where the expression only falls back on it: `preferred_username || email`.
+        by_email = "email" in self.name and name == claims.get("email")
+        if by_email and claims.get("email_verified") is not True:
             raise NotAuthenticated("the token's email is not verified by its issuer (email_verified)")
         groups = _words(self._find("groups", self.groups, claims))
         roles = frozenset(role for group in groups for role in self.roles.get(group, ()))

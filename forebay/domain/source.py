@@ -16,7 +16,7 @@ from forebay.domain.model import Model, Name, parse_yaml, validate
 
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 ANSWERING = ("jira", "servicenow", "github")
-_ADDRESS = re.compile(r"https?://[^/?#@\s]+(/[^?#@\s]*)?")
+ADDRESS = re.compile(r"https?://[^/?#@\s]+(/[^?#@\s]*)?")
 Kind = Literal["generic", "jira", "servicenow", "github", "gitlab"]
 
 
@@ -112,7 +112,7 @@ class TicketAnswer(Model):
     @model_validator(mode="after")
     def _safe(self) -> TicketAnswer:
         # Here, where no error quotes what was found: it may be the token itself.
-        if not _ADDRESS.fullmatch(self.url):
+        if not ADDRESS.fullmatch(self.url):
             raise ValueError("url: write https://host or https://host/path, without name, password and query")
         if not _VARIABLE.fullmatch(self.token):
             raise ValueError("token: write the name of the environment variable that holds it, never the token")

@@ -187,6 +187,18 @@ def test_name_groups_and_entities_are_found_where_the_configuration_says(world: 
         assert answer == (401, "the token's email is not verified by its issuer (email_verified)")
 
 
+@pytest.mark.parametrize(
+    "claims", [{"email": "root@example.com"}, {"email": "root@example.com", "email_verified": False}]
+)
+def test_an_email_that_is_only_fallen_back_on_is_to_be_verified_too(
+    world: World, issuer: Issuer, claims: dict[str, Any]
+) -> None:
+    door = Door(world, issuer, name="preferred_username || email")
+    answer = door.get(door.token(**claims))
+    assert answer == (401, "the token's email is not verified by its issuer (email_verified)")
+    assert door.get(door.token(**claims, preferred_username="zoe"))[0] == 200, "it is not the name"
+
+
 def test_keys_are_asked_for_once_and_a_rotated_one_is_found(door: Door) -> None:
     for _ in range(5):
         assert door.get(door.token())[0] == 200
