@@ -51,20 +51,24 @@ class Doorkeeper:
         """A dependency: the principal, who may `act`. Raises Refused (401, 403, 429)."""
 
         def principal(request: Request, _: object = scheme) -> Principal:
-            found = self._admit(act, request, BEARER)
-            if found is not ANYBODY and (wait := self._pace.wait_s(found.name, self._clock.now())):
-                raise _too_many(f"{found.name!r} sends more than {self._pace.per_minute} requests a minute", wait)
-            return found
+            return self._paced(self._admit(act, request, BEARER))
 
         return principal
 
+    def _paced(self, found: Principal) -> Principal:
+        if found is not ANYBODY and (wait := self._pace.wait_s(found.name, self._clock.now())):
+            raise _too_many(f"{found.name!r} sends more than {self._pace.per_minute} requests a minute", wait)
+        return found
+
     def read(self, request: Request) -> Principal:
-        """The principal, who may read: for a plain route, which has no dependencies. Raises as `let` does."""
+        """The principal, who may read: for a plain route, which has no dependencies. Not paced: the
+        decision point is asked at every turn. Raises Refused (401, 403, and 429 for tokens that let nobody in).
+        """
         return self._admit("read", request, BEARER)
 
     def page_reader(self, request: Request) -> Principal:
         """A dependency of pages: the browser asks for a key, as a password. Pages show every entity."""
-        principal = self._admit("read", request, BASIC)
+        principal = self._paced(self._admit("read", request, BASIC))
         if principal.entities:
             raise Refused(403, "the pages show every entity, and this key is for some: use the API under /v1")
         return principal

@@ -43,16 +43,20 @@ class Failures:
     def __init__(self, per_minute: int) -> None:
         self._pace = Pace(per_minute)
         self._good: dict[str, None] = {}
+        self._lock = Lock()
 
     def wait_s(self, address: str, token: str, now: datetime) -> int:
-        return 0 if token_hash(token) in self._good else self._pace.wait_s(address, now, take=False)
+        with self._lock:
+            known = token_hash(token) in self._good
+        return 0 if known else self._pace.wait_s(address, now, take=False)
 
     def note(self, address: str, token: str, now: datetime, *, good: bool) -> None:
         digest = token_hash(token)
         if not good:
-            self._good.pop(digest, None)
             self._pace.wait_s(address, now)
-        elif digest not in self._good:
-            self._good[digest] = None
+        with self._lock:
+            self._good.pop(digest, None)
+            if good:
+                self._good[digest] = None
             if len(self._good) > MOST_ADDRESSES:
-                self._good.pop(next(iter(self._good)), None)
+                del self._good[next(iter(self._good))]  # the one not seen for longest

@@ -39,6 +39,12 @@ def test_each_name_has_its_own_pace_whatever_keys_it_carries(world: World) -> No
     assert client.get(CHANGES).status_code == 200
 
 
+def test_pages_count_as_any_other_request(world: World) -> None:
+    client = calling(world, "zoe", "viewer", requests_per_minute=2)
+    answers = [client.get("/changes"), client.get(CHANGES), client.get("/changes")]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+
+
 def test_the_decision_point_is_asked_as_often_as_services_like(world: World) -> None:
     client = calling(world, "web", "viewer", requests_per_minute=1)
     assert {client.get("/v1/policies/acme/quota").status_code for _ in range(5)} == {404}
