@@ -91,6 +91,7 @@ SPOILT: dict[str, tuple[Callable[[Door], str], str]] = {
     "no expiry": (lambda door: door.token(exp=None), "does not say its exp"),
     "an expiry that is no time": (lambda door: door.token(exp="soon"), "exp is no time"),
     "an expiry beyond numbers": (lambda door: door.token(exp=float("inf")), "exp is no time"),
+    "a start beyond floats": (lambda door: door.token(nbf=10**400), "not valid yet"),
     "no role": (lambda door: door.token(groups=["guests"]), "has a role here"),
     "no groups": (lambda door: door.token(groups=None), "has a role here"),
     "no name": (lambda door: door.token(sub=None), "sub is no name"),
