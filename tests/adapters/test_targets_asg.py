@@ -11,7 +11,7 @@ from forebay.domain.errors import OutsideError
 from forebay.domain.workload import AsgTarget
 from forebay.targets.asg import AutoScalingGroup, group_state
 from sandbox.testing import fresh
-from tests.support.aws import ASG, TIMING, CloudClock, clients, played
+from tests.support.aws import ASG, TIMING, CloudClock, clients, played, track_group
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 
@@ -34,15 +34,7 @@ def bare(cloud, monkeypatch):
 
 @pytest.fixture
 def aws(bare):
-    bare.autoscaling.put_scaling_policy(
-        AutoScalingGroupName="web",
-        PolicyName="tracking",
-        PolicyType="TargetTrackingScaling",
-        TargetTrackingConfiguration={
-            "PredefinedMetricSpecification": {"PredefinedMetricType": "ASGAverageCPUUtilization"},
-            "TargetValue": 60,
-        },
-    )
+    track_group(bare)
     return bare
 
 

@@ -12,7 +12,7 @@ from forebay.targets.asg import AutoScalingGroup
 from forebay.targets.ecs import EcsService
 from forebay.targets.quotas import EC2_STANDARD, FARGATE, Quota, is_standard, read_quota
 from sandbox.testing import fresh
-from tests.support.aws import ASG, ECS, TIMING, TRACKING, CloudClock, clients, played
+from tests.support.aws import ASG, ECS, TIMING, TRACKING, CloudClock, clients, played, track_group
 
 KINDS = pytest.mark.parametrize("kind", ["ecs", "asg"])
 CODES = {"ecs": FARGATE, "asg": EC2_STANDARD}
@@ -32,15 +32,7 @@ def made(tmp_path, monkeypatch):
         cloud = stack[-1].__enter__()
         aws = clients(cloud, monkeypatch)
         if kind == "asg":
-            aws.autoscaling.put_scaling_policy(
-                AutoScalingGroupName="web",
-                PolicyName="tracking",
-                PolicyType="TargetTrackingScaling",
-                TargetTrackingConfiguration={
-                    "PredefinedMetricSpecification": {"PredefinedMetricType": "ASGAverageCPUUtilization"},
-                    "TargetValue": 60,
-                },
-            )
+            track_group(aws)
         of = EcsService(ECS, aws, CloudClock(cloud)) if kind == "ecs" else AutoScalingGroup(ASG, aws, CloudClock(cloud))
         return cloud, aws, of
 

@@ -10,7 +10,7 @@ import logging
 import sqlite3
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -96,6 +96,11 @@ def configured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.Monkey
     monkeypatch.setenv("FOREBAY_WORKLOADS", str(ROOT / "examples" / "workloads.yaml"))
     monkeypatch.setenv("FOREBAY_CALLBACK_SECRET", LONG)
     return monkeypatch
+
+
+def nowhere(secrets: Collection[str], **places: str) -> None:
+    for place, text in places.items():
+        assert not [secret for secret in secrets if secret in text], f"a secret is in the {place}"
 
 
 @pytest.mark.parametrize("case", MISTYPED)
@@ -244,13 +249,8 @@ def test_a_whole_life_with_every_failure_tells_no_secret(
     assert "callback to localhost answered 500" in dump and "got no answer" in dump, "the failures are on record"
     assert "CHG-1" in caplog.text
     secrets = [CANARY, *_Deaf.signatures]
-    for place, text in {
-        "store": dump,
-        "log": caplog.text,
-        "output": "".join(capfd.readouterr()),
-        "answers": "".join(said),
-    }.items():
-        assert not [secret for secret in secrets if secret in text], f"a secret is in the {place}"
+    output = "".join(capfd.readouterr())
+    nowhere(secrets, store=dump, log=caplog.text, output=output, answers="".join(said))
 
 
 # Keys and tokens
@@ -310,10 +310,5 @@ def test_no_key_token_or_signing_secret_is_kept_or_told(
     assert "CHG-K" in dump and "key created" in dump, "they were used, so they could have leaked"
     signatures = [one.rpartition(".")[2] for one in (token, for_others, forged)]
     secrets = [CANARY, signing_token, key.rpartition("_")[2], ended.rpartition("_")[2], *signatures]
-    for place, text in {
-        "store": dump,
-        "log": caplog.text,
-        "output": "".join(capfd.readouterr()),
-        "answers": "".join(said),
-    }.items():
-        assert not [secret for secret in secrets if secret in text], f"a secret is in the {place}"
+    output = "".join(capfd.readouterr())
+    nowhere(secrets, store=dump, log=caplog.text, output=output, answers="".join(said))

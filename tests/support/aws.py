@@ -93,3 +93,16 @@ def an_alarm(aws, name):
         Threshold=1,
         ComparisonOperator="GreaterThanThreshold",
     )
+
+
+def track_group(aws: AwsClients) -> None:
+    """The group `web` gets a policy of its own, as TRACKING says for a service."""
+    aws.autoscaling.put_scaling_policy(
+        AutoScalingGroupName="web",
+        PolicyName="tracking",
+        PolicyType="TargetTrackingScaling",
+        TargetTrackingConfiguration={
+            "PredefinedMetricSpecification": {"PredefinedMetricType": "ASGAverageCPUUtilization"},
+            "TargetValue": TRACKING["target_percent"],
+        },
+    )
