@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from forebay.domain.change import Person, Text
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from forebay.domain.change import Person, visible
 from forebay.domain.errors import InputError
 from forebay.domain.model import Model, validate
 
 
 class _Named(Model):
     by: Person
-    reason: Text
+    reason: Annotated[str, AfterValidator(visible)]
 
 
 def check_named(actor: str, reason: str) -> None:
-    """Raises InputError where one is missing, too long, or hides something."""
+    """Raises InputError where one is missing or hides something, or the name is too long."""
     if not actor.strip() or not reason.strip():
         raise InputError("give your name (--by) and a reason (--reason): the audit log keeps both")
     validate(_Named, {"by": actor, "reason": reason}, "who and why")

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from forebay.domain.change import ChangeRequest, Person
+from forebay.domain.change import ChangeRequest, Person, Text
 from forebay.domain.errors import InputError
 from forebay.domain.model import Model, to_utc, validate
 
@@ -21,7 +21,7 @@ class TicketClosed(Model):
     """The ticket was closed or deleted: its change is cancelled in the name of `by`."""
 
     by: Person
-    reason: Annotated[str, Field(max_length=2000)] = "the ticket was closed"
+    reason: Text = "the ticket was closed"
 
 
 class TicketDelivery(Model):

@@ -160,6 +160,17 @@ def test_a_closed_ticket_cancels_its_change(world: World) -> None:
     assert delivered(world)[1:] == [("closed", None), ("closed", "change T-1 is cancelled already")]
 
 
+def test_a_ticket_may_be_closed_with_the_longest_reason_but_with_none_that_hides_something(world: World) -> None:
+    store_ticket(world.ctx, "jira", delivery())
+    body = {"ticket": "T-1", "revision": "2", "closed": {"by": "ann", "reason": "a\u202eb"}}
+    with pytest.raises(InputError, match="invisible"):
+        store_ticket(world.ctx, "jira", json.dumps(body))
+    body["closed"] = {"by": "ann", "reason": "x" * 2000}
+    store_ticket(world.ctx, "jira", json.dumps(body))
+    sweep_tickets(world.ctx, Scheduler())
+    assert world.record("T-1").state is ChangeState.CANCELLED
+
+
 def test_a_ticket_closes_what_it_asked_for_and_nothing_else(world: World) -> None:
     store_ticket(world.ctx, "other", delivery())
     store_ticket(world.ctx, "jira", closing())

@@ -186,7 +186,7 @@ def test_with_the_delay_over_the_last_who_agrees_puts_them_in_force_at_once(amen
     assert version(amended) == ("*",)
 
 
-@pytest.mark.parametrize("who", [("eve\nbob", "fine"), ("e" * 201, "fine"), ("lea", "a\u202eb"), ("lea", "x" * 2001)])
+@pytest.mark.parametrize("who", [("eve\nbob", "fine"), ("e" * 201, "fine"), ("lea", "a\u202eb")])
 def test_a_name_or_reason_that_the_log_cannot_show_is_refused_and_kept_nowhere(
     amended: World, who: tuple[str, str]
 ) -> None:
