@@ -246,7 +246,7 @@ def _counts_as_standard(group: AutoScalingGroupTypeDef) -> bool:
 def _runs(action: ScheduledUpdateGroupActionTypeDef, start: datetime, end: datetime) -> bool:
     """AWS gives the next run as StartTime, also of a recurring action; without it the answer is yes.
 
-    Later runs of a recurring one count by hour and day of the month, on whatever weekday.
+    Of a recurring one later runs count too.
     """
     first, fields = action.get("StartTime"), action.get("Recurrence", "").split()
     if first is None or start < first.astimezone(UTC) <= end:
@@ -254,13 +254,22 @@ def _runs(action: ScheduledUpdateGroupActionTypeDef, start: datetime, end: datet
     over = "EndTime" in action and action["EndTime"].astimezone(UTC) < start
     if over or first.astimezone(UTC) > end or len(fields) != 5:
         return False
-    return runs_within(f"cron({' '.join(fields[:4])} * *)", action.get("TimeZone"), start, end)
+    return _recurs(fields, action.get("TimeZone"), start, end)
 
 
 def _ran(action: ScheduledUpdateGroupActionTypeDef, now: datetime) -> bool:
-    """A recurring one by hour and day of the month, on whatever weekday; any other is dropped once it ran."""
+    """Any but a recurring one is dropped once it ran."""
     fields = action.get("Recurrence", "").split()
     if len(fields) != 5:
         start = action.get("StartTime")
         return start is not None and now - BEHIND < start.astimezone(UTC) <= now
-    return runs_within(f"cron({' '.join(fields[:4])} * *)", action.get("TimeZone"), now - BEHIND, now)
+    return _recurs(fields, action.get("TimeZone"), now - BEHIND, now)
+
+
+def _recurs(fields: Sequence[str], zone: str | None, start: datetime, end: datetime) -> bool:
+    """Whether the five fields of a Recurrence may run in (start, end], on whatever weekday.
+
+    Where a weekday is named the day of the month says nothing: cron runs on either of the two.
+    """
+    minute, hour, day, month, weekday = fields
+    return runs_within(f"cron({minute} {hour} {day if weekday == '*' else '*'} {month} * *)", zone, start, end)

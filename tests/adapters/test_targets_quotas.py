@@ -104,6 +104,28 @@ def test_scheduled_actions_are_found_as_long_as_units_are_held(made, kind, hours
     assert target.observe().problems == (), "it is not soon"
 
 
+@pytest.mark.parametrize(
+    ("days", "found"),
+    [
+        pytest.param("{tomorrow:%d} * *", 1, id="that day of the month"),
+        pytest.param("{last:%d} * *", 0, id="another day of the month"),
+        pytest.param("{last:%d} * {tomorrow:%w}", 1, id="cron runs on either: another day of the month, that weekday"),
+    ],
+)
+def test_on_which_days_a_recurring_action_of_a_group_counts(made, days, found):
+    cloud, aws, target = made("asg")
+    now = cloud.now()
+    first, tomorrow = now + timedelta(minutes=30), now + timedelta(days=1, minutes=30)
+    aws.autoscaling.put_scheduled_update_group_action(
+        AutoScalingGroupName="web",
+        ScheduledActionName="release",
+        Recurrence=f"{first:%M} {first:%H} {days.format(tomorrow=tomorrow, last=now - timedelta(days=1))}",
+        StartTime=first,
+        MinSize=1,
+    )
+    assert len(target.foresee([held(cloud, 5, start=1, end=25)], 1.0, 4).warnings) == found
+
+
 def test_a_recurring_action_of_a_group_counts_on_every_later_day_too(made):
     cloud, aws, target = made("asg")
     now = cloud.now()
