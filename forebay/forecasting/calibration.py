@@ -21,10 +21,10 @@ from forebay.forecasting.scores import SCORED_LEVELS, quantile_loss
 
 Floats = npt.NDArray[np.float64]
 
-# All five measured on half of the benchmark's traces (docs/benchmarks.md): coverage of slots, and of the day's peak.
+# All measured on half of the benchmark's traces (docs/benchmarks.md): coverage of slots, and of the day's peak.
 STRETCH = 0.3
 PEAK_STRETCH = 0.9
-AS_RECORDED = 0.2  # of the futures
+AS_RECORDED = 0.2  # of all futures
 RECORD_LEAST, RECORD_SPREAD, RECORD_MOST = 0.3, 0.35, 0.6
 SCORED_LEADS = 48  # evenly spread over the horizon; more leads of one trajectory tell little new
 

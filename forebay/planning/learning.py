@@ -42,9 +42,9 @@ def learned(demand: DemandPaths, seen: Mapping[Resource, Floats]) -> DemandPaths
         raise ValueError(f"{n_seen} slots seen leave none of the demand's {len(demand.index)}")
     rest = demand.index.part(n_seen, len(demand.index))
     none = np.empty(0)
-    hour = max(1, TOGETHER // demand.index.length)
+    slots_together = max(1, TOGETHER // demand.index.length)
     with_change = {
-        r: _updated(paths, seen.get(r, none), hour, _distinct(demand.without_change[r]))[:, n_seen:]
+        r: _updated(paths, seen.get(r, none), slots_together, _distinct(demand.without_change[r]))[:, n_seen:]
         for r, paths in demand.with_change.items()
     }
     without = {r: paths[:, n_seen:] for r, paths in demand.without_change.items()}
@@ -57,10 +57,10 @@ def _distinct(paths: Floats) -> int:
     return len(np.unique(paths, axis=0))
 
 
-def _updated(paths: Floats, seen: Floats, together: int, distinct: int) -> Floats:
+def _updated(paths: Floats, seen: Floats, slots_together: int, n_distinct: int) -> Floats:
     known = np.flatnonzero(np.isfinite(seen))
-    for hour in range(len(seen) // together + 1):
-        slots = known[known // together == hour]
+    for hour in range(len(seen) // slots_together + 1):
+        slots = known[known // slots_together == hour]
         if not slots.size:
             continue
         here, mean_seen = paths[:, slots].mean(axis=1), float(seen[slots].mean())
@@ -69,7 +69,7 @@ def _updated(paths: Floats, seen: Floats, together: int, distinct: int) -> Float
         spread = own + (MEASURED_WITHIN * mean_seen) ** 2
         if spread > 0:
             shared = off_mean @ off / len(paths)
-            by_chance = shared**2 < BY_CHANCE**2 / distinct * own * (off**2).mean(axis=0)
+            by_chance = shared**2 < BY_CHANCE**2 / n_distinct * own * (off**2).mean(axis=0)
             gain = np.where(by_chance, 0.0, shared / spread)
             paths = np.maximum(paths + np.outer(mean_seen - here, gain), 0.0)
     return paths

@@ -61,7 +61,9 @@ def draw_plan(
     in force (there is no proposal to make then); ValueError if `demand` does not cover the plan.
     """
     clock = Clock(now, earliest, freezes)
-    draft = Draft(change, workload, demand, start_units, floor, clock, None, needed, in_force, promises)
+    draft = Draft(
+        change, workload, demand, start_units, floor, clock, needed=needed, in_force=in_force, promises=promises
+    )
     draft.check()
     solution, sizing = choose(draft, autoscaled=autoscaled, resizable=resizable)
     if solution is None and in_force:
