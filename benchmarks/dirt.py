@@ -1,7 +1,7 @@
 """`python -m benchmarks.dirt`: what dirt in a history costs a forecast, and how much of it the cleaning gives back.
 
 Into each history (14 days of hourly means, 3 windows a series) one defect is put by a fixed seed; the 24 hours that
-followed stay as they were. Scored is the quantile loss (levels 0.05 to 0.95, no ARIMA), as the geometric mean over
+followed stay as they were. Scored is the quantile loss (levels 0.05 to 0.95), as the geometric mean over
 the windows relative to the forecast from the clean history: `off` with that stage off, `on` with it on. `seen` is the
 share of windows in which the stage acted. The first row is the clean history with all stages on: what the cleaning
 costs where there is nothing to clean.

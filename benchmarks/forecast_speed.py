@@ -1,8 +1,8 @@
 """`python -m benchmarks.forecast_speed`: a fleet's forecasts against pmdarima's own search, in the same run.
 
-1,000 hourly series of 14 days, 48 hours ahead, by the default, its ARIMA included; pmdarima's auto_arima (season of
-24, limited orders) on a sample of the same series, one after the other. The series are the traces' own,
-cut and rescaled until there are enough.
+1,000 hourly series of 14 days, 48 hours ahead, by the default; pmdarima's auto_arima (season of 24, limited orders) on
+a sample of the same series, one after the other. The series are the traces' own, cut and rescaled until there are
+enough.
 """
 
 from __future__ import annotations

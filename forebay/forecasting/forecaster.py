@@ -141,7 +141,7 @@ def _holidays(
 
 
 def _held_out_loss(series: RegularSeries, season_slots: Sequence[float], held_out: int) -> float:
-    """Mean quantile loss on the last `held_out` slots of a forecast from those before them, without an ARIMA."""
+    """Mean quantile loss on the last `held_out` slots of a forecast from those before them."""
     past, future = series.values[:-held_out], series.values[-held_out:]
     best = chosen(
         replace(series, values=past),

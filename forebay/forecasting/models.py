@@ -71,8 +71,8 @@ MODELS: Mapping[str, Model] = {
     )
 }
 
-DEFAULT = ("simple", "arima")
-"""What the combination is made of: those that, measured, earn their time (docs/benchmarks.md)."""
+DEFAULT = ("simple",)
+"""What the combination is made of: an ARIMA beside it, measured, gained nothing (docs/benchmarks.md)."""
 
 
 def named(names: Sequence[str]) -> list[Model]:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from forebay.domain.accuracy import SeriesBacktest
-from forebay.forecasting import HistoryError, SeriesKey, evaluation, models
+from forebay.forecasting import HistoryError, SeriesKey, models
 from forebay.forecasting.evaluation import backtest_series
 from forebay.report import accuracy
 
@@ -30,12 +30,6 @@ def run(history: pd.Series, **more: object) -> SeriesBacktest:
     ticks = count()
     chosen = {"horizon": 24, "models": CHEAP, "budget_seconds": 1e9, "monotonic": lambda: next(ticks)} | more
     return backtest_series(KEY, history, step=HOUR, **chosen)  # type: ignore[arg-type]
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The default without its ARIMA: what is tested here does not hang on it."""
-    monkeypatch.setattr(evaluation, "DEFAULT", ("simple",))
 
 
 def test_every_model_and_the_default_are_scored_best_first_from_the_same_origins() -> None:
