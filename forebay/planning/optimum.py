@@ -155,15 +155,20 @@ class Programme:
     def fill(self) -> None:
         if self.leaving is not None:
             self.value[-1] = np.inf
-        rising = RangeMinimum(*self._up(0))
+        # Few slots differ in where a move may land: the ranges are worked out once for each difference.
+        rises: dict[int, RangeMinimum] = {}
+        falls: dict[int, RangeMinimum] = {}
         for slot in reversed(range(self.problem.n_slots)):
             best = self._stay(slot)
             if self.problem.legal[slot]:
-                if self.problem.tracked is not None:
-                    rising = RangeMinimum(*self._up(slot))
-                best = np.minimum(best, self._before_serving(slot) + rising(self._landed(slot, rising=True)))
-                if self.descent[slot] < self.units[-1]:
-                    best = np.minimum(best, RangeMinimum(*self._down(slot))(self._landed(slot, rising=False)))
+                if (stands := int(self.standing[slot])) not in rises:
+                    rises[stands] = RangeMinimum(*self._up(slot))
+                rising = rises[stands](self._landed(slot, rising=True))
+                best = np.minimum(best, self._before_serving(slot) + rising)
+                if (least := int(self.descent[slot])) < self.units[-1]:
+                    if least not in falls:
+                        falls[least] = RangeMinimum(*self._down(slot))
+                    best = np.minimum(best, falls[least](self._landed(slot, rising=False)))
             self.value[slot] = best if self.leaving is None else np.minimum(best, self.leaving[slot])
 
     def walk(self, slot: int, place: int) -> tuple[tuple[Move, ...], int, int]:
