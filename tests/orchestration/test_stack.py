@@ -334,9 +334,8 @@ def test_a_run_that_people_cancel_retry_repeat_or_delete_breaks_nothing(stack: L
     step, *_, enforcing = sorted(stack.runs_of(name), key=lambda run: run["expected_start_time"])
 
     def set_state(**state: str) -> None:
-        stack.prefect.post(
-            f"/flow_runs/{step['id']}/set_state", json={"state": state, "force": True}
-        ).raise_for_status()
+        body = {"state": state, "force": True}
+        stack.ask_prefect("POST", f"/flow_runs/{step['id']}/set_state", body).raise_for_status()
 
     set_state(type="CANCELLED")
     assert stack.ended(step["id"])["state_type"] == "CANCELLED"
@@ -347,7 +346,7 @@ def test_a_run_that_people_cancel_retry_repeat_or_delete_breaks_nothing(stack: L
         assert ended["state_type"] == "COMPLETED", ended["state"]
         assert "nothing to do" in ended["state"]["message"]  # not now, or the other run is at it
     for run in (step, enforcing):
-        stack.prefect.delete(f"/flow_runs/{run['id']}").raise_for_status()
+        stack.ask_prefect("DELETE", f"/flow_runs/{run['id']}").raise_for_status()
     after = stack.change(name)
     assert after
     assert after["record"] == before["record"]

@@ -167,12 +167,21 @@ class LiveStack:
     def start_run(self, name: str, parameters: dict[str, Any], **more: Any) -> httpx.Response:
         """A run of a deployment, made as the UI's form makes it."""
         body = {"parameters": parameters, "state": {"type": "SCHEDULED"}, "enforce_parameter_schema": True} | more
-        path = f"/deployments/{self.deployment(name)['id']}/create_flow_run"
-        # On SQLite a busy server answers 503, and every client of Prefect's tries again.
-        return until(lambda: (a := self.prefect.post(path, json=body)).status_code != 503 and a, "not busy", 30)
+        return self.ask_prefect("POST", f"/deployments/{self.deployment(name)['id']}/create_flow_run", body)
+
+    def ask_prefect(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
+        """On SQLite a busy server answers 503, and every client of Prefect's tries again."""
+
+        def answer() -> httpx.Response | None:
+            answered = self.prefect.request(method, path, json=body)
+            return None if answered.status_code == 503 else answered
+
+        found = until(answer, f"Prefect is not busy: {method} {path}", 30)
+        assert found is not None
+        return found
 
     def run(self, id: str) -> dict[str, Any]:
-        return dict(self.prefect.get(f"/flow_runs/{id}").raise_for_status().json())
+        return dict(self.ask_prefect("GET", f"/flow_runs/{id}").raise_for_status().json())
 
     def ended(self, id: str, timeout_s: float = 60) -> dict[str, Any]:
         """The run once it has reached a final state."""
