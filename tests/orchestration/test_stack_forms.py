@@ -77,9 +77,9 @@ def test_what_the_form_sends_becomes_a_change_named_by_its_run(stack: LiveStack)
 def test_a_run_that_people_cancel_retry_repeat_or_delete_breaks_nothing(stack: LiveStack) -> None:
     """A run is a wake-up, no more: what becomes of the change is in the store."""
     name = "CHG-7"
-    double = {"workload": "late", "factor": 2.0, "scope": "workload"}
+    double = {"workload": "basket", "factor": 2.0, "scope": "workload"}
     # Time enough that few steps fall due meanwhile: a run stays for those that do.
-    assert stack.send_ticket(name, request("late", "late", effective_in="PT4M", impacts=[double])) == 202
+    assert stack.send_ticket(name, request("basket", "basket", effective_in="PT4M", impacts=[double])) == 202
     before = planned(stack, name)
     step, *_, enforcing = sorted(stack.runs_of(name), key=lambda run: run["expected_start_time"])
 
