@@ -94,8 +94,8 @@ class Stale:
         old = [state for at, state in self.seen if at <= now - timedelta(seconds=20)]
         return old[-1] if self.on and old else fresh
 
-    def apply(self, setting: Any) -> None:
-        self.inner.apply(setting)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)  # everything else is fresh
 
 
 @dataclass(frozen=True)
@@ -190,6 +190,11 @@ FAULTS = (
         lambda s: s.fault(1, kind="capacity", max_running=5, duration_s=200),
     ),
     Fault("units never get into service", 7, lambda s: s.fault(7, kind="capacity", max_running=6)),
+    Fault(
+        "no unit gets into service for a quarter of an hour",
+        7,
+        lambda s: s.fault(7, kind="capacity", max_running=6, duration_s=900),
+    ),
     Fault("metrics come two minutes late", 1, lambda s: None, {"metric_delay_s": 120}),
     Fault("the metrics of five minutes are lost", 1, lambda s: s.fault(1, kind="no_metrics", duration_s=300)),
     Fault("metrics stay away for good", 1, lambda s: s.fault(1, kind="no_metrics")),
@@ -215,7 +220,7 @@ def run(fault: Fault) -> Row:
     ):
         world.submit(a_request(settle="PT5M"), flat_plan())
         fault.inject(Scene(world, cloud, clients))
-        while world.clock.now() < OVER and world.state not in ENDED:
+        while world.clock.now() < OVER and (world.state not in ENDED or world.record().lapses):
             # Once it is armed only the watch is left, which need not look every minute for this.
             every = 5 if world.state is ChangeState.ARMED else 1
             world.run_until(world.clock.now() + timedelta(minutes=every), timedelta(minutes=every))
@@ -240,7 +245,8 @@ def _row(fault: Fault, world: World, cloud: Sandbox) -> Row:
     elif began is not None:
         ended = when["armed"]
         late = "on time" if began == EFFECTIVE else f"{(began - EFFECTIVE) / timedelta(minutes=1):.0f} min late"
-        did = f"{moves}; armed at {ended:%H:%M}, in force {late}"
+        held = f"held at {when['held']:%H:%M}, by itself " if "held" in when else ""
+        did = f"{moves}; {held}armed at {ended:%H:%M}, in force {late}"
     else:
         ended, did = record.updated_at, f"{moves}; {record.state}"
     assert world.sql.audit_break() is None

@@ -124,8 +124,10 @@ class Transaction(Protocol):
     def changes(self, states: Collection[ChangeState] | None = None) -> Sequence[ChangeRecord]:
         """All changes (in the given states), newest first."""
 
-    def move(self, name: str, to: ChangeState, event: AuditEvent) -> ChangeRecord:
-        """Transition by the table; `event.reason` becomes the note. Raises RuleRefusal if the table has it not."""
+    def move(self, name: str, to: ChangeState, event: AuditEvent, *, lapses: bool = False) -> ChangeRecord:
+        """Transition by the table; `event.reason` becomes the note. Raises RuleRefusal if the table has it not.
+        `lapses`: of a hold, see ChangeRecord.
+        """
 
     def edit_change(self, change: PolicyChange, policy_version: int, event: AuditEvent) -> ChangeRecord:
         """Give the change of that name other content; it is `received` again and has no current plan any more."""

@@ -8,13 +8,14 @@ from datetime import datetime, timedelta
 
 from forebay.app.arm import enforce, try_to_arm
 from forebay.app.context import Context
-from forebay.app.keep import FOREIGN, carry_out, hand_of
+from forebay.app.keep import FOREIGN, carry_out
+from forebay.app.look import look
 from forebay.app.people import hold_by_controller
 from forebay.app.preflight import tell_ahead
 from forebay.app.replan import review
 from forebay.app.turn import waits_for
 from forebay.app.writing import check_unchanged, keep_lease, release, settle_open_intents, write
-from forebay.control.decide import Ask, Decision, Hold, Serving, Stop, Verified, View, Wait, decide, verification_window
+from forebay.control.decide import Ask, Decision, Hold, Serving, Stop, Verified, View, Wait, decide
 from forebay.control.keep import Adopt, Keep
 from forebay.domain.audit import AuditEvent
 from forebay.domain.errors import InputError, LostLease, OutsideError, RuleRefusal
@@ -107,7 +108,6 @@ def _sleep_until(ctx: Context, change: str, until: datetime, lease: Lease) -> No
 def tick(ctx: Context, change: str, workload_name: str, lease: Lease) -> Tick:
     """One look and at most one step forward. Raises LostLease if another writer took over, and OutsideError."""
     workload = ctx.workload(workload_name)
-    now = ctx.clock.now()
     with ctx.store.transaction() as tx:
         keep_lease(ctx, tx, lease)
         record = tx.change(change)
@@ -119,42 +119,19 @@ def tick(ctx: Context, change: str, workload_name: str, lease: Lease) -> Tick:
         return Tick(Stop(f"change is {record.state}: {record.note}" if record else f"no change {change}"), None)
     if foreign := settle_open_intents(ctx, record, workload, lease):
         raise OutsideError(foreign, retryable=False)
-    with ctx.store.transaction() as tx:
-        steps = tx.steps(change, workload_name)
-        freeze = tx.rules().freeze_at(now, record.change)
-        approved = tx.rules().approved_units(record.change, plan, tx.approvals(change))
-        intents = tx.intents(workload_name, change=change)
-        pin = next((p for p in tx.pins(change) if p.workload == workload_name), None)
-    target = ctx.target(workload).observe()
-    workload = workload.sized(target.setting.size)
-    active = next((s for s in steps if s.state is StepState.ASKED), None)
-    if active and active.serving_at is None and target.serving != active.seen_units:
-        seen = active.model_copy(update={"seen_units": target.serving})
-        with ctx.store.transaction() as tx:
-            tx.check_lease(lease, ctx.clock.now())
-            check_unchanged(tx, record)
-            tx.put_step(seen)
-        steps, active = [seen if s is active else s for s in steps], seen
-    window = verification_window(workload, active, now) if active else None
-    known = window is not None and now >= window[2]
-    usage = ctx.usage(workload)
-    pending = active is None and any(s.state is StepState.PENDING and s.step.due_at <= now for s in steps)
-    view = View(
-        now=now,
-        change=record,
-        workload=workload,
-        plan=plan,
-        steps=steps,
-        target=target,
-        intents=intents,
-        hand=hand_of(ctx, workload, target, intents),
-        pin=pin,
-        freezes=(freeze,) if freeze else (),
-        approved_units=approved,
-        alarms=usage.alarms() if workload.alarms and (known or pending) else (),
-        usage=usage.measure(window[0], window[1]) if window and known else None,
-    )
+    view = look(ctx, record, plan, workload)
+    _note_arrivals(ctx, lease, view)
     return _act(ctx, lease, view, decide(view, ctx.poll))
+
+
+def _note_arrivals(ctx: Context, lease: Lease, view: View) -> None:
+    """How many units serve, for whoever asks when the rest will: see `control/arrival.py`."""
+    with ctx.store.transaction() as tx:
+        for step in view.steps:
+            if step.state is StepState.ASKED and step not in tx.steps(step.change, step.workload):
+                tx.check_lease(lease, ctx.clock.now())
+                check_unchanged(tx, view.change)
+                tx.put_step(step)
 
 
 def _act(ctx: Context, lease: Lease, view: View, decision: Decision) -> Tick:
@@ -179,7 +156,7 @@ def _done(ctx: Context, lease: Lease, view: View, decision: Decision) -> Tick:
             if judgement and judged:
                 event = _step_event(ctx, view, judged, f"step {judged.step.sequence} failed", reason)
                 _record(ctx, lease, view, judged.model_copy(update={"judgement": judgement}), event)
-            hold_by_controller(ctx, change.change, reason)
+            hold_by_controller(ctx, change.change, reason, lapses=decision.lapses)
             return Tick(decision, None)
         case Serving(step=step, reason=reason):
             event = _step_event(ctx, view, step, f"step {step.step.sequence} serving", reason)
@@ -229,7 +206,7 @@ def _outside_failed(ctx: Context, change: str, workload: str, error: OutsideErro
     """Retry what can heal, with growing pauses, within the workload's patience; else hold with the cause."""
     now = ctx.clock.now()
     if not error.retryable or now >= failing_since + ctx.workload(workload).verification.patience:
-        hold_by_controller(ctx, change, str(error))
-        return Tick(Hold(str(error)), None)
+        hold_by_controller(ctx, change, str(error), lapses=error.retryable)
+        return Tick(Hold(str(error), lapses=error.retryable), None)
     pause = max(ctx.poll / 4, min(now - failing_since, ctx.poll * 2))
     return Tick(Wait(now + pause, f"trying again: {error}", asked=True), now + pause)

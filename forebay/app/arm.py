@@ -176,8 +176,8 @@ def enforce(ctx: Context, change: str) -> str:
     with ctx.store.transaction() as tx:
         record = tx.change(change)
     assert record is not None, f"{change} vanished from the store"
-    late = record.state in MOVING and ctx.clock.now() >= record.change.effective_at
-    if late and (missing := _missing_at_last(ctx, change)):
+    late = (record.state in MOVING or record.lapses) and ctx.clock.now() >= record.change.effective_at
+    if late and (missing := _missing_at_last(ctx, record)):
         return _misaligned(ctx, record, missing)
     with ctx.store.transaction() as tx:
         record = tx.change(change)
@@ -224,9 +224,11 @@ def enforce_now(
     return tx.move(record.change.change, ChangeState.IN_FORCE, event), event
 
 
-def _missing_at_last(ctx: Context, change: str) -> Misalignment | None:
+def _missing_at_last(ctx: Context, record: ChangeRecord) -> Misalignment | None:
+    if record.lapses:
+        return Misalignment(f"held: {record.note}")
     try:
-        return try_to_arm(ctx, change)
+        return try_to_arm(ctx, record.change.change)
     except OutsideError as error:
         return Misalignment(f"alignment cannot be told: {error}")
 
@@ -254,7 +256,7 @@ def _misaligned(ctx: Context, record: ChangeRecord, misaligned: Misalignment) ->
     enforced = change.on_misalignment == "enforce" and misaligned.capacity
     with ctx.store.transaction() as tx:
         current = tx.change(change.change)
-        if current is None or current.state not in MOVING:
+        if current is None or not (current.state in MOVING or current.lapses):
             return f"nothing to do: change is {current.state if current else 'gone'}"
         if enforced and tx.rules().may("break-glass", change, change.requested_by):
             _, event = enforce_now(tx, ctx, current, change.requested_by, f"on_misalignment enforce: {missing}")

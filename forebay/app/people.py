@@ -31,8 +31,10 @@ def hold(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:
     return record
 
 
-def hold_by_controller(ctx: Context, change: str, reason: str) -> None:
-    """The controller found something a person must look at. A change that no longer moves is left alone."""
+def hold_by_controller(ctx: Context, change: str, reason: str, *, lapses: bool = False) -> None:
+    """The controller found something a person must look at, or that is waited for no longer (the hold then `lapses`
+    once it is there). A change that no longer moves is left alone.
+    """
     with ctx.store.transaction() as tx:
         record = tx.change(change)
         if record is None or not (record.state in MOVING or _armed_ahead(tx, ctx, record)):
@@ -40,7 +42,17 @@ def hold_by_controller(ctx: Context, change: str, reason: str) -> None:
         if record.state is ChangeState.ARMED:
             _disarm(tx, ctx, record, reason)
         event = ctx.event(record.change, "held", reason)
-        tx.move(change, ChangeState.HELD, event)
+        tx.move(change, ChangeState.HELD, event, lapses=lapses)
+    ctx.notifier.notify(event)
+
+
+def resume_by_controller(ctx: Context, held: ChangeRecord, reason: str) -> None:
+    """A hold that lapses is over. One that has become another's since it was looked at is left alone."""
+    with ctx.store.transaction() as tx:
+        if not held.lapses or tx.change(held.change.change) != held:
+            return
+        event = ctx.event(held.change, "resumed", reason)
+        tx.move(held.change.change, _goes_on_as(tx, held), event)
     ctx.notifier.notify(event)
 
 

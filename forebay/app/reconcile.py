@@ -13,6 +13,7 @@ from forebay.app.joint import shaped
 from forebay.app.outbox import drain
 from forebay.app.people import deny, own_version
 from forebay.app.plan import plan_anew_if_overdue
+from forebay.app.recover import recover
 from forebay.app.replan import refresh
 from forebay.app.restore import restore_change
 from forebay.app.rules import settle_rules
@@ -49,6 +50,7 @@ def reconcile(
         try:
             repair(ctx, record, holder)
             if look:
+                recover(ctx, record, holder)
                 watch(ctx, record)
                 foretell(ctx, record)
         except ForebayError as error:
@@ -78,7 +80,8 @@ def repair(ctx: Context, record: ChangeRecord, holder: str) -> None:
     # The enforcing run has the first word; this is for when it died or was late.
     overdue = now >= change.effective_at + DEAD_AFTER
     broken = record.state is ChangeState.IN_FORCE and now >= record.updated_at + DEAD_AFTER
-    if broken or (record.state in MOVING | {ChangeState.ARMED, ChangeState.IN_FORCE} and overdue):
+    due = record.state in MOVING | {ChangeState.ARMED, ChangeState.IN_FORCE} or record.lapses
+    if broken or (due and overdue):
         enforce(ctx, change.change)
     elif record.state in MOVING and _all_passed(ctx, record):
         try_to_arm(ctx, change.change)  # it was not aligned when its last step had its pass

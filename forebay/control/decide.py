@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from forebay.control.keep import Adopt, Clash, Keep, Later, free_again_at, keep, keep_pin, written_again_at
 from forebay.control.verify import judge, unserved
 from forebay.domain.allocation import Lever, Setting, TargetState, in_words, setting_for
 from forebay.domain.freeze import FreezeWindow
-from forebay.domain.lifecycle import MOVING, STEPPING, StepState
+from forebay.domain.lifecycle import MOVING, STEPPING, ChangeState, StepState
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.records import ChangeRecord, Intent, Outcome, Pin, StepRecord
 from forebay.domain.resources import Resource
@@ -94,11 +94,14 @@ class Verified:
 
 @dataclass(frozen=True)
 class Hold:
-    """A person must look: the change is held with this reason, nothing is written. `judgement` is that of `step`."""
+    """The change is held with this reason, nothing is written. `judgement` is that of `step`. A person must look; one
+    that `lapses` goes on by itself once what was waited for in vain is there after all.
+    """
 
     reason: str
     judgement: Judgement | None = None
     step: StepRecord | None = None
+    lapses: bool = False
 
 
 Decision = Stop | Wait | Ask | Serving | Verified | Hold | Keep | Adopt
@@ -141,6 +144,23 @@ def decide(view: View, poll: timedelta) -> Decision:
     return _under_way(view, step, poll)
 
 
+def recovered(view: View, poll: timedelta) -> str | None:
+    """Why a change whose hold lapses may go on now, in words; None while it may not.
+
+    Whoever had no patience left would not hold it: what it waited for is there, and no other hand has been at it.
+    """
+    impatient = view.workload.verification.model_copy(update={"patience": timedelta(0)})
+    workload = view.workload.model_copy(update={"verification": impatient})
+    change = view.change.model_copy(update={"state": ChangeState.SHAPING})
+    decision = decide(replace(view, change=change, workload=workload), poll)
+    match decision:
+        case Hold():
+            return None
+        case Ask(step=step):
+            return f"step {step.step.sequence} may be made"
+    return decision.reason
+
+
 def _next_step(view: View, step: StepRecord, poll: timedelta) -> Decision:
     if view.pin and view.now < view.pin.until:
         frozen = any(f.covers(view.now) for f in view.freezes)
@@ -159,7 +179,7 @@ def _next_step(view: View, step: StepRecord, poll: timedelta) -> Decision:
     if view.target.problems:
         text = "; ".join(view.target.problems)
         patience_ends = max(may_go_at, view.change.updated_at) + view.workload.verification.patience
-        return Hold(text) if view.now >= patience_ends else Wait(view.now + poll, text)
+        return Hold(text, lapses=True) if view.now >= patience_ends else Wait(view.now + poll, text)
     if step.step.size is not None:
         # Its revision is made ready right before the write.
         setting = view.target.setting.model_copy(update={"size": step.step.size, "revision": None})
@@ -234,7 +254,8 @@ def _under_way(view: View, step: StepRecord, poll: timedelta) -> Decision:
             return Serving(step, f"{view.target.serving} units serve, {asked} asked")
         if view.now >= since + verification.patience:
             causes = "; ".join(view.target.causes) or "the cloud names no cause"
-            return Hold(f"{view.target.serving} of {asked} units serve since {step.asked_at:%H:%M:%S}: {causes}")
+            text = f"{view.target.serving} of {asked} units serve since {step.asked_at:%H:%M:%S}: {causes}"
+            return Hold(text, lapses=True)
         waiting = "; ".join(view.target.causes) or ("launching" if step.step.size is None else "deploying")
         return Wait(view.now + poll, f"{view.target.serving} of {asked} units serve: {waiting}", asked=True)
     start, end, known_at = window
@@ -259,7 +280,7 @@ def _under_way(view: View, step: StepRecord, poll: timedelta) -> Decision:
     match judgement.verdict:
         case Verdict.NO_DATA | Verdict.ERROR:
             if view.now >= max(known_at, anew) + verification.patience:
-                return Hold(f"{judgement.verdict}: {text}", judgement)
+                return Hold(f"{judgement.verdict}: {text}", judgement, lapses=True)
             return Wait(view.now + poll, f"{judgement.verdict}: {text}", asked=True)
         case Verdict.HIGH:
             return _correct(view, step, asked, judgement)

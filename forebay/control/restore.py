@@ -153,7 +153,9 @@ def _count_down(
         if required_units is None:
             return LookAgain("no usage data: nothing shrinks")
         units = max(original.units, live.units - soft.largest_move(live.units), required_units)
-    if not stable:
+    # Units that were asked for and never come would keep the raised count for ever.
+    patience = workload.lead_time + workload.verification.patience
+    if not stable and (last_write_at is None or now < last_write_at + patience):
         return LookAgain("the last move is still under way")
     if last_write_at is not None and now < last_write_at + soft.dwell:
         return LookAgain(f"the dwell allows the next move at {last_write_at + soft.dwell:%H:%M:%S}")

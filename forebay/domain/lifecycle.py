@@ -45,7 +45,8 @@ TRANSITIONS: Mapping[ChangeState, frozenset[ChangeState]] = {
     S.SCHEDULED: frozenset({S.RECEIVED, S.SHAPING, S.ARMED, S.HELD, S.IN_FORCE, S.CANCELLED, S.SUPERSEDED}),
     S.SHAPING: frozenset({S.ARMED, S.HELD, S.IN_FORCE, S.CANCELLED, S.SUPERSEDED}),
     S.ARMED: frozenset({S.IN_FORCE, S.SHAPING, S.HELD, S.CANCELLED}),
-    S.HELD: frozenset({S.RECEIVED, S.AWAITING_APPROVAL, S.SCHEDULED, S.SHAPING, S.IN_FORCE, S.CANCELLED}),
+    # A hold that would end by itself may become a person's.
+    S.HELD: frozenset({S.HELD, S.RECEIVED, S.AWAITING_APPROVAL, S.SCHEDULED, S.SHAPING, S.IN_FORCE, S.CANCELLED}),
     S.IN_FORCE: frozenset({S.SETTLING, S.ROLLING_BACK}),
     S.SETTLING: frozenset({S.CLOSED, S.ROLLING_BACK}),
     S.CANCELLED: frozenset({S.ROLLED_BACK}),

@@ -14,7 +14,11 @@ from forebay.domain.verdict import Judgement
 
 
 class ChangeRecord(Model):
-    """A change and where it stands. `note` is why it is there, in words."""
+    """A change and where it stands. `note` is why it is there, in words.
+
+    `lapses`: it is held for want of what may come by itself (capacity, metrics, an API that answers), and goes on once
+    that is there; any other hold waits for a person.
+    """
 
     change: PolicyChange
     state: ChangeState
@@ -22,6 +26,7 @@ class ChangeRecord(Model):
     policy_version: int
     received_at: UtcTime
     updated_at: UtcTime
+    lapses: bool = False
 
 
 class StepRecord(Model):

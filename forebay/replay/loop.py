@@ -12,6 +12,7 @@ from forebay.app.people import own_version
 from forebay.app.plan import plan_change
 from forebay.app.receive import receive
 from forebay.app.reconcile import repair
+from forebay.app.recover import recover
 from forebay.control.decide import Decision
 from forebay.domain.change import ChangeRequest, PolicyChange
 from forebay.domain.lifecycle import STEPPING, TERMINAL, StepState
@@ -111,6 +112,7 @@ class Replay:
         if record.state in TERMINAL:
             return record
         repair(self._ctx, record, HOLDER)
+        recover(self._ctx, self._record(), HOLDER)
         after = self._record()
         if after.state in STEPPING:
             with self._ctx.store.transaction() as tx:

@@ -39,7 +39,7 @@ from forebay.domain.records import Intent, Leftover, Pin, StepRecord
 from forebay.domain.rules import ChangeRules
 
 # The newest migration. Revisions are numbered, so that an older schema can be told from a newer one by comparing text.
-SCHEMA = "0009"
+SCHEMA = "0010"
 
 M = TypeVar("M", bound=Model)
 
@@ -97,6 +97,7 @@ changes = Table(
     Column("policy_version", Integer, nullable=False),
     Column("received_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
+    Column("lapses", Boolean, nullable=False, server_default=false()),
 )
 
 revisions = Table(

@@ -61,13 +61,14 @@ class SqlTransaction:
             query = query.where(t.changes.c.state.in_(states))
         return [_change(row) for row in self._all(query)]
 
-    def move(self, name: str, to: ChangeState, event: AuditEvent) -> ChangeRecord:
+    def move(self, name: str, to: ChangeState, event: AuditEvent, *, lapses: bool = False) -> ChangeRecord:
         before = self.change(name)
         if before is None:
             raise InputError(f"there is no change called {name!r}: check its name with `forebay status`")
         check_transition(name, before.state, to)
-        after = before.model_copy(update={"state": to, "note": event.reason, "updated_at": event.at})
-        self._update(t.changes, {"name": name}, state=to, note=after.note, updated_at=after.updated_at)
+        moved = {"state": to, "note": event.reason, "updated_at": event.at, "lapses": lapses}
+        after = before.model_copy(update=moved)
+        self._update(t.changes, {"name": name}, **moved)
         self.audit(event)
         return after
 

@@ -59,6 +59,8 @@ def next_step(record: ChangeRecord, steps: Sequence[StepRecord]) -> tuple[str, d
             return f"{move}, to be verified", step.step.verified_by
         return move, step.step.due_at
     at = record.change.effective_at if record.state is ChangeState.ARMED else None
+    if record.lapses:
+        return "it goes on by itself once what it waits for is there, or a person resumes or cancels it", None
     return NEXT.get(record.state, "nothing"), at
 
 

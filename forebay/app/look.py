@@ -1,0 +1,47 @@
+"""Look at one workload of one change: everything the controller's decision rests on. Nothing is written."""
+
+from __future__ import annotations
+
+from forebay.app.context import Context
+from forebay.app.keep import hand_of
+from forebay.control.decide import View, verification_window
+from forebay.domain.lifecycle import StepState
+from forebay.domain.plan import ShapingPlan
+from forebay.domain.records import ChangeRecord
+from forebay.domain.workload import Workload
+
+
+def look(ctx: Context, record: ChangeRecord, plan: ShapingPlan, workload: Workload) -> View:
+    """The view of this moment; the step under way says how many units were seen to serve. Raises OutsideError."""
+    change, now = record.change, ctx.clock.now()
+    with ctx.store.transaction() as tx:
+        steps = tx.steps(change.change, workload.name)
+        freeze = tx.rules().freeze_at(now, change)
+        approved = tx.rules().approved_units(change, plan, tx.approvals(change.change))
+        intents = tx.intents(workload.name, change=change.change)
+        pin = next((p for p in tx.pins(change.change) if p.workload == workload.name), None)
+    target = ctx.target(workload).observe()
+    workload = workload.sized(target.setting.size)
+    active = next((s for s in steps if s.state is StepState.ASKED), None)
+    if active and active.serving_at is None and target.serving != active.seen_units:
+        seen = active.model_copy(update={"seen_units": target.serving})
+        steps, active = [seen if s is active else s for s in steps], seen
+    window = verification_window(workload, active, now) if active else None
+    known = window is not None and now >= window[2]
+    pending = active is None and any(s.state is StepState.PENDING and s.step.due_at <= now for s in steps)
+    usage = ctx.usage(workload)
+    return View(
+        now=now,
+        change=record,
+        workload=workload,
+        plan=plan,
+        steps=steps,
+        target=target,
+        intents=intents,
+        hand=hand_of(ctx, workload, target, intents),
+        pin=pin,
+        freezes=(freeze,) if freeze else (),
+        approved_units=approved,
+        alarms=usage.alarms() if workload.alarms and (known or pending) else (),
+        usage=usage.measure(window[0], window[1]) if window and known else None,
+    )
