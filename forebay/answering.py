@@ -1,4 +1,4 @@
-"""Comments and states of tickets, by the HTTP interfaces of Jira, ServiceNow and GitHub.
+"""Comments and states of tickets, by the HTTP interfaces of Jira, ServiceNow, GitHub and GitLab.
 
 At least once: where a comment may have been made before (a second attempt), it is looked for by its marker first.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -151,4 +152,23 @@ def _newest_comments(desk: Desk, issue: str) -> Any:
     return desk.call("GET", f"{issue}/comments?per_page=100&page={max(1, -(-count // 100))}")
 
 
-TALKS: Mapping[str, Talk] = {"jira": to_jira, "servicenow": to_servicenow, "github": to_github}
+def to_gitlab(desk: Desk, answer: Answer, again: bool) -> None:
+    """REST v4: a note, and the issue closed or opened again. A ticket is called gitlab-PROJECT-NUMBER."""
+    _, project, number = answer.ticket.rsplit("-", 2)
+    issue = f"/api/v4/projects/{quote(project, safe='')}/issues/{quote(number, safe='')}"
+    known = again and answer.marker in json.dumps(desk.call("GET", f"{issue}/notes?per_page=100"))
+    if not known:
+        # A line of a note that begins with a slash is a command, carried out with the rights of the token; and the
+        # reason in an answer is whatever somebody wrote.
+        text = re.sub(r"^(\s*)/", r"\1\\/", answer.text, flags=re.MULTILINE)
+        desk.call("POST", f"{issue}/notes", {"body": text})
+    if event := desk.state(answer.action):
+        desk.call("PUT", issue, {"state_event": event})
+
+
+TALKS: Mapping[str, Talk] = {
+    "jira": to_jira,
+    "servicenow": to_servicenow,
+    "github": to_github,
+    "gitlab": to_gitlab,
+}

@@ -97,6 +97,11 @@ def check_gitlab(
     _check_recent("webhook-timestamp", timestamp, now, window)
 
 
+def broken_signing_token(secret: str) -> bool:
+    """Whether it is written as a signing token and no delivery can ever match it."""
+    return secret.startswith(SIGNING_PREFIX) and not _decoded(secret.removeprefix(SIGNING_PREFIX))
+
+
 def _decoded(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)

@@ -15,7 +15,7 @@ from forebay.domain.change import ChangeRequest
 from forebay.domain.model import Model, Name, parse_yaml, validate
 
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
-ANSWERING = ("jira", "servicenow", "github")
+ANSWERING = ("jira", "servicenow", "github", "gitlab")
 ADDRESS = re.compile(r"https?://[^/?#@\s]+(/[^?#@\s]*)?")
 Kind = Literal["generic", "jira", "servicenow", "github", "gitlab"]
 

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, SecretStr, field_validator, model_valida
 
 from forebay.domain.errors import InputError
 from forebay.domain.model import Duration, Model
-from forebay.domain.signature import SHORTEST_SECRET
+from forebay.domain.signature import SHORTEST_SECRET, broken_signing_token
 from forebay.domain.source import GENERIC, TicketSource
 
 
@@ -51,6 +51,9 @@ class WebSettings(Model):
         known = [source.name for source in self.sources]
         if unknown := sorted(set(self.webhook_secrets) - set(known)):
             raise ValueError(f"there is no source {', '.join(unknown)}: give secrets for {', '.join(known)}")
+        for source in self.sources:
+            if source.kind == "gitlab" and any(map(broken_signing_token, self.secrets(source.name))):
+                raise ValueError(f"a secret of {source.name} begins like a signing token and is none: copy it whole")
         return self
 
     @field_validator("link_secrets")

@@ -14,13 +14,14 @@ from forebay.domain.errors import InputError, OutsideError
 from forebay.domain.model import validate
 from forebay.domain.outbox import Message
 from forebay.domain.source import TicketSource
-from tests.support.desks import TOKEN, USER, Desk, GitHub, Jira, ServiceNow
+from tests.support.desks import TOKEN, USER, Desk, GitHub, GitLab, Jira, ServiceNow
 from tests.support.samples import NOW
 
 KINDS: dict[str, tuple[type[Desk], str, str | None, str]] = {
     "jira": (Jira, "OPS-12", USER, "Done"),
     "servicenow": (ServiceNow, "CHG0030012", USER, "3"),
     "github": (GitHub, "policies-7", None, "closed"),
+    "gitlab": (GitLab, "gitlab-42-7", None, "close"),
 }
 
 
@@ -106,6 +107,13 @@ def test_a_wrong_token_is_not_tried_again_nor_told(desk: Desk, kind: str) -> Non
         send(desk, kind, token="WRONG")
     assert (refused.value.retryable, desk.comments) == (False, [])
     assert "no token" not in str(refused.value)
+
+
+def test_what_somebody_wrote_as_a_reason_is_no_command_of_gitlab() -> None:
+    with GitLab() as desk:
+        send(desk, "gitlab", "denied\n/close\n  /close")
+        assert desk.state == "open"
+        assert "\n\\/close\n  \\/close" in desk.comments[0]
 
 
 def test_a_transition_that_is_not_there_says_which_are() -> None:

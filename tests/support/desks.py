@@ -1,7 +1,8 @@
 """Ticketing systems that answer over HTTP on this host, and refuse whatever the real ones would refuse.
 
 Request shapes as in the public references: Jira Cloud REST v3 (comments are documents in Atlassian's format,
-transitions go by id), ServiceNow's Table API, GitHub's REST API for issues.
+transitions go by id), ServiceNow's Table API, GitHub's REST API for issues, GitLab's REST v4 (notes newest
+first; a line of one that begins with a slash is a command).
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Desk:
                 self.end_headers()
                 self.wfile.write(content)
 
-            do_GET = do_POST = do_PATCH = _take  # noqa: N815
+            do_GET = do_POST = do_PATCH = do_PUT = _take  # noqa: N815
 
             def log_message(self, *_: object) -> None:
                 """Quiet."""
@@ -185,3 +186,26 @@ class GitHub(Desk):
                 self.comments.append(sent["body"])
                 return 201, {"id": 1}
         return 404, {"message": "Not Found"}
+
+
+class GitLab(Desk):
+    issue = "/api/v4/projects/42/issues/7"
+
+    def take(self, method: str, path: str, query: dict[str, str], sent: Any) -> Answer:
+        match method, path:
+            case "GET", found if found == f"{self.issue}/notes":
+                need(int(query["per_page"]) <= 100, "per_page")
+                return 200, [{"body": c, "system": False} for c in reversed(self.comments)][: int(query["per_page"])]
+            case "POST", found if found == f"{self.issue}/notes":
+                only(sent, "body")
+                need(isinstance(sent["body"], str) and bool(sent["body"]), "body")
+                if re.search(r"^\s*/close\b", sent["body"], flags=re.MULTILINE):
+                    self.state = "close"
+                self.comments.append(sent["body"])
+                return 201, {"id": 1}
+            case "PUT", self.issue:
+                only(sent, "state_event")
+                need(sent["state_event"] in ("close", "reopen"), "state_event")
+                self.state = sent["state_event"]
+                return 200, {"iid": 7}
+        return 404, {"message": "404 Not found"}
