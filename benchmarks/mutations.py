@@ -136,6 +136,13 @@ MUTATIONS = (
     ),
     Mutation(
         8,
+        "every hold ends by itself",
+        "app/recover.py",
+        "if not record.lapses:",
+        'if record.state != "held":',
+    ),
+    Mutation(
+        8,
         "a cancel is not looked for before a write",
         "app/writing.py",
         "    record = tx.change(seen.change.change)\n    if record != seen:",

@@ -49,7 +49,7 @@ def hold_by_controller(ctx: Context, change: str, reason: str, *, lapses: bool =
 def resume_by_controller(ctx: Context, held: ChangeRecord, reason: str) -> None:
     """A hold that lapses is over. One that has become another's since it was looked at is left alone."""
     with ctx.store.transaction() as tx:
-        if not held.lapses or tx.change(held.change.change) != held:
+        if tx.change(held.change.change) != held:
             return
         event = ctx.event(held.change, "resumed", reason)
         tx.move(held.change.change, _goes_on_as(tx, held), event)

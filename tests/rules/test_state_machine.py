@@ -367,7 +367,7 @@ class Lives(RuleBasedStateMachine):
 LONG = os.environ.get("FOREBAY_LONG") == "1"
 TestLives = Lives.TestCase
 TestLives.settings = settings(
-    max_examples=10_000 if LONG else 100,
+    max_examples=10_000 if LONG else 200,
     stateful_step_count=30 if LONG else 12,
     deadline=None,
     derandomize=not LONG,

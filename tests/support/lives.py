@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import pairwise
 
+from forebay.app.context import CONTROLLER
 from forebay.domain.allocation import Lever, Setting
 from forebay.domain.audit import AuditEvent
 from forebay.domain.lifecycle import ChangeState, StepState
@@ -122,6 +123,7 @@ class Watcher:
         self._looked_at = looked_at
         _rule_12_who_did_what_and_why(log, [i for intents in intents_of.values() for i in intents])
         _rule_8_no_step_after_a_cancel(log)
+        _what_a_person_holds_waits_for_a_person(log)
         if self.needs_approval:
             _rule_11_no_step_without_an_approval(log)
         for workload, intents in intents_of.items():
@@ -258,6 +260,17 @@ def _rule_8_no_step_after_a_cancel(log: Iterable[AuditEvent]) -> None:
             cancelled.add(event.change)
         step = event.action.startswith(("step", "correction")) and event.action.endswith("asked")
         assert not (step and event.change in cancelled), "rule 8: a step after the cancel"
+
+
+def _what_a_person_holds_waits_for_a_person(log: Iterable[AuditEvent]) -> None:
+    """Nor does it go on by itself where another hand was in it."""
+    held_by: dict[str | None, AuditEvent] = {}
+    for event in log:
+        if event.action == "held":
+            held_by[event.change] = event
+        if event.action == "resumed" and event.actor == CONTROLLER:
+            hold = held_by[event.change]
+            assert hold.actor == CONTROLLER and "another" not in hold.reason, "rule 8: a hold that nobody ended"
 
 
 def _rule_12_who_did_what_and_why(log: Iterable[AuditEvent], intents: Sequence[Intent]) -> None:
