@@ -143,11 +143,14 @@ def _its_turn(tx: Transaction, record: ChangeRecord, plan: ShapingPlan) -> bool:
     """Whether the changes that the plan was drawn after are over, however they ended, and nobody looked since."""
     if not plan.after or waits_for(tx, record.change, plan.workload):
         return False
+    own = tx.audit_entries(plan.change)
     ended = max(entry.number for name in plan.after for entry in tx.audit_entries(name))
+    # A person may go on with a plan as it is, but not with one whose steps were another's: that is looked at again.
+    resumed = [entry.number for entry in own if entry.event.action == "resumed" and plan.carried_by]
+    since = max([ended, *resumed])
     looked = (REPLANNED, REFUSED, KEPT, ASKED)
     return not any(
-        entry.number > ended and entry.event.workload == plan.workload and entry.event.action in looked
-        for entry in tx.audit_entries(plan.change)
+        entry.number > since and entry.event.workload == plan.workload and entry.event.action in looked for entry in own
     )
 
 
