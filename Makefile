@@ -56,7 +56,7 @@ bench-planning: $(VENV)/.demo ## Seconds of forecast and plan: 14 days of 5-minu
 kills: $(VENV)/.dev ## 50 kill -9 on real processes at points of a seed, in about 20 minutes. KILLS_ARGS="--seed 2 --delay 150"
 	$(PY) -m benchmarks.kills --kills 50 $(KILLS_ARGS)
 
-lives: $(VENV)/.dev ## 10,000 random lives of changes, each rule asserted after each step. TEST_ARGS="--hypothesis-seed 2"
+lives: $(VENV)/.dev ## 10,000 random lives of changes, each rule asserted after each step. FOREBAY_LIVES=5000 TEST_ARGS="--hypothesis-seed 2"
 	FOREBAY_LONG=1 $(PY) -m pytest tests/rules/test_state_machine.py --timeout 0 $(TEST_ARGS)
 
 fuzz: $(VENV)/.dev ## 100,000 mutated webhooks: no 5xx, none accepted unsigned, none refused that changed anything. FOREBAY_WEBHOOKS=5000

@@ -1,6 +1,6 @@
 """Random lives on the real store and the model cloud: whatever happens in whatever order, the rules hold.
 
-`FOREBAY_LONG=1` runs ten thousand of them (`make lives`); `--hypothesis-seed` chooses which.
+`FOREBAY_LONG=1` runs ten thousand of them (`make lives`) or FOREBAY_LIVES; `--hypothesis-seed` chooses which.
 """
 
 from __future__ import annotations
@@ -195,13 +195,23 @@ class Lives(RuleBasedStateMachine):
     @rule(at=st.integers(1, 8))
     def a_run_outlives_its_lease(self, at: int) -> None:
         """It stands still in the midst of a step that is due, and another is at work when it goes on."""
+        self._meddle_with_a_step("long pause", at)
+
+    @precondition(lambda self: self.state in STEPPING)
+    @rule(at=st.integers(1, 12))
+    def a_step_is_called_off(self, at: int) -> None:
+        """Between the look at what is due and its write; not the first, before which there is less to stop."""
+        self._meddle_with_a_step("nothing", 1)
+        self._meddle_with_a_step("cancel", at)
+
+    def _meddle_with_a_step(self, what: str, at: int) -> None:
         name = self.names[-1]
         steps = self.world.steps(self.name, name)
         pending = next((s for s in steps if s.state is StepState.PENDING), None)
         if pending is not None:
             due = free_at(self.world.ctx.workload(name), steps, pending)
             self.world.clock.sleep(due - self.world.clock.now())
-        with self._with(self._meddle("long pause", at)):
+        with self._with(self._meddle(what, at)):
             self.world.drive(name, self.name)
 
     @precondition(lambda self: self.state is S.ARMED)
@@ -219,11 +229,23 @@ class Lives(RuleBasedStateMachine):
     def cancelled_in_a_blackout(self) -> None:
         """It is to go back, and nobody knows how much of it is needed."""
         self._happen("cancel", self.name)
+        with self._blackout():
+            for _ in range(3):
+                self.world.clock.sleep(6 * MINUTE)
+                self._happen("reconcile", self.name)
+
+    @precondition(lambda self: self.state in STEPPING)
+    @rule()
+    def a_step_in_a_blackout(self) -> None:
+        """What its window measured, nobody knows; and later it goes on by itself."""
+        with self._blackout():
+            self._meddle_with_a_step("nothing", 1)
+
+    @contextmanager
+    def _blackout(self) -> Iterator[None]:
         for service in self.world.cloud.services.values():
             service.metrics = False
-        for _ in range(3):
-            self.world.clock.sleep(6 * MINUTE)
-            self._happen("reconcile", self.name)
+        yield
         for service in self.world.cloud.services.values():
             service.metrics = True
 
@@ -367,7 +389,7 @@ class Lives(RuleBasedStateMachine):
 LONG = os.environ.get("FOREBAY_LONG") == "1"
 TestLives = Lives.TestCase
 TestLives.settings = settings(
-    max_examples=10_000 if LONG else 200,
+    max_examples=int(os.environ.get("FOREBAY_LIVES", "10000")) if LONG else 200,
     stateful_step_count=30 if LONG else 12,
     deadline=None,
     derandomize=not LONG,
