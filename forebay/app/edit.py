@@ -28,6 +28,8 @@ def check_editable(tx: Transaction, known: ChangeRecord, change: PolicyChange) -
             f"change: the name {before.change!r} is taken by another request ({before.title} by "
             f"{before.requested_by}, {known.state}): submit this one under a new name"
         )
+    if change.supersedes != before.supersedes:
+        raise InputError(f"supersedes: an edit cannot change it: {before.change} says {before.supersedes!r}")
     moved = has_moved(tx, before)
     if known.state not in EDITABLE or moved:
         raise RuleRefusal(

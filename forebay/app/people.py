@@ -128,15 +128,22 @@ def withdraw(
             f"change {record.change.change} is {state}",
             "`forebay rollback`, or a new change that sets the policy back",
         )
+    let_go(tx, ctx, record, version, actor, reason)
+    event = ctx.event(record.change, "cancelled", reason, actor)
+    return tx.move(record.change.change, ChangeState.CANCELLED, event), event
+
+
+def let_go(
+    tx: Transaction, ctx: Context, record: ChangeRecord, version: PolicyVersion | None, actor: str, reason: str
+) -> None:
+    """What a change that comes to nothing must not leave behind: the `version` it brings, and its pins."""
     if version is not None:
         tx.put_version(
-            version.model_copy(update={"withdrawn_at": now, "armed_at": None}),
+            version.model_copy(update={"withdrawn_at": ctx.clock.now(), "armed_at": None}),
             ctx.event(record.change, "policy version withdrawn", reason, actor),
         )
     if tx.pins(record.change.change):
         tx.drop_pins(record.change.change, ctx.event(record.change, "unpinned", "cancel wins", actor))
-    event = ctx.event(record.change, "cancelled", reason, actor)
-    return tx.move(record.change.change, ChangeState.CANCELLED, event), event
 
 
 def deny(ctx: Context, change: str, reason: str) -> ChangeRecord:

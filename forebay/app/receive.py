@@ -6,6 +6,7 @@ from datetime import datetime
 
 from forebay.app.context import Context
 from forebay.app.edit import check_editable, is_repeated, store_edit
+from forebay.app.supersede import supersede
 from forebay.app.turn import ahead_of, check_nobody_behind, check_turn
 from forebay.domain.audit import AuditEvent
 from forebay.domain.change import ChangeRequest, PolicyChange
@@ -20,9 +21,10 @@ def receive(ctx: Context, request: ChangeRequest, asked_at: datetime | None = No
     """Store the change as `received`, or as `denied` with the rule that says no and what would pass.
 
     The same request again (by name) returns the stored change: any door may deliver twice. Other content under the
-    name edits the change, if nothing has moved for it yet. Raises InputError, with nothing stored, for an unknown
-    workload or a name that belongs to another request; RuleRefusal for an edit that a rule forbids. `asked_at` (aware
-    UTC): when it came to the door, if that was earlier; the minimum delay counts from then.
+    name edits the change, if nothing has moved for it yet; one that `supersedes` another takes that one's place. Raises
+    InputError, with nothing stored, for an unknown workload or a name that belongs to another request; RuleRefusal
+    for an edit or a superseding that a rule forbids. `asked_at` (aware UTC): when it came to the door, if that was
+    earlier; the minimum delay counts from then.
     """
     change = request.accepted(ctx.clock.now())
     for workload in change.workloads:
@@ -33,31 +35,34 @@ def receive(ctx: Context, request: ChangeRequest, asked_at: datetime | None = No
             return known
         if known is not None:
             record = _again(ctx, tx, known, change, asked_at)
-            told: AuditEvent | None = ctx.event(change, "edited", record.note, change.requested_by)
+            told = [ctx.event(change, "edited", record.note, change.requested_by)]
         else:
             record, told = _first(ctx, tx, change, asked_at)
-    if told is not None:
-        ctx.notifier.notify(told)
+    for event in told:
+        ctx.notifier.notify(event)
     return record
 
 
 def _first(
     ctx: Context, tx: Transaction, change: PolicyChange, asked_at: datetime | None
-) -> tuple[ChangeRecord, AuditEvent | None]:
-    """As stored, and the denial to tell of."""
+) -> tuple[ChangeRecord, list[AuditEvent]]:
+    """As stored, and what to tell: its denial, or whose place it takes. What is denied takes nobody's: it is raised."""
+    told = [supersede(tx, ctx, change)] if change.supersedes else []
     now, versions = ctx.clock.now(), tx.versions(change.entity, change.policy)
     number = max((v.version for v in versions), default=0) + 1
     current = in_force(versions, now)
     refusal = _refusal(tx, change, current.version if current else 0, now, asked_at)
+    if refusal is not None and change.supersedes:
+        raise refusal
     record = tx.add_change(
         change, number, ctx.event(change, "received", change.reason or "no reason given", change.requested_by)
     )
     if refusal is not None:
         event = ctx.event(change, "denied", str(refusal))
-        return tx.move(change.change, ChangeState.DENIED, event), event
+        return tx.move(change.change, ChangeState.DENIED, event), [event]
     version = PolicyVersion.brought_by(change, number)
     tx.put_version(version, ctx.event(change, "policy version stored", f"version {number}, not armed"))
-    return record, None
+    return record, told
 
 
 def _again(

@@ -23,6 +23,7 @@ ANSWERED = frozenset(
         "in force",
         "in force by break glass",
         "cancelled",
+        "superseded",
         "rolling back",
         "rolled back",
         "closed",

@@ -99,6 +99,9 @@ class ChangeRequest(Model):
     base_version: Annotated[int, Field(ge=0)] | None = field(
         14, "Base version", "The policy version this builds on, checked; None takes whichever is latest", None
     )
+    supersedes: Annotated[str, Field(max_length=120)] = field(
+        15, "Supersedes", "A change of the same policy whose place this one takes, while nothing has moved for it", ""
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> ChangeRequest:
@@ -176,6 +179,7 @@ class PolicyChange(Model):
     reason: str
     on_misalignment: Misalignment
     settle: DurationOrZero
+    supersedes: str = ""
 
     @property
     def workloads(self) -> tuple[str, ...]:

@@ -32,6 +32,8 @@ BEFORE_IN_FORCE = frozenset({S.RECEIVED, S.PLANNED, S.AWAITING_APPROVAL, S.SCHED
 TERMINAL = frozenset({S.DENIED, S.CLOSED, S.ROLLED_BACK, S.SUPERSEDED})
 # Nothing has moved yet: the change may still be given other content, and one that was denied may be asked for again.
 EDITABLE = frozenset({S.RECEIVED, S.PLANNED, S.AWAITING_APPROVAL, S.SCHEDULED, S.DENIED})
+# Another change may take its place.
+SUPERSEDABLE = EDITABLE - {S.DENIED}
 # Steps may be made only here. Everything else, above all `cancelled`, stops the hand.
 MOVING = frozenset({S.SCHEDULED, S.SHAPING})
 # A plan may reach beyond the effective time: its later steps are made while the policy is armed or in force.
@@ -39,11 +41,13 @@ AFTER = frozenset({S.IN_FORCE, S.SETTLING})
 STEPPING = MOVING | AFTER | {S.ARMED}
 
 TRANSITIONS: Mapping[ChangeState, frozenset[ChangeState]] = {
-    S.RECEIVED: frozenset({S.RECEIVED, S.DENIED, S.PLANNED, S.HELD, S.IN_FORCE, S.CANCELLED}),
-    S.PLANNED: frozenset({S.RECEIVED, S.AWAITING_APPROVAL, S.SCHEDULED, S.HELD, S.IN_FORCE, S.CANCELLED, S.DENIED}),
-    S.AWAITING_APPROVAL: frozenset({S.RECEIVED, S.SCHEDULED, S.HELD, S.IN_FORCE, S.CANCELLED, S.DENIED}),
+    S.RECEIVED: frozenset({S.RECEIVED, S.DENIED, S.PLANNED, S.HELD, S.IN_FORCE, S.CANCELLED, S.SUPERSEDED}),
+    S.PLANNED: frozenset(
+        {S.RECEIVED, S.AWAITING_APPROVAL, S.SCHEDULED, S.HELD, S.IN_FORCE, S.CANCELLED, S.DENIED, S.SUPERSEDED}
+    ),
+    S.AWAITING_APPROVAL: frozenset({S.RECEIVED, S.SCHEDULED, S.HELD, S.IN_FORCE, S.CANCELLED, S.DENIED, S.SUPERSEDED}),
     S.SCHEDULED: frozenset({S.RECEIVED, S.SHAPING, S.ARMED, S.HELD, S.IN_FORCE, S.CANCELLED, S.SUPERSEDED}),
-    S.SHAPING: frozenset({S.ARMED, S.HELD, S.IN_FORCE, S.CANCELLED, S.SUPERSEDED}),
+    S.SHAPING: frozenset({S.ARMED, S.HELD, S.IN_FORCE, S.CANCELLED}),
     S.ARMED: frozenset({S.IN_FORCE, S.SHAPING, S.HELD, S.CANCELLED}),
     # A hold that would end by itself may become a person's.
     S.HELD: frozenset({S.HELD, S.RECEIVED, S.AWAITING_APPROVAL, S.SCHEDULED, S.SHAPING, S.IN_FORCE, S.CANCELLED}),

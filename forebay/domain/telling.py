@@ -17,7 +17,7 @@ TOPICS: Mapping[str, frozenset[str]] = {
     "held": frozenset({"held", "resumed", "pinned", "unpinned"}),
     "misaligned": frozenset({"deferred", "expected late", "foreseen", "shaping again", "changed by another"}),
     "activated": frozenset({"armed", "in force", "in force by break glass", "GLASS BROKEN"}),
-    "cancelled": frozenset({"cancelled", "rolling back", "rolled back"}),
+    "cancelled": frozenset({"cancelled", "superseded", "rolling back", "rolled back"}),
     "raise over": frozenset({"closed", "settled by a person"}),
     "trouble": frozenset({"given up", "forecast decayed", "occurrence late"}),
 }
