@@ -226,7 +226,8 @@ def enforce_now(
 
 def _missing_at_last(ctx: Context, record: ChangeRecord) -> Misalignment | None:
     if record.lapses:
-        return Misalignment(f"held: {record.note}")
+        with ctx.store.transaction() as tx:
+            return _barred(tx, ctx, record) or Misalignment(f"held: {record.note}")
     try:
         return try_to_arm(ctx, record.change.change)
     except OutsideError as error:

@@ -17,6 +17,7 @@ from forebay.domain.rules import Action
 from forebay.ports import Transaction
 
 GLASS_BROKEN = "GLASS BROKEN"
+BY_ITSELF = "; it goes on by itself once that is there"
 
 
 def hold(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:
@@ -37,22 +38,31 @@ def hold_by_controller(ctx: Context, change: str, reason: str, *, lapses: bool =
     """
     with ctx.store.transaction() as tx:
         record = tx.change(change)
-        if record is None or not (record.state in MOVING or _armed_ahead(tx, ctx, record)):
+        for_good = record is not None and record.lapses and not lapses
+        if record is None or not (for_good or record.state in MOVING or _armed_ahead(tx, ctx, record)):
             return
         if record.state is ChangeState.ARMED:
             _disarm(tx, ctx, record, reason)
-        event = ctx.event(record.change, "held", reason)
+        event = ctx.event(record.change, "held", f"{reason}{BY_ITSELF if lapses else ''}")
         tx.move(change, ChangeState.HELD, event, lapses=lapses)
     ctx.notifier.notify(event)
 
 
 def resume_by_controller(ctx: Context, held: ChangeRecord, reason: str) -> None:
-    """A hold that lapses is over. One that has become another's since it was looked at is left alone."""
+    """A hold that lapses is over. One that has become another's since it was looked at is left alone.
+
+    Where the change would have to be approved anew, that is for a person.
+    """
     with ctx.store.transaction() as tx:
         if tx.change(held.change.change) != held:
             return
-        event = ctx.event(held.change, "resumed", reason)
-        tx.move(held.change.change, _goes_on_as(tx, held), event)
+        after = _goes_on_as(tx, held)
+        if after is ChangeState.AWAITING_APPROVAL:
+            after = ChangeState.HELD
+            event = ctx.event(held.change, "held", f"its approval does not count any more; {reason}")
+        else:
+            event = ctx.event(held.change, "resumed", f"it goes on by itself: {reason}")
+        tx.move(held.change.change, after, event)
     ctx.notifier.notify(event)
 
 
@@ -143,7 +153,7 @@ def let_go(
             ctx.event(record.change, "policy version withdrawn", reason, actor),
         )
     if tx.pins(record.change.change):
-        tx.drop_pins(record.change.change, ctx.event(record.change, "unpinned", "cancel wins", actor))
+        tx.drop_pins(record.change.change, ctx.event(record.change, "unpinned", reason, actor))
 
 
 def deny(ctx: Context, change: str, reason: str) -> ChangeRecord:
@@ -202,7 +212,9 @@ def _disarm(tx: Transaction, ctx: Context, record: ChangeRecord, reason: str, ac
 def _goes_on_as(tx: Transaction, record: ChangeRecord) -> ChangeState:
     plans = [plan for name in record.change.workloads if (plan := tx.plan(record.change.change, name))]
     approved = tx.rules().standing(record.change, plans, tx.approvals(record.change.change)).approved
-    return ChangeState.SHAPING if approved else ChangeState.AWAITING_APPROVAL
+    if not approved:
+        return ChangeState.AWAITING_APPROVAL
+    return ChangeState.SHAPING if has_moved(tx, record.change) else ChangeState.SCHEDULED
 
 
 def permitted(tx: Transaction, change: str, action: Action, actor: str, reason: str) -> ChangeRecord:

@@ -17,14 +17,16 @@ from forebay.domain.records import ChangeRecord
 from forebay.ports import Transaction
 
 
-def receive(ctx: Context, request: ChangeRequest, asked_at: datetime | None = None) -> ChangeRecord:
+def receive(
+    ctx: Context, request: ChangeRequest, asked_at: datetime | None = None, *, only_own: bool = False
+) -> ChangeRecord:
     """Store the change as `received`, or as `denied` with the rule that says no and what would pass.
 
     The same request again (by name) returns the stored change: any door may deliver twice. Other content under the
     name edits the change, if nothing has moved for it yet; one that `supersedes` another takes that one's place. Raises
     InputError, with nothing stored, for an unknown workload or a name that belongs to another request; RuleRefusal
     for an edit or a superseding that a rule forbids. `asked_at` (aware UTC): when it came to the door, if that was
-    earlier; the minimum delay counts from then.
+    earlier; the minimum delay counts from then. `only_own`: by this door nobody's place is taken but one's own.
     """
     change = request.accepted(ctx.clock.now())
     for workload in change.workloads:
@@ -37,17 +39,17 @@ def receive(ctx: Context, request: ChangeRequest, asked_at: datetime | None = No
             record = _again(ctx, tx, known, change, asked_at)
             told = [ctx.event(change, "edited", record.note, change.requested_by)]
         else:
-            record, told = _first(ctx, tx, change, asked_at)
+            record, told = _first(ctx, tx, change, asked_at, only_own)
     for event in told:
         ctx.notifier.notify(event)
     return record
 
 
 def _first(
-    ctx: Context, tx: Transaction, change: PolicyChange, asked_at: datetime | None
+    ctx: Context, tx: Transaction, change: PolicyChange, asked_at: datetime | None, only_own: bool
 ) -> tuple[ChangeRecord, list[AuditEvent]]:
     """As stored, and what to tell: its denial, or whose place it takes. What is denied takes nobody's: it is raised."""
-    told = [supersede(tx, ctx, change)] if change.supersedes else []
+    told = [supersede(tx, ctx, change, only_own=only_own)] if change.supersedes else []
     now, versions = ctx.clock.now(), tx.versions(change.entity, change.policy)
     number = max((v.version for v in versions), default=0) + 1
     current = in_force(versions, now)

@@ -50,9 +50,9 @@ def reconcile(
         try:
             repair(ctx, record, holder)
             if look:
+                foretell(ctx, record)  # from the store alone: it tells also while the outside is away
                 recover(ctx, record, holder)
                 watch(ctx, record)
-                foretell(ctx, record)
         except ForebayError as error:
             trouble(name, error)
         try:

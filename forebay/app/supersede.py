@@ -12,30 +12,34 @@ from forebay.domain.lifecycle import SUPERSEDABLE, ChangeState
 from forebay.ports import Transaction
 
 
-def supersede(tx: Transaction, ctx: Context, change: PolicyChange) -> AuditEvent:
+def supersede(tx: Transaction, ctx: Context, change: PolicyChange, *, only_own: bool) -> AuditEvent:
     """End `change.supersedes` within `tx`, in which `change` is then accepted: whoever asks may cancel the other.
 
-    Raises InputError where there is no such change of this policy, RuleRefusal where it is too late for it.
+    `only_own`: by this door, only what the same person has asked for. Raises InputError where there is no such change
+    of this policy, RuleRefusal where it is too late for it.
     """
     name, actor = change.supersedes, change.requested_by
     known = tx.change(name)
-    if known is None:
-        raise InputError(f"supersedes: there is no change {name!r}: `forebay status` lists them")
-    if not same_policy(known.change, change):
-        raise InputError(
-            f"supersedes: {name} is of {known.change.title}, and this one of {change.title}: cancel that one instead"
+    if known is None or not same_policy(known.change, change):  # of another's nothing is told, not even its policy
+        raise InputError(f"supersedes: there is no change {name!r} of {change.title}: `forebay status` lists them")
+    if only_own and known.change.requested_by != actor:
+        raise RuleRefusal(
+            "one's own by this door",
+            f"change {name} was asked for by {known.change.requested_by}, not by {actor}",
+            "the same by whoever asked for that one, or by somebody who may cancel it, by the command line or Prefect",
         )
     tx.rules().check_permitted("cancel", known.change, actor)
     moved = has_moved(tx, known.change)
+    instead = "this change without `supersedes`, which then comes after it, or cancelling it first"
     if known.state not in SUPERSEDABLE or moved:
-        raise RuleRefusal(
-            "supersede only before the first step",
-            f"change {name} is {known.state}{', and capacity has moved for it' if moved else ''}",
-            "this change without `supersedes`, which then comes after it, or cancelling it first",
-        )
-    check_nobody_behind(tx, known.change, known.change)
+        state = f"{known.state}{', and capacity has moved for it' if moved else ''}"
+        raise RuleRefusal("supersede only before the first step", f"change {name} is {state}", instead)
+    try:
+        check_nobody_behind(tx, known.change, known.change)
+    except RuleRefusal as refusal:
+        raise RuleRefusal(refusal.rule, refusal.reason, "this change without `supersedes`") from refusal
     reason = f"by {change.change}: {change.reason or 'no reason given'}"
-    let_go(tx, ctx, known, own_version(tx, known), actor, reason)
+    let_go(tx, ctx, known, own_version(tx, known), actor, f"superseded {reason}")
     event = ctx.event(known.change, "superseded", reason, actor, new=change.change)
     tx.move(name, ChangeState.SUPERSEDED, event)
     return event

@@ -69,9 +69,9 @@ def asked_by(tx: Transaction, ticket: Ticket) -> ChangeRecord | None:
     return record if (record.change.entity, record.change.policy, record.change.requested_by) == mine else None
 
 
-def submit(ctx: Context, request: ChangeRequest, source: str = "cli") -> ChangeRecord:
+def submit(ctx: Context, request: ChangeRequest, source: str = "cli", *, only_own: bool = False) -> ChangeRecord:
     """Receive a change at once, so that its sender sees a denial, and leave it for the sweep to have it planned."""
-    record = receive(ctx, request)
+    record = receive(ctx, request, only_own=only_own)
     if record.state is ChangeState.RECEIVED:
         # What was stored, not what was asked: a relative effective time is fixed by now.
         stored = ChangeRequest.model_validate(record.change.model_dump())
@@ -120,7 +120,8 @@ def _settle(ctx: Context, ticket: Ticket, start_run: StartRun) -> tuple[str, str
     # A relative effective time counts from when the ticket came, however long it had to wait for its run.
     request = delivery.request.fixed(ticket.received_at)
     # Received here, not only in the run: a run that dies at its start must not take the change with it.
-    receive(ctx, request, ticket.received_at)
+    # Who asks is only claimed: no more than an edit in that name may be done.
+    receive(ctx, request, ticket.received_at, only_own=True)
     key = f"ticket:{ticket.source}:{ticket.ticket}:{ticket.revision}"
     return start_run(key, {"change": request.model_dump(mode="json", exclude_defaults=True)}), None
 

@@ -144,21 +144,23 @@ def decide(view: View, poll: timedelta) -> Decision:
     return _under_way(view, step, poll)
 
 
-def recovered(view: View, poll: timedelta) -> str | None:
-    """Why a change whose hold lapses may go on now, in words; None while it may not.
+def recovered(view: View, poll: timedelta) -> str | Hold:
+    """Why a change whose hold lapses may go on now, in words; or what it would be held for.
 
     Whoever had no patience left would not hold it: what it waited for is there, and no other hand has been at it.
     """
+    last = view.intents[-1] if view.intents else None
+    if last and last.outcome is Outcome.FOREIGN and last.settled_at and last.settled_at >= view.change.updated_at:
+        return Hold(f"changed by another while a write of {in_words(last.new)} was open")
+    if view.target.problems:  # before alarms, pins and freezes, which are waited for
+        return Hold("; ".join(view.target.problems), lapses=True)
     impatient = view.workload.verification.model_copy(update={"patience": timedelta(0)})
     workload = view.workload.model_copy(update={"verification": impatient})
     change = view.change.model_copy(update={"state": ChangeState.SHAPING})
     decision = decide(replace(view, change=change, workload=workload), poll)
-    match decision:
-        case Hold():
-            return None
-        case Ask(step=step):
-            return f"step {step.step.sequence} may be made"
-    return decision.reason
+    if isinstance(decision, Ask):
+        return f"step {decision.step.step.sequence} may be made"
+    return decision if isinstance(decision, Hold) else decision.reason
 
 
 def _next_step(view: View, step: StepRecord, poll: timedelta) -> Decision:

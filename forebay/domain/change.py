@@ -100,7 +100,10 @@ class ChangeRequest(Model):
         14, "Base version", "The policy version this builds on, checked; None takes whichever is latest", None
     )
     supersedes: Annotated[str, Field(max_length=120)] = field(
-        15, "Supersedes", "A change of the same policy whose place this one takes, while nothing has moved for it", ""
+        15,
+        "Supersedes",
+        "A change of the same policy whose place this one takes, while nothing has moved for it nor anybody holds it",
+        "",
     )
 
     @model_validator(mode="after")
@@ -206,5 +209,9 @@ class PolicyChange(Model):
 
     @property
     def fingerprint(self) -> str:
-        """Same content, same fingerprint: tells a repeated delivery from an edited one."""
-        return digest(self.model_dump(mode="json"))
+        """Same content, same fingerprint: tells a repeated delivery from an edited one.
+
+        Approvals and shared paths are stored with it: a field that came later is left out where it says nothing.
+        """
+        said_nothing = set() if self.supersedes else {"supersedes"}
+        return digest(self.model_dump(mode="json", exclude=said_nothing))

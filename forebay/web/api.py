@@ -94,7 +94,7 @@ def api(ctx: Context, doorkeeper: Doorkeeper, start_run: StartRun | None) -> API
                 known = tx.change(asked.change)
             if known is not None and not who.covers(known.change.entity):
                 raise Refused(422, f"change: the name {asked.change!r} is taken: submit this one under a new name")
-            record = submit(ctx, asked, "api")
+            record = submit(ctx, asked, "api", only_own=not who.may("control"))
         except InputError as error:
             raise Refused.because(422, error) from error
         if start_run is not None:

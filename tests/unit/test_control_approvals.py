@@ -141,7 +141,7 @@ def test_resuming_is_no_approval(world: World) -> None:
     assert resume(world.ctx, "CHG-1", "bob", "go on").state is S.AWAITING_APPROVAL
     hold(world.ctx, "CHG-1", "bob", "wait again")
     assert approve(world.ctx, "CHG-1", "bob", "fine").state is S.HELD, "an approval resumes nothing"
-    assert resume(world.ctx, "CHG-1", "bob", "go on").state is S.SHAPING
+    assert resume(world.ctx, "CHG-1", "bob", "go on").state is S.SCHEDULED
 
 
 def rejected(world: World) -> None:

@@ -94,7 +94,7 @@ def test_a_hold_is_overridden_and_the_policy_still_waits_for_its_time(world: Wor
     with pytest.raises(RuleRefusal, match="'bob' may not hold"):
         resume(world.ctx, "CHG-1", "bob", "go on")
     override_hold(world.ctx, "CHG-1", "bob", "eve is away")
-    assert world.state is S.SHAPING
+    assert world.state is S.SCHEDULED
     assert [e.action for e in world.people.events][-2:] == ["GLASS BROKEN", "resumed"]
     world.run_until(minutes(60))
     assert (world.state, world.version_at(EFFECTIVE - MINUTE), world.version_at(EFFECTIVE)) == (S.CLOSED, None, 1)

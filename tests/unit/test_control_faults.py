@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from forebay.app.advance import drive
-from forebay.app.people import hold, resume
+from forebay.app.people import BY_ITSELF, hold, resume
 from forebay.control.decide import Decision, Hold, Wait
 from forebay.domain.allocation import Lever
 from forebay.domain.lifecycle import ChangeState, StepState
@@ -171,7 +171,7 @@ def test_no_data_holds_after_patience_and_never_shrinks(world: World, metrics_ba
         assert world.state is S.ARMED
         return
     assert world.state is S.HELD
-    assert world.record().note == "no_data: no data for cpu"
+    assert world.record().note == "no_data: no data for cpu" + BY_ITSELF
     assert world.asked() == [6]
 
 
@@ -183,7 +183,7 @@ def test_problems_of_the_target_forbid_a_step_and_are_waited_for(world: World) -
     world.run_until(minutes(6.5))
     assert (world.asked(), seen) == ([], [S.SCHEDULED])
     assert any(isinstance(d, Wait) and "deployment" in d.reason for d in world.decisions)
-    assert (world.state, world.record().note) == (S.HELD, "a deployment is under way")
+    assert (world.state, world.record().note) == (S.HELD, "a deployment is under way" + BY_ITSELF)
 
 
 def test_a_ceiling_lowered_under_the_plan_is_told_and_not_tried_for_ever() -> None:
@@ -273,7 +273,7 @@ def test_a_cloud_away_is_waited_for_and_then_held(world: World) -> None:
     world.clock.at(minutes(5), lambda: seen.append(world.state))
     world.run_until(minutes(8))
     assert seen == [S.SCHEDULED]
-    assert (world.state, world.record().note) == (S.HELD, "the cloud does not answer")
+    assert (world.state, world.record().note) == (S.HELD, "the cloud does not answer" + BY_ITSELF)
     assert any(isinstance(d, Hold) for d in world.decisions)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,9 +12,11 @@ from forebay.app.approvals import approve
 from forebay.app.people import hold
 from forebay.app.pins import pin
 from forebay.app.receive import receive
-from forebay.domain.change import ChangeRequest
+from forebay.domain.change import ChangeRequest, PolicyChange
 from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.lifecycle import ChangeState
+from forebay.domain.model import canonical_json
+from tests.support import samples
 from tests.support.world import EFFECTIVE, MINUTE, World, a_plan, a_request, minutes
 
 S = ChangeState
@@ -68,7 +71,7 @@ def test_an_approval_of_the_other_is_none_of_this(world: World) -> None:
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "there is none": ({"supersedes": "CHG-9"}, "there is no change 'CHG-9'"),
-    "of another policy": ({"policy": "tier"}, "CHG-1 is of acme quota, and this one of acme tier"),
+    "of another policy": ({"policy": "tier"}, "there is no change 'CHG-1' of acme tier"),
     "itself": ({"supersedes": "CHG-2"}, "there is no change 'CHG-2'"),
     "denied by a rule": ({"base_version": 7}, "builds on version 7"),
 }
@@ -84,6 +87,21 @@ def test_refused_it_leaves_the_other_as_it_was_and_is_not_stored(world: World, c
     with world.sql.transaction() as tx:
         assert tx.change("CHG-2") is None
     assert (world.record("CHG-1"), world.actions(None)) == (before, log)
+
+
+def test_by_a_door_that_only_claims_who_asks_it_takes_the_place_of_its_own_alone(world: World) -> None:
+    world.submit()
+    with pytest.raises(RuleRefusal, match="asked for by ann, not by ben"):
+        receive(world.ctx, instead(), only_own=True)
+    assert receive(world.ctx, instead(requested_by="ann"), only_own=True).state is S.RECEIVED
+
+
+def test_what_was_stored_before_there_was_superseding_keeps_its_fingerprint() -> None:
+    """Approvals and shared paths rest on it: an upgrade must not void them. The number is that of the code before."""
+    stored = samples.a_change().model_dump(mode="json", exclude={"supersedes"})
+    before = hashlib.sha256(canonical_json(stored).encode()).hexdigest()
+    assert PolicyChange.model_validate(stored).fingerprint == before
+    assert PolicyChange.model_validate(stored | {"supersedes": "CHG-0"}).fingerprint != before
 
 
 def test_who_may_not_cancel_the_other_takes_nobodys_place(world: World) -> None:

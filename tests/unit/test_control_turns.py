@@ -185,7 +185,7 @@ def test_where_the_earlier_one_was_undone_a_person_looks_if_no_new_plan_can_be_d
         assert record.note.startswith("web: the plan came after CHG-1, now undone; web: no cpu usage")
         resume(world.ctx, "CHG-2", "bob", "go on with the plan as it is")
         world.run_until(minutes(45))
-        assert world.record("CHG-2").state is S.SHAPING, "asked once"
+        assert world.record("CHG-2").state is S.SCHEDULED, "asked once"
 
 
 def test_cancelling_the_later_one_leaves_the_earlier_alone() -> None:
