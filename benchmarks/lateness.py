@@ -71,24 +71,28 @@ def measure(stack: LiveStack, names: Sequence[str]) -> None:
         accepted[name] = datetime.now(UTC)
     begun = ("settling", "closed")
     until(lambda: all(stack.state(n) in begun for n in names), "all are in force", 2 * delay.total_seconds())
-    print_planning(stack, accepted)
     print_steps(stack, names)
+    print_planning(stack, accepted)
 
 
 def print_planning(stack: LiveStack, accepted: dict[str, datetime]) -> None:
     """From the ticket's 202 to the last wake-up made, and what took it."""
+    planning = stack.runs(deployment_id={"any_": [stack.deployment("policy-change")["id"]]})
+    planned_after = []
     print(
         f"\n{'change':<8}{'run started':>12}{'planned':>10}{'all runs made':>15}{'forecast alone':>16}   (s from 202)"
     )
     for name, at in accepted.items():
-        [plan] = [run for run in stack.runs() if run["name"].startswith(f"{name} quota: plan")]
+        [plan] = [run for run in planning if run["name"].startswith(f"{name} quota: plan")]
         tasks = stack.prefect.post("/task_runs/filter", json={"flow_runs": {"id": {"any_": [plan["id"]]}}}).json()
         seconds = {task["name"].split("-")[0].split(" of ")[0]: task["total_run_time"] for task in tasks}
         stored = next(e["event"]["at"] for e in _change(stack, name)["audit"] if e["event"]["action"] == "scheduled")
         made = max(run["created"] for run in stack.runs_of(name))
         figures = [_time(plan["start_time"]) - at, _time(stored) - at, _time(made) - at]
+        planned_after.append(figures[1].total_seconds())
         row = "".join(f"{figure.total_seconds():>{w}.1f}" for figure, w in zip(figures, (12, 10, 15), strict=True))
         print(f"{name:<8}{row}{seconds['forecast']:>16.2f}")
+    print(f"accepted to planned: median {statistics.median(planned_after):.1f} s, worst {max(planned_after):.1f} s")
 
 
 def print_steps(stack: LiveStack, names: Sequence[str]) -> None:
