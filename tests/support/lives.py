@@ -168,7 +168,7 @@ class Watcher:
         assert len(made) == len(announced), "rule 3: announced once, made twice"
         for intent in intents:
             if intent.outcome is Outcome.NOT_DONE:
-                assert intent.number not in made
+                assert intent.number not in made or intent.old in self.foreign, "another hand may have set it back"
             elif done(intent) and intent.fencing and intent.new != intent.old:
                 assert intent.number in made or intent.new in self.foreign, "another hand may have set just that"
         assert sum(1 for i in intents if i.outcome is None) <= 1
