@@ -154,7 +154,7 @@ class LiveStack:
     def runs(self, **flow_runs: Any) -> list[dict[str, Any]]:
         """Flow runs that match a filter of Prefect's API, in the order they were scheduled."""
         query = {"flow_runs": flow_runs, "sort": "EXPECTED_START_TIME_ASC"}
-        return list(self.prefect.post("/flow_runs/filter", json=query).raise_for_status().json())
+        return list(self.ask_prefect("POST", "/flow_runs/filter", query).raise_for_status().json())
 
     def runs_of(self, change: str) -> list[dict[str, Any]]:
         """The wake-ups made for a change."""
@@ -162,7 +162,7 @@ class LiveStack:
 
     def deployment(self, name: str) -> dict[str, Any]:
         flow = "policy-change" if name in ("friday-sale", "month-end") else name
-        return dict(self.prefect.get(f"/deployments/name/{flow}/{name}").raise_for_status().json())
+        return dict(self.ask_prefect("GET", f"/deployments/name/{flow}/{name}").raise_for_status().json())
 
     def start_run(self, name: str, parameters: dict[str, Any], **more: Any) -> httpx.Response:
         """A run of a deployment, made as the UI's form makes it."""
