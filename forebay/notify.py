@@ -59,10 +59,16 @@ def _by_apprise(address: str) -> Callable[[Message], None]:
         except ImportError as error:
             raise InputError("FOREBAY_NOTIFY needs an extra: pip install 'forebay[notify]'") from error
         # It logs addresses whole, secrets included; what it says of a failure is told by our own errors.
-        logging.getLogger("apprise").propagate = False
+        log_of_apprise = logging.getLogger("apprise")
+        log_of_apprise.propagate = False
         asset = apprise.AppriseAsset(app_id="Forebay", app_desc="Forebay", async_mode=False, secure_logging=True)
         target = apprise.Apprise(asset=asset)
-        if not target.add(address):
+        log_of_apprise.disabled = True  # here even to who listens to that log itself
+        try:
+            known = target.add(address)
+        finally:
+            log_of_apprise.disabled = False
+        if not known:
             raise InputError(
                 f"FOREBAY_NOTIFY: the address behind {message.outlet!r} is none that Apprise knows: write it as its "
                 "documentation says, for example mailto://… or a Slack webhook's https://hooks.slack.com/services/…"

@@ -150,8 +150,13 @@ def test_nor_by_a_notification_that_cannot_be_sent(address: str, caplog: pytest.
     message = Message(
         outlet=outlet, lane="", key="1", body=notice.model_dump_json(), made_at=minutes(0), due_at=minutes(0)
     )
-    with pytest.raises((InputError, OutsideError)) as failed:
-        send(message)
+    listener = logging.getLogger("apprise")
+    listener.addHandler(caplog.handler)  # propagating or not
+    try:
+        with pytest.raises((InputError, OutsideError)) as failed:
+            send(message)
+    finally:
+        listener.removeHandler(caplog.handler)
     assert CANARY not in outlet + caplog.text + "".join(traceback.format_exception(failed.value))
 
 
