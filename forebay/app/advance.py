@@ -120,18 +120,12 @@ def tick(ctx: Context, change: str, workload_name: str, lease: Lease) -> Tick:
     if foreign := settle_open_intents(ctx, record, workload, lease):
         raise OutsideError(foreign, retryable=False)
     view = look(ctx, record, plan, workload)
-    _note_arrivals(ctx, lease, view)
+    if view.arrivals:  # for whoever asks when the rest will serve: see control/arrival.py
+        with ctx.store.transaction() as tx:
+            tx.check_lease(lease, ctx.clock.now())
+            check_unchanged(tx, record)
+            tx.put_step(view.arrivals)
     return _act(ctx, lease, view, decide(view, ctx.poll))
-
-
-def _note_arrivals(ctx: Context, lease: Lease, view: View) -> None:
-    """How many units serve, for whoever asks when the rest will: see `control/arrival.py`."""
-    with ctx.store.transaction() as tx:
-        for step in view.steps:
-            if step.state is StepState.ASKED and step not in tx.steps(step.change, step.workload):
-                tx.check_lease(lease, ctx.clock.now())
-                check_unchanged(tx, view.change)
-                tx.put_step(step)
 
 
 def _act(ctx: Context, lease: Lease, view: View, decision: Decision) -> Tick:

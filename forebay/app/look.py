@@ -12,7 +12,7 @@ from forebay.domain.workload import Workload
 
 
 def look(ctx: Context, record: ChangeRecord, plan: ShapingPlan, workload: Workload) -> View:
-    """The view of this moment; the step under way says how many units were seen to serve. Raises OutsideError."""
+    """The view of this moment. Raises OutsideError."""
     change, now = record.change, ctx.clock.now()
     with ctx.store.transaction() as tx:
         steps = tx.steps(change.change, workload.name)
@@ -22,10 +22,10 @@ def look(ctx: Context, record: ChangeRecord, plan: ShapingPlan, workload: Worklo
         pin = next((p for p in tx.pins(change.change) if p.workload == workload.name), None)
     target = ctx.target(workload).observe()
     workload = workload.sized(target.setting.size)
-    active = next((s for s in steps if s.state is StepState.ASKED), None)
+    active, arrivals = next((s for s in steps if s.state is StepState.ASKED), None), None
     if active and active.serving_at is None and target.serving != active.seen_units:
-        seen = active.model_copy(update={"seen_units": target.serving})
-        steps, active = [seen if s is active else s for s in steps], seen
+        arrivals = active.model_copy(update={"seen_units": target.serving})
+        steps, active = [arrivals if s is active else s for s in steps], arrivals
     window = verification_window(workload, active, now) if active else None
     known = window is not None and now >= window[2]
     pending = active is None and any(s.state is StepState.PENDING and s.step.due_at <= now for s in steps)
@@ -44,4 +44,5 @@ def look(ctx: Context, record: ChangeRecord, plan: ShapingPlan, workload: Worklo
         approved_units=approved,
         alarms=usage.alarms() if workload.alarms and (known or pending) else (),
         usage=usage.measure(window[0], window[1]) if window and known else None,
+        arrivals=arrivals,
     )

@@ -21,7 +21,8 @@ from forebay.domain.workload import Workload
 @dataclass(frozen=True)
 class View:
     """Everything a decision rests on, observed once. `intents`: what this change wrote on the workload, oldest first;
-    `hand`: who wrote over it, as far as the cloud tells; `alarms`: those in ALARM; `approved_units`: the most that were
+    `hand`: who wrote over it, as far as the cloud tells; `arrivals`: the step under way, where another number of units
+    serves than by the last look; `alarms`: those in ALARM; `approved_units`: the most that were
     approved for the workload, None where nobody had to approve.
     """
 
@@ -38,6 +39,7 @@ class View:
     freezes: Sequence[FreezeWindow] = ()
     approved_units: int | None = None
     usage: Mapping[Resource, float] | None = None
+    arrivals: StepRecord | None = None
 
     @property
     def ours(self) -> Setting | None:
