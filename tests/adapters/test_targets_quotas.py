@@ -104,6 +104,18 @@ def test_scheduled_actions_are_found_as_long_as_units_are_held(made, kind, hours
     assert target.observe().problems == (), "it is not soon"
 
 
+def recurs_in_a_group(cloud, aws, days):
+    """An action in half an hour, and at that time on `days` (a recurrence's last three fields) from then on."""
+    first = cloud.now() + timedelta(minutes=30)
+    aws.autoscaling.put_scheduled_update_group_action(
+        AutoScalingGroupName="web",
+        ScheduledActionName="release",
+        Recurrence=f"{first:%M} {first:%H} {days}",
+        StartTime=first,
+        MinSize=1,
+    )
+
+
 @pytest.mark.parametrize(
     ("days", "found"),
     [
@@ -115,28 +127,14 @@ def test_scheduled_actions_are_found_as_long_as_units_are_held(made, kind, hours
 def test_on_which_days_a_recurring_action_of_a_group_counts(made, days, found):
     cloud, aws, target = made("asg")
     now = cloud.now()
-    first, tomorrow = now + timedelta(minutes=30), now + timedelta(days=1, minutes=30)
-    aws.autoscaling.put_scheduled_update_group_action(
-        AutoScalingGroupName="web",
-        ScheduledActionName="release",
-        Recurrence=f"{first:%M} {first:%H} {days.format(tomorrow=tomorrow, last=now - timedelta(days=1))}",
-        StartTime=first,
-        MinSize=1,
-    )
+    days = days.format(tomorrow=now + timedelta(days=1, minutes=30), last=now - timedelta(days=1))
+    recurs_in_a_group(cloud, aws, days)
     assert len(target.foresee([held(cloud, 5, start=1, end=25)], 1.0, 4).warnings) == found
 
 
 def test_a_recurring_action_of_a_group_counts_on_every_later_day_too(made):
     cloud, aws, target = made("asg")
-    now = cloud.now()
-    first = now + timedelta(minutes=30)
-    aws.autoscaling.put_scheduled_update_group_action(
-        AutoScalingGroupName="web",
-        ScheduledActionName="nightly",
-        Recurrence=f"{first:%M} {first:%H} * * *",
-        StartTime=first,
-        MinSize=1,
-    )
+    recurs_in_a_group(cloud, aws, "* * *")
     assert target.foresee([held(cloud, 5, start=1, end=23)], 1.0, 4).warnings == ()
     assert len(target.foresee([held(cloud, 5, start=1, end=25)], 1.0, 4).warnings) == 1
 
