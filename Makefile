@@ -29,7 +29,7 @@ test: $(VENV)/.dev ## All checks and every test that needs no browser; under 10 
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/mypy
-	$(PY) -m pytest -n 2 --dist loadfile --ignore tests/orchestration --ignore tests/browser --durations 10 $(TEST_ARGS)
+	$(PY) -m pytest tests/rules tests -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/orchestration --ignore tests/browser --durations 10 $(TEST_ARGS)
 	$(PY) -m pytest tests/orchestration --durations 5 # a real stack in real time: it has the machine to itself
 
 browser: $(VENV)/.dev ## The pages and the Prefect form in a real browser (needs chromium)
