@@ -65,6 +65,8 @@ def _serves_at(workload: Workload, step: StepRecord, now: datetime) -> tuple[dat
     came, missing = serving - before, step.asked_units - serving
     if missing <= 0 or now <= planned:
         return max(planned, now) if missing > 0 else now, f"{serving} of {step.asked_units} units serve"
+    if came <= 0 and now <= planned + workload.lead_time / 2:
+        return now, "launching"  # a lead time is what it usually takes: a moment more is no alarm
     if came <= 0:
         return None, f"none of the {missing} units that are missing has come since {step.asked_at:%H:%M:%S}"
     return (

@@ -40,6 +40,7 @@ ROWS: dict[str, tuple[float, list[StepRecord], float | None]] = {
     "on plan": (0, steps({}), 10),
     "the first step is late": (20, steps({}), 28),
     "launching within the lead time": (1.5, steps(asked(4)), 10),
+    "a moment after the lead time": (2.2, steps(asked(4)), 10),
     "half of it came, at this rate as long again": (11, steps(asked(5)), 11 + 10 + 2 + 3),
     "nothing came within the lead time": (11, steps(asked(4)), None),
     "all serves, the verdict is awaited": (12, steps(asked(6, serving_at=minutes(11))), 16),
