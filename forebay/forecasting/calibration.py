@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float64]
 
 # All measured on half of the benchmark's traces (docs/benchmarks.md): coverage of slots, and of the day's peak.
 STRETCH = 0.3
-PEAK_STRETCH = 0.9
+PEAK_STRETCH = 1.0
 AS_RECORDED = 0.2  # of all futures
 RECORD_LEAST, RECORD_SPREAD, RECORD_MOST = 0.3, 0.35, 0.6
 SCORED_LEADS = 48  # evenly spread over the horizon; more leads of one trajectory tell little new
@@ -107,14 +107,17 @@ def with_recorded(futures: Floats, seasons: Floats) -> Floats:
 
 
 def peaks_stretched(futures: Floats) -> Floats:
-    """Whole futures moved away from the median, the more the higher their peak ranks, as `stretched` does in a slot.
+    """Each future moved away from the median where it peaks, the more the higher its peak ranks among all.
 
-    A plan fails by the peak of a path, and of peaks the past shows far fewer than of slots: one a season.
+    A plan fails by the peak of a path, and of peaks the past shows far fewer than of slots: one a season. By the fourth
+    power of a value's share of its peak, what lies off the peak nearly stays: slots are calibrated by `stretched`.
     """
-    ranks = futures.max(axis=1).argsort(kind="stable").argsort(kind="stable")
+    peaks = futures.max(axis=1, keepdims=True)
+    ranks = peaks.argsort(axis=0, kind="stable").argsort(axis=0, kind="stable")
     outer = np.maximum(2 * (ranks + 0.5) / len(futures) - 1, 0.0)
+    near_peak = np.maximum(futures, 0.0) / np.where(peaks > 0, peaks, np.inf)
     median = np.median(futures, axis=0)
-    return np.asarray(median + (futures - median) * (1 + PEAK_STRETCH * outer**4)[:, None])
+    return np.asarray(median + (futures - median) * (1 + PEAK_STRETCH * (outer * near_peak) ** 4))
 
 
 def records_rarely_broken(futures: Floats, record: Floats, seasons: Floats) -> Floats:
