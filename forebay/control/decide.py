@@ -188,11 +188,11 @@ def _next_step(view: View, step: StepRecord, poll: timedelta) -> Decision:
         # Its revision is made ready right before the write.
         setting = view.target.setting.model_copy(update={"size": step.step.size, "revision": None})
         return Ask(step, setting.units, setting, step.step.reason.text)
-    lower = _takes_away(view, step)
-    if not lower and step.step.to_units < step.step.from_units and view.target.setting.lever is Lever.COUNT:
+    falls, lower = step.step.to_units < step.step.from_units, _takes_away(view, step)
+    if not lower and falls and view.target.setting.lever is Lever.COUNT:
         # A lower floor leaves the rest to the autoscaler; a lower count would shrink on a forecast alone (rule 7).
         return Hold(f"step {step.step.sequence} was planned for a floor, and no autoscaler is attached any more")
-    units, limit = bounded(view, step.step.to_units, lower=lower)
+    units, limit = bounded(view, step.step.to_units, falls=falls, lower=lower)
     if not lower and units < step.step.to_units and units == _ceiling(view):
         return Hold(f"step {step.step.sequence} to {step.step.to_units} units cannot be made: {limit} is in its way")
     setting = setting_for(_held(view), units, lower=lower)
@@ -206,28 +206,29 @@ def free_at(workload: Workload, steps: Sequence[StepRecord], step: StepRecord) -
     return max([step.step.due_at, *moves])
 
 
-def bounded(view: View, wanted: int, *, lower: bool = False) -> tuple[int, str]:
+def bounded(view: View, wanted: int, *, falls: bool = False, lower: bool = False) -> tuple[int, str]:
     """`wanted` units cut to what one move may do from the live allocation, and the limit that cut it (rule 6).
 
     Only a `lower`ing step takes capacity away (rule 7): a floor raised to less than what an autoscaler runs takes
-    nothing, and a count that another hand has set above the step stays there.
+    nothing, and what another hand has set above the step stays there, unless the plan itself `falls` here.
     """
     live, limits = view.target.desired, view.workload.limits
     largest = limits.soft.largest_move(live)
     soft = f"the soft limit of {largest} units from {live}"
     wanted = max(wanted, limits.min_units)
-    ceiling, counted = _ceiling(view), view.target.setting.lever is Lever.COUNT
+    ceiling, standing = _ceiling(view), view.target.setting
     if lower and wanted < live - largest:
         return live - largest, soft
     if lower:
         # What is below the step already stays there; a ceiling above what runs leaves the autoscaler its room.
-        return min(wanted, live if counted else max(ceiling, live - largest)), "the plan"
-    kept = view.target.setting.units if counted else 0
+        most = live if standing.lever is Lever.COUNT else max(ceiling, live - largest)
+        return min(wanted, most), "the plan"
+    kept = 0 if falls else standing.units
     if min(wanted, live + largest) > ceiling:
         return max(ceiling, kept), f"the ceiling of {ceiling} units"
     if wanted > live + largest:
-        return live + largest, soft
-    return (kept, "the count that stands") if kept > wanted else (wanted, "the plan")
+        return max(live + largest, kept), soft
+    return (kept, f"the {standing.lever} that stands") if kept > wanted else (wanted, "the plan")
 
 
 def _ceiling(view: View) -> int:

@@ -255,6 +255,8 @@ BOUNDS: dict[str, tuple[Setting, int | None, int, bool, int, str]] = {
     "the ceiling": (count(19), None, 30, False, 20, "the ceiling of 20 units"),
     "a floor is never above the ceiling": (floor(4), 25, 24, False, 20, "the ceiling of 20 units"),
     "a count another has raised": (count(12), None, 8, False, 12, "the count that stands"),
+    "a floor another has raised": (floor(12), None, 8, False, 12, "the floor that stands"),
+    "a floor just raised, and less runs": (floor(12), 4, 14, False, 12, "the soft limit of 2 units from 4"),
     "a count above the ceiling": (count(25), None, 24, False, 25, "the ceiling of 20 units"),
     "down": (count(8), None, 7, True, 7, "the plan"),
     "down within the soft limit": (count(8), None, 2, True, 6, "the soft limit of 2 units from 8"),
@@ -268,6 +270,17 @@ BOUNDS: dict[str, tuple[Setting, int | None, int, bool, int, str]] = {
 def test_bounded(name: str) -> None:
     setting, desired, wanted, lower, units, limit = BOUNDS[name]
     assert bounded(view(1, target=target(setting, desired)), wanted, lower=lower) == (units, limit)
+
+
+def test_only_where_the_plan_falls_a_floor_comes_down() -> None:
+    down, up = ((1, 8, 6), (7, 6, 4)), ((1, 5, 6), (7, 6, 8))
+    written = [
+        decision.setting.units
+        for moves in (down, up)
+        for decision in [decide(view(1, plan=a_plan(moves, start=8), target=target(floor(8))), POLL)]
+        if isinstance(decision, Ask)
+    ]
+    assert written == [6, 8]
 
 
 def test_an_entitlements_ceiling_bounds_too() -> None:

@@ -152,6 +152,21 @@ def test_yield_goes_on_from_what_carries_the_plan(lever: Lever) -> None:
         assert "value of another adopted" in world.actions()
 
 
+@pytest.mark.parametrize("rule", ["hold", "yield"])
+@pytest.mark.parametrize("at", [0.5, 8], ids=["before the first step", "between steps"])
+def test_a_step_up_lowers_no_floor_that_stands_higher(rule: str, at: float) -> None:
+    with World(a_workload(on_foreign_write=rule), lever=Lever.FLOOR, demand=flat(2)) as world:
+        world.submit(None, a_plan(((1, 4, 6), (16, 6, 8)), demand=flat(2)))
+        world.run_until(minutes(at))
+        world.cloud.set("web", floor(12), foreign=True)
+        world.run_until(minutes(10))
+        if world.state is S.HELD:
+            resume(world.ctx, "CHG-1", "ann", "12 is right: go on from it")
+        world.run_until(minutes(28))
+        assert (world.state, world.setting()) == (S.ARMED, floor(12))
+        assert all(w.after.units >= w.before.units for w in world.cloud.writes)
+
+
 def test_yield_to_less_than_the_plan_needs_holds_and_a_person_decides() -> None:
     with a_world("yield") as world:
         world.submit()
