@@ -23,13 +23,13 @@ from sqlalchemy import event
 
 from forebay.aws import AwsClients
 from forebay.control.decide import Hold
-from forebay.domain.allocation import TargetState
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.records import Outcome
 from forebay.domain.resources import Resource
-from forebay.ports import Target, Usage
+from forebay.ports import Usage
 from sandbox.sandbox import Sandbox
 from tests.support.aws_world import aws_world, flat_plan
+from tests.support.cloud import Stale
 from tests.support.world import EFFECTIVE, World, a_request, minutes
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reliability.md"
@@ -79,25 +79,6 @@ class Row:
     said: str
 
 
-@dataclass
-class Stale:
-    """A Target whose reads are 20 s old, for as long as `on`: an API that is eventually consistent."""
-
-    inner: Target
-    now: Callable[[], datetime]
-    on: bool = False
-    seen: list[tuple[datetime, TargetState]] = field(default_factory=list)
-
-    def observe(self) -> TargetState:
-        now, fresh = self.now(), self.inner.observe()
-        self.seen.append((now, fresh))
-        old = [state for at, state in self.seen if at <= now - timedelta(seconds=20)]
-        return old[-1] if self.on and old else fresh
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)  # everything else is fresh
-
-
 @dataclass(frozen=True)
 class NotANumber:
     """A Usage that answers NaN."""
@@ -113,7 +94,7 @@ class NotANumber:
 
 def _stale(scene: Scene) -> None:
     world = scene.world
-    stale = Stale(world.ctx.target(world.ctx.workload("web")), world.clock.now)
+    stale = Stale(world.ctx.target(world.ctx.workload("web")), world.clock.now, on=False)
     world.ctx = replace(world.ctx, target=lambda workload: stale)
     scene.at(1, lambda: setattr(stale, "on", True))
     scene.at(6, lambda: setattr(stale, "on", False))

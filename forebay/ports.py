@@ -45,7 +45,7 @@ class Target(Protocol):
     """Where one workload's allocation lives."""
 
     def observe(self) -> TargetState:
-        """Read everything once. Raises OutsideError."""
+        """Read everything once; a write of a moment ago may not show yet. Raises OutsideError."""
 
     def who(self, setting: Setting) -> str | None:
         """Who made the target stand at `setting`, as far as its own records of late tell. Raises OutsideError."""

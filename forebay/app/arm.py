@@ -9,6 +9,7 @@ from forebay.app.context import CONTROLLER, Context
 from forebay.app.joint import giving_back, shaped
 from forebay.app.keep import keep_workload
 from forebay.app.lookup import change_record
+from forebay.app.observe import observe
 from forebay.app.outbox import post_version, push_version
 from forebay.app.people import GLASS_BROKEN, disarm_by_controller, hold_by_controller, own_version, withdraw
 from forebay.app.turn import waits_to_arm
@@ -35,10 +36,11 @@ def missing_for_alignment(ctx: Context, record: ChangeRecord) -> Misalignment | 
         workload = ctx.workload(name)
         with ctx.store.transaction() as tx:
             shaper, plan, steps = shaped(tx, record.change, name)
+            intents = tx.intents(name, change=shaper)
         if plan is None:
             return Misalignment(f"{name}: no plan" if shaper == record.change.change else f"{shaper} does not carry it")
         ours = last_setting(ctx, shaper, name)
-        if missing := misalignment(plan, steps, ctx.target(workload).observe(), ours):
+        if missing := misalignment(plan, steps, observe(ctx, workload, intents), ours):
             return missing
     return None
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from uuid import uuid4
 
 from forebay.app.context import CONTROLLER, Context
+from forebay.app.observe import observe
 from forebay.app.turn import waits_for
 from forebay.app.writing import adopt, check_unchanged, keep_lease, release, write_setting
 from forebay.control.keep import Adopt, Clash, Keep, Later, keep, keep_pin
@@ -52,7 +53,7 @@ def keep_workload(ctx: Context, record: ChangeRecord, workload: Workload) -> Kee
         return None  # a run is at work there, and looks for itself; or a write has yet to be settled
     if not intents and pin is None:
         return None
-    target = ctx.target(workload).observe()
+    target = observe(ctx, workload, intents)
     now = ctx.clock.now()
     answer = keep(workload, target, intents, now, hand_of(ctx, workload, target, intents))
     if answer is None and not frozen:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from forebay.app.context import Context
 from forebay.app.keep import hand_of
+from forebay.app.observe import observe
 from forebay.control.decide import View, verification_window
 from forebay.domain.lifecycle import StepState
 from forebay.domain.plan import ShapingPlan
@@ -20,7 +21,7 @@ def look(ctx: Context, record: ChangeRecord, plan: ShapingPlan, workload: Worklo
         approved = tx.rules().approved_units(change, plan, tx.approvals(change.change))
         intents = tx.intents(workload.name, change=change.change)
         pin = next((p for p in tx.pins(change.change) if p.workload == workload.name), None)
-    target = ctx.target(workload).observe()
+    target = observe(ctx, workload, intents)
     workload = workload.sized(target.setting.size)
     active, arrivals = next((s for s in steps if s.state is StepState.ASKED), None), None
     if active and active.serving_at is None and target.serving != active.seen_units:

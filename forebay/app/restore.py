@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from forebay.app.context import Context
 from forebay.app.joint import counts_on
+from forebay.app.observe import observe
 from forebay.app.outbox import post_version, push_version
 from forebay.app.writing import last_setting, release, settle_open_intents, write_setting
 from forebay.control.restore import GiveBack, Leave, LookAgain, next_restore, window_after
@@ -71,7 +72,7 @@ def _restore_workload(ctx: Context, record: ChangeRecord, workload: Workload, le
         original = tx.original(change, workload.name)
         intents = tx.intents(workload.name, change=change)
         freeze = tx.rules().freeze_at(now, record.change)
-    target, ours = ctx.target(workload).observe(), last_setting(ctx, change, workload.name)
+    target, ours = observe(ctx, workload, intents), last_setting(ctx, change, workload.name)
     resized = ours is not None and ours.revision is not None and ours.stands_in(target.setting)
     if resized:
         workload = workload.sized(target.setting.size)

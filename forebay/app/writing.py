@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from forebay.app.context import Context
 from forebay.app.joint import counts_on
+from forebay.app.observe import observe
 from forebay.control.decide import Ask, View
 from forebay.domain.allocation import Setting, in_words
 from forebay.domain.errors import OutsideError, RuleRefusal
@@ -217,6 +218,7 @@ def settle_open_intents(ctx: Context, record: ChangeRecord, workload: Workload, 
     """After a crash or a lost answer: read the target and store how each open write ended, never guessing.
 
     A write that did not take place leaves its step as it was before. Returns what another hand has changed, in words.
+    Raises OutsideError, also while a write that does not show may have been made.
     """
     foreign = None
     with ctx.store.transaction() as tx:
@@ -224,12 +226,11 @@ def settle_open_intents(ctx: Context, record: ChangeRecord, workload: Workload, 
         still_open = tx.intents(workload.name, change=record.change.change, only_open=True)
     if not still_open:
         return None
-    live = ctx.target(workload).observe().setting
+    live = observe(ctx, workload, still_open).setting
     for intent in still_open:
-        before = intent.old if intent.new.revision else intent.old.unsized
         if intent.new.stands_in(live):
             outcome, how = Outcome.DONE, f"found in effect: {in_words(live)}"
-        elif before.stands_in(live):
+        elif intent.stood_before(live):
             outcome, how = Outcome.NOT_DONE, f"not in effect: still {in_words(live)}"
         else:
             outcome, how = Outcome.FOREIGN, f"changed by another: {in_words(live)}"
@@ -249,7 +250,9 @@ def _put_back(tx: Transaction, intent: Intent) -> None:
 
 
 def settled_setting(ctx: Context, record: ChangeRecord, workload: Workload, holder: str) -> Setting:
-    """Where the target of a held change stands, with no write left open. Raises RuleRefusal while one is under way."""
+    """Where the target of a held change stands, with no write left open. Raises RuleRefusal while one is under way, and
+    OutsideError, also while the last one may not show yet.
+    """
     with ctx.store.transaction() as tx:
         still_open = tx.intents(workload.name, change=record.change.change, only_open=True)
         lease = tx.acquire_lease(workload.name, holder, ctx.clock.now(), ctx.lease) if still_open else None
@@ -262,7 +265,9 @@ def settled_setting(ctx: Context, record: ChangeRecord, workload: Workload, hold
         raise RuleRefusal(
             "one writer per workload", f"a write to {workload.name} is still under way", "the same in a minute"
         )
-    return ctx.target(workload).observe().setting
+    with ctx.store.transaction() as tx:
+        intents = tx.intents(workload.name, change=record.change.change)
+    return observe(ctx, workload, intents).setting
 
 
 def adopt(

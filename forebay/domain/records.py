@@ -95,6 +95,10 @@ class Intent(Model):
     before: StepRecord | None = None
     judgement: Judgement | None = None
 
+    def stood_before(self, live: Setting) -> bool:
+        """Whether `live` is what this was to be written over, as far as it is ours to watch."""
+        return (self.old if self.new.revision else self.old.unsized).stands_in(live)
+
 
 class Pin(Model):
     """A person's decision that a workload keeps at least `units` until `until`; the change's steps wait so long."""

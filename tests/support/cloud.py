@@ -15,6 +15,7 @@ from forebay.domain.errors import OutsideError
 from forebay.domain.resources import Resource
 from forebay.domain.size import TaskSize
 from forebay.domain.workload import Workload
+from forebay.ports import Target
 
 
 class Crash(BaseException):
@@ -238,6 +239,29 @@ class ModelTarget:
         cloud.effect("after the write")
         if fault == "lost answer":
             raise OutsideError("read timeout: the answer is lost", retryable=True)
+
+
+@dataclass
+class Stale:
+    """A Target of any cloud whose API is eventually consistent: while `on`, a write shows in a read after `age`."""
+
+    inner: Target
+    now: Callable[[], datetime]
+    age: timedelta = timedelta(seconds=20)
+    on: bool = True
+    before: list[tuple[datetime, TargetState]] = field(default_factory=list)
+
+    def apply(self, setting: Setting) -> None:
+        self.before.append((self.now(), self.inner.observe()))
+        self.inner.apply(setting)
+
+    def observe(self) -> TargetState:
+        fresh = self.inner.observe()
+        old = [state for at, state in self.before if at > self.now() - self.age]
+        return old[0] if self.on and old else fresh
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)  # everything else is fresh
 
 
 @dataclass(frozen=True)

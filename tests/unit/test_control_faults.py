@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 
 import pytest
 
 from forebay.app.advance import drive
-from forebay.app.people import BY_ITSELF, hold, resume
+from forebay.app.people import BY_ITSELF, cancel, hold, resume
 from forebay.control.decide import Decision, Hold, Wait
 from forebay.domain.allocation import Lever
+from forebay.domain.errors import OutsideError
 from forebay.domain.lifecycle import ChangeState, StepState
 from forebay.domain.records import Outcome
+from tests.support.cloud import Stale
 from tests.support.world import (
     EFFECTIVE,
     MINUTE,
     World,
+    a_plan,
     a_request,
     a_workload,
     count,
@@ -211,6 +215,73 @@ def test_an_answer_that_did_not_come_is_settled_by_reading(lever: Lever, fault: 
         outcomes = [i.outcome for i in world.intents()]
         assert outcomes.count(Outcome.NOT_DONE) == (1 if fault == "throttled" else 0)
         assert outcomes.count(Outcome.DONE) == 2
+
+
+# Reads that are older than our last write
+def reads_are_old(world: World, seconds: float) -> None:
+    targets = {w.name: Stale(world.cloud.target(w), world.clock.now) for w in world.ctx.catalog.workloads}
+    for target in targets.values():
+        target.age = timedelta(seconds=seconds)
+    world.ctx = replace(world.ctx, target=lambda workload: targets[workload.name])
+
+
+@BOTH
+@pytest.mark.parametrize("seconds", [5, 20, 50])
+def test_a_read_from_before_our_write_is_no_other_hand(lever: Lever, seconds: float) -> None:
+    with World(lever=lever) as world:
+        reads_are_old(world, seconds)
+        world.submit()
+        world.run_until(minutes(29))
+        assert (world.state, world.asked()) == (S.ARMED, [6, 8])
+        assert any("from before our write" in d.reason for d in world.decisions)
+
+
+@BOTH
+@pytest.mark.parametrize("lost", [False, True], ids=["its answer came", "its answer was lost"])
+@pytest.mark.parametrize("after", [1, 15], ids=["at once", "later"])
+def test_what_is_cancelled_right_after_a_write_that_does_not_show_is_given_back(
+    lever: Lever, lost: bool, after: float
+) -> None:
+    with World(lever=lever, demand=flat(2)) as world:
+        reads_are_old(world, 20)
+        before = world.setting()
+        world.submit(None, a_plan(demand=flat(2)))
+        if lost:
+            world.cloud.faults.append("lost answer")
+
+        def cancelled_soon(name: str) -> None:
+            if name == "after the write":
+                world.cloud.effect = lambda _: None
+                at = world.clock.now() + timedelta(seconds=after)
+                world.clock.at(at, lambda: cancel(world.ctx, "CHG-1", "ann", "stop"))
+
+        world.cloud.effect = cancelled_soon
+        world.run_until(minutes(20), every=timedelta(seconds=2))
+        assert (world.state, world.setting()) == (S.ROLLED_BACK, before)
+        assert all(i.outcome is Outcome.DONE for i in world.intents())
+
+
+def test_nobody_resumes_on_a_value_that_may_be_older_than_our_write(world: World) -> None:
+    reads_are_old(world, 20)
+    world.submit()
+    world.cloud.effect = lambda name: hold(world.ctx, "CHG-1", "bob", "wait") if name == "after the write" else None
+    world.clock.sleep(MINUTE)
+    world.drive()
+    with pytest.raises(OutsideError, match="web still shows count 4, from before our write of count 6"):
+        resume(world.ctx, "CHG-1", "bob", "go on")
+    world.clock.sleep(MINUTE)
+    resume(world.ctx, "CHG-1", "bob", "go on")
+    world.cloud.effect = lambda name: None
+    world.run_until(minutes(29))
+    assert (world.state, world.asked()) == (S.ARMED, [6, 8])
+
+
+def test_another_hand_that_sets_back_just_what_stood_before_is_found_a_minute_later(world: World) -> None:
+    world.submit()
+    world.clock.at(minutes(1) + timedelta(seconds=5), lambda: world.cloud.set("web", count(4), foreign=True))
+    world.run_until(minutes(3))
+    assert world.record().note == "changed by another: web stands at count 4, we had set count 6"
+    assert world.record().updated_at >= minutes(2)
 
 
 def test_what_cannot_heal_is_held_at_once_and_resumed_with_the_step_as_it_was(world: World) -> None:
