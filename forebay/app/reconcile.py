@@ -128,11 +128,11 @@ def renew_dead_attempts(ctx: Context, record: ChangeRecord, now: datetime) -> No
             step = next((s for s in steps if s.state in (StepState.PENDING, StepState.ASKED)), None)
             if step is None:
                 continue
-            pending = step.state is StepState.PENDING
+            pending, intents = step.state is StepState.PENDING, tx.intents(name, change=record.change.change)
             # A run that found its step not free yet has left, and was right to.
             if pending and any(p.workload == name and now < p.until for p in tx.pins(record.change.change)):
                 continue
-            ready_at = free_at(ctx.workload(name), steps, step) if pending else step.step.due_at
+            ready_at = free_at(ctx.workload(name), intents, step) if pending else step.step.due_at
             if ready_at + DEAD_AFTER * step.attempt > now or (pending and tx.rules().freeze_at(now, record.change)):
                 continue
             tx.put_step(

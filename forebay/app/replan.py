@@ -14,12 +14,13 @@ from forebay.app.people import hold_by_controller, own_version
 from forebay.app.plan import draw_carrying, draw_live
 from forebay.app.turn import waits_for
 from forebay.app.writing import check_unchanged, release
+from forebay.control.keep import moved_at
 from forebay.domain.audit import AuditEvent
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError
 from forebay.domain.lifecycle import AFTER, MOVING, ChangeState, StepState
 from forebay.domain.plan import PlanRefusal, ShapingPlan, ShapingStep
-from forebay.domain.records import ChangeRecord, Lease, StepRecord
+from forebay.domain.records import ChangeRecord, Lease
 from forebay.domain.verdict import Verdict
 from forebay.domain.workload import Workload
 from forebay.ports import Transaction
@@ -57,6 +58,7 @@ def review(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease,
         return
     with ctx.store.transaction() as tx:
         plan, steps = tx.plan(name, workload.name), tx.steps(name, workload.name)
+        moved = moved_at(tx.intents(workload.name, change=name))
         version = own_version(tx, record)
         drawn = [
             e.event
@@ -87,7 +89,7 @@ def review(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease,
     why = f"verdict {verdict}" if verdict in (Verdict.HIGH, Verdict.LOW) else why
     why = f"{', '.join(plan.after)} over" if turn else why
     why = f"one path with {', '.join(r.change for r in riders) or 'nobody any more'}" if joined else why
-    new = "it is too late for another plan" if late else _drawn(ctx, record, workload, plan, steps, began, riders)
+    new = "it is too late for another plan" if late else _drawn(ctx, record, workload, plan, moved, began, riders)
     with ctx.store.transaction() as tx:
         tx.check_lease(lease, ctx.clock.now())
         check_unchanged(tx, record)
@@ -177,17 +179,17 @@ def _drawn(
     record: ChangeRecord,
     workload: Workload,
     plan: ShapingPlan,
-    steps: Sequence[StepRecord],
+    moved: datetime | None,
     began: datetime | None,
     riders: Sequence[PolicyChange],
 ) -> ShapingPlan | str:
     """The plan for the rest, from a fresh forecast and the live allocation; or why there is none.
 
+    `moved`: when the last write was made, by whichever plan.
     Where no path carries all `riders`, it is one for those that `plan` carries already: whoever would join them waits.
     """
     now = ctx.clock.now()
-    asked = [s.asked_at for s in steps if s.asked_at is not None]
-    wait = max([timedelta(0), *(at + workload.limits.soft.dwell - now for at in asked)])
+    wait = timedelta(0) if moved is None else max(timedelta(0), moved + workload.limits.soft.dwell - now)
     # The lease must outlive the forecast, or another run would start on the same work.
     budget = min(ctx.forecast_budget, ctx.lease / 2)
 

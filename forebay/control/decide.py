@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from forebay.control.keep import Adopt, Clash, Keep, Later, free_again_at, keep, keep_pin, written_again_at
+from forebay.control.keep import Adopt, Clash, Keep, Later, keep, keep_pin, moved_at, written_again_at
 from forebay.control.verify import judge, unserved
 from forebay.domain.allocation import Lever, Setting, TargetState, in_words, setting_for
 from forebay.domain.freeze import FreezeWindow
@@ -170,8 +170,7 @@ def _next_step(view: View, step: StepRecord, poll: timedelta) -> Decision:
         frozen = any(f.covers(view.now) for f in view.freezes)
         move = None if frozen else keep_pin(view.workload, view.target, view.intents, view.pin, view.now)
         return move or Wait(view.pin.until, f"pinned at {view.pin.units} units by {view.pin.actor}: {view.pin.reason}")
-    may_go_at = free_at(view.workload, view.steps, step)
-    may_go_at = max(may_go_at, free_again_at(view.workload, view.intents) or may_go_at)
+    may_go_at = free_at(view.workload, view.intents, step)
     if view.now < may_go_at:
         return Wait(may_go_at, f"step {step.step.sequence} is due at {may_go_at:%H:%M:%S}")
     if freeze := next((f for f in view.freezes if f.covers(view.now)), None):
@@ -200,10 +199,10 @@ def _next_step(view: View, step: StepRecord, poll: timedelta) -> Decision:
     return Ask(step, units, setting, f"{step.step.reason.text}{short}")
 
 
-def free_at(workload: Workload, steps: Sequence[StepRecord], step: StepRecord) -> datetime:
-    """When a pending `step` may be made: at its time, and a dwell after the last move."""
-    moves = [s.asked_at + workload.limits.soft.dwell for s in steps if s.asked_at is not None]
-    return max([step.step.due_at, *moves])
+def free_at(workload: Workload, intents: Sequence[Intent], step: StepRecord) -> datetime:
+    """When `step` may be made or corrected: at its time, and a dwell after the last move, whatever that was for."""
+    moved = moved_at(intents)
+    return step.step.due_at if moved is None else max(step.step.due_at, moved + workload.limits.soft.dwell)
 
 
 def bounded(view: View, wanted: int, *, falls: bool = False, lower: bool = False) -> tuple[int, str]:
@@ -307,10 +306,9 @@ def _correct(view: View, step: StepRecord, asked: int, judgement: Judgement) -> 
         return Hold(f"high, and {limit} is in the way of a correction: {text}", judgement)
     if step.corrections >= view.workload.verification.corrections:
         return Hold(f"still high after {step.corrections} corrections: {text}", judgement)
-    assert step.asked_at is not None
-    free_at = step.asked_at + view.workload.limits.soft.dwell
-    if view.now < free_at:
-        return Wait(free_at, f"high: {text}; the dwell allows a correction at {free_at:%H:%M:%S}", asked=True)
+    may_go_at = free_at(view.workload, view.intents, step)
+    if view.now < may_go_at:
+        return Wait(may_go_at, f"high: {text}; the dwell allows a correction at {may_go_at:%H:%M:%S}", asked=True)
     reason = f"correction: {text}; {asked} to {units} units within {limit}"
     return Ask(step, units, setting_for(_held(view), units), reason, correction=True, judgement=judgement)
 

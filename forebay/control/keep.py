@@ -92,8 +92,8 @@ def keep_pin(
     live = target.setting
     if pin is None or now >= pin.until or live.units >= pin.units:
         return None
-    moves = [i.stored_at for i in intents if i.purpose is not Purpose.ADOPTED]
-    if moves and now < max(moves) + workload.limits.soft.dwell:
+    moved = moved_at(intents)
+    if moved is not None and now < moved + workload.limits.soft.dwell:
         return None
     units = min(pin.units, max(target.desired, live.units) + workload.limits.soft.largest_move(target.desired))
     reason = f"pinned at {pin.units} units until {pin.until:%Y-%m-%d %H:%M} UTC by {pin.actor}: {pin.reason}"
@@ -109,10 +109,10 @@ def insisted(intents: Sequence[Intent]) -> int:
     return count
 
 
-def free_again_at(workload: Workload, intents: Sequence[Intent]) -> datetime | None:
-    """A dwell after the last write that belongs to no step; None if there was none."""
-    last = written_again_at(intents)
-    return None if last is None else last + workload.limits.soft.dwell
+def moved_at(intents: Sequence[Intent]) -> datetime | None:
+    """When the last write was made, or may have been; None if there was none."""
+    written = (i for i in intents if i.purpose is not Purpose.ADOPTED and i.outcome is not Outcome.NOT_DONE)
+    return max((i.stored_at for i in written), default=None)
 
 
 def written_again_at(intents: Sequence[Intent]) -> datetime | None:
@@ -131,8 +131,8 @@ def _again(
 ) -> Keep | Later:
     """`meant`, or as much of it as one move may do; a dwell after the last time, or two would race."""
     soft, live = workload.limits.soft, target.desired
-    free_at = free_again_at(workload, intents)
-    if free_at is not None and now < free_at:
+    last = written_again_at(intents)
+    if last is not None and now < (free_at := last + soft.dwell):
         return Later(free_at, f"{text}; the dwell allows the next write at {free_at:%H:%M:%S}")
     units = min(meant.units, live + soft.largest_move(live))
     if meant.lever is Lever.COUNT:

@@ -209,7 +209,8 @@ class Lives(RuleBasedStateMachine):
         steps = self.world.steps(self.name, name)
         pending = next((s for s in steps if s.state is StepState.PENDING), None)
         if pending is not None:
-            due = free_at(self.world.ctx.workload(name), steps, pending)
+            intents = [i for i in self.world.intents(name) if i.change == self.name]
+            due = free_at(self.world.ctx.workload(name), intents, pending)
             self.world.clock.sleep(due - self.world.clock.now())
         with self._with(self._meddle(what, at)):
             self.world.drive(name, self.name)

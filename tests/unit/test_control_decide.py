@@ -101,7 +101,7 @@ def view(at: float, *updates: Mapping[str, Any], plan: ShapingPlan = PLAN, **mor
         plan=plan,
         steps=records(*updates, plan=plan),
         target=target(count(6)) if updates else target(),
-        intents=[wrote(count(6))] if updates else [],
+        intents=[wrote(count(6), at=(updates[-1]["asked_at"] - NOW) / MINUTE)] if updates else [],
     )
     return replace(base, **more)
 
@@ -209,6 +209,21 @@ ROWS: dict[str, tuple[View, type[Decision], str]] = {
         "the dwell allows a correction at 09:06",
     ),
     "high": (view(6, asked(serving=2), usage=cores(5)), Ask, "correction: cpu at 83%"),
+    "high, a dwell after what another hand took was regained": (
+        view(
+            6,
+            asked(serving=2),
+            usage=cores(5),
+            intents=[wrote(count(6)), wrote(count(6), 1.5, Purpose.INSIST), wrote(count(6), 3, Purpose.REGAIN)],
+        ),
+        Wait,
+        "the dwell allows a correction at 09:08",
+    ),
+    "the dwell after a step of the plan before": (
+        view(7, intents=[wrote(count(4), at=3)]),
+        Wait,
+        "step 1 is due at 09:08:00",
+    ),
     "high without budget": (
         view(6, asked(serving=2, corrections=2), usage=cores(5)),
         Hold,

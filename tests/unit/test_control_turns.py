@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
@@ -224,6 +224,23 @@ def test_the_plan_sees_the_earlier_ones_plan_and_impact_and_is_drawn_anew_withou
         assert anew is not None
         assert (anew.after, anew.start_units, anew.aligned_units) == ((), 4, first.aligned_units)
         assert any(e.action == "replanned" and "CHG-1 over" in e.reason for e in world.people.events)
+
+
+def test_the_dwell_goes_on_over_one_new_plan_after_the_other() -> None:
+    limits = {"min_units": 1, "max_units": 40, "soft": {"units": 2, "dwell": "PT60M"}}
+
+    def growing(at: datetime) -> dict[Resource, float]:
+        since = (at - EFFECTIVE) / MINUTE
+        return {Resource.CPU: 2.0 if since < 0 else 3.2 + 0.02 * since}
+
+    with World(a_workload(shares={"acme": 1.0}, history="P2D", limits=limits), demand=growing) as world:
+        world.cloud.remembers = True
+        world.submit(a_request(settle="PT5H"), a_plan(((1, 4, 6),), aligned=6, demand=flat(2)))
+        world.run_until(minutes(170))
+        assert world.actions().count("replanned") >= 3, "every quarter of an hour, as demand is seen to grow"
+        moves = [write.at for write in world.cloud.ours()]
+        assert len(moves) >= 3
+        assert all(after - before >= timedelta(minutes=60) for before, after in pairwise(moves))
 
 
 def test_asked_for_too_soon_after_the_earlier_it_is_refused_with_the_time_that_would_do() -> None:
