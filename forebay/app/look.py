@@ -5,7 +5,7 @@ from __future__ import annotations
 from forebay.app.context import Context
 from forebay.app.keep import hand_of
 from forebay.app.observe import observe
-from forebay.control.decide import View, verification_window
+from forebay.control.decide import View, latest_window, verification_window
 from forebay.domain.lifecycle import StepState
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.records import ChangeRecord
@@ -28,8 +28,11 @@ def look(ctx: Context, record: ChangeRecord, plan: ShapingPlan, workload: Worklo
         arrivals = active.model_copy(update={"seen_units": target.serving})
         steps, active = [arrivals if s is active else s for s in steps], arrivals
     window = verification_window(workload, active, now) if active else None
+    pending = [s.step for s in steps if s.state is StepState.PENDING and s.step.due_at <= now]
+    due = pending[0] if pending and not active else None
+    if due and due.to_units < due.from_units:
+        window = latest_window(workload, now)  # what takes capacity away looks first
     known = window is not None and now >= window[2]
-    pending = active is None and any(s.state is StepState.PENDING and s.step.due_at <= now for s in steps)
     usage = ctx.usage(workload)
     return View(
         now=now,
@@ -43,7 +46,7 @@ def look(ctx: Context, record: ChangeRecord, plan: ShapingPlan, workload: Worklo
         pin=pin,
         freezes=(freeze,) if freeze else (),
         approved_units=approved,
-        alarms=usage.alarms() if workload.alarms and (known or pending) else (),
+        alarms=usage.alarms() if workload.alarms and (known or due) else (),
         usage=usage.measure(window[0], window[1]) if window and known else None,
         arrivals=arrivals,
     )

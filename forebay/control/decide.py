@@ -125,6 +125,12 @@ def verification_window(
     return end - verification.window, end, first + verification.metric_delay
 
 
+def latest_window(workload: Workload, now: datetime) -> tuple[datetime, datetime, datetime]:
+    """The same of what was seen last, where no step is under way."""
+    end = now - workload.verification.metric_delay
+    return end - workload.verification.window, end, now
+
+
 def decide(view: View, poll: timedelta) -> Decision:
     """The one decision for what was observed. `poll`: how soon to look again while the outside is at work."""
     step = next((s for s in view.steps if s.state in (StepState.PENDING, StepState.ASKED)), None)
@@ -180,9 +186,7 @@ def _next_step(view: View, step: StepRecord, poll: timedelta) -> Decision:
     if view.alarms:
         return Wait(view.now + poll, f"step {step.step.sequence} waits: {_in_alarm(view.alarms)}")
     if view.target.problems:
-        text = "; ".join(view.target.problems)
-        patience_ends = max(may_go_at, view.change.updated_at) + view.workload.verification.patience
-        return Hold(text, lapses=True) if view.now >= patience_ends else Wait(view.now + poll, text)
+        return _patiently(view, may_go_at, "; ".join(view.target.problems), poll)
     if step.step.size is not None:
         # Its revision is made ready right before the write.
         setting = view.target.setting.model_copy(update={"size": step.step.size, "revision": None})
@@ -194,9 +198,39 @@ def _next_step(view: View, step: StepRecord, poll: timedelta) -> Decision:
     units, limit = bounded(view, step.step.to_units, falls=falls, lower=lower)
     if not lower and units < step.step.to_units and units == _ceiling(view):
         return Hold(f"step {step.step.sequence} to {step.step.to_units} units cannot be made: {limit} is in its way")
+    if lower and (needed := _not_to_spare(view, step, units)):
+        return _patiently(view, may_go_at, needed, poll)
     setting = setting_for(_held(view), units, lower=lower)
     short = "" if units == step.step.to_units else f"; {units} for now, by {limit}"
     return Ask(step, units, setting, f"{step.step.reason.text}{short}")
+
+
+def _patiently(view: View, since: datetime, text: str, poll: timedelta) -> Hold | Wait:
+    """What keeps a step from being made and may pass by itself is waited for, counted from `since`."""
+    patience_ends = max(since, view.change.updated_at) + view.workload.verification.patience
+    return Hold(text, lapses=True) if view.now >= patience_ends else Wait(view.now + poll, text)
+
+
+def _not_to_spare(view: View, step: StepRecord, units: int) -> str | None:
+    """Why a lowering step must not leave `units` yet, in words: nothing was measured (rule 7), or, as long as the
+    entitlement does not count, the demand seen would be `high` on them.
+    """
+    start, end, _ = latest_window(view.workload, view.now)
+    left = min(units, view.target.serving)
+    judgement = judge(
+        view.workload,
+        view.plan,
+        start=start,
+        end=end,
+        usage=view.usage or {},
+        serving_units=left,
+        asked_units=0,
+        planned_units=step.step.to_units,
+    )
+    high = judgement.verdict is Verdict.HIGH and left < judgement.required_units
+    if judgement.verdict is Verdict.NO_DATA or (high and view.now < view.change.change.effective_at):
+        return f"step {step.step.sequence} would leave {left} units: {judgement.verdict}: {judgement.evidence.text}"
+    return None
 
 
 def free_at(workload: Workload, intents: Sequence[Intent], step: StepRecord) -> datetime:
@@ -233,7 +267,8 @@ def bounded(view: View, wanted: int, *, falls: bool = False, lower: bool = False
 def _ceiling(view: View) -> int:
     """The most units that limits, approval and entitlement allow now.
 
-    An entitlement's ceiling counts from the effective time on; a plan may have to go above it first, for a peak.
+    An entitlement's ceiling counts from the effective time on: a plan may have to go above it first, for a peak, and
+    what a step took away ahead of it may come back.
     """
     entitlement = view.change.change.entitlement(view.workload.name)
     most, approved = view.workload.limits.max_units, view.approved_units
@@ -241,7 +276,10 @@ def _ceiling(view: View) -> int:
     if entitlement is None or entitlement.max_units is None:
         return most
     planned = [s.step.to_units for s in view.steps if s.state in (StepState.PENDING, StepState.ASKED)]
-    return min(most, max([entitlement.max_units, *planned]))
+    ahead = view.now < view.change.change.effective_at
+    taken = ahead and any(s.state is StepState.ASKED and _takes_away(view, s) for s in view.steps)
+    original = [view.intents[0].old.ceiling or view.intents[0].old.units] if taken and view.intents else []
+    return min(most, max([entitlement.max_units, *planned, *original]))
 
 
 def _under_way(view: View, step: StepRecord, poll: timedelta) -> Decision:

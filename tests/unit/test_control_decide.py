@@ -234,7 +234,7 @@ ROWS: dict[str, tuple[View, type[Decision], str]] = {
         Verified,
         "high: cpu 3 cores, forecast up to 2.4",
     ),
-    "down is due": (view(1, plan=DOWN, target=target(count(8)), change=capped(4)), Ask, "cpu binds"),
+    "down is due": (view(1, plan=DOWN, target=target(count(8)), change=capped(4), usage=cores(2)), Ask, "cpu binds"),
     "down on a forecast alone shrinks no count": (
         view(1, plan=DOWN, target=target(count(8))),
         Hold,
