@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
+import tasks.reconcile
 from forebay.app.break_glass import break_glass
+from forebay.app.people import cancel
 from forebay.app.tickets import store_ticket, submit, sweep_tickets
 from forebay.domain.errors import InputError, OutsideError
 from forebay.domain.lifecycle import ChangeState
+from forebay.domain.records import WakeUp
 from tests.support.world import MINUTE, World, a_request, minutes
 
 
@@ -242,3 +245,29 @@ def test_a_ticket_breaks_no_glass_in_the_name_it_claims(world: World) -> None:
         store_ticket(world.ctx, "generic", delivery(on_misalignment="enforce"))
     with world.sql.transaction() as tx:
         assert tx.deliveries("generic", "T-1") == []
+
+
+def test_a_prefect_that_is_away_stops_nothing_that_needs_no_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def away(deployment: str, key: str, parameters: object) -> None:
+        raise OutsideError("Prefect did not create the run", retryable=True)
+
+    def away_too(wake_up: WakeUp) -> None:
+        asked.append(wake_up.change)
+        raise OutsideError("Prefect did not create the run", retryable=True)
+
+    monkeypatch.setattr(tasks.reconcile, "context", lambda: world.ctx)
+    monkeypatch.setattr(tasks.reconcile, "start_run", away)
+    monkeypatch.setattr(tasks.reconcile, "create_run", away_too)
+    world.submit()
+    world.submit(a_request(change="CHG-2", policy="tier"))
+    world.run_until(minutes(6))
+    cancel(world.ctx, "CHG-1", "ann", "stop")
+    store_ticket(world.ctx, "jira", delivery())
+    for _ in range(12):
+        with pytest.raises(OutsideError, match="Prefect did not create the run"):
+            tasks.reconcile.reconcile_once("reconciler")
+        world.clock.sleep(MINUTE)
+    assert world.state is ChangeState.ROLLED_BACK
+    assert "CHG-2" in asked, "a ticket without its run keeps no step from having its own"
