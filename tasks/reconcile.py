@@ -1,8 +1,6 @@
 """Reconciling: the store says what must exist; this makes it so. Used by the launcher's loop and by the flow."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 
 from blocks.context import context
@@ -10,7 +8,7 @@ from forebay.app.lookup import change_record
 from forebay.app.reconcile import reconcile
 from forebay.app.runs import outlived
 from forebay.app.tickets import sweep_tickets
-from forebay.domain.errors import ForebayError, OutsideError
+from forebay.domain.errors import ForebayError, kept
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.records import WakeUp
 from tasks.recurring import check_recurring
@@ -30,9 +28,9 @@ def reconcile_once(holder: str, known: set[str] | None = None, look: bool = True
     Raises OutsideError if the store or Prefect is away, at the end: what needs no run is done all the same.
     """
     known = set() if known is None else known
-    away: list[OutsideError] = []
+    away: list[ForebayError] = []
     started = created = 0
-    with _kept(away):
+    with kept(away):
         started = sweep_tickets(
             context(), lambda key, parameters: start_run("policy-change/policy-change", key, parameters).name
         )
@@ -42,7 +40,7 @@ def reconcile_once(holder: str, known: set[str] | None = None, look: bool = True
 
     for wake_up in reconcile(context(), holder, HORIZON, trouble, look):
         if wake_up.key not in known and not _left_to_planner(wake_up):
-            with _kept(away):
+            with kept(away):
                 create_run(wake_up)
                 known.add(wake_up.key)
                 created += 1
@@ -55,15 +53,6 @@ def reconcile_once(holder: str, known: set[str] | None = None, look: bool = True
     if look and (missing := check_recurring()):
         logger.warning("%d occurrences of recurring changes are late", missing)
     return f"{started} tickets started, {created} wake-ups made sure of, {len(ended)} runs ended"
-
-
-@contextmanager
-def _kept(errors: list[OutsideError]) -> Iterator[None]:
-    """One run that cannot be made keeps back nothing else."""
-    try:
-        yield
-    except OutsideError as error:
-        errors.append(error)
 
 
 def _left_to_planner(wake_up: WakeUp) -> bool:

@@ -18,7 +18,7 @@ from forebay.control.decide import Misalignment, misalignment
 from forebay.control.keep import Keep, Later
 from forebay.domain.audit import AuditEvent
 from forebay.domain.change import PolicyChange
-from forebay.domain.errors import OutsideError, RuleRefusal
+from forebay.domain.errors import ForebayError, OutsideError, RuleRefusal, kept
 from forebay.domain.lifecycle import BEFORE_IN_FORCE, MOVING, ChangeState
 from forebay.domain.policy import PolicyVersion, in_force
 from forebay.domain.records import ChangeRecord, Purpose
@@ -117,13 +117,18 @@ def watch_armed(ctx: Context, change: str) -> str | None:
     if stopped:
         disarm_by_controller(ctx, change, stopped)
         return stopped
+    failed: list[ForebayError] = []
     for name in record.change.workloads:
         with ctx.store.transaction() as tx:
             shaper = tx.change(shaped(tx, record.change, name)[0]) or record
-        answer = keep_workload(ctx, shaper, ctx.workload(name))
+        answer = None
+        with kept(failed):
+            answer = keep_workload(ctx, shaper, ctx.workload(name))
         if isinstance(answer, Later) or (isinstance(answer, Keep) and answer.purpose is not Purpose.PIN):
             disarm_by_controller(ctx, change, answer.reason)
             return answer.reason
+    if failed:
+        raise failed[0]
     missing = missing_for_alignment(ctx, record)
     if missing is None:
         return None

@@ -17,12 +17,13 @@ from forebay.app.recover import recover
 from forebay.app.replan import refresh
 from forebay.app.restore import restore_change
 from forebay.app.rules import settle_rules
+from forebay.app.runs import RUN
 from forebay.app.telling import tell
 from forebay.app.turn import waits_for
 from forebay.app.wakeups import wake_ups
 from forebay.app.watch import watch
 from forebay.control.decide import ahead_of_effect, free_at
-from forebay.domain.errors import ForebayError
+from forebay.domain.errors import ForebayError, kept
 from forebay.domain.lifecycle import MOVING, STEPPING, TERMINAL, ChangeState, StepState
 from forebay.domain.records import ChangeRecord, WakeUp
 
@@ -39,27 +40,31 @@ def reconcile(
 ) -> list[WakeUp]:
     """Repair what is repairable, and return the wake-ups that must exist for the time until `horizon` from now.
 
-    A change whose repair fails is reported to `trouble` and does not stand in the way of the others. `look`: also
-    look at the targets for what another hand has changed; a loop of seconds does so now and then only.
+    What fails is reported to `trouble` and stands in the way neither of other changes nor of what else this one
+    needs. `look`: also look at the targets for what another hand has changed; a loop of seconds does so now and then.
     """
     with ctx.store.transaction() as tx:
         records = tx.changes(frozenset(ChangeState) - TERMINAL)
     wanted: list[WakeUp] = []
     for record in records:
-        name = record.change.change
-        try:
+        failed: list[ForebayError] = []
+        # Each may fail for hours, as a push does to a target that is away, or a new plan while no history is to be had.
+        if record.state in MOVING:
+            with kept(failed):
+                refresh(ctx, record, holder)
+        with kept(failed):
             repair(ctx, record, holder)
-            if look:
-                foretell(ctx, record)  # from the store alone: it tells also while the outside is away
+        if look:
+            with kept(failed):
+                foretell(ctx, record)
+            with kept(failed):
                 recover(ctx, record, holder)
+            with kept(failed):
                 watch(ctx, record)
-        except ForebayError as error:
-            trouble(name, error)
-        try:
-            # A repair may fail for hours, as a push to a target that is away does: its runs must exist all the same.
+        with kept(failed):
             wanted += wake_ups(ctx, record)
-        except ForebayError as error:
-            trouble(name, error)
+        for error in failed:
+            trouble(record.change.change, error)
     settle_rules(ctx)
     tell(ctx)
     answer(ctx)
@@ -74,8 +79,6 @@ def repair(ctx: Context, record: ChangeRecord, holder: str) -> None:
     if record.state in STEPPING:
         renew_dead_attempts(ctx, record, now)
     settled = record.state is ChangeState.SETTLING and _settled(ctx, record, now)
-    if record.state in MOVING:
-        refresh(ctx, record, holder)
     plan_anew_if_overdue(ctx, record)
     # The enforcing run has the first word; this is for when it died or was late.
     overdue = now >= change.effective_at + DEAD_AFTER
@@ -121,8 +124,9 @@ def renew_dead_attempts(ctx: Context, record: ChangeRecord, now: datetime) -> No
             if waits_for(tx, record.change, name):
                 continue
             lease = tx.lease(name)
-            quiet_since = lease.expires_at if lease else record.updated_at
-            if quiet_since + DEAD_AFTER > now:
+            # A lease that was not a run's, as for another plan, tells nothing of the step's run.
+            quiet_since = lease.expires_at if lease and lease.holder.startswith(RUN) else record.updated_at
+            if quiet_since + DEAD_AFTER > now or (lease and lease.expires_at > now):
                 continue
             steps = tx.steps(record.change.change, name)
             step = next((s for s in steps if s.state in (StepState.PENDING, StepState.ASKED)), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from forebay.app.approvals import gap_of
@@ -17,7 +18,7 @@ from forebay.app.writing import check_unchanged, release
 from forebay.control.keep import moved_at
 from forebay.domain.audit import AuditEvent
 from forebay.domain.change import PolicyChange
-from forebay.domain.errors import InputError
+from forebay.domain.errors import ForebayError, InputError, kept
 from forebay.domain.lifecycle import AFTER, MOVING, ChangeState, StepState
 from forebay.domain.plan import PlanRefusal, ShapingPlan, ShapingStep
 from forebay.domain.records import ChangeRecord, Lease
@@ -40,6 +41,22 @@ OPEN = (StepState.PENDING, StepState.ASKED)
 REPLANNED, REFUSED, KEPT, ASKED = "replanned", "replan refused", "plan kept", "approval asked again"
 
 
+@dataclass(frozen=True)
+class _Due:
+    """A plan whose rest is to be drawn anew.
+
+    `moved`: when the last write was made. `turn`: what the plan came after is over. `late`: there is no time for another.
+    """
+
+    plan: ShapingPlan
+    moved: datetime | None
+    began: datetime | None
+    riders: Sequence[PolicyChange]
+    why: str
+    turn: bool
+    late: bool
+
+
 def review(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease, verdict: Verdict | None) -> None:
     """Draw the rest of the plan anew if it is due, and make it the current one if it says something else.
 
@@ -52,44 +69,11 @@ def review(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease,
     and drawn again as soon as it is approved.
     Raises LostLease, OutsideError, and RuleRefusal if the change has moved on meanwhile.
     """
-    name, now = record.change.change, ctx.clock.now()
-    last_call = record.change.effective_at - workload.verified_after - workload.step_spacing
-    if record.state not in MOVING | AFTER:
+    name = record.change.change
+    if (due := _due(ctx, record, workload, verdict)) is None:
         return
-    with ctx.store.transaction() as tx:
-        plan, steps = tx.plan(name, workload.name), tx.steps(name, workload.name)
-        moved = moved_at(tx.intents(workload.name, change=name))
-        version = own_version(tx, record)
-        drawn = [
-            e.event
-            for e in tx.audit_entries(name)
-            if e.event.workload == workload.name and e.event.action in (REPLANNED, REFUSED, KEPT, ASKED)
-        ]
-        answered = _answered(tx, record, workload.name)
-        waiting, turn = waits_for(tx, record.change, workload.name), plan is not None and _its_turn(tx, record, plan)
-        riders = [rider.change for rider in counted(tx, name, workload.name)]
-        joined = plan is not None and news(tx, plan, [event.at for event in drawn])
-    if waiting or plan is None or any(s.state is StepState.ASKED for s in steps):
-        return
-    began = version.in_force_from if version and record.state in AFTER else None
-    if record.state in AFTER and (began is None or now < began + workload.slot + workload.verification.metric_delay):
-        return  # nothing was seen yet
-    late = began is None and now > last_call
-    if sum(event.at > now - DAY for event in drawn) >= BUDGET or (late and not turn):
-        return
-    looked_at = max([plan.created_at, *(event.at for event in drawn)])
-    asked = bool(drawn) and drawn[-1].action == ASKED
-    stale = now >= looked_at + max(patience(now, began or plan.effective_at), ASK_ANEW * asked)
-    if began and riders:
-        return  # drawn for all of them; what is learned of this change's impact alone says nothing of theirs
-    due = turn or joined or answered or (stale and (began or any(s.state in OPEN for s in steps)))
-    if verdict is not Verdict.HIGH and not due:
-        return
-    why = "what was seen since the effective time" if began else f"the forecast of {looked_at:%H:%M}"
-    why = f"verdict {verdict}" if verdict in (Verdict.HIGH, Verdict.LOW) else why
-    why = f"{', '.join(plan.after)} over" if turn else why
-    why = f"one path with {', '.join(r.change for r in riders) or 'nobody any more'}" if joined else why
-    new = "it is too late for another plan" if late else _drawn(ctx, record, workload, plan, moved, began, riders)
+    plan, moved, began, riders, why = due.plan, due.moved, due.began, due.riders, due.why
+    new = "it is too late for another plan" if due.late else _drawn(ctx, record, workload, plan, moved, began, riders)
     with ctx.store.transaction() as tx:
         tx.check_lease(lease, ctx.clock.now())
         check_unchanged(tx, record)
@@ -116,29 +100,81 @@ def review(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease,
             was, now_is = _in_words([s.step for s in left], plan), _in_words(new.steps, new)
             tx.add_plan(new, told := event(REPLANNED, f"{why}: {was} were left, now {now_is}", new.hash))
             ctx.notifier.notify(told)
-        undone = [n for n in plan.after if (c := tx.change(n)) and c.state is not ChangeState.CLOSED] if turn else []
+        over = plan.after if due.turn else ()
+        undone = [n for n in over if (c := tx.change(n)) and c.state is not ChangeState.CLOSED]
     if undone and isinstance(new, str):
         hold_by_controller(ctx, name, f"{workload.name}: the plan came after {', '.join(undone)}, now undone; {new}")
-    elif turn and plan.carried_by and isinstance(new, str):
+    elif due.turn and plan.carried_by and isinstance(new, str):
         hold_by_controller(ctx, name, f"{workload.name}: {plan.carried_by}, which was to carry it, is over; {new}")
 
 
+def _due(ctx: Context, record: ChangeRecord, workload: Workload, verdict: Verdict | None) -> _Due | None:
+    """Whether `review` has to draw the rest anew; from the store alone, and without a lease."""
+    name, now = record.change.change, ctx.clock.now()
+    last_call = record.change.effective_at - workload.verified_after - workload.step_spacing
+    if record.state not in MOVING | AFTER:
+        return None
+    with ctx.store.transaction() as tx:
+        plan, steps = tx.plan(name, workload.name), tx.steps(name, workload.name)
+        moved = moved_at(tx.intents(workload.name, change=name))
+        version = own_version(tx, record)
+        drawn = [
+            e.event
+            for e in tx.audit_entries(name)
+            if e.event.workload == workload.name and e.event.action in (REPLANNED, REFUSED, KEPT, ASKED)
+        ]
+        answered = _answered(tx, record, workload.name)
+        waiting, turn = waits_for(tx, record.change, workload.name), plan is not None and _its_turn(tx, record, plan)
+        riders = [rider.change for rider in counted(tx, name, workload.name)]
+        joined = plan is not None and news(tx, plan, [event.at for event in drawn])
+    if waiting or plan is None or any(s.state is StepState.ASKED for s in steps):
+        return None
+    began = version.in_force_from if version and record.state in AFTER else None
+    if record.state in AFTER and (began is None or now < began + workload.slot + workload.verification.metric_delay):
+        return None  # nothing was seen yet
+    late = began is None and now > last_call
+    if sum(event.at > now - DAY for event in drawn) >= BUDGET or (late and not turn):
+        return None
+    looked_at = max([plan.created_at, *(event.at for event in drawn)])
+    asked = bool(drawn) and drawn[-1].action == ASKED
+    stale = now >= looked_at + max(patience(now, began or plan.effective_at), ASK_ANEW * asked)
+    if began and riders:
+        return None  # drawn for all of them; what is learned of this change's impact alone says nothing of theirs
+    due = turn or joined or answered or (stale and (began or any(s.state in OPEN for s in steps)))
+    if verdict is not Verdict.HIGH and not due:
+        return None
+    why = "what was seen since the effective time" if began else f"the forecast of {looked_at:%H:%M}"
+    why = f"verdict {verdict}" if verdict in (Verdict.HIGH, Verdict.LOW) else why
+    why = f"{', '.join(plan.after)} over" if turn else why
+    why = f"one path with {', '.join(r.change for r in riders) or 'nobody any more'}" if joined else why
+    return _Due(plan, moved, began, riders, why, turn=turn, late=late)
+
+
 def refresh(ctx: Context, record: ChangeRecord, holder: str) -> None:
-    """`review` for a change between two steps, where no run is at work that would do it."""
+    """`review` for a change between two steps, where no run is at work that would do it.
+
+    Raises what one of its workloads failed with, once all had their turn.
+    """
+    failed: list[ForebayError] = []
     for name in record.change.workloads:
-        with ctx.store.transaction() as tx:
-            if waits_for(tx, record.change, name):
-                continue  # its lease is that of the change ahead
-            plan = tx.plan(record.change.change, name)
-            stale = plan is not None and ctx.clock.now() >= plan.created_at + LOOK_AGAIN
-            stale = stale or _answered(tx, record, name)
-            stale = stale or (plan is not None and (_its_turn(tx, record, plan) or news(tx, plan, ())))
-            lease = tx.acquire_lease(name, holder, ctx.clock.now(), ctx.lease) if stale else None
-        if lease is not None:
-            try:
-                review(ctx, record, ctx.workload(name), lease, None)
-            finally:
-                release(ctx, lease)
+        with kept(failed):
+            _refresh_workload(ctx, record, name, holder)
+    if failed:
+        raise failed[0]
+
+
+def _refresh_workload(ctx: Context, record: ChangeRecord, name: str, holder: str) -> None:
+    workload = ctx.workload(name)
+    # Only where there is something to do: a lease taken at every look would turn away the run of a step.
+    if _due(ctx, record, workload, None) is None:
+        return
+    with ctx.store.transaction() as tx:
+        lease = tx.acquire_lease(name, holder, ctx.clock.now(), ctx.lease)
+    if lease is not None:
+        try:
+            review(ctx, record, workload, lease, None)
+        finally:
+            release(ctx, lease)
 
 
 def _its_turn(tx: Transaction, record: ChangeRecord, plan: ShapingPlan) -> bool:

@@ -12,6 +12,8 @@ from forebay.domain.lifecycle import TERMINAL, ChangeState
 
 Kind = Literal["plan", "step", "enforce"]
 Stage = Literal["scheduled", "pending", "running"]
+# The lease of a run at work is held by `run <its id> …`.
+RUN = "run "
 OVER = TERMINAL | {ChangeState.CANCELLED}
 # A run at work on a step holds its workload's lease from its first second on; so long its process may take to start.
 SILENT_FOR = timedelta(minutes=3)

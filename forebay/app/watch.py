@@ -7,36 +7,39 @@ from forebay.app.context import Context
 from forebay.app.keep import FOREIGN, keep_workload
 from forebay.app.people import hold_by_controller
 from forebay.control.keep import Adopt, Clash, Keep
+from forebay.domain.errors import ForebayError, kept
 from forebay.domain.lifecycle import MOVING, ChangeState
 from forebay.domain.records import ChangeRecord, Purpose
 
 WATCHED = MOVING | {ChangeState.IN_FORCE, ChangeState.SETTLING}
 
 
-def watch(ctx: Context, record: ChangeRecord) -> str | None:
-    """Look once at every workload of a change; returns what was found, in words. Raises OutsideError.
+def watch(ctx: Context, record: ChangeRecord) -> None:
+    """Look once at every workload of a change. Raises OutsideError, once all were looked at.
 
     A foreign write is answered by the workload's rule. Where that wants a person, the change is held before its policy
     is in force; afterwards it is reported, once.
     """
     if record.state is ChangeState.ARMED:
-        return watch_armed(ctx, record.change.change)
+        watch_armed(ctx, record.change.change)
     if record.state not in WATCHED:
-        return None
+        return
+    failed: list[ForebayError] = []
     for name in record.change.workloads:
-        match keep_workload(ctx, record, ctx.workload(name)):
-            case Keep(purpose=Purpose.PIN, reason=reason):
-                return reason
-            case Keep(reason=reason) | Adopt(reason=reason):
-                _report(ctx, record, name, reason)
-                return reason
-            case Clash(reason=reason):
-                if record.state in MOVING:
-                    hold_by_controller(ctx, record.change.change, reason)
-                else:
-                    _report(ctx, record, name, reason)
-                return reason
-    return None
+        with kept(failed):
+            _watch_workload(ctx, record, name)
+    if failed:
+        raise failed[0]
+
+
+def _watch_workload(ctx: Context, record: ChangeRecord, name: str) -> None:
+    match keep_workload(ctx, record, ctx.workload(name)):
+        case Keep(purpose=Purpose.PIN):
+            pass
+        case Clash(reason=reason) if record.state in MOVING:
+            hold_by_controller(ctx, record.change.change, reason)
+        case Keep(reason=reason) | Adopt(reason=reason) | Clash(reason=reason):
+            _report(ctx, record, name, reason)
 
 
 def _report(ctx: Context, record: ChangeRecord, workload: str, foreign: str) -> None:

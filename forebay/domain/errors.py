@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class ForebayError(Exception):
     """Base of everything Forebay raises on purpose; its text is written for people."""
@@ -31,3 +34,12 @@ class OutsideError(ForebayError):
 
 class LostLease(ForebayError):
     """Another writer holds the workload now: whoever sees this must stop without writing."""
+
+
+@contextmanager
+def kept(errors: list[ForebayError]) -> Iterator[None]:
+    """What the block fails with goes to `errors`: it stands in the way of nothing that comes after."""
+    try:
+        yield
+    except ForebayError as error:
+        errors.append(error)

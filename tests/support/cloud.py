@@ -99,6 +99,7 @@ class ModelService:
     revisions: dict[str, TaskSize] = field(default_factory=dict)
     deployed_at: datetime | None = None
     failures: tuple[str, ...] = ()
+    unreachable: bool = False
 
     def __post_init__(self) -> None:
         if self.workload.size:
@@ -169,6 +170,7 @@ class ModelCloud:
     faults: list[ApplyFault] = field(default_factory=list)
     unreachable: bool = False
     remembers: bool = False
+    no_history: bool = False
     effect: Callable[[str], None] = lambda name: None
     witness: Callable[[str], object] = lambda workload: None
 
@@ -198,7 +200,7 @@ class ModelTarget:
 
     def observe(self) -> TargetState:
         self.cloud.effect("observe")
-        if self.cloud.unreachable:
+        if self.cloud.unreachable or self.cloud.services[self.name].unreachable:
             raise OutsideError("the cloud does not answer", retryable=True)
         return self.cloud.services[self.name].state(self.cloud.clock.now())
 
@@ -284,6 +286,8 @@ class ModelUsage:
 
     def history(self, start: datetime, end: datetime, step: timedelta) -> Mapping[Resource, Any]:
         """Most tests bring their plans along: whoever wants to draw another one finds nothing to forecast from."""
+        if self.cloud.no_history:
+            raise OutsideError("the metrics do not answer", retryable=True)
         if not self.cloud.remembers:
             return {}
         import pandas as pd

@@ -231,3 +231,17 @@ def test_one_change_in_trouble_does_not_stand_in_anothers_way() -> None:
         world.reconcile()
         assert world.troubles == ["the cloud does not answer"]
         assert {w.change for w in world.created.values()} == {"CHG-2"}
+
+
+@pytest.mark.parametrize("every", [timedelta(seconds=5), MINUTE], ids=["the loop", "the backup"])
+@pytest.mark.parametrize("no_history", [False, True])
+def test_a_run_that_dies_long_after_its_plan_was_drawn_is_replaced(every: timedelta, no_history: bool) -> None:
+    late = minutes(120)
+    with World(demand=flat(2)) as world:
+        world.submit(a_request(effective_at=late), a_plan(((1, 4, 6), (80, 6, 8)), effective_at=late, demand=flat(2)))
+        world.run_until(minutes(79))
+        world.cloud.no_history = no_history
+        world.waiting.clear()
+        world.run_until(minutes(90), every=every)
+        assert "step 2 woken again" in world.actions()
+        assert (world.state, world.setting().units) == (S.ARMED, 8)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from forebay.app.people import resume
+from forebay.app.pins import pin
 from forebay.control.keep import Adopt, Clash, Keep, Later, insisted, keep
 from forebay.domain.allocation import Lever, Setting, TargetState
 from forebay.domain.lifecycle import ChangeState
@@ -202,3 +203,43 @@ def test_settling_insists_too_until_it_is_handed_back() -> None:
         assert world.setting() == floor(8)
         world.run_until(EFFECTIVE + timedelta(minutes=30))
         assert (world.state, world.setting()) == (S.CLOSED, floor(1))
+
+
+def test_the_watch_and_what_is_foretold_go_on_while_no_history_is_to_be_had() -> None:
+    late = minutes(300)
+    with a_world("insist", Lever.FLOOR) as world:
+        world.submit(a_request(effective_at=late), a_plan(((1, 4, 6), (250, 6, 8)), effective_at=late, demand=flat(2)))
+        world.run_until(minutes(20))
+        world.cloud.no_history = True
+        world.run_until(minutes(90))
+        world.cloud.set("web", floor(2), foreign=True)
+        world.run_until(minutes(95))
+        assert "the metrics do not answer" in world.troubles[-1] and world.setting() == floor(6)
+        pin(world.ctx, "CHG-1", 6, minutes(310), "bob", "a campaign")
+        world.run_until(minutes(100))
+        assert "expected late" in [e.action for e in world.people.events]
+
+
+@pytest.mark.parametrize("effective_at", [minutes(120), EFFECTIVE], ids=["on the way", "settling"])
+def test_a_workload_that_does_not_answer_keeps_no_other_from_being_watched(effective_at: datetime) -> None:
+    workloads = [a_workload(name, on_foreign_write="insist") for name in ("web", "api")]
+    with World(*workloads, lever=Lever.FLOOR) as world:
+        plans = [a_plan(((1, 4, 6),), workload=w.name, effective_at=effective_at) for w in workloads]
+        world.submit(a_request("web", "api", effective_at=effective_at, settle="PT1H"), *plans)
+        world.run_until(minutes(33))
+        world.cloud.services["web"].unreachable = True
+        world.cloud.set("api", floor(2), foreign=True)
+        world.run_until(minutes(36))
+        assert world.setting("api") == floor(6)
+
+
+def test_a_clash_that_only_a_person_settles_keeps_no_other_workload_from_being_watched() -> None:
+    with World(a_workload("web"), a_workload("api", on_foreign_write="insist"), lever=Lever.FLOOR) as world:
+        plans = [a_plan(((1, 4, 6),), workload=name) for name in ("web", "api")]
+        world.submit(a_request("web", "api", settle="PT1H"), *plans)
+        world.run_until(minutes(33))
+        world.cloud.set("web", floor(3), foreign=True)
+        world.run_until(minutes(35))
+        world.cloud.set("api", floor(2), foreign=True)
+        world.run_until(minutes(37))
+        assert (world.state, world.setting("web"), world.setting("api")) == (S.SETTLING, floor(3), floor(6))
