@@ -19,11 +19,14 @@ from forebay.control.decide import Ask, Decision, Hold, Serving, Stop, Verified,
 from forebay.control.keep import Adopt, Keep
 from forebay.domain.audit import AuditEvent
 from forebay.domain.errors import InputError, LostLease, OutsideError, RuleRefusal
-from forebay.domain.lifecycle import STEPPING, StepState
+from forebay.domain.lifecycle import AFTER, STEPPING, StepState
 from forebay.domain.records import Lease, Purpose, StepRecord
 
 # A sleeping controller looks up this often: to renew its lease, and to notice a cancel or a hold.
 NAP = timedelta(seconds=10)
+IN_TROUBLE = "in trouble"
+# Words of the same trouble differ by what is measured: so long one telling of a workload counts for them all.
+TOLD_FOR = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def _drive(
             failing_since = failing_since or now
             result = _outside_failed(ctx, change, workload, error, failing_since)
         except InputError as error:  # the workloads file was changed under a change that is under way
-            hold_by_controller(ctx, change, str(error))
+            _hold(ctx, change, workload, str(error))
             result = Tick(Hold(str(error)), None)
         if result.decision != last:
             report(result.decision)
@@ -150,7 +153,7 @@ def _done(ctx: Context, lease: Lease, view: View, decision: Decision) -> Tick:
             if judgement and judged:
                 event = _step_event(ctx, view, judged, f"step {judged.step.sequence} failed", reason)
                 _record(ctx, lease, view, judged.model_copy(update={"judgement": judgement}), event)
-            hold_by_controller(ctx, change.change, reason, lapses=decision.lapses)
+            _hold(ctx, change.change, view.workload.name, reason, lapses=decision.lapses)
             return Tick(decision, None)
         case Serving(step=step, reason=reason):
             event = _step_event(ctx, view, step, f"step {step.step.sequence} serving", reason)
@@ -174,6 +177,22 @@ def _done(ctx: Context, lease: Lease, view: View, decision: Decision) -> Tick:
                 tell_ahead(ctx, view)
             write(ctx, lease, view, decision)
     return Tick(decision, ctx.clock.now())
+
+
+def _hold(ctx: Context, change: str, workload: str, reason: str, *, lapses: bool = False) -> None:
+    """Hold the change; or, where its policy is in force and nothing is left to hold, tell people: demand is there."""
+    hold_by_controller(ctx, change, reason, lapses=lapses)
+    now = ctx.clock.now()
+    with ctx.store.transaction() as tx:
+        record = tx.change(change)
+        if record is None or record.state not in AFTER:
+            return
+        said = [entry.event for entry in tx.audit_entries(change) if entry.event.workload == workload]
+        if any(e.reason == reason or (e.action == IN_TROUBLE and now < e.at + TOLD_FOR) for e in said):
+            return
+        event = ctx.event(record.change, IN_TROUBLE, reason, workload=workload)
+        tx.audit(event)
+    ctx.notifier.notify(event)
 
 
 def _all_passed(ctx: Context, view: View, decision: Stop) -> Tick:
@@ -200,7 +219,7 @@ def _outside_failed(ctx: Context, change: str, workload: str, error: OutsideErro
     """Retry what can heal, with growing pauses, within the workload's patience; else hold with the cause."""
     now = ctx.clock.now()
     if not error.retryable or now >= failing_since + ctx.workload(workload).verification.patience:
-        hold_by_controller(ctx, change, str(error), lapses=error.retryable)
+        _hold(ctx, change, workload, str(error), lapses=error.retryable)
         return Tick(Hold(str(error), lapses=error.retryable), None)
     pause = max(ctx.poll / 4, min(now - failing_since, ctx.poll * 2))
     return Tick(Wait(now + pause, f"trying again: {error}", asked=True), now + pause)

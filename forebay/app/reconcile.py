@@ -29,6 +29,8 @@ from forebay.domain.records import ChangeRecord, WakeUp
 
 # A run that should be at work but holds no lease this long after its time is taken for dead.
 DEAD_AFTER = timedelta(seconds=20)
+# What fails again and again is tried again after pauses that grow to this.
+LONGEST_PAUSE = timedelta(minutes=10)
 
 
 def reconcile(
@@ -126,7 +128,7 @@ def renew_dead_attempts(ctx: Context, record: ChangeRecord, now: datetime) -> No
             lease = tx.lease(name)
             # A lease that was not a run's, as for another plan, tells nothing of the step's run.
             quiet_since = lease.expires_at if lease and lease.holder.startswith(RUN) else record.updated_at
-            if quiet_since + DEAD_AFTER > now or (lease and lease.expires_at > now):
+            if lease and lease.expires_at > now:
                 continue
             steps = tx.steps(record.change.change, name)
             step = next((s for s in steps if s.state in (StepState.PENDING, StepState.ASKED)), None)
@@ -137,7 +139,8 @@ def renew_dead_attempts(ctx: Context, record: ChangeRecord, now: datetime) -> No
             if pending and any(p.workload == name and now < p.until for p in tx.pins(record.change.change)):
                 continue
             ready_at = free_at(ctx.workload(name), intents, step) if pending else step.step.due_at
-            if ready_at + DEAD_AFTER * step.attempt > now or (pending and tx.rules().freeze_at(now, record.change)):
+            pause = min(DEAD_AFTER * step.attempt, LONGEST_PAUSE)
+            if max(quiet_since, ready_at) + pause > now or (pending and tx.rules().freeze_at(now, record.change)):
                 continue
             tx.put_step(
                 step.model_copy(update={"attempt": step.attempt + 1}),

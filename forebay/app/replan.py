@@ -21,7 +21,7 @@ from forebay.domain.change import PolicyChange
 from forebay.domain.errors import ForebayError, InputError, kept
 from forebay.domain.lifecycle import AFTER, MOVING, ChangeState, StepState
 from forebay.domain.plan import PlanRefusal, ShapingPlan, ShapingStep
-from forebay.domain.records import ChangeRecord, Lease
+from forebay.domain.records import ChangeRecord, Lease, StepRecord
 from forebay.domain.verdict import Verdict
 from forebay.domain.workload import Workload
 from forebay.ports import Transaction
@@ -45,10 +45,11 @@ REPLANNED, REFUSED, KEPT, ASKED = "replanned", "replan refused", "plan kept", "a
 class _Due:
     """A plan whose rest is to be drawn anew.
 
-    `moved`: when the last write was made. `turn`: what the plan came after is over. `late`: there is no time for another.
+    `moved`: when the last write was made. `turn`: what the plan came after is over. `late`: too late for another.
     """
 
     plan: ShapingPlan
+    steps: Sequence[StepRecord]
     moved: datetime | None
     began: datetime | None
     riders: Sequence[PolicyChange]
@@ -72,8 +73,10 @@ def review(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease,
     name = record.change.change
     if (due := _due(ctx, record, workload, verdict)) is None:
         return
-    plan, moved, began, riders, why = due.plan, due.moved, due.began, due.riders, due.why
-    new = "it is too late for another plan" if due.late else _drawn(ctx, record, workload, plan, moved, began, riders)
+    plan, began, riders, why = due.plan, due.began, due.riders, due.why
+    new: ShapingPlan | str = "it is too late for another plan"
+    if not due.late:
+        new = _drawn(ctx, record, workload, plan, due.moved, began, riders)
     with ctx.store.transaction() as tx:
         tx.check_lease(lease, ctx.clock.now())
         check_unchanged(tx, record)
@@ -82,7 +85,7 @@ def review(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease,
             return ctx.event(record.change, action, words, workload=workload.name, plan_hash=plan_hash)
 
         tx.drop_proposal(name, workload.name)
-        left = [step for step in steps if step.state is StepState.PENDING]
+        left = [step for step in due.steps if step.state is StepState.PENDING]
         if isinstance(new, str):
             tx.audit(event(REFUSED, f"{new}; the plan of {plan.created_at:%H:%M} stays", plan.hash))
         elif (new.carries, new.drawn_for, [(s.due_at, s.goal) for s in new.steps]) == (
@@ -147,7 +150,7 @@ def _due(ctx: Context, record: ChangeRecord, workload: Workload, verdict: Verdic
     why = f"verdict {verdict}" if verdict in (Verdict.HIGH, Verdict.LOW) else why
     why = f"{', '.join(plan.after)} over" if turn else why
     why = f"one path with {', '.join(r.change for r in riders) or 'nobody any more'}" if joined else why
-    return _Due(plan, moved, began, riders, why, turn=turn, late=late)
+    return _Due(plan, steps, moved, began, riders, why, turn=turn, late=late)
 
 
 def refresh(ctx: Context, record: ChangeRecord, holder: str) -> None:

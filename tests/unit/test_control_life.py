@@ -12,6 +12,7 @@ import pytest
 from forebay.domain.allocation import Lever
 from forebay.domain.errors import OutsideError
 from forebay.domain.lifecycle import ChangeState, StepState
+from forebay.domain.resources import Resource
 from tests.support.world import (
     EFFECTIVE,
     MINUTE,
@@ -211,6 +212,33 @@ def test_a_push_that_fails_does_not_stop_the_others_and_is_tried_again(world: Wo
     assert world.actions().count("push to bad failed") == 1, "told once"
     world.run_until(minutes(60))
     assert (world.state, len(bad.pushed), len(good.pushed)) == (S.CLOSED, 1, 1)
+
+
+@BOTH
+def test_a_step_that_fails_under_a_policy_in_force_is_told_once_and_tried_again_ever_more_seldom(lever: Lever) -> None:
+    grows = ((1, 4, 6), (7, 6, 8), (40, 8, 10))
+    with World(lever=lever) as world:
+        world.submit(a_request(settle="PT3H"), a_plan(grows, aligned=8))
+        world.run_until(minutes(35))
+        world.cloud.services["web"].arrives = 8
+        world.cloud.services["web"].cause = "vCPU quota 8 reached"
+        world.run_until(minutes(160))
+        told = [e for e in world.people.events if e.action == "in trouble"]
+        assert [(e.workload, e.reason) for e in told] == [
+            ("web", "8 of 10 units serve since 09:40:00: vCPU quota 8 reached")
+        ]
+        assert 5 < sum(action == "step 3 woken again" for action in world.actions()) < 30
+        world.cloud.services["web"].arrives = 100
+        world.run_until(minutes(175))
+        assert (world.state, world.steps()[-1].state) == (S.SETTLING, StepState.PASSED)
+
+
+def test_trouble_whose_words_are_never_the_same_is_told_by_the_hour() -> None:
+    with World(demand=lambda at: {Resource.CPU: 2 if at < EFFECTIVE else 6 + at.minute / 100}) as world:
+        world.submit(a_request(settle="PT3H"), a_plan(((1, 4, 6), (40, 6, 7)), aligned=6))
+        world.run_until(minutes(160))
+        told = [e for e in world.people.events if e.action == "in trouble"]
+        assert ["high" in e.reason for e in told] == [True, True] and told[0].reason != told[1].reason
 
 
 def test_the_push_is_made_ready_before_its_time_and_made_at_it(world: World) -> None:
