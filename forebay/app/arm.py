@@ -238,7 +238,7 @@ def _missing_at_last(ctx: Context, record: ChangeRecord) -> Misalignment | None:
     try:
         return try_to_arm(ctx, record.change.change)
     except OutsideError as error:
-        return Misalignment(f"alignment cannot be told: {error}")
+        return Misalignment(f"alignment cannot be told: {error}", unseen=error.retryable)
 
 
 def _push(ctx: Context, record: ChangeRecord, version: PolicyVersion, began: datetime) -> None:
@@ -259,8 +259,11 @@ def _misaligned(ctx: Context, record: ChangeRecord, misaligned: Misalignment) ->
     """Not armed at its effective time: rejected, or deferred: shaping goes on, and the policy waits for it.
 
     Only capacity that is missing is passed over where the change says so; a freeze window or another's turn is not.
+    Rejecting is for good: where nobody could look, that waits for as long as the workloads have patience.
     """
     change, missing = record.change, misaligned.text
+    patience = max(ctx.workload(name).verification.patience for name in change.workloads)
+    unseen = misaligned.unseen and ctx.clock.now() < change.effective_at + patience
     enforced = change.on_misalignment == "enforce" and misaligned.capacity
     with ctx.store.transaction() as tx:
         current = tx.change(change.change)
@@ -268,7 +271,7 @@ def _misaligned(ctx: Context, record: ChangeRecord, misaligned: Misalignment) ->
             return f"nothing to do: change is {current.state if current else 'gone'}"
         if enforced and tx.rules().may("break-glass", change, change.requested_by):
             _, event = enforce_now(tx, ctx, current, change.requested_by, f"on_misalignment enforce: {missing}")
-        elif change.on_misalignment == "reject":
+        elif change.on_misalignment == "reject" and not unseen:
             _, event = withdraw(tx, ctx, current, CONTROLLER, f"not aligned at the effective time: {missing}")
         else:
             if any(entry.event.action == DEFERRED for entry in tx.audit_entries(change.change)):

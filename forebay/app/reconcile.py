@@ -29,6 +29,8 @@ from forebay.domain.records import ChangeRecord, WakeUp
 
 # A run that should be at work but holds no lease this long after its time is taken for dead.
 DEAD_AFTER = timedelta(seconds=20)
+# A change without steps needs no capacity of its own: it is armed so long ahead, and not days.
+ARM_AHEAD = timedelta(minutes=1)
 # What fails again and again is tried again after pauses that grow to this.
 LONGEST_PAUSE = timedelta(minutes=10)
 
@@ -88,7 +90,7 @@ def repair(ctx: Context, record: ChangeRecord, holder: str) -> None:
     due = record.state in MOVING | {ChangeState.ARMED, ChangeState.IN_FORCE} or record.lapses
     if broken or (due and overdue):
         enforce(ctx, change.change)
-    elif record.state in MOVING and _all_passed(ctx, record):
+    elif record.state in MOVING and _may_be_armed(ctx, record, now):
         try_to_arm(ctx, change.change)  # it was not aligned when its last step had its pass
     elif record.state is ChangeState.RECEIVED and overdue:
         # Without a plan nothing can be deferred; left open, it would stand in the way of every later change.
@@ -99,12 +101,13 @@ def repair(ctx: Context, record: ChangeRecord, holder: str) -> None:
         refresh(ctx, record, holder)
 
 
-def _all_passed(ctx: Context, record: ChangeRecord) -> bool:
-    """A change without steps is not meant: it is armed shortly before its effective time."""
+def _may_be_armed(ctx: Context, record: ChangeRecord, now: datetime) -> bool:
+    """Nothing is left to do ahead of its effective time: each step has its pass, or there is none and it is near."""
     with ctx.store.transaction() as tx:
         found = [shaped(tx, record.change, name) for name in record.change.workloads]
-    meant = any(s.step.due_at < record.change.effective_at for _, _, steps in found for s in steps)
-    return meant and not any(plan is None or ahead_of_effect(plan, steps) for _, plan, steps in found)
+    stepped = any(s.step.due_at < record.change.effective_at for _, _, steps in found for s in steps)
+    near = now >= record.change.effective_at - ARM_AHEAD
+    return (stepped or near) and not any(plan is None or ahead_of_effect(plan, steps) for _, plan, steps in found)
 
 
 def _settled(ctx: Context, record: ChangeRecord, now: datetime) -> bool:

@@ -406,11 +406,13 @@ class Misalignment:
     """What keeps a change from being armed, in words. `foreign`: another hand did it, so a person must look.
 
     `capacity`: it is the capacity that is missing, or not verified; else a rule is in the way, whatever is there.
+    `unseen`: it may well be there, but nobody could look for the moment.
     """
 
     text: str
     foreign: bool = False
     capacity: bool = True
+    unseen: bool = False
 
 
 def misalignment(

@@ -348,6 +348,19 @@ def test_a_cloud_away_is_waited_for_and_then_held(world: World) -> None:
     assert any(isinstance(d, Hold) for d in world.decisions)
 
 
+@pytest.mark.parametrize(("away_for", "ends"), [(2, S.SETTLING), (7, S.ROLLED_BACK)])
+def test_where_nobody_could_look_at_its_time_a_change_is_rejected_only_after_patience(away_for: int, ends: S) -> None:
+    with World(demand=flat(2)) as world:
+        world.submit(a_request(on_misalignment="reject"), a_plan((), demand=flat(2)))
+        world.run_until(EFFECTIVE - 2 * MINUTE)
+        world.cloud.unreachable = True
+        world.run_until(EFFECTIVE + away_for * MINUTE)
+        assert world.actions().count("deferred") == 1
+        world.cloud.unreachable = False
+        world.run_until(EFFECTIVE + 9 * MINUTE)
+        assert world.state is ends
+
+
 def test_a_store_away_for_a_moment_ends_no_run(world: World) -> None:
     world.submit()
     world.clock.at(minutes(1.5), lambda: setattr(world.store, "away", True))

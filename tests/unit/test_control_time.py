@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from forebay.domain.lifecycle import ChangeState, StepState
-from tests.support.world import EFFECTIVE, MINUTE, World, a_request, minutes
+from tests.support.world import EFFECTIVE, MINUTE, World, a_plan, a_request, flat, minutes
 
 S = ChangeState
 
@@ -132,3 +132,14 @@ def test_writes_are_a_dwell_apart_whatever_the_runner_does() -> None:
             world.clock.at(minutes(minute), lambda: world.waiting.clear())
         world.run_until(minutes(60))
         assert all(later.at - before.at >= 5 * MINUTE for before, later in pairwise(world.cloud.ours()))
+
+
+def test_a_change_without_steps_takes_force_at_its_time_also_where_no_run_comes() -> None:
+    with World(demand=flat(2)) as world:
+        world.submit(a_request(), a_plan((), demand=flat(2)))
+        while world.clock.now() < EFFECTIVE - MINUTE / 2:
+            assert world.clock.now() >= EFFECTIVE - MINUTE or world.state is S.SCHEDULED, "not armed days ahead"
+            world.reconcile()
+            world.clock.sleep(timedelta(seconds=5))
+        assert world.state is S.ARMED
+        assert world.version_at(EFFECTIVE) == 1
