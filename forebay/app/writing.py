@@ -12,6 +12,7 @@ from forebay.control.decide import Ask, View
 from forebay.domain.allocation import Setting, in_words
 from forebay.domain.errors import OutsideError, RuleRefusal
 from forebay.domain.lifecycle import ChangeState, StepState
+from forebay.domain.plan import ShapingStep
 from forebay.domain.records import ChangeRecord, Intent, Lease, Outcome, Purpose
 from forebay.domain.workload import Workload
 from forebay.ports import Transaction
@@ -275,7 +276,8 @@ def adopt(
 ) -> None:
     """A person, or the workload's rule, goes on from what stands there now: it counts as ours from here on.
 
-    Steps that had asked for something else are pending again, and will ask anew within the soft limits.
+    Steps that had asked for something else are pending again, and will ask anew within the soft limits. So is the last
+    one ahead of the effective time where it has its pass and asked for more: no other would bring that back.
     """
     change = record.change.change
     done = [i for i in tx.intents(workload, change=change) if i.outcome is Outcome.DONE]
@@ -302,9 +304,16 @@ def adopt(
         ctx.event(record.change, "value of another adopted", why, actor, **values),
     )
     tx.settle_intent(intent.number, Outcome.DONE, ctx.event(record.change, "write done", "it stands", **values))
-    for step in tx.steps(change, workload):
-        if step.state is StepState.ASKED:
-            tx.put_step(step.model_copy(update={"state": StepState.PENDING, "serving_at": None}))
+    steps = [step for step in tx.steps(change, workload) if step.state is not StepState.DROPPED]
+    last = next((s for s in reversed(steps) if s.step.due_at < record.change.effective_at), None)
+    for step in steps:
+        undone = step is last and step.state is StepState.PASSED and _raised_above(step.step, live)
+        if step.state is StepState.ASKED or undone:
+            tx.put_step(step.model_copy(update={"state": StepState.PENDING, "serving_at": None, "passed_at": None}))
+
+
+def _raised_above(step: ShapingStep, live: Setting) -> bool:
+    return step.size is None and step.to_units >= step.from_units and live.units < step.to_units
 
 
 def release(ctx: Context, lease: Lease) -> None:

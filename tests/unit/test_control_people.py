@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -196,3 +197,20 @@ def test_never_planned_is_denied_at_its_effective_time(world: World) -> None:
     assert world.state is S.RECEIVED
     world.run_until(EFFECTIVE + 2 * MINUTE)
     assert (world.state, world.version_at(minutes(40))) == (S.DENIED, None)
+
+
+@BOTH
+@pytest.mark.parametrize("late", [False, True], ids=["in time", "past its time"])
+def test_resumed_on_less_than_was_reached_it_is_raised_again(lever: Lever, late: bool) -> None:
+    with World(lever=lever, demand=flat(2)) as world:
+        world.submit(a_request(), a_plan(demand=flat(2)))
+        world.run_until(minutes(15))
+        assert (world.state, world.asked()) == (S.ARMED, [6, 8])
+        world.cloud.set("web", count(4) if lever is Lever.COUNT else floor(4), foreign=True)
+        world.run_until(minutes(31 if late else 17))
+        assert world.state is S.HELD
+        resume(world.ctx, "CHG-1", "bob", "4 is where we go on from")
+        world.run_until(minutes(50))
+        assert world.asked()[2:4] == [6, 8]
+        assert all(later.at - before.at >= 5 * MINUTE for before, later in pairwise(world.cloud.ours()[:4]))
+        assert (world.version_at(EFFECTIVE), world.version_at(minutes(50))) == (None if late else 1, 1)
