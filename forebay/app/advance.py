@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from uuid import uuid4
 
 from forebay.app.arm import enforce, try_to_arm
 from forebay.app.context import Context
@@ -50,6 +51,8 @@ def drive(
     A run stays for the step it works on, and for one that is due within `linger`; later ones have their own
     wake-ups. Whoever does not get the workload's lease leaves at once: another run is at it.
     """
+    # A run that is retried while its first process lives on is two writers, whatever they call themselves.
+    holder = f"{holder} {uuid4().hex[:8]}"
     with ctx.store.transaction() as tx:
         lease = tx.acquire_lease(workload, holder, ctx.clock.now(), ctx.lease)
     if lease is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from uuid import uuid4
 
 from forebay.app.answering import answer
 from forebay.app.arm import enforce, try_to_arm
@@ -47,6 +48,7 @@ def reconcile(
     What fails is reported to `trouble` and stands in the way neither of other changes nor of what else this one
     needs. `look`: also look at the targets for what another hand has changed; a loop of seconds does so now and then.
     """
+    holder = f"{holder} {uuid4().hex[:8]}"  # two passes of one name at once are two writers
     with ctx.store.transaction() as tx:
         records = tx.changes(frozenset(ChangeState) - TERMINAL)
     wanted: list[WakeUp] = []

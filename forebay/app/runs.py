@@ -51,7 +51,8 @@ def outlived(ctx: Context, runs: Iterable[Run]) -> list[Ending]:
     with ctx.store.transaction() as tx:
         states = {record.change.change: record.state for record in tx.changes()}
         leases = [tx.lease(workload.name) for workload in ctx.catalog.workloads]
-    at_work = {lease.holder for lease in leases if lease is not None and lease.expires_at > now}
+    valid = [lease.holder for lease in leases if lease is not None and lease.expires_at > now]
+    at_work = {holder.split()[1] for holder in valid if holder.startswith(RUN)}
     endings = []
     for run in runs:
         over = [name for name in run.changes if states.get(name) in OVER]
@@ -60,6 +61,6 @@ def outlived(ctx: Context, runs: Iterable[Run]) -> list[Ending]:
             if over and len(over) == len(run.changes):
                 told = ", ".join(f"change {name} is {states[name]}" for name in over)
                 endings.append(Ending(run, "cancel", told))
-        elif run.since + patience < now and f"run {run.id}" not in at_work:
+        elif run.since + patience < now and run.id not in at_work:
             endings.append(Ending(run, "crash", f"nobody has worked in it since {run.since:%Y-%m-%d %H:%M:%S} UTC"))
     return endings

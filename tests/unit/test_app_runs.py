@@ -46,8 +46,9 @@ def test_a_run_is_dead_once_it_was_silent_for_long_and_holds_no_lease() -> None:
             old = a_run(world, state=state, since=world.clock.now() - SILENT_FOR - SECOND)
             assert judged(world, old) == [("crash", "nobody has worked in it since 2026-11-24 08:56:59 UTC")]
         with world.sql.transaction() as tx:
-            assert tx.acquire_lease("web", "run 7", world.clock.now(), MINUTE)
+            assert tx.acquire_lease("web", "run 7 5f2c90aa", world.clock.now(), MINUTE)
         assert judged(world, old) == [], "it holds the workload's lease: it works"
+        assert judged(world, a_run(world, id="75", state="running", since=old.since)) != [], "another run's lease"
         world.clock.sleep(MINUTE)
         assert judged(world, old) != [], "the lease has ended"
 

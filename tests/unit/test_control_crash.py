@@ -245,3 +245,24 @@ def test_a_run_that_dies_long_after_its_plan_was_drawn_is_replaced(every: timede
         world.run_until(minutes(90), every=every)
         assert "step 2 woken again" in world.actions()
         assert (world.state, world.setting().units) == (S.ARMED, 8)
+
+
+def test_a_run_that_is_retried_while_its_first_process_lives_on_is_no_second_writer() -> None:
+    """The first hangs in its call; nothing may be settled or given back under it as if it had never been made."""
+    with World(lever=Lever.FLOOR, demand=flat(2)) as world:
+        world.submit(a_request(), a_plan(demand=flat(2)))
+        world.clock.sleep(MINUTE)
+        second: list[str] = []
+
+        def hangs(name: str) -> None:
+            if name == "before the write" and not second:
+                world.clock.at(world.clock.now() + MINUTE / 60, lambda: cancel(world.ctx, "CHG-1", "ann", "stop"))
+                second.append(world.drive(holder="run 7"))
+                world.clock.sleep(timedelta(seconds=5))
+                world.reconcile()
+
+        world.cloud.effect = hangs
+        world.drive(holder="run 7")
+        assert second == ["nothing to do: another run holds the workload"]
+        world.run_until(minutes(60))
+        assert (world.state, world.setting()) == (S.ROLLED_BACK, floor(1))
