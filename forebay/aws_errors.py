@@ -159,6 +159,10 @@ UNREACHABLE = Kind(
 NO_SETTINGS = Kind(
     "could not be made", False, "set the AWS credentials and region (AWS_PROFILE, AWS_REGION), then resume"
 )
+# Nobody has set any, or the metadata service that hands out a role's did not answer this time: botocore says the same.
+NO_CREDENTIALS = Kind(
+    "could not be made", True, "set the AWS credentials (AWS_PROFILE), or see why the role's are not handed out"
+)
 
 KINDS = (THROTTLED, BUSY, TRANSIENT, NO_CAPACITY, QUOTA, NOT_FOUND, DENIED, EXPIRED)
 
@@ -218,7 +222,6 @@ def _kind_of_failure(error: BotoCoreError) -> Kind:
     from botocore import exceptions
 
     settings = (
-        exceptions.NoCredentialsError,
         exceptions.PartialCredentialsError,
         exceptions.NoRegionError,
         exceptions.InvalidRegionError,
@@ -237,4 +240,6 @@ def _kind_of_failure(error: BotoCoreError) -> Kind:
     )
     if isinstance(error, passing):
         return UNREACHABLE
+    if isinstance(error, exceptions.NoCredentialsError):
+        return NO_CREDENTIALS
     return NO_SETTINGS if isinstance(error, settings) else REFUSED

@@ -91,23 +91,27 @@ def test_nobody_at_the_endpoint_is_retryable(cloud, aws):
     assert caught.value.retryable
 
 
-@pytest.mark.parametrize(
-    ("region", "missing"),
-    [
-        pytest.param(None, "AWS_REGION", id="no region"),
-        pytest.param(REGION, "AWS_ACCESS_KEY_ID", id="no credentials"),
-    ],
-)
-def test_missing_settings_are_final_and_told(cloud, monkeypatch, tmp_path, region, missing):
+@pytest.fixture
+def without_settings(cloud, monkeypatch, tmp_path):
     for name in ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_PROFILE", "AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"):
         monkeypatch.delenv(name, raising=False)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(name, str(tmp_path / "none"))
+
+
+def test_a_missing_region_is_final_and_told(cloud, monkeypatch, without_settings):
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    with pytest.raises(OutsideError, match="set the AWS credentials and region") as caught:
-        EcsService(ECS, AwsClients(region, cloud.url), CloudClock(cloud)).observe()
+    with pytest.raises(OutsideError, match=r"must specify a region.*set the AWS credentials and region") as caught:
+        EcsService(ECS, AwsClients(None, cloud.url), CloudClock(cloud)).observe()
     assert not caught.value.retryable
-    assert ("region" if missing == "AWS_REGION" else "credentials") in str(caught.value).lower()
+
+
+def test_a_metadata_service_that_does_not_answer_is_retryable(cloud, monkeypatch, without_settings):
+    """Without any metadata service it looks the same to the SDK."""
+    monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:9/")
+    with pytest.raises(OutsideError, match=r"Unable to locate credentials.*set the AWS credentials") as caught:
+        EcsService(ECS, AwsClients(REGION, cloud.url), CloudClock(cloud)).observe()
+    assert caught.value.retryable
 
 
 def test_the_endpoint_may_come_from_the_environment(cloud, monkeypatch):
