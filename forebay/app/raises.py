@@ -5,14 +5,17 @@ from __future__ import annotations
 from datetime import datetime
 
 from forebay.app.context import Context
-from forebay.app.joint import counted
+from forebay.app.joint import counted, counts_on
 from forebay.app.people import own_version, permitted
+from forebay.app.writing import check_unchanged, settled_setting
 from forebay.domain.allocation import Setting, in_words
 from forebay.domain.errors import RuleRefusal
 from forebay.domain.lifecycle import TERMINAL, ChangeState
 from forebay.domain.model import Model, UtcTime
 from forebay.domain.records import ChangeRecord, Outcome
 from forebay.ports import Transaction
+
+BACK = frozenset({ChangeState.CANCELLED, ChangeState.ROLLING_BACK})
 
 
 class Raise(Model):
@@ -59,16 +62,46 @@ def open_raises(ctx: Context) -> list[Raise]:
 
 
 def settle(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:
-    """A person says that what a change has left stands right as it is. Raises InputError and RuleRefusal."""
+    """A person says that what a change has left stands right as it is; one that is giving back is over with that.
+
+    Raises InputError, RuleRefusal, and OutsideError where how a write ended cannot be read.
+    """
     with ctx.store.transaction() as tx:
         record = permitted(tx, change, "hold", actor, reason)
-        left = [o for o in tx.leftovers() if o.change == change]
-        if not left:
+        unread = _unread(tx, record)
+    for name in unread:
+        settled_setting(ctx, record, ctx.workload(name), f"settled by {actor}")
+    with ctx.store.transaction() as tx:
+        check_unchanged(tx, record)
+        ends = _ends_as(tx, record, ctx.clock.now())
+        if ends is None and not any(o.change == change for o in tx.leftovers()):
             raise RuleRefusal("settle what was left", f"change {change} has left nothing", "`forebay status`")
         event = ctx.event(record.change, "settled by a person", reason, actor)
         tx.drop_leftovers(change, event)
+        if ends is not None:
+            if waiting := counts_on(tx, record, record.change.workloads, ctx.clock.now()):
+                raise RuleRefusal("nothing is given back under a policy", waiting, "the same once that is over")
+            if _unread(tx, record):
+                raise RuleRefusal("one writer per workload", "a write is still under way", "the same in a minute")
+            stays = [f"{r.workload} was set to {in_words(r.now)}, before to {in_words(r.was)}" for r in _of(tx, record)]
+            words = "; ".join(["a person says that what is not given back stands right", *stays])
+            record = tx.move(change, ends, ctx.event(record.change, str(ends), words, actor))
     ctx.notifier.notify(event)
     return record
+
+
+def _unread(tx: Transaction, record: ChangeRecord) -> list[str]:
+    """The workloads on which nobody knows yet how a write of the change ended."""
+    change = record.change
+    return [name for name in change.workloads if tx.intents(name, change=change.change, only_open=True)]
+
+
+def _ends_as(tx: Transaction, record: ChangeRecord, now: datetime) -> ChangeState | None:
+    """What a change becomes that is giving back; None if it is not."""
+    if record.state in BACK:
+        return ChangeState.ROLLED_BACK
+    ends = goes_back(tx, record) if record.state is ChangeState.SETTLING else None
+    return ChangeState.CLOSED if ends is not None and now >= ends else None
 
 
 def _of(tx: Transaction, record: ChangeRecord) -> list[Raise]:
@@ -81,7 +114,7 @@ def _of(tx: Transaction, record: ChangeRecord) -> list[Raise]:
         enforced = record.state in (ChangeState.IN_FORCE, ChangeState.SETTLING)
         stays = enforced and done[-1].new.floor is None
         back = original.within(record.change.entitlement(name)) if enforced else original
-        until, waits_for = _expiry(tx, record)
+        until, waits_for = goes_back(tx, record), _waits_for(record)
         found.append(
             Raise(
                 workload=name,
@@ -97,15 +130,19 @@ def _of(tx: Transaction, record: ChangeRecord) -> list[Raise]:
     return found
 
 
-def _expiry(tx: Transaction, record: ChangeRecord) -> tuple[datetime | None, str]:
-    """When the change, and whoever it carries, is through with what it raised; and what that waits for."""
+def _waits_for(record: ChangeRecord) -> str:
+    if record.state in BACK:
+        return "its way back, move by move"
+    return "a person: resume or cancel" if record.state is ChangeState.HELD else "the end of settling"
+
+
+def goes_back(tx: Transaction, record: ChangeRecord) -> datetime | None:
+    """When the change, and whoever it carries, is through with what it raised; None where that has no set time."""
+    if record.state in BACK or record.state is ChangeState.HELD:
+        return None
     version = own_version(tx, record)
     began = version.in_force_from if version else None
-    if record.state in (ChangeState.CANCELLED, ChangeState.ROLLING_BACK):
-        return None, "its way back, move by move"
-    if record.state is ChangeState.HELD:
-        return None, "a person: resume or cancel"
     ends = max(began or record.change.effective_at, record.change.effective_at) + record.change.settle
     carried = [rider.change for name in record.change.workloads for rider in counted(tx, record.change.change, name)]
     ends = max([ends, *(rider.effective_at + rider.settle for rider in carried)])
-    return max([ends, *(p.until for p in tx.pins(record.change.change))]), "the end of settling"
+    return max([ends, *(p.until for p in tx.pins(record.change.change))])

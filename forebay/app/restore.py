@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import uuid4
@@ -11,11 +12,12 @@ from forebay.app.context import Context
 from forebay.app.joint import counts_on
 from forebay.app.observe import observe
 from forebay.app.outbox import post_version, push_version
+from forebay.app.raises import goes_back
 from forebay.app.writing import last_setting, release, settle_open_intents, write_setting
 from forebay.control.restore import GiveBack, Leave, LookAgain, next_restore, window_after
 from forebay.control.verify import judge
 from forebay.domain.allocation import Lever, Setting, TargetState, in_words
-from forebay.domain.errors import LostLease, RuleRefusal
+from forebay.domain.errors import ForebayError
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.policy import in_force
 from forebay.domain.records import ChangeRecord, Intent, Lease, Leftover, Outcome, Purpose
@@ -23,11 +25,14 @@ from forebay.domain.resources import Resource
 from forebay.domain.verdict import Verdict
 from forebay.domain.workload import Workload
 
+WAITS = "not given back"
+
 
 def restore_change(ctx: Context, record: ChangeRecord, holder: str) -> str:
     """One restoring tick on every workload of a cancelled or settled change; closes it once all are done.
 
-    Returns what happened, in words. Raises OutsideError; the next tick goes on from what is there.
+    Returns what happened, in words; what is in the way on one workload is in the way of no other, and is told where it
+    stays. Raises OutsideError while the former policy cannot be pushed, or the store is away.
     """
     change = record.change
     if record.state is ChangeState.ROLLING_BACK and not _push_back(ctx, record):
@@ -37,23 +42,13 @@ def restore_change(ctx: Context, record: ChangeRecord, holder: str) -> str:
             return waiting
     # Two passes of one reconciler are two writers, whatever they call themselves.
     holder = f"{holder} {uuid4().hex[:8]}"
-    outcomes = []
-    for name in change.workloads:
-        with ctx.store.transaction() as tx:
-            lease = tx.acquire_lease(name, holder, ctx.clock.now(), ctx.lease)
-        if lease is None:
-            outcomes.append((False, f"{name}: another run holds the workload"))
-            continue
-        try:
-            outcomes.append(_restore_workload(ctx, record, ctx.workload(name), lease))
-        except (LostLease, RuleRefusal) as refusal:
-            outcomes.append((False, f"{name}: {refusal}"))
-        finally:
-            release(ctx, lease)
-    pending = [text for done, text in outcomes if not done]
+    outcomes = {name: _take_turn(ctx, record, name, holder) for name in change.workloads}
+    pending = {name: text for name, (done, text) in outcomes.items() if not done}
     if pending:
-        return "; ".join(pending)
-    text = "; ".join(text for _, text in outcomes)
+        for name, text in pending.items():
+            _tell_if_it_stays(ctx, record, name, text)
+        return "; ".join(f"{name}: {text}" for name, text in pending.items())
+    text = "; ".join(f"{name}: {text}" for name, (_, text) in outcomes.items())
     after = ChangeState.CLOSED if record.state is ChangeState.SETTLING else ChangeState.ROLLED_BACK
     with ctx.store.transaction() as tx:
         current = tx.change(change.change)
@@ -63,6 +58,39 @@ def restore_change(ctx: Context, record: ChangeRecord, holder: str) -> str:
         tx.move(change.change, after, event)
     ctx.notifier.notify(event)
     return f"{after}: {text}"
+
+
+def _take_turn(ctx: Context, record: ChangeRecord, name: str, holder: str) -> tuple[bool, str]:
+    """Whether the workload is done with, and what happened or is waited for."""
+    with ctx.store.transaction() as tx:
+        lease = tx.acquire_lease(name, holder, ctx.clock.now(), ctx.lease)
+    if lease is None:
+        return False, "another run holds the workload"
+    try:
+        return _restore_workload(ctx, record, ctx.workload(name), lease)
+    except ForebayError as error:
+        return False, str(error)
+    finally:
+        release(ctx, lease)
+
+
+def _tell_if_it_stays(ctx: Context, record: ChangeRecord, name: str, text: str) -> None:
+    """Tell people what the way back waits for, once nothing has moved for a move's time and the patience."""
+    change, known = record.change, ctx.catalog.get(name)
+    with ctx.store.transaction() as tx:
+        moved = [i.stored_at for i in tx.intents(name, change=change.change) if i.outcome is Outcome.DONE]
+        since = max([goes_back(tx, record) or record.updated_at, *moved])
+        if known and ctx.clock.now() < since + known.lead_time + known.limits.soft.dwell + known.verification.patience:
+            return
+        # What follows the first number is another text each minute, and no news.
+        kind = re.split(r"\d", text, maxsplit=1)[0]
+        said = (e.event for e in tx.audit_entries(change.change) if e.event.at >= since)
+        if any((e.action, e.workload) == (WAITS, name) and e.reason.startswith(kind) for e in said):
+            return
+        mend = f"`forebay settle {change.change}` lets what stands be"
+        event = ctx.event(change, WAITS, f"{text}; {mend}", workload=name)
+        tx.audit(event)
+    ctx.notifier.notify(event)
 
 
 def _restore_workload(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease) -> tuple[bool, str]:
@@ -77,7 +105,7 @@ def _restore_workload(ctx: Context, record: ChangeRecord, workload: Workload, le
     if resized:
         workload = workload.sized(target.setting.size)
     if waiting := _verify_last(ctx, record, workload, intents, target):
-        return False, f"{workload.name}: {waiting}"
+        return False, waiting
     # Only a count and a size take capacity away: a floor goes back whether or not usage can be measured.
     measured = resized or target.setting.lever is Lever.COUNT
     usage = _seen(ctx, workload, now) if measured else None
@@ -104,14 +132,14 @@ def _restore_workload(ctx: Context, record: ChangeRecord, workload: Workload, le
             settled_count = settling and target.setting.lever is Lever.COUNT
             if blocked and original is not None and intents and not settled_count:
                 _remember_leftover(ctx, record, workload, target.setting, original, intents)
-            return True, f"{workload.name}: {reason}"
+            return True, reason
         case LookAgain(reason=reason):
-            return False, f"{workload.name}: {reason}"
+            return False, reason
         case GiveBack(reason=reason) if freeze:
-            return False, f"{workload.name}: freeze window until {freeze.end.isoformat()}: {freeze.reason}"
+            return False, f"freeze window until {freeze.end.isoformat()}: {freeze.reason}"
         case GiveBack(setting=setting, reason=reason):
             write_setting(ctx, lease, record, workload, target.setting, setting, reason, Purpose.GIVE_BACK)
-            return False, f"{workload.name}: {reason}"
+            return False, reason
 
 
 def _push_back(ctx: Context, record: ChangeRecord) -> bool:

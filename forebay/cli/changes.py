@@ -113,7 +113,7 @@ def pin(
 
 @app.command()
 def settle(change: str, by: common.By, reason: common.Reason) -> None:
-    """Say that what a change could not give back stands right as it is."""
+    """Say that what a change has not given back stands right as it is: that also ends its giving back."""
     from forebay.app.raises import settle as settle_leftovers
 
     common.say(settle_leftovers(common.context(), change, by, reason))

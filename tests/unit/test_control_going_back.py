@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -12,12 +15,14 @@ from forebay.app.pins import pin
 from forebay.app.policies import import_policy
 from forebay.app.raises import open_raises, settle
 from forebay.app.rollback import rollback
-from forebay.domain.allocation import Lever
-from forebay.domain.errors import InputError, RuleRefusal
+from forebay.domain.allocation import Lever, TargetState
+from forebay.domain.errors import InputError, OutsideError, RuleRefusal
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.records import Purpose
 from forebay.domain.resources import Resource
 from forebay.domain.verdict import Verdict
+from forebay.domain.workload import WorkloadCatalog
+from forebay.ports import Target
 from tests.support.world import (
     EFFECTIVE,
     MINUTE,
@@ -313,6 +318,94 @@ def test_demand_above_what_is_left_is_said() -> None:
         assert "give back verified" in [e.action for e in world.people.events]
         world.run_until(minutes(30))
         assert world.setting() == count(8)
+
+
+@dataclass
+class Gone:
+    """A Target that the cloud knows nothing of any more."""
+
+    inner: Target
+
+    def observe(self) -> TargetState:
+        raise OutsideError("ecs:DescribeServices on ECS service c/web found nothing of that name", retryable=False)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
+def told_of_waiting(world: World) -> list[str]:
+    return [f"{e.workload}: {e.reason}" for e in world.people.events if e.action == "not given back"]
+
+
+@BOTH
+@pytest.mark.parametrize("how", ["gone", "renamed"])
+def test_a_workload_that_cannot_go_back_keeps_no_other_raised_and_is_told_once(lever: Lever, how: str) -> None:
+    api = a_plan(workload="api", demand=flat(2))
+    with World(a_workload(), a_workload("api"), lever=lever, demand=flat(2)) as world:
+        world.submit(a_request("web", "api"), a_plan(demand=flat(2)), api)
+        world.run_until(minutes(15))
+        assert (world.setting("web").units, world.setting("api").units) == (8, 8)
+        cancel(world.ctx, "CHG-1", "ann", "stop")
+        target = world.ctx.target
+        if how == "gone":
+            world.ctx = replace(world.ctx, target=lambda w: Gone(target(w)) if w.name == "web" else target(w))
+        else:
+            world.ctx = replace(world.ctx, catalog=WorkloadCatalog(workloads=(world.ctx.workload("api"),)))
+        world.run_until(minutes(90))
+        assert (world.state, world.setting("web").units) == (S.CANCELLED, 8)
+        assert world.setting("api").units == (4 if lever is Lever.COUNT else 1), "the other one is given back"
+        (told,) = told_of_waiting(world)
+        assert told.startswith("web: ") and ("found nothing" in told or "not in the workloads file" in told)
+        settle(world.ctx, "CHG-1", "bob", "web is no more")
+        assert (world.state, open_raises(world.ctx)) == (S.ROLLED_BACK, [])
+        assert "web was set to" in world.record().note
+
+
+def test_demand_that_keeps_what_was_raised_is_told_once_and_a_person_may_let_it_be(world: World) -> None:
+    """The numbers in what is waited for change all the time: that is no news."""
+    cores = itertools.cycle([2.6, 2.7, 3.0])
+    world.submit(a_request(), a_plan(demand=flat(2)))
+    world.run_until(minutes(15))
+    world.cloud.services["web"].demand = lambda at: {Resource.CPU: next(cores)}
+    cancel(world.ctx, "CHG-1", "ann", "stop")
+    later = a_request(change="CHG-2", policy="tier", effective_at=minutes(400))
+    world.submit(later, a_plan(((310, 6, 8),), start=6, change="CHG-2", effective_at=minutes(400), demand=flat(3)))
+    world.run_until(minutes(120))
+    assert (world.state, world.setting()) == (S.CANCELLED, count(6))
+    (told,) = told_of_waiting(world)
+    assert told.startswith("web: the demand seen needs") and "`forebay settle CHG-1`" in told
+    settle(world.ctx, "CHG-1", "bob", "6 is what the shop needs now")
+    world.run_until(minutes(130))
+    assert (world.state, world.setting(), open_raises(world.ctx)) == (S.ROLLED_BACK, count(6), [])
+    assert world.record("CHG-2").state is S.SCHEDULED and world.sql.audit_break() is None
+
+
+def test_a_way_back_that_is_slow_only_is_not_told(world: World) -> None:
+    with_a_policy(world)
+    world.run_until(minutes(33))
+    world.cloud.services["web"].demand = flat(1)
+    rollback(world.ctx, "CHG-1", "bob", "stop")
+    world.run_until(minutes(60))
+    assert (world.state, told_of_waiting(world)) == (S.ROLLED_BACK, [])
+
+
+def test_a_person_does_not_let_be_what_is_not_on_its_way_back_or_is_being_written(world: World) -> None:
+    world.submit(a_request(), a_plan(demand=flat(2)))
+    world.run_until(minutes(15))
+    with pytest.raises(RuleRefusal, match="has left nothing"):
+        settle(world.ctx, "CHG-1", "bob", "8 is right")
+    cancel(world.ctx, "CHG-1", "ann", "stop")
+    refused = []
+
+    def settle_in_the_midst(where: str) -> None:
+        if where == "before the write":
+            with pytest.raises(RuleRefusal, match="still under way") as refusal:
+                settle(world.ctx, "CHG-1", "bob", "8 is right")
+            refused.append(refusal)
+
+    world.cloud.effect = settle_in_the_midst
+    world.reconcile()
+    assert len(refused) == 1 and world.state is S.CANCELLED
 
 
 def test_taking_back_what_is_in_force_is_a_right_of_its_own(world: World) -> None:

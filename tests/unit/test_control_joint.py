@@ -15,7 +15,7 @@ from forebay.app.arm import missing_for_alignment, try_to_arm
 from forebay.app.joint import counts_on, one_way
 from forebay.app.people import cancel, disarm_by_controller, hold, resume
 from forebay.app.plan import plan_change
-from forebay.app.raises import open_raises
+from forebay.app.raises import open_raises, settle
 from forebay.app.receive import receive
 from forebay.app.replan import review
 from forebay.app.writing import release, write_setting
@@ -360,6 +360,9 @@ def test_a_policy_that_is_set_back_keeps_its_carriers_capacity_until_that_has_re
         with world.sql.transaction() as tx:
             tx.move("CHG-2", S.ROLLING_BACK, event)
             assert counts_on(tx, first, ["web"], minutes(90)) == "CHG-2 (rolling back) counts on it"
+            tx.move("CHG-1", S.ROLLING_BACK, world.ctx.event(first.change, "rolling back", "for the test"))
+        with pytest.raises(RuleRefusal, match="counts on it"):
+            settle(world.ctx, "CHG-1", "bob", "it stands right")
 
 
 def test_nobody_is_carried_on_one_workload_by_whom_it_comes_after_on_another() -> None:
