@@ -13,6 +13,7 @@ from forebay.app.joint import counts_on
 from forebay.app.observe import observe
 from forebay.app.outbox import post_version, push_version
 from forebay.app.raises import goes_back
+from forebay.app.turn import next_is_due
 from forebay.app.writing import last_setting, release, settle_open_intents, write_setting
 from forebay.control.restore import GiveBack, Leave, LookAgain, next_restore, window_after
 from forebay.control.verify import judge
@@ -100,6 +101,7 @@ def _restore_workload(ctx: Context, record: ChangeRecord, workload: Workload, le
         original = tx.original(change, workload.name)
         intents = tx.intents(workload.name, change=change)
         freeze = tx.rules().freeze_at(now, record.change)
+        next_waits = next_is_due(tx, record.change, workload.name, now)
     target, ours = observe(ctx, workload, intents), last_setting(ctx, change, workload.name)
     resized = ours is not None and ours.revision is not None and ours.stands_in(target.setting)
     if resized:
@@ -125,13 +127,14 @@ def _restore_workload(ctx: Context, record: ChangeRecord, workload: Workload, le
         now=now,
         # Units of another size do not compare; on the way back to one they are raised by need.
         peak=0 if resized else max((i.units for i in intents if i.outcome is Outcome.DONE), default=0),
+        next_waits=next_waits,
     )
     match decision:
         case Leave(reason=reason, blocked=blocked):
             # A count that an enforced change leaves is the new normal: another's value in its place is no leftover.
             settled_count = settling and target.setting.lever is Lever.COUNT
             if blocked and original is not None and intents and not settled_count:
-                _remember_leftover(ctx, record, workload, target.setting, original, intents)
+                _remember_leftover(ctx, record, workload, target.setting, original, intents, reason)
             return True, reason
         case LookAgain(reason=reason):
             return False, reason
@@ -184,7 +187,13 @@ def _verify_last(
 
 
 def _remember_leftover(
-    ctx: Context, record: ChangeRecord, workload: Workload, live: Setting, original: Setting, intents: Sequence[Intent]
+    ctx: Context,
+    record: ChangeRecord,
+    workload: Workload,
+    live: Setting,
+    original: Setting,
+    intents: Sequence[Intent],
+    why: str,
 ) -> None:
     """Listed until a person settles it: what was raised is never forgotten."""
     ours = next(i.new for i in reversed(intents) if i.outcome is Outcome.DONE)
@@ -197,7 +206,7 @@ def _remember_leftover(
         reason=record.note,
         since=ctx.clock.now(),
     )
-    text = f"another hand is in the way of {in_words(original)}: a person must look"
+    text = f"not back at {in_words(original)}: {why}: a person must look"
     with ctx.store.transaction() as tx:
         if any((o.change, o.workload, o.live) == (leftover.change, workload.name, live) for o in tx.leftovers()):
             return

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import RuleRefusal
-from forebay.domain.lifecycle import AFTER, MOVING, TERMINAL, ChangeState
+from forebay.domain.lifecycle import AFTER, MOVING, TERMINAL, ChangeState, StepState
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.records import ChangeRecord
 from forebay.domain.workload import Workload
 from forebay.ports import Transaction
 
+# What waits for a change is looked at again, and maybe planned anew, once that is over.
+TAKING_OVER = timedelta(minutes=5)
 # In these states a change makes its steps, or holds what they brought: whoever it carries may count on it.
 CARRYING = MOVING | AFTER | {ChangeState.ARMED}
 
@@ -71,6 +73,17 @@ def waits_for(tx: Transaction, change: PolicyChange, workload: str | None = None
     if not ahead:
         return None
     return "waits for " + ", ".join(f"{r.change.change} ({r.state})" for r in reversed(ahead))
+
+
+def next_is_due(tx: Transaction, change: PolicyChange, workload: str, now: datetime) -> bool:
+    """Whether a later change that waits for `change` is about to make a step on `workload`, or to take force."""
+    newest_first = tx.changes(frozenset(ChangeState) - TERMINAL)
+    later = newest_first[: [record.change.change for record in newest_first].index(change.change)]
+    for other in (record.change for record in later if record.state in MOVING and _overlap(record.change, change)):
+        pending = (s.step.due_at for s in tx.steps(other.change, workload) if s.state is StepState.PENDING)
+        if min([other.effective_at, *pending]) <= now + TAKING_OVER:
+            return True
+    return False
 
 
 def waits_to_arm(tx: Transaction, change: PolicyChange) -> str | None:

@@ -27,7 +27,7 @@ class LookAgain:
 
 @dataclass(frozen=True)
 class Leave:
-    """Done: restored, nothing to restore, or no longer ours to touch (`blocked`: another hand is in the way)."""
+    """Done: restored, nothing to restore, or not to be restored by us (`blocked`: a person must look)."""
 
     reason: str
     blocked: bool = False
@@ -48,6 +48,7 @@ def next_restore(
     now: datetime,
     required_before: int | None = None,
     peak: int = 0,
+    next_waits: bool = False,
 ) -> Restore:
     """The next move towards `original`. `ours`: what we wrote last; `required_units`: what the demand seen needs, and
     `required_before` the same in units of the original size.
@@ -57,6 +58,7 @@ def next_restore(
     never below the demand seen and never without data; if demand has risen meanwhile it goes up again, to no more than
     the `peak` the change had. A size goes back before both, once the units held carry the demand seen in the original
     size too. `keep_count`: after an enforced change the count is the new normal and stays, and so is the size.
+    `next_waits`: another change is about to begin, and what would take an autoscaler's time is left.
     """
     if original is None or ours is None:
         return Leave("nothing was moved")
@@ -74,7 +76,7 @@ def next_restore(
     if live == original:
         return Leave(f"restored to {in_words(original)}")
     if live.lever is Lever.FLOOR:
-        return _floor_back(workload, target, live, original, last_write_at, now)
+        return _floor_back(workload, target, live, original, last_write_at, now, next_waits)
     if keep_count:
         return Leave(f"{in_words(live)} is what the new policy needs; no autoscaler is attached to lower it")
     return _count_down(workload, live, original, last_write_at, required_units, now, target.stable, peak)
@@ -87,8 +89,12 @@ def _floor_back(
     original: Setting,
     last_write_at: datetime | None,
     now: datetime,
+    next_waits: bool,
 ) -> Restore:
-    """Down at once; up to a floor above what runs as any step goes up: within the soft limits, one after the other."""
+    """Down at once; up to a floor above what runs as any step goes up: within the soft limits, one after the other.
+
+    A ceiling that was raised comes down once the autoscaler has left no more running than it allows.
+    """
     soft, running = workload.limits.soft, target.desired
     assert original.floor is not None and live.floor is not None, "a floor lever"
     wanted = min(original.floor, max(live.floor, running + soft.largest_move(running)))
@@ -98,7 +104,10 @@ def _floor_back(
         ceiling = live.ceiling
     setting = original.model_copy(update={"floor": wanted, "ceiling": ceiling})
     if setting == live and wanted == original.floor:
-        return Leave(f"floor restored; ceiling stays at {live.ceiling} while {running} units run")
+        text = f"floor restored; ceiling stays at {live.ceiling}, not {original.ceiling}, while {running} units run"
+        return Leave(f"{text}, and another change begins", blocked=True) if next_waits else LookAgain(text)
+    if wanted == live.floor == original.floor:
+        return GiveBack(setting, f"ceiling back from {live.ceiling} to {ceiling}")
     if wanted > live.floor:
         if target.serving < live.floor:
             return LookAgain(f"the last move is still under way: {target.serving} of {live.floor} units serve")

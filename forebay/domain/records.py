@@ -112,7 +112,7 @@ class Pin(Model):
 
 
 class Leftover(Model):
-    """Raised by a change that is over, and not given back because another hand has changed it: a person settles it."""
+    """Raised by a change that is over, and not given back, as where another hand is in the way: a person settles it."""
 
     change: str
     workload: str

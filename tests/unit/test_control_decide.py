@@ -434,9 +434,24 @@ BACK: dict[str, tuple[dict[str, Any], GiveBack | LookAgain | Leave]] = {
         {"target": target(floor(8, 30), desired=22), "ours": floor(8, 30), "original": floor(1)},
         GiveBack(floor(1, 30), "floor back from 8 to 1; the autoscaler keeps what demand needs"),
     ),
-    "and is told": (
+    "and comes back once fewer run": (
         {"target": target(floor(1, 30), desired=22), "ours": floor(1, 30), "original": floor(1)},
-        Leave("floor restored; ceiling stays at 30 while 22 units run"),
+        LookAgain("floor restored; ceiling stays at 30, not 20, while 22 units run"),
+    ),
+    "as now": (
+        {"target": target(floor(1, 30), desired=20), "ours": floor(1, 30), "original": floor(1)},
+        GiveBack(floor(1), "ceiling back from 30 to 20"),
+    ),
+    "unless another change begins": (
+        {
+            "target": target(floor(1, 30), desired=22),
+            "ours": floor(1, 30),
+            "original": floor(1),
+            "next_waits": True,
+        },
+        Leave(
+            "floor restored; ceiling stays at 30, not 20, while 22 units run, and another change begins", blocked=True
+        ),
     ),
 }
 

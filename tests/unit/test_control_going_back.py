@@ -250,6 +250,42 @@ def test_a_move_back_without_data_is_waited_for_and_says_so() -> None:
         assert world.state is S.ROLLED_BACK
 
 
+def lifted(world: World) -> World:
+    """Up to 6 units were allowed, 8 are needed until an hour and a half after the effective time, then 4."""
+    service = world.cloud.services["web"]
+    service.setting = floor(1, 6)
+    service.demand = lambda at: {Resource.CPU: 4.0 if EFFECTIVE <= at < minutes(120) else 2.0}
+    world.submit()
+    world.run_until(minutes(45))
+    assert (world.state, world.setting()) == (S.SETTLING, floor(1, 8)), "its floor is back"
+    return world
+
+
+def test_a_ceiling_that_was_raised_comes_back_once_fewer_units_run() -> None:
+    with lifted(World(lever=Lever.FLOOR)) as world:
+        world.run_until(minutes(119), every=2 * MINUTE)
+        assert (world.state, world.setting()) == (S.SETTLING, floor(1, 8))
+        assert [r.restore for r in open_raises(world.ctx)] == [floor(1, 6)]
+        assert ["not 6, while 8 units run" in told for told in told_of_waiting(world)] == [True]
+        world.run_until(minutes(130))
+        assert (world.state, world.setting(), open_raises(world.ctx)) == (S.CLOSED, floor(1, 6), [])
+
+
+def test_a_ceiling_that_waits_is_left_to_a_person_before_it_makes_another_change_late() -> None:
+    with lifted(World(lever=Lever.FLOOR)) as world:
+        late = minutes(110)
+        path = a_plan(((80, 8, 10),), start=8, change="CHG-2", effective_at=late, demand=flat(4))
+        world.submit(a_request(change="CHG-2", policy="tier", effective_at=late), path)
+        world.run_until(minutes(74))
+        assert world.state is S.SETTLING
+        world.run_until(minutes(90))
+        assert (world.state, world.asked()) == (S.CLOSED, [6, 8, 1, 10])
+        (left,) = (r for r in open_raises(world.ctx) if r.change == "CHG-1")
+        assert (left.now, left.restore) == (floor(1, 8), floor(1, 6))
+        world.run_until(late + MINUTE)
+        assert world.version_at(late, "tier") == 1
+
+
 def test_a_floor_that_a_ceiling_lowered_goes_up_again_in_moves() -> None:
     down = a_plan(((1, 8, 6), (7, 6, 4)), start=8, demand=flat(1))
     with World(lever=Lever.FLOOR, units=8, demand=flat(1)) as world:
