@@ -210,8 +210,8 @@ class Transaction(Protocol):
     def leftovers(self) -> Sequence[Leftover]:
         """Of all changes, by change and workload."""
 
-    def remember_original(self, change: str, workload: str, setting: Setting, event: AuditEvent) -> None:
-        """Record what was there before step 1; the first record stays, later calls change nothing."""
+    def put_original(self, change: str, workload: str, setting: Setting, event: AuditEvent) -> None:
+        """Insert or replace what was there before the change moved anything."""
 
     def original(self, change: str, workload: str) -> Setting | None: ...
 

@@ -133,7 +133,9 @@ def _of(tx: Transaction, record: ChangeRecord) -> list[Raise]:
 def _waits_for(record: ChangeRecord) -> str:
     if record.state in BACK:
         return "its way back, move by move"
-    return "a person: resume or cancel" if record.state is ChangeState.HELD else "the end of settling"
+    if record.state is ChangeState.HELD:
+        return "what it is held for, or a person: cancel" if record.lapses else "a person: resume or cancel"
+    return "the end of settling"
 
 
 def goes_back(tx: Transaction, record: ChangeRecord) -> datetime | None:

@@ -38,12 +38,7 @@ def write(ctx: Context, lease: Lease, view: View, ask: Ask) -> None:
     with ctx.store.transaction() as tx:
         keep_lease(ctx, tx, lease)
         check_unchanged(tx, view.change)
-        tx.remember_original(
-            change.change,
-            workload.name,
-            old,
-            ctx.event(change, "original recorded", "to be restored", workload=workload.name, old=in_words(old)),
-        )
+        _remember_original(tx, ctx, view.change, workload.name, old)
         action = "correction" if ask.correction else "step"
         event = ctx.event(change, f"{action} {ask.step.step.sequence} asked", ask.reason, **values)
         intent = tx.add_intent(
@@ -106,8 +101,7 @@ def write_setting(
         counted_on = counts_on(tx, record, [workload.name], ctx.clock.now()) if purpose is Purpose.GIVE_BACK else None
         if counted_on:
             raise RuleRefusal("nothing is given back under a policy", counted_on, "looking again")
-        remembered = ctx.event(change, "original recorded", "to be restored", workload=workload.name, old=in_words(old))
-        tx.remember_original(change.change, workload.name, old, remembered)
+        _remember_original(tx, ctx, record, workload.name, old)
         intent = tx.add_intent(
             Intent(
                 number=0,
@@ -133,6 +127,15 @@ def write_setting(
         raise refusal
     ctx.target(workload).apply(new)
     settle(ctx, lease, record, workload, intent, Outcome.DONE, "accepted")
+
+
+def _remember_original(tx: Transaction, ctx: Context, record: ChangeRecord, workload: str, live: Setting) -> None:
+    """What stands before the first write that takes effect: what stood before one that did not may be long gone."""
+    change = record.change.change
+    moved = any(i.outcome is Outcome.DONE or i.new.stands_in(live) for i in tx.intents(workload, change=change))
+    if not moved and tx.original(change, workload) != live:
+        words = "original recorded", "to be restored"
+        tx.put_original(change, workload, live, ctx.event(record.change, *words, workload=workload, old=in_words(live)))
 
 
 def _with_revision(ctx: Context, lease: Lease, view: View, ask: Ask) -> Ask:

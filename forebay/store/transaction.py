@@ -248,10 +248,9 @@ class SqlTransaction:
             query = query.where(t.intents.c.open)
         return [row.intent.model_copy(update={"number": row.number}) for row in self._all(query)]
 
-    def remember_original(self, change: str, workload: str, setting: Setting, event: AuditEvent) -> None:
-        if self.original(change, workload) is None:
-            self._insert(t.originals, change=change, workload=workload, setting=setting)
-            self.audit(event)
+    def put_original(self, change: str, workload: str, setting: Setting, event: AuditEvent) -> None:
+        self._put(t.originals, {"change": change, "workload": workload}, setting=setting)
+        self.audit(event)
 
     def original(self, change: str, workload: str) -> Setting | None:
         where = t.originals.c.change == change, t.originals.c.workload == workload

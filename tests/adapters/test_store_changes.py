@@ -212,13 +212,13 @@ def test_an_outcome_is_recorded_once(store: SqlStore) -> None:  # noqa: F811
         tx.settle_intent(99, Outcome.DONE, an_event())
 
 
-def test_the_first_original_stays(store: SqlStore) -> None:  # noqa: F811
+def test_an_original_is_stored_and_replaced(store: SqlStore) -> None:  # noqa: F811
     store_change(store)
     with store.transaction() as tx:
         assert tx.original("CHG-1", "web") is None
-        tx.remember_original("CHG-1", "web", a_count(4), an_event("original"))
-        tx.remember_original("CHG-1", "web", a_count(9), an_event("original"))
+        tx.put_original("CHG-1", "web", a_count(9), an_event("original"))
+        tx.put_original("CHG-1", "web", a_count(4), an_event("original"))
     with store.transaction() as tx:
         assert tx.original("CHG-1", "web") == a_count(4)
         assert tx.original("CHG-1", "db") is None
-        assert [entry.event.action for entry in tx.audit_entries()] == ["received", "original"]
+        assert [entry.event.action for entry in tx.audit_entries()] == ["received", "original", "original"]

@@ -80,7 +80,7 @@ def shaping(ctx: Context) -> None:
     )
     with ctx.store.transaction() as tx:
         tx.add_plan(a_plan(), an_event("plan stored", change="CHG-1"))
-        tx.remember_original("CHG-1", "web", a_count(4), an_event(change="CHG-1"))
+        tx.put_original("CHG-1", "web", a_count(4), an_event(change="CHG-1"))
         first = tx.steps("CHG-1")[0]
         judgement = Judgement(verdict=Verdict.PASS, required_units=5, evidence=evidence)
         tx.put_step(first.model_copy(update={"state": StepState.PASSED, "judgement": judgement}))

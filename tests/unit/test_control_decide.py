@@ -385,6 +385,10 @@ BACK: dict[str, tuple[dict[str, Any], GiveBack | LookAgain | Leave]] = {
         {"target": target(count(9))},
         Leave("changed by another: left at count 9, we had set count 8", blocked=True),
     ),
+    "another hand has set it back": (
+        {"target": target(count(4))},
+        Leave("another hand has set it back to count 4 already"),
+    ),
     "there already": ({"target": target(count(4)), "ours": count(4)}, Leave("restored to count 4")),
     "within the soft limit": ({}, GiveBack(count(6), "count back from 8 to 6")),
     "the demand seen": ({"required_units": 7}, GiveBack(count(7), "count back from 8 to 7")),
