@@ -20,7 +20,7 @@ from forebay.domain.audit import AuditEvent
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import ForebayError, OutsideError, RuleRefusal, kept
 from forebay.domain.lifecycle import BEFORE_IN_FORCE, MOVING, ChangeState
-from forebay.domain.policy import PolicyVersion, in_force
+from forebay.domain.policy import PolicyVersion, followed, in_force
 from forebay.domain.records import ChangeRecord, Purpose
 from forebay.ports import Enforcer, Transaction
 
@@ -193,11 +193,12 @@ def enforce(ctx: Context, change: str) -> str:
         began = version.in_force_from if version else None
         if record.state is ChangeState.ARMED and began is not None and began <= ctx.clock.now():
             assert version is not None
+            before = followed(tx.versions(version.entity, version.policy), version)
             event = ctx.event(
                 record.change,
                 "in force",
                 f"version {version.version} is in force since {began.isoformat()}",
-                old=f"version {version.version - 1}",
+                old=f"version {before.version}" if before else "no version",
                 new=f"version {version.version}",
             )
             record = tx.move(change, ChangeState.IN_FORCE, event)

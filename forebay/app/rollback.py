@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from forebay.app.context import Context
 from forebay.app.outbox import post_version
 from forebay.app.people import begun, own_version, permitted, withdraw
@@ -11,7 +9,7 @@ from forebay.app.writing import last_setting
 from forebay.domain.allocation import Setting, in_words
 from forebay.domain.errors import RuleRefusal
 from forebay.domain.lifecycle import ChangeState
-from forebay.domain.policy import in_force
+from forebay.domain.policy import followed, in_force
 from forebay.domain.records import ChangeRecord
 from forebay.domain.workload import Workload
 from forebay.ports import Transaction
@@ -39,7 +37,7 @@ def rollback(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord
                 began = f"version {version.version} is in force since {version.in_force_from.isoformat()}"
                 record = tx.move(change, ChangeState.IN_FORCE, ctx.event(record.change, "in force", began))
             versions = tx.versions(record.change.entity, record.change.policy)
-            before = in_force(versions, version.in_force_from - timedelta(microseconds=1))
+            before = followed(versions, version)
             latest = in_force(versions, now)
             if before is None or latest != version:
                 raise RuleRefusal(

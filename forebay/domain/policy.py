@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from forebay.domain.change import PolicyChange
@@ -59,6 +59,12 @@ def in_force(versions: Iterable[PolicyVersion], at: datetime) -> PolicyVersion |
     """The version in force at `at`: the one that took force last among those that had by then."""
     started = [v for v in versions if (start := v.in_force_from) is not None and start <= at]
     return max(started, key=lambda v: (v.in_force_from, v.version), default=None)
+
+
+def followed(versions: Iterable[PolicyVersion], version: PolicyVersion) -> PolicyVersion | None:
+    """The version that was in force until `version` took force (which it has, or will); None if none was."""
+    assert version.in_force_from is not None, "it has a time from which it is in force"
+    return in_force(versions, version.in_force_from - timedelta(microseconds=1))
 
 
 def next_switch(versions: Iterable[PolicyVersion], at: datetime) -> datetime | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
 from forebay.aws import AwsClients
@@ -26,7 +27,7 @@ class SsmParameter:
         self._value(self._parameter(version))
 
     def push(self, version: PolicyVersion) -> None:
-        """Two calls. A newer version stays, the same one is not written again, foreign content is never overwritten.
+        """Two calls. What took force later stays, the same is not written again, foreign content is never overwritten.
 
         IAM: ssm:GetParameter, ssm:PutParameter. The read and the write are not one: two versions pushed at the same
         moment may end with the older one, until the next push.
@@ -42,7 +43,7 @@ class SsmParameter:
         """False if the parameter came into being between the read and the write."""
         value = to_json(version)
         before = self._value(parameter)
-        if before is not None and (before == value or _version_of(before, parameter) > version.version):
+        if before is not None and (before == value or _began(before, parameter) > _began(value, parameter)):
             return True
         with aws_call("ssm:PutParameter", parameter):
             client = self._clients.ssm
@@ -70,10 +71,11 @@ class SsmParameter:
         return value
 
 
-def _version_of(value: str, parameter: str) -> int:
+def _began(value: str, parameter: str) -> tuple[datetime, int]:
+    """What `in_force` orders by: the number of a version set back, or in force at once, says nothing of when."""
     try:
         content: Any = json.loads(value)
-        return int(content["version"])
+        return datetime.fromisoformat(content["in_force_from"]), int(content["version"])
     except (ValueError, TypeError, KeyError) as error:
         raise OutsideError(
             f"{parameter} holds something that Forebay did not write: move it away, or use another prefix",

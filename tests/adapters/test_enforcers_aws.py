@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -73,6 +73,16 @@ def test_a_newer_version_replaces_an_older_never_the_reverse(aws):
     SsmParameter(aws).push(version(1))
     content, writes = stored(aws)
     assert (content["version"], writes) == (2, 2)
+
+
+def test_what_took_force_later_replaces_what_has_a_higher_number(aws):
+    """Version 4 set version 2 back; then version 3, planned before that, takes force."""
+    back, planned = ({"effective_at": at, "armed_at": at} for at in (NINE, NINE + timedelta(hours=1)))
+    SsmParameter(aws).push(version(4, **back))
+    SsmParameter(aws).push(version(3, **planned))
+    assert stored(aws)[0]["version"] == 3
+    SsmParameter(aws).push(version(4, **back))
+    assert stored(aws)[0]["version"] == 3
 
 
 def test_foreign_content_is_not_overwritten(aws):

@@ -189,6 +189,21 @@ def test_rolling_back_goes_no_further_down_than_demand_and_up_again_with_it(worl
     assert (world.state, world.setting()) == (S.ROLLED_BACK, count(4))
 
 
+def test_what_follows_a_version_that_was_set_back_names_that_and_not_the_number_before_its_own() -> None:
+    with World(a_workload(), a_workload("api"), lever=Lever.FLOOR, demand=flat(2)) as world:
+        with_a_policy(world)
+        later = minutes(120)
+        path = a_plan(((80, 4, 6), (90, 6, 8)), change="CHG-2", workload="api", effective_at=later, demand=flat(2))
+        world.submit(a_request("api", change="CHG-2", effective_at=later), path)
+        world.run_until(minutes(33))
+        rollback(world.ctx, "CHG-1", "bob", "they changed their mind")
+        world.run_until(later + MINUTE)
+        assert [v.version for v in world.enforcer.pushed] == [2, 4, 3] and world.version_at(later) == 3
+        with world.sql.transaction() as tx:
+            (event,) = (e.event for e in tx.audit_entries("CHG-2") if e.event.action == "in force")
+        assert (event.old, event.new) == ("version 4", "version 3")
+
+
 def test_a_rollback_to_nothing_is_refused(world: World) -> None:
     world.submit()
     world.run_until(minutes(33))
