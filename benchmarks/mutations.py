@@ -74,9 +74,9 @@ MUTATIONS = (
         "written before it is announced",
         "app/writing.py",
         "    with ctx.store.transaction() as tx:\n        keep_lease(ctx, tx, lease)\n"
-        "        check_unchanged(tx, view.change)\n        tx.remember_original(",
+        "        check_unchanged(tx, view.change)\n        _remember_original(",
         "    ctx.target(workload).apply(new)\n    with ctx.store.transaction() as tx:\n"
-        "        keep_lease(ctx, tx, lease)\n        check_unchanged(tx, view.change)\n        tx.remember_original(",
+        "        keep_lease(ctx, tx, lease)\n        check_unchanged(tx, view.change)\n        _remember_original(",
     ),
     Mutation(
         3,

@@ -54,10 +54,7 @@ def reconcile(
     wanted: list[WakeUp] = []
     for record in records:
         failed: list[ForebayError] = []
-        # Each may fail for hours, as a push does to a target that is away, or a new plan while no history is to be had.
-        if record.state in MOVING:
-            with kept(failed):
-                refresh(ctx, record, holder)
+        # Each may fail for hours, as a push does to a target that is away: its runs must exist all the same.
         with kept(failed):
             repair(ctx, record, holder)
         if look:
@@ -80,7 +77,18 @@ def reconcile(
 
 
 def repair(ctx: Context, record: ChangeRecord, holder: str) -> None:
-    """What this one change needs right now and no run of its own will do."""
+    """What this one change needs right now and no run of its own will do. Raises what failed, once all was tried."""
+    failed: list[ForebayError] = []
+    if record.state in MOVING:
+        with kept(failed):
+            refresh(ctx, record, holder)  # while no history is to be had, the change goes on by the plan it has
+    with kept(failed):
+        _bring_on(ctx, record, holder)
+    if failed:
+        raise failed[0]
+
+
+def _bring_on(ctx: Context, record: ChangeRecord, holder: str) -> None:
     change, now = record.change, ctx.clock.now()
     if record.state in STEPPING:
         renew_dead_attempts(ctx, record, now)

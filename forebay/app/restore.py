@@ -18,7 +18,7 @@ from forebay.app.writing import last_setting, release, settle_open_intents, writ
 from forebay.control.restore import GiveBack, Leave, LookAgain, next_restore, window_after
 from forebay.control.verify import judge
 from forebay.domain.allocation import Lever, Setting, TargetState, in_words
-from forebay.domain.errors import ForebayError
+from forebay.domain.errors import ForebayError, LostLease, RuleRefusal
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.policy import in_force
 from forebay.domain.records import ChangeRecord, Intent, Lease, Leftover, Outcome, Purpose
@@ -32,8 +32,8 @@ WAITS = "not given back"
 def restore_change(ctx: Context, record: ChangeRecord, holder: str) -> str:
     """One restoring tick on every workload of a cancelled or settled change; closes it once all are done.
 
-    Returns what happened, in words; what is in the way on one workload is in the way of no other, and is told where it
-    stays. Raises OutsideError while the former policy cannot be pushed, or the store is away.
+    Returns what happened, in words. What is in the way on one workload is in the way of no other, and is told where it
+    stays. Raises the first OutsideError or InputError then; the next tick goes on from what is there.
     """
     change = record.change
     if record.state is ChangeState.ROLLING_BACK and not _push_back(ctx, record):
@@ -43,11 +43,21 @@ def restore_change(ctx: Context, record: ChangeRecord, holder: str) -> str:
             return waiting
     # Two passes of one reconciler are two writers, whatever they call themselves.
     holder = f"{holder} {uuid4().hex[:8]}"
-    outcomes = {name: _take_turn(ctx, record, name, holder) for name in change.workloads}
+    outcomes, errors = {}, []
+    for name in change.workloads:
+        try:
+            outcomes[name] = _take_turn(ctx, record, name, holder)
+        except (LostLease, RuleRefusal) as refusal:
+            outcomes[name] = False, str(refusal)
+        except ForebayError as error:
+            outcomes[name] = False, str(error)
+            errors.append(error)
     pending = {name: text for name, (done, text) in outcomes.items() if not done}
     if pending:
         for name, text in pending.items():
             _tell_if_it_stays(ctx, record, name, text)
+        if errors:
+            raise errors[0]
         return "; ".join(f"{name}: {text}" for name, text in pending.items())
     text = "; ".join(f"{name}: {text}" for name, (_, text) in outcomes.items())
     after = ChangeState.CLOSED if record.state is ChangeState.SETTLING else ChangeState.ROLLED_BACK
@@ -69,8 +79,6 @@ def _take_turn(ctx: Context, record: ChangeRecord, name: str, holder: str) -> tu
         return False, "another run holds the workload"
     try:
         return _restore_workload(ctx, record, ctx.workload(name), lease)
-    except ForebayError as error:
-        return False, str(error)
     finally:
         release(ctx, lease)
 
