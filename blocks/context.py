@@ -15,7 +15,7 @@ from forebay.app.context import Context
 from forebay.aws import AwsClients
 from forebay.domain.errors import OutsideError
 from forebay.settings import load_settings
-from forebay.wiring import build_context
+from forebay.wiring import build_context, read_catalog
 
 NAME = "forebay"
 B = TypeVar("B", bound=Block)
@@ -30,7 +30,8 @@ def context() -> Context:
     return build_context(
         settings,
         store=database.store() if database else None,
-        catalog=workloads.catalog() if workloads else None,
+        # Read before anything begins: no run is to blame a change for a workloads file that cannot be read.
+        catalog=workloads.catalog() if workloads else read_catalog(settings.workloads),
         clients=clients,
         enforcers=push.enforcers(clients) if push else None,
     )

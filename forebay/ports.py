@@ -26,6 +26,7 @@ from forebay.domain.resources import Resource
 from forebay.domain.rules import ChangeRules
 from forebay.domain.size import TaskSize
 from forebay.domain.verdict import Judgement
+from forebay.domain.workload import Workload
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +40,17 @@ class Clock(Protocol):
 
     def sleep(self, duration: timedelta) -> None:
         """Return after `duration`; at once if it is not positive."""
+
+
+class Catalog(Protocol):
+    """The workloads that may be shaped."""
+
+    @property
+    def workloads(self) -> Sequence[Workload]:
+        """All of them. Raises InputError where they cannot be read."""
+
+    def get(self, name: str) -> Workload | None:
+        """None if there is none of that name. Raises InputError where they cannot be read."""
 
 
 class Target(Protocol):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -23,7 +25,7 @@ from forebay.enforcers.sns import SnsTopic
 from forebay.enforcers.ssm import SsmParameter
 from forebay.notify import LogNotifier, notify_outlets
 from forebay.oidc import OidcAuthenticator
-from forebay.ports import Authenticator, Clock, Enforcer, Store, Target, Usage
+from forebay.ports import Authenticator, Catalog, Clock, Enforcer, Store, Target, Usage
 from forebay.settings import Settings
 from forebay.store import open_store
 from forebay.targets.asg import AutoScalingGroup
@@ -31,15 +33,36 @@ from forebay.targets.ecs import EcsService
 from forebay.usage.cloudwatch import CloudWatchUsage
 
 
+@dataclass(frozen=True)
+class CatalogFile:
+    """The workloads file, read when a workload is first asked for: what a person does in an emergency needs none."""
+
+    path: Path
+
+    @cached_property
+    def _catalog(self) -> WorkloadCatalog:
+        return read_catalog(self.path)
+
+    @property
+    def workloads(self) -> Sequence[Workload]:
+        return self._catalog.workloads
+
+    def get(self, name: str) -> Workload | None:
+        return self._catalog.get(name)
+
+
 def build_context(
     settings: Settings,
     *,
     store: Store | None = None,
-    catalog: WorkloadCatalog | None = None,
+    catalog: Catalog | None = None,
     clients: AwsClients | None = None,
     enforcers: Sequence[Enforcer] | None = None,
 ) -> Context:
-    """A Context on the real outside. What is passed in wins over the settings. Raises InputError and OutsideError."""
+    """A Context on the real outside. What is passed in wins over the settings. Raises InputError and OutsideError.
+
+    Without a `catalog` the workloads file is read once it is needed; a process that works for many passes one.
+    """
     aws = clients or AwsClients(settings.aws_region, settings.aws_endpoint_url)
     clock = SystemClock()
     if enforcers is None:
@@ -57,7 +80,7 @@ def build_context(
     return Context(
         clock=clock,
         store=store or open_store(settings.database_url.get_secret_value()),
-        catalog=catalog or read_catalog(settings.workloads),
+        catalog=catalog or CatalogFile(settings.workloads),
         target=lambda workload: make_target(workload, aws, clock),
         usage=lambda workload: make_usage(workload, aws, clock),
         notifier=LogNotifier(),

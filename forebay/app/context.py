@@ -11,8 +11,8 @@ from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError
 from forebay.domain.outbox import Message
 from forebay.domain.telling import Telling
-from forebay.domain.workload import Workload, WorkloadCatalog
-from forebay.ports import Clock, Enforcer, Notifier, Store, Target, Usage
+from forebay.domain.workload import Workload
+from forebay.ports import Catalog, Clock, Enforcer, Notifier, Store, Target, Usage
 
 CONTROLLER = "forebay"
 
@@ -26,7 +26,7 @@ class Context:
 
     clock: Clock
     store: Store
-    catalog: WorkloadCatalog
+    catalog: Catalog
     target: Callable[[Workload], Target]
     usage: Callable[[Workload], Usage]
     notifier: Notifier
@@ -38,7 +38,7 @@ class Context:
     forecast_budget: timedelta = timedelta(seconds=60)
 
     def workload(self, name: str) -> Workload:
-        """Raises InputError listing the known ones."""
+        """Raises InputError listing the known ones, or where they cannot be read."""
         found = self.catalog.get(name)
         if found is None:
             known = ", ".join(w.name for w in self.catalog.workloads) or "none"

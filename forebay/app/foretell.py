@@ -12,9 +12,12 @@ LATE = "expected late"
 
 
 def expected(tx: Transaction, ctx: Context, record: ChangeRecord, workload: str) -> Arrival | None:
-    """From the store alone; None where nothing is to come: no plan, not moving, or every step has its pass."""
-    plan, known = tx.plan(record.change.change, workload), ctx.catalog.get(workload)
-    if plan is None or known is None or not (record.state in MOVING or record.lapses):
+    """From the store alone; None where nothing is to come: no plan, not moving, or every step has its pass.
+
+    Raises InputError where the workloads cannot be read.
+    """
+    plan = tx.plan(record.change.change, workload)
+    if plan is None or not (record.state in MOVING or record.lapses) or (known := ctx.catalog.get(workload)) is None:
         return None
     pin = next((p for p in tx.pins(record.change.change) if p.workload == workload), None)
     return arrival(known, plan, tx.steps(record.change.change, workload), ctx.clock.now(), pin)

@@ -11,10 +11,12 @@ from forebay.app.lookup import change_record
 from forebay.app.people import own_version
 from forebay.domain.allocation import Setting
 from forebay.domain.audit import AuditEntry
+from forebay.domain.errors import InputError
 from forebay.domain.lifecycle import BEFORE_IN_FORCE
 from forebay.domain.model import Model
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.records import ChangeRecord, StepRecord
+from forebay.ports import Transaction
 
 
 class WorkloadStatus(Model):
@@ -70,7 +72,7 @@ def change_status(ctx: Context, name: str) -> ChangeStatus:
                     plan=tx.plan(name, workload),
                     steps=tuple(tx.steps(name, workload)),
                     original=tx.original(name, workload),
-                    expected=coming.text if (coming := expected(tx, ctx, record, workload)) else None,
+                    expected=_expected(tx, ctx, record, workload),
                 )
                 for workload in record.change.workloads
             ),
@@ -78,3 +80,12 @@ def change_status(ctx: Context, name: str) -> ChangeStatus:
             pending=tuple(others_pending(tx, record)),
             audit=tuple(tx.audit_entries(name)),
         )
+
+
+def _expected(tx: Transaction, ctx: Context, record: ChangeRecord, workload: str) -> str | None:
+    """In words. A workloads file that cannot be read hides nothing else of the change."""
+    try:
+        coming = expected(tx, ctx, record, workload)
+    except InputError as error:
+        return f"not known: {error}"
+    return coming.text if coming else None

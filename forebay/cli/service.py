@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from forebay.cli import common
 from forebay.domain.model import validate
 
 if TYPE_CHECKING:
@@ -42,19 +41,20 @@ def serve(
 
     from forebay.settings import load_settings
     from forebay.web.app import create_app
-    from forebay.wiring import make_authenticator
+    from forebay.wiring import build_context, make_authenticator, read_catalog
 
     _log_to_stderr()
     settings = load_settings()
     if upgrade:
         migrate()
-    web = web_settings(settings)
+    # Read now: a server that cannot tell the workloads would refuse every ticket for it, instead of to start.
+    web, catalog = web_settings(settings), read_catalog(settings.workloads)
     if workers > 1:  # each process opens a store of its own
         uvicorn.run(
             "forebay.cli.service:worker", factory=True, host=host, port=port, workers=workers, log_level="warning"
         )
         return
-    app = create_app(common.context(), web, tokens=make_authenticator(settings))
+    app = create_app(build_context(settings, catalog=catalog), web, tokens=make_authenticator(settings))
     uvicorn.run(app, host=host, port=port, log_level="warning")
 
 
@@ -62,11 +62,12 @@ def worker() -> FastAPI:
     """The application of one of several processes."""
     from forebay.settings import load_settings
     from forebay.web.app import create_app
-    from forebay.wiring import make_authenticator
+    from forebay.wiring import build_context, make_authenticator, read_catalog
 
     _log_to_stderr()
     settings = load_settings()
-    return create_app(common.context(), web_settings(settings), tokens=make_authenticator(settings))
+    ctx = build_context(settings, catalog=read_catalog(settings.workloads))
+    return create_app(ctx, web_settings(settings), tokens=make_authenticator(settings))
 
 
 def _log_to_stderr() -> None:

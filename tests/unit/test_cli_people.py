@@ -1,0 +1,49 @@
+"""What people do on the command line when something is wrong: with the files around it, or with what they ask for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from forebay.app.plan import store_plans
+from forebay.cli import common
+from tests.support.samples import a_plan
+from tests.unit.test_cli import CHANGE, files, forebay  # noqa: F401
+
+BY = ("--by", "jane", "--reason", "incident")
+
+
+@pytest.mark.parametrize("broken", ["not there", "not valid"])
+def test_nothing_done_in_an_emergency_needs_the_workloads_file(
+    files: Path,  # noqa: F811
+    forebay,  # noqa: F811
+    broken: str,
+) -> None:
+    (files / "rules.yaml").write_text("rules: [{name: all, break_glass: [jane]}]")
+    assert forebay("rules", "set", "rules.yaml", *BY)[0] == 0
+    for name in ("CHG-1", "CHG-2"):
+        (files / "change.yaml").write_text(CHANGE.replace("CHG-1", name).replace("quota", name.lower()))
+        assert forebay("submit", "change.yaml")[0] == 0
+    store_plans(common.context(), "CHG-1", [a_plan(change="CHG-1", workload="checkout")])
+    if broken == "not there":
+        (files / "workloads.yaml").unlink()
+    else:
+        (files / "workloads.yaml").write_text("workloads: [{name: checkout}]")
+
+    code, shown, _ = forebay("status", "CHG-1")
+    assert (code, "scheduled" in shown) == (0, True)
+    assert "expected: not known: " in shown and "workloads.yaml" in shown, "what cannot be told says why"
+    assert forebay("status")[0] == 0
+    assert forebay("hold", "CHG-1", *BY) == (0, "CHG-1: held: incident\n", "")
+    assert forebay("cancel", "CHG-1", *BY)[0] == 0
+    assert forebay("break-glass", "CHG-2", *BY)[0] == 0
+    assert forebay("policy", "show", "acme", "chg-2")[0] == 0
+    code, _, error = forebay("resume", "CHG-2", *BY)
+    assert (code, "life of a change" in error) == (3, True)
+
+
+def test_a_server_does_not_start_without_its_workloads_file(files: Path, forebay) -> None:  # noqa: F811
+    (files / "workloads.yaml").unlink()
+    code, _, error = forebay("serve")
+    assert (code, "there is no workloads file workloads.yaml" in error) == (2, True)
