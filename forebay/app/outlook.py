@@ -23,6 +23,10 @@ from forebay.planning.tracking import reaction_slots
 if TYPE_CHECKING:
     import pandas as pd
 
+# Usage that ended so long ago is said to have, and beyond the longer span is not planned on: the seasons bridge a day
+# or two, after that nobody knows what the load does now.
+SAID_AFTER, OLDEST = timedelta(hours=3), timedelta(days=2)
+
 
 def read_history(ctx: Context, workload: Workload) -> Mapping[Resource, pd.Series]:
     """Usage of the workload's history window, per slot. Raises OutsideError."""
@@ -53,15 +57,16 @@ def forecast_workload(
     budget: timedelta,
     entity: Mapping[Resource, pd.Series] | None = None,
 ) -> Outlook:
-    """Forecast every planned resource. Raises InputError naming a resource without data.
+    """Forecast every planned resource. Raises InputError naming a resource without data, or with none of late.
 
-    `entity`: the part of the history that is the change's entity's, where it was measured. It and the rest are then
-    forecast apart, and each path of the total is the sum of one of each.
+    `entity`: the part of the history that is the change's entity's, where it was measured of late. It and the rest are
+    then forecast apart, and each path of the total is the sum of one of each.
     """
     import pandas as pd
 
     from forebay.forecasting import Forecast, forecast_series
     from forebay.forecasting.calendar import Calendar
+    from forebay.forecasting.wording import duration
 
     index = horizon_slots(change, workload, now)
     wanted = pd.DatetimeIndex([index.at(slot) for slot in range(len(index))])
@@ -78,6 +83,10 @@ def forecast_workload(
             calendar=Calendar(workload.zone, workload.holidays),
         )
 
+    def age(series: pd.Series) -> timedelta:
+        since: timedelta = (wanted[0] - series.index[-1]).to_pytimedelta() - workload.slot
+        return since
+
     def paths_of(forecast: Forecast) -> npt.NDArray[np.float64]:
         columns = forecast.index.get_indexer(wanted)
         assert (columns >= 0).all(), "forecast and plan share one grid"
@@ -88,11 +97,16 @@ def forecast_workload(
         series = _finished(history.get(resource), wanted[0], workload.slot)
         if series is None or series.empty:
             raise InputError(
-                f"{workload.name}: no {resource} usage in the last {workload.history}: check the metric's name and "
+                f"{workload.name}: no {resource} usage in the last {duration(workload.history)}: check the metric's name and "
                 f"dimensions, or leave {resource} out of the objectives"
             )
+        if age(series) > OLDEST:
+            raise InputError(
+                f"{workload.name}: its {resource} usage ends {duration(age(series))} before now, at "
+                f"{series.index[-1]:%Y-%m-%d %H:%M} UTC: see why nothing has come since, or give the history until now"
+            )
         own = _finished((entity or {}).get(resource), wanted[0], workload.slot)
-        if own is None or own.empty or (rest := (series - own).dropna().clip(lower=0.0)).empty:
+        if own is None or own.empty or age(own) > OLDEST or (rest := (series - own).dropna().clip(lower=0.0)).empty:
             forecast = ahead(series)
             paths[resource], reasons = paths_of(forecast), list(forecast.reasons)
             if change.entity in workload.shares:
@@ -103,6 +117,8 @@ def forecast_workload(
             paths[resource] = theirs[resource] + paths_of(others)
             reasons = [f"{change.entity}, measured: {'; '.join(forecast.reasons)}"]
             reasons.append(f"the rest: {'; '.join(others.reasons)}")
+        if age(series) > SAID_AFTER:
+            reasons.insert(0, f"the usage ends {duration(age(series))} before now")
         notes[resource.value] = tuple(reasons)
     return Outlook(index, paths, notes, theirs)
 

@@ -63,7 +63,7 @@ def preview(
             known = ", ".join(w.name for w in catalog.workloads) or "none"
             raise InputError(f"workload {name!r} is not in the workloads file. Known: {known}")
         outlook = forecast_workload(workload, change, history.get(name, {}), now, budget, (entity or {}).get(name))
-        start = units if units is not None else units_now(workload, history[name])
+        start = units if units is not None else units_now(workload, {r: s[s.index < now] for r, s in history[name].items()})
         seen.append(Seen(workload, history[name], outlook, now))
         starts[name] = start
 

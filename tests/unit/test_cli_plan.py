@@ -1,0 +1,30 @@
+"""`forebay plan` and `forebay replay`: on what they plan, and what they say where they will not."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+from tests.unit.test_cli import HEADER, PLAN, PLAN_JSON, START, files, forebay  # noqa: F401
+
+END = START + timedelta(days=2)
+
+
+def test_a_history_that_ends_long_before_now_is_said_to_and_then_refused(files: Path, forebay) -> None:  # noqa: F811
+    code, fresh, _ = forebay(*PLAN, "--now", (END + timedelta(hours=1)).isoformat())
+    assert (code, "before now" in fresh) == (0, False)
+    code, older, _ = forebay(*PLAN, "--now", (END + timedelta(hours=5)).isoformat())
+    assert (code, "cpu: the usage ends 5 h before now" in older) == (0, True)
+    code, out, error = forebay(*PLAN, "--now", (END + timedelta(days=150)).isoformat())
+    assert (code, out) == (2, "")
+    assert "checkout: its cpu usage ends 150 days before now, at 2026-03-03 23:55 UTC" in error
+
+
+def test_what_is_allocated_now_is_judged_by_what_was_known_now(files: Path, forebay) -> None:  # noqa: F811
+    now = (END - timedelta(hours=12)).isoformat()
+    whole = json.loads(forebay(*PLAN_JSON, "--now", now)[1])
+    before = [line for line in (files / "history.csv").read_text().splitlines()[1:] if line < now]
+    (files / "history.csv").write_text(HEADER + "\n".join(before))
+    known = json.loads(forebay(*PLAN_JSON, "--now", now)[1])
+    assert whole["workloads"][0]["start_units"] == known["workloads"][0]["start_units"]
