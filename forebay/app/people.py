@@ -10,7 +10,7 @@ from forebay.app.writing import adopt, settled_setting
 from forebay.domain.audit import AuditEvent
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError, RuleRefusal
-from forebay.domain.lifecycle import BEFORE_IN_FORCE, MOVING, ChangeState
+from forebay.domain.lifecycle import BEFORE_IN_FORCE, COME_TO_NOTHING, MOVING, ChangeState
 from forebay.domain.policy import PolicyVersion
 from forebay.domain.records import ChangeRecord
 from forebay.domain.rules import Action
@@ -115,7 +115,7 @@ def resume(ctx: Context, change: str, actor: str, reason: str, *, breaking_glass
 
 
 def cancel(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:
-    """Stop a change that is not in force; its allocation then goes back. Raises InputError and RuleRefusal."""
+    """Stop a change that is not in force; what it has moved then goes back. Raises InputError and RuleRefusal."""
     with ctx.store.transaction() as tx:
         record, event = withdraw(tx, ctx, permitted(tx, change, "cancel", actor, reason), actor, reason)
     ctx.notifier.notify(event)
@@ -127,20 +127,29 @@ def withdraw(
 ) -> tuple[ChangeRecord, AuditEvent]:
     """Cancel within `tx`. The clock is read in the cancelling transaction: an armed policy whose effective time
     has come is in force, whatever its stored state says (rule 2), and cannot be cancelled any more.
+
+    Where nothing has moved for it, it is rolled back with that: nobody is to wait for what has nothing to give back.
     """
     now = ctx.clock.now()
     version = own_version(tx, record)
     is_begun = begun(version, now)
+    name = record.change.change
+    if record.state in COME_TO_NOTHING:
+        raise RuleRefusal("life of a change", f"change {name} is {record.state} already", "nothing, for nothing is left to do")
     if record.state not in BEFORE_IN_FORCE or is_begun:
         state = "in force" if is_begun else record.state
         raise RuleRefusal(
             "cancel only before in force",
-            f"change {record.change.change} is {state}",
+            f"change {name} is {state}",
             "`forebay rollback`, or a new change that sets the policy back",
         )
     let_go(tx, ctx, record, version, actor, reason)
     event = ctx.event(record.change, "cancelled", reason, actor)
-    return tx.move(record.change.change, ChangeState.CANCELLED, event), event
+    record = tx.move(name, ChangeState.CANCELLED, event)
+    if not has_moved(tx, record.change):
+        words = f"cancelled before anything had moved: {reason}"
+        record = tx.move(name, ChangeState.ROLLED_BACK, ctx.event(record.change, "rolled back", words))
+    return record, event
 
 
 def let_go(

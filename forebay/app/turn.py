@@ -120,6 +120,12 @@ def check_turn(tx: Transaction, change: PolicyChange) -> None:
         if overtakes or (same_policy(other.change, change) and change.effective_at <= over):
             shared = sorted(set(other.change.workloads) & set(change.workloads))
             what = f"on {', '.join(shared)}" if shared else f"of {change.title}"
+            if other.state is ChangeState.CANCELLED:
+                raise RuleRefusal(
+                    "overlapping changes take turns",
+                    f"change {other.change.change} (cancelled) {what} is going back",
+                    f"this change once {other.change.change} is rolled back",
+                )
             raise RuleRefusal(
                 "overlapping changes take turns",
                 f"change {other.change.change} ({other.state}) {what} will be in force and settled at "

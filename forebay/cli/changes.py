@@ -9,6 +9,8 @@ import typer
 
 from forebay.cli import common
 from forebay.domain.change import ChangeRequest
+from forebay.domain.errors import RuleRefusal
+from forebay.domain.lifecycle import COME_TO_NOTHING, ChangeState
 
 app = typer.Typer()
 
@@ -20,8 +22,14 @@ def submit(change: common.ChangeFile) -> None:
 
     record = submit_change(common.context(), ChangeRequest.parse(common.read(change), str(change)))
     typer.echo(f"{record.change.change}: {record.state}: {record.note}")
-    if record.state == "denied":
+    if record.state is ChangeState.DENIED:
         raise typer.Exit(3)
+    if record.state in COME_TO_NOTHING:
+        raise RuleRefusal(
+            "life of a change",
+            f"{record.change.change} is {record.state}: nothing comes of asking for it again",
+            "the same under another name",
+        )
 
 
 @app.command()

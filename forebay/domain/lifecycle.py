@@ -30,6 +30,8 @@ S = ChangeState
 # Breaking the glass is the one way from any of these straight to `in force`.
 BEFORE_IN_FORCE = frozenset({S.RECEIVED, S.PLANNED, S.AWAITING_APPROVAL, S.SCHEDULED, S.SHAPING, S.ARMED, S.HELD})
 TERMINAL = frozenset({S.DENIED, S.CLOSED, S.ROLLED_BACK, S.SUPERSEDED})
+# Its policy takes force no more: there is nothing to count down to, and nothing to cancel.
+COME_TO_NOTHING = frozenset({S.DENIED, S.CANCELLED, S.ROLLED_BACK, S.SUPERSEDED})
 # Nothing has moved yet: the change may still be given other content, and one that was denied may be asked for again.
 EDITABLE = frozenset({S.RECEIVED, S.PLANNED, S.AWAITING_APPROVAL, S.SCHEDULED, S.DENIED})
 # Another change may take its place.

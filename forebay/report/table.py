@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from datetime import datetime
 
+from forebay.domain.lifecycle import COME_TO_NOTHING
 from forebay.domain.outbox import Message
 from forebay.domain.plan import PlanRefusal, ShapingPlan, ShapingStep
 from forebay.domain.records import ChangeRecord, StepRecord
@@ -66,7 +67,7 @@ def comparison_table(asked: ShapingPlan | PlanRefusal, what_if: ShapingPlan | Pl
 
 
 def changes_table(records: Sequence[ChangeRecord], now: datetime) -> str:
-    """One row a change: where it stands, when it comes into force, and why it is where it is."""
+    """One row a change: where it stands, when it comes into force (no countdown where it will not), and why."""
     if not records:
         return "no changes"
     rows = []
@@ -77,7 +78,7 @@ def changes_table(records: Sequence[ChangeRecord], now: datetime) -> str:
             record.change.title,
             record.state.value,
             moment(at),
-            from_now(at, now),
+            "" if record.state in COME_TO_NOTHING else from_now(at, now),
             record.note,
         )
         rows.append(row)
@@ -94,10 +95,11 @@ def outbox_table(messages: Sequence[Message]) -> str:
 
 def status_table(record: ChangeRecord, steps: Sequence[StepRecord], now: datetime) -> str:
     """A change and its steps as they went: asked for, judged, with the verdict's evidence or else the step's reason."""
-    head = (
-        f"{record.change.change} ({record.change.title}): {record.state}. {record.note}\n"
-        f"in force at {moment(record.change.effective_at)} ({from_now(record.change.effective_at, now)})"
-    )
+    at = record.change.effective_at
+    force = f"in force at {moment(at)} ({from_now(at, now)})"
+    if record.state in COME_TO_NOTHING:
+        force = f"was asked for {moment(at)}"
+    head = f"{record.change.change} ({record.change.title}): {record.state}. {record.note}\n{force}"
     rows = [
         (
             step.workload,

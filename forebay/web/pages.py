@@ -12,7 +12,7 @@ from fastapi.responses import RedirectResponse
 from forebay.app.context import Context
 from forebay.app.status import ChangeStatus, change_status
 from forebay.domain.errors import InputError
-from forebay.domain.lifecycle import TERMINAL
+from forebay.domain.lifecycle import COME_TO_NOTHING, TERMINAL
 from forebay.report.words import percent, price_rows
 from forebay.web import words
 from forebay.web.answers import Refused, templates
@@ -32,7 +32,7 @@ templates.env.filters |= {
     "price_rows": price_rows,
     "pretty_json": lambda value: json.dumps(value, indent=2, ensure_ascii=False),
 }
-templates.env.globals |= {"next_step": words.next_step, "demands": words.demands, "terminal": TERMINAL}
+templates.env.globals |= {"next_step": words.next_step, "demands": words.demands, "over": TERMINAL | COME_TO_NOTHING}
 
 
 def pages(ctx: Context, doorkeeper: Doorkeeper) -> APIRouter:

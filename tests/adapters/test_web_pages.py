@@ -106,6 +106,14 @@ def test_the_list_shows_each_change_with_its_countdown_and_next_step(ctx: Contex
     assert ("href", "/changes/CHG-1") in page.attributes
 
 
+def test_what_goes_back_is_not_counted_down_to(ctx: Context, client: TestClient) -> None:
+    shaping(ctx)
+    with ctx.store.transaction() as tx:
+        tx.move("CHG-1", ChangeState.CANCELLED, an_event(change="CHG-1"))
+    assert "in 1 d" not in see(client, "/changes").text
+    assert "in 1 d" not in see(client, "/changes/CHG-1").text
+
+
 def test_the_list_shows_what_waits(ctx: Context, client: TestClient) -> None:
     shaping(ctx)
     client.post("/v1/tickets/generic", **signed(a_delivery("CHG-9", "3")))

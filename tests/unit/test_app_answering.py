@@ -49,9 +49,9 @@ def test_a_ticket_is_told_what_becomes_of_its_change(world: World) -> None:
     store_ticket(world.ctx, "jira", delivery())
     sweep_tickets(world.ctx, Scheduler())
     cancel(world.ctx, "T-1", "ann", "not now")
-    assert [answer(world.ctx), answer(world.ctx)] == [2, 0]
+    assert [answer(world.ctx), answer(world.ctx)] == [3, 0]
     drain(world.ctx)
-    assert tickets.told == [("jira", "T-1", "received"), ("jira", "T-1", "cancelled")]
+    assert tickets.told == [("jira", "T-1", "received"), ("jira", "T-1", "cancelled"), ("jira", "T-1", "rolled back")]
 
 
 def test_a_refused_ticket_is_told_why(world: World) -> None:
@@ -73,7 +73,7 @@ def test_a_delivery_that_nobody_can_read_any_more_is_in_nobodys_way(world: World
     sweep_tickets(world.ctx, Scheduler())
     answer(world.ctx)
     drain(world.ctx)
-    assert [action for _, _, action in tickets.told] == ["ticket refused", "received", "cancelled"]
+    assert [action for _, _, action in tickets.told] == ["ticket refused", "received", "cancelled", "rolled back"]
 
 
 def test_a_change_that_no_ticket_asked_for_is_told_to_none(world: World) -> None:
@@ -98,7 +98,7 @@ def test_a_system_that_is_away_hears_it_later_in_order(world: World) -> None:
     tickets.away = False
     world.clock.sleep(timedelta(minutes=1))
     drain(world.ctx)
-    assert [action for _, _, action in tickets.told] == ["received", "cancelled"]
+    assert [action for _, _, action in tickets.told] == ["received", "cancelled", "rolled back"]
 
 
 def test_who_dies_between_sending_and_saying_so_sends_again_as_a_second_attempt(world: World) -> None:

@@ -223,7 +223,7 @@ def test_a_change_is_submitted_held_resumed_and_cancelled(files: Path, forebay) 
     assert forebay("cancel", "CHG-1", "--by", "jane", "--reason", "not needed")[0] == 0
     code, out, _ = forebay("status", "CHG-1")
     assert code == 0
-    assert "cancelled" in out
+    assert "rolled back. cancelled before anything had moved: not needed" in out
     assert forebay("cancel", "CHG-1", "--by", "jane", "--reason", "again")[0] == 3
     code, out, _ = forebay("audit", "verify")
     assert code == 0

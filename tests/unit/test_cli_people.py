@@ -47,3 +47,18 @@ def test_a_server_does_not_start_without_its_workloads_file(files: Path, forebay
     (files / "workloads.yaml").unlink()
     code, _, error = forebay("serve")
     assert (code, "there is no workloads file workloads.yaml" in error) == (2, True)
+
+
+def test_what_was_cancelled_is_neither_asked_for_nor_cancelled_again(files: Path, forebay) -> None:  # noqa: F811
+    assert forebay("submit", "change.yaml")[0] == 0
+    code, out, _ = forebay("cancel", "CHG-1", *BY)
+    assert (code, out) == (0, "CHG-1: rolled back: cancelled before anything had moved: incident\n")
+    code, _, error = forebay("submit", "change.yaml")
+    assert code == 3
+    assert "CHG-1 is rolled back: nothing comes of asking for it again" in error
+    assert "What would pass: the same under another name" in error
+    for again in ("cancel", "rollback"):
+        code, out, error = forebay(again, "CHG-1", *BY)
+        assert (code, out) == (3, "")
+        assert "change CHG-1 is rolled back already" in error
+        assert "What would pass: nothing" in error

@@ -129,7 +129,7 @@ def test_a_rejected_change_is_denied(world: World) -> None:
 def test_a_waiting_change_can_be_cancelled(world: World) -> None:
     ask(world)
     cancel(world.ctx, "CHG-1", "ann", "not needed")
-    with pytest.raises(RuleRefusal, match="is cancelled"):
+    with pytest.raises(RuleRefusal, match="is rolled back"):
         approve(world.ctx, "CHG-1", "bob", "fine")
     world.run_until(minutes(20))
     assert (world.state, world.asked()) == (S.ROLLED_BACK, [])

@@ -157,10 +157,13 @@ def test_a_closed_ticket_cancels_its_change(world: World) -> None:
     store_ticket(world.ctx, "jira", closing())
     sweep_tickets(world.ctx, Scheduler())
     record = world.record("T-1")
-    assert (record.state, record.note) == (ChangeState.CANCELLED, "jira T-1: the ticket was closed")
+    assert (record.state, record.note) == (
+        ChangeState.ROLLED_BACK,
+        "cancelled before anything had moved: jira T-1: the ticket was closed",
+    )
     store_ticket(world.ctx, "jira", closing("3"))
     sweep_tickets(world.ctx, Scheduler())
-    assert delivered(world)[1:] == [("closed", None), ("closed", "change T-1 is cancelled already")]
+    assert delivered(world)[1:] == [("closed", None), ("closed", "change T-1 is rolled back already")]
 
 
 def test_a_ticket_may_be_closed_with_the_longest_reason_but_with_none_that_hides_something(world: World) -> None:
@@ -171,7 +174,7 @@ def test_a_ticket_may_be_closed_with_the_longest_reason_but_with_none_that_hides
     body["closed"] = {"by": "ann", "reason": "x" * 2000}
     store_ticket(world.ctx, "jira", json.dumps(body))
     sweep_tickets(world.ctx, Scheduler())
-    assert world.record("T-1").state is ChangeState.CANCELLED
+    assert world.record("T-1").state is ChangeState.ROLLED_BACK
 
 
 def test_a_ticket_closes_what_it_asked_for_and_nothing_else(world: World) -> None:
@@ -224,7 +227,7 @@ def test_closing_means_the_change_asked_for_last_before_it(world: World) -> None
     store_ticket(world.ctx, "jira", closing("3"))
     store_ticket(world.ctx, "jira", delivery(revision="4", change="B", effective_in="PT9H"))
     sweep_tickets(world.ctx, Scheduler())
-    assert world.record("A").state is ChangeState.CANCELLED
+    assert world.record("A").state is ChangeState.ROLLED_BACK
     assert world.record("B").state is ChangeState.RECEIVED
 
 

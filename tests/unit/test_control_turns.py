@@ -132,6 +132,23 @@ def test_no_change_overtakes_an_earlier_one(at: float, fields: dict[str, str]) -
         assert receive(world.ctx, second(change="CHG-3", effective_at=minutes(41))).state is S.RECEIVED
 
 
+def test_a_cancelled_change_is_in_nobodys_way_but_for_what_goes_back() -> None:
+    with World(lever=Lever.FLOOR) as world:
+        world.submit()
+        assert cancel(world.ctx, "CHG-1", "bob", "not now").state is S.ROLLED_BACK
+        assert world.record().note == "cancelled before anything had moved: not now"
+        assert [e.action for e in world.people.events][-1] == "cancelled"
+        again = second(entity="acme", effective_at=EFFECTIVE)
+        assert world.submit(again, a_plan(change="CHG-2")).state is S.SCHEDULED
+        world.run_until(minutes(5))
+        assert world.asked() == [6]
+        assert cancel(world.ctx, "CHG-2", "bob", "nor now").state is S.CANCELLED
+        refused = receive(world.ctx, second(change="CHG-3", entity="acme", effective_at=EFFECTIVE))
+        assert refused.state is S.DENIED
+        assert "change CHG-2 (cancelled) on web is going back" in refused.note
+        assert "in force" not in refused.note
+
+
 def test_the_later_one_waits_while_the_earlier_is_held() -> None:
     with World(demand=flat(2.0)) as world:
         world.submit()

@@ -10,10 +10,11 @@ from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.domain.lifecycle import ChangeState, StepState
+from forebay.domain.lifecycle import COME_TO_NOTHING, ChangeState, StepState
 from forebay.domain.plan import PlanRefusal, ShapingPlan
 from forebay.domain.records import ChangeRecord, StepRecord
 from forebay.domain.resources import Resource
@@ -109,6 +110,15 @@ def test_changes_and_steps_as_they_stand() -> None:
         "web       1     2026-11-24 11:35 UTC  8 -> 10  passed ",
         "web       2     2026-11-24 11:45 UTC  9 -> 12  pending",
     ]
+
+
+@pytest.mark.parametrize("state", sorted(COME_TO_NOTHING))
+def test_what_will_not_be_in_force_is_not_counted_down_to(state: ChangeState) -> None:
+    record = ChangeRecord(
+        change=change(), state=state, note="not now", policy_version=2, received_at=NOW, updated_at=NOW
+    )
+    assert not any("2 h 58 min" in text for text in (changes_table([record], NOW), status_table(record, [], NOW)))
+    assert status_table(record, [], NOW).splitlines()[1] == "was asked for 2026-11-24 12:00 UTC"
 
 
 @given(st.lists(st.tuples(st.text("ab", max_size=8), st.text("cd ", max_size=200)), min_size=1, max_size=5))
