@@ -97,8 +97,8 @@ def forecast_workload(
         series = _finished(history.get(resource), wanted[0], workload.slot)
         if series is None or series.empty:
             raise InputError(
-                f"{workload.name}: no {resource} usage in the last {duration(workload.history)}: check the metric's name and "
-                f"dimensions, or leave {resource} out of the objectives"
+                f"{workload.name}: no {resource} usage in the last {duration(workload.history)}: check the metric's "
+                f"name and dimensions, or leave {resource} out of the objectives"
             )
         if age(series) > OLDEST:
             raise InputError(

@@ -135,7 +135,8 @@ def withdraw(
     is_begun = begun(version, now)
     name = record.change.change
     if record.state in COME_TO_NOTHING:
-        raise RuleRefusal("life of a change", f"change {name} is {record.state} already", "nothing, for nothing is left to do")
+        said = f"change {name} is {record.state} already"
+        raise RuleRefusal("life of a change", said, "nothing, for nothing is left to do")
     if record.state not in BEFORE_IN_FORCE or is_begun:
         state = "in force" if is_begun else record.state
         raise RuleRefusal(

@@ -63,9 +63,9 @@ def preview(
             known = ", ".join(w.name for w in catalog.workloads) or "none"
             raise InputError(f"workload {name!r} is not in the workloads file. Known: {known}")
         outlook = forecast_workload(workload, change, history.get(name, {}), now, budget, (entity or {}).get(name))
-        start = units if units is not None else units_now(workload, {r: s[s.index < now] for r, s in history[name].items()})
+        past = {resource: series[series.index < now] for resource, series in history[name].items()}
         seen.append(Seen(workload, history[name], outlook, now))
-        starts[name] = start
+        starts[name] = units if units is not None else units_now(workload, past)
 
     def drawn(one: Seen, change: PolicyChange) -> ShapingPlan | PlanRefusal:
         ahead = [other for other in pending if one.workload.name in other.workloads]
