@@ -8,23 +8,33 @@ from prefect import get_run_logger, task
 from blocks.context import context
 from forebay.app import people
 from forebay.app.pins import pin
+from forebay.app.raises import settle
 from forebay.app.rollback import rollback
 from forebay.domain.errors import InputError
 from tasks.policy import ONCE
 
 
 class Deed(StrEnum):
-    """What can be done with a change under way."""
+    """What can be done with a change under way, or with what one that is over has left."""
 
     HOLD = "hold"
     RESUME = "resume"
     CANCEL = "cancel"
     ROLL_BACK = "roll back"
     PIN = "pin"
+    SETTLE = "settle"
 
 
 @task(name="act", task_run_name="{deed} {change}", **ONCE)
-def act(deed: Deed, change: str, by: str, reason: str, units: int | None, until: datetime | None) -> str:
+def act(
+    deed: Deed,
+    change: str,
+    by: str,
+    reason: str,
+    units: int | None,
+    until: datetime | None,
+    workload: str | None = None,
+) -> str:
     """Do it; returns where the change stands then. Raises InputError, RuleRefusal and OutsideError."""
     ctx = context()
     match deed:
@@ -39,6 +49,8 @@ def act(deed: Deed, change: str, by: str, reason: str, units: int | None, until:
         case Deed.PIN:
             if units is None or until is None:
                 raise InputError("a pin needs its units, and the time until which it holds")
-            record = pin(ctx, change, units, datetime.fromisoformat(until.isoformat()), by, reason)
+            record = pin(ctx, change, units, datetime.fromisoformat(until.isoformat()), by, reason, workload)
+        case Deed.SETTLE:
+            record = settle(ctx, change, by, reason)
     get_run_logger().info("%s by %s: %s", deed, by, reason)
     return f"{change} is {record.state}: {record.note}"

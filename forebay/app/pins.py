@@ -24,7 +24,7 @@ def pin(
         record = permitted(tx, change, "hold", actor, reason)
     names = record.change.workloads
     if workload is None and len(names) > 1:
-        raise InputError(f"change {change} touches {', '.join(names)}: name one of them by --workload")
+        raise InputError(f"change {change} touches {', '.join(names)}: name one of them as the workload")
     name = workload or names[0]
     if name not in names:
         raise InputError(f"change {change} does not touch {name!r}: it touches {', '.join(names)}")

@@ -12,6 +12,7 @@ from forebay.app import approvals, people
 from forebay.app.break_glass import break_glass, override_hold
 from forebay.app.context import Context
 from forebay.app.pins import pin
+from forebay.app.raises import settle
 from forebay.app.rollback import rollback
 from forebay.domain.access import Act
 from forebay.domain.approval import SHORTEST_HASH
@@ -119,6 +120,14 @@ ACTS: tuple[Perform[Any], ...] = (
         PIN,
         lambda ctx, change, who, body: pin(ctx, change, body.units, body.until, who, body.reason, body.workload),
         "Keep at least so many units until a time; the change's steps wait so long.",
+    ),
+    Perform[Why](
+        "settle",
+        "control",
+        Why,
+        WHY,
+        lambda ctx, change, who, body: settle(ctx, change, who, body.reason),
+        "Say that what a change could not give back stands right as it is.",
     ),
     Perform[Why](
         "break-glass",

@@ -12,7 +12,7 @@ import pytest
 from forebay.domain.access import ALLOWED, Role
 from forebay.domain.lifecycle import ChangeState
 from tests.support.api import a_caller, calling
-from tests.support.world import EFFECTIVE, World, a_plan, a_request, minutes
+from tests.support.world import EFFECTIVE, World, a_plan, a_request, leave, minutes
 
 S = ChangeState
 LATER = [(10, 4, 6), (16, 6, 8)]
@@ -137,6 +137,15 @@ def test_what_an_operator_does_to_a_change_under_way(world: World) -> None:
     assert {actors(world, "CHG-1")[action] for action in ("pinned", "held", "resumed", "cancelled")} == {"carl"}
 
 
+def test_an_operator_settles_what_a_change_has_left(world: World) -> None:
+    world.submit()
+    carl, url = calling(world, "carl", "operator"), "/v1/changes/CHG-1/settle"
+    assert carl.post(url, json=WHY).json()["rule"] == "settle what was left"
+    leave(world)
+    assert carl.post(url, json=WHY).status_code == 200
+    assert actors(world, "CHG-1")["settled by a person"] == "carl"
+
+
 def test_what_is_in_force_is_rolled_back_where_there_was_something_before(world: World) -> None:
     world.submit()
     world.run_until(EFFECTIVE + timedelta(minutes=2))
@@ -166,6 +175,7 @@ ROUTES = {
     ("POST", "/v1/changes/CHG-1/cancel"): "control",
     ("POST", "/v1/changes/CHG-1/rollback"): "control",
     ("POST", "/v1/changes/CHG-1/pin"): "control",
+    ("POST", "/v1/changes/CHG-1/settle"): "control",
     ("POST", "/v1/changes/CHG-1/break-glass"): "break-glass",
     ("POST", "/v1/changes/CHG-1/override-hold"): "break-glass",
 }

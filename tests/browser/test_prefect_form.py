@@ -203,7 +203,7 @@ def test_a_change_is_held_and_cancelled_in_the_form(
     assert open_form(stack, page, "change-action")[:4] == ["change", "deed", "by", "reason"]
     for help_text in ("What to do", "keep at least so many", "so long, a time with its zone"):
         expect(page.get_by_text(help_text).first).to_be_visible()
-    assert options(page, "deed") == ["hold", "resume", "cancel", "roll back", "pin"]
+    assert options(page, "deed") == ["hold", "resume", "cancel", "roll back", "pin", "settle"]
     filled = {"change": name, "by": "jane", "reason": "a campaign"}
     for field, value in filled.items():
         page.get_by_label(field, exact=True).fill(value)

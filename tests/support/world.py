@@ -30,7 +30,7 @@ from forebay.domain.errors import ForebayError, OutsideError
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.plan import Band, PlanSlot, ShapingPlan, ShapingStep, StepReason
 from forebay.domain.policy import PolicyVersion
-from forebay.domain.records import ChangeRecord, Intent, StepRecord, WakeUp
+from forebay.domain.records import ChangeRecord, Intent, Leftover, StepRecord, WakeUp
 from forebay.domain.resources import Resource
 from forebay.domain.rules import ChangeRules
 from forebay.domain.workload import Workload, WorkloadCatalog
@@ -218,6 +218,15 @@ def _empty_store() -> tuple[Path, SqlStore]:
         file.unlink()
     sqlite_url(folder)
     return folder, sql
+
+
+def leave(world: World, change: str = "CHG-1") -> None:
+    """As if `change` were over, and another hand in the way of giving back what it raised."""
+    left = Leftover(
+        change=change, workload="web", live=count(9), ours=count(8), restore=count(4), reason="why", since=NOW
+    )
+    with world.sql.transaction() as tx:
+        tx.put_leftover(left, AuditEvent(at=NOW, actor="forebay", action="left raised", reason="9 is another's"))
 
 
 class World:

@@ -14,7 +14,7 @@ from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.lifecycle import ChangeState
 from tasks import people
 from tasks.people import Deed, act
-from tests.support.world import World, minutes
+from tests.support.world import World, a_plan, a_request, a_workload, leave, minutes
 
 
 @pytest.fixture
@@ -26,13 +26,13 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         yield made
 
 
-def do(deed: Deed, units: int | None = None, until: datetime | None = None) -> str:
-    return act.fn(deed, "CHG-1", "bob", "because", units, until)
+def do(deed: Deed, units: int | None = None, until: datetime | None = None, workload: str | None = None) -> str:
+    return act.fn(deed, "CHG-1", "bob", "because", units, until, workload)
 
 
 def test_the_form_says_of_each_field_what_it_is_for() -> None:
     schema = parameter_schema(change_action.fn)
-    assert list(schema.properties) == ["change", "deed", "by", "reason", "units", "until"]
+    assert list(schema.properties) == ["change", "deed", "by", "reason", "units", "until", "workload"]
     assert schema.required == ["change", "deed", "by", "reason"]
     assert all(field.get("description") for field in schema.properties.values())
     assert schema.definitions["Deed"]["enum"] == [str(deed) for deed in Deed]
@@ -61,3 +61,20 @@ def test_pinned_by_the_form(world: World) -> None:
     assert world.asked() == [6, 7]
     with pytest.raises(RuleRefusal):
         do(Deed.PIN, 3, minutes(20))
+
+
+def test_one_of_several_workloads_is_pinned_by_the_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    with World(a_workload("web"), a_workload("db")) as world, disable_run_logger():
+        monkeypatch.setattr(people, "context", lambda: world.ctx)
+        world.submit(a_request("web", "db"), a_plan(workload="web"), a_plan(workload="db"))
+        with pytest.raises(InputError, match="touches web, db: name one of them as the workload"):
+            do(Deed.PIN, 7, minutes(20))
+        do(Deed.PIN, 7, minutes(20), "db")
+        with world.sql.transaction() as tx:
+            assert [(pin.workload, pin.units) for pin in tx.pins("CHG-1")] == [("db", 7)]
+
+
+def test_settled_by_the_form(world: World) -> None:
+    leave(world)
+    do(Deed.SETTLE)
+    assert world.actions()[-1] == "settled by a person"
