@@ -53,21 +53,27 @@ def _answer(entity: str, policy: str, versions: Sequence[PolicyVersion], at: dat
 def import_policy(
     ctx: Context, entity: str, policy: str, kind: str, document: Mapping[str, Any], actor: str, reason: str
 ) -> PolicyVersion:
-    """Store what is in force already as version 1. Raises RuleRefusal if the policy is known: then change it."""
+    """Store what is in force already as the first version that is. Raises RuleRefusal if the policy is known: then
+    change it. What changes brought and took back before it was in force does not count.
+    """
     now = ctx.clock.now()
-    version = PolicyVersion(
-        entity=entity,
-        policy=policy,
-        kind=kind,
-        version=1,
-        document=document,
-        change=None,
-        effective_at=now,
-        armed_at=now,
-    )
-    event = AuditEvent(at=now, actor=actor, action="policy imported", reason=reason, entity=entity, new="version 1")
     with ctx.store.transaction() as tx:
-        if tx.versions(entity, policy):
+        before = tx.versions(entity, policy)
+        if any(version.withdrawn_at is None for version in before):
             raise RuleRefusal("import only once", f"policy {policy!r} of {entity!r} is known", "a policy change")
-        tx.put_version(version, event)
+        version = PolicyVersion(
+            entity=entity,
+            policy=policy,
+            kind=kind,
+            version=max((version.version for version in before), default=0) + 1,
+            document=document,
+            change=None,
+            effective_at=now,
+            armed_at=now,
+        )
+        new = f"version {version.version}"
+        tx.put_version(
+            version,
+            AuditEvent(at=now, actor=actor, action="policy imported", reason=reason, entity=entity, new=new),
+        )
     return version

@@ -54,6 +54,9 @@ def preview(
     that is the change's entity's, where it was measured. `pending`: other changes under way, in force no later than
     this one; the plan of a workload that they touch too is one path for all. Raises InputError.
     """
+    names = [change.change, *(other.change for other in pending)]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise InputError(f"{', '.join(sorted(twice))} is to be planned twice: give each change once")
     pending = sorted(pending, key=lambda other: other.effective_at)
     seen: list[Seen] = []
     starts: dict[str, int] = {}

@@ -165,6 +165,7 @@ def replay(
     typer.echo(summary_text(done.summary))
     typer.echo(f"wrote {out}/slots.csv, decisions.jsonl and summary.json")
     if done.summary.state == "denied":
+        typer.echo(f"forebay: refused: {done.summary.note}", err=True)
         raise typer.Exit(3)
 
 

@@ -23,7 +23,7 @@ def policy_import(
     kind: Annotated[str, typer.Option("--kind")] = "quota",
     document: Annotated[Path | None, typer.Option("--document", help="The policy's content, YAML or JSON.")] = None,
 ) -> None:
-    """Store what is in force already as version 1 of a policy Forebay does not know yet."""
+    """Store what is in force already as the first version of a policy Forebay does not know yet."""
     from forebay.app.policies import import_policy
 
     content: Any = parse_yaml(common.read(document), str(document)) if document else {}

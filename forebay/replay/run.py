@@ -195,9 +195,11 @@ def _found(catalog: WorkloadCatalog, name: str) -> Workload:
 
 
 def summary_text(summary: Summary) -> str:
-    """A few lines for people."""
+    """A few lines for people; the first says why a policy is not in force."""
     force = f"in force since {summary.activation_at:%d %b %H:%M:%S} UTC" if summary.activation_at else "not in force"
     lines = [f"{summary.change}: {summary.state}, {force}; {summary.replans} replans"]
+    if summary.activation_at is None:
+        lines[0] += f"; {summary.note}"
     for name, o in summary.workloads.items():
         lines.append(
             f"{name}: {o.unit_hours:.1f} unit-hours ({o.money} {o.currency}); {o.short_unit_hours:.2f} unit-hours "

@@ -62,3 +62,12 @@ def test_what_was_cancelled_is_neither_asked_for_nor_cancelled_again(files: Path
         assert (code, out) == (3, "")
         assert "change CHG-1 is rolled back already" in error
         assert "What would pass: nothing" in error
+
+
+def test_a_policy_that_was_never_in_force_may_still_be_imported(files: Path, forebay) -> None:  # noqa: F811
+    words = ("policy", "import", "acme", "quota", *BY)
+    assert forebay("submit", "change.yaml")[0] == 0
+    assert forebay(*words)[0] == 3, "a version of it is on its way"
+    assert forebay("cancel", "CHG-1", *BY)[0] == 0
+    assert forebay(*words) == (0, "acme quota: version 2 is in force\n", "")
+    assert forebay(*words)[0] == 3

@@ -6,7 +6,7 @@ import json
 from datetime import timedelta
 from pathlib import Path
 
-from tests.unit.test_cli import HEADER, PLAN, PLAN_JSON, START, files, forebay  # noqa: F401
+from tests.unit.test_cli import CHANGE, HEADER, PLAN, PLAN_JSON, START, files, forebay  # noqa: F401
 
 END = START + timedelta(days=2)
 
@@ -28,3 +28,19 @@ def test_what_is_allocated_now_is_judged_by_what_was_known_now(files: Path, fore
     (files / "history.csv").write_text(HEADER + "\n".join(before))
     known = json.loads(forebay(*PLAN_JSON, "--now", now)[1])
     assert whole["workloads"][0]["start_units"] == known["workloads"][0]["start_units"]
+
+
+def test_a_change_is_not_under_way_beside_itself(files: Path, forebay) -> None:  # noqa: F811
+    code, out, error = forebay(*PLAN, "--with", "change.yaml")
+    assert (code, out, error) == (2, "", "forebay: CHG-1 is to be planned twice: give each change once\n")
+
+
+def test_a_refused_replay_says_why(files: Path, forebay) -> None:  # noqa: F811
+    (files / "change.yaml").write_text(CHANGE.replace("PT3H", "PT5M"))
+    rows = [f"{(END + timedelta(minutes=5 * i)).isoformat()},checkout,,cpu,4,cores\n" for i in range(24)]
+    (files / "actual.csv").write_text(HEADER + "".join(rows))
+    words = ("replay", *PLAN[1:], "--actual", "actual.csv", "--out", "out")
+    code, out, error = forebay(*words)
+    assert code == 3
+    assert "CHG-1: denied, not in force; 0 replans; checkout: " in out
+    assert error.startswith("forebay: refused: checkout: ")
