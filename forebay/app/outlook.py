@@ -15,6 +15,7 @@ from forebay.app.context import Context
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError
 from forebay.domain.resources import Resource
+from forebay.domain.wording import duration
 from forebay.domain.workload import Workload
 from forebay.planning.required import whole
 from forebay.planning.slots import SlotIndex, horizon_slots
@@ -66,7 +67,6 @@ def forecast_workload(
 
     from forebay.forecasting import Forecast, forecast_series
     from forebay.forecasting.calendar import Calendar
-    from forebay.forecasting.wording import duration
 
     index = horizon_slots(change, workload, now)
     wanted = pd.DatetimeIndex([index.at(slot) for slot in range(len(index))])

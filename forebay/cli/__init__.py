@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -18,6 +20,21 @@ app.add_typer(outbox.app, name="outbox")
 app.add_typer(policies.app, name="policy")
 app.add_typer(rules.app, name="rules")
 app.add_typer(tickets.app, name="ticket")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"forebay {version('forebay')}")
+        raise typer.Exit
+
+
+@app.callback(help=__doc__)
+def forebay(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """What stands before every command."""
 
 
 def main() -> None:

@@ -29,6 +29,12 @@ def audit_verify() -> None:
 @app.command("show")
 def audit_show(change: Annotated[str | None, typer.Argument(help="Only this change's entries.")] = None) -> None:
     """The audit log, one JSON object a line."""
-    with common.context().store.transaction() as tx:
-        for entry in tx.audit_entries(change):
-            typer.echo(entry.model_dump_json())
+    from forebay.app.lookup import change_record
+
+    ctx = common.context()
+    with ctx.store.transaction() as tx:
+        entries = tx.audit_entries(change)
+    if change is not None and not entries:
+        change_record(ctx, change)  # raises: a change that is there has entries
+    for entry in entries:
+        typer.echo(entry.model_dump_json())

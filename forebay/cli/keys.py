@@ -35,7 +35,9 @@ def list_all() -> None:
     from forebay.app.keys import list_keys
 
     ctx = common.context()
-    for key in list_keys(ctx):
+    if not (keys := list_keys(ctx)):
+        typer.echo("there is no key: `forebay key create` makes one")
+    for key in keys:
         used = f"last used {key.last_used_at:%Y-%m-%d %H:%M} UTC" if key.last_used_at else "never used"
         scope = f" of {', '.join(sorted(key.entities))}" if key.entities else ""
         until = f"{key.standing(ctx.clock.now())}, until {key.expires_at:%Y-%m-%d %H:%M} UTC"

@@ -83,7 +83,9 @@ def rules_show(
         from forebay.app.rules import list_proposals
 
         ctx = common.context()
-        for proposal in list_proposals(ctx):
+        if not (proposals := list_proposals(ctx)):
+            typer.echo("no rules are proposed")
+        for proposal in proposals:
             typer.echo(f"{_said(ctx, proposal)}\n{proposal.rules.model_dump_json(indent=2, exclude_defaults=True)}")
         return
     with common.context().store.transaction() as tx:

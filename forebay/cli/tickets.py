@@ -34,8 +34,9 @@ def show(
     found = {s.name: s for s in (GENERIC, *read_sources(sources or load_settings().sources))}
     if source not in found:
         raise InputError(f"there is no ticket source {source!r}. Known: {', '.join(found)}")
+    text = common.read(payload)
     try:
-        data = json.loads(common.read(payload))
+        data = json.loads(text)
     except ValueError as error:
         raise InputError(f"{payload}: this is not JSON: {error}") from error
     delivery = read_payload(found[source], data)

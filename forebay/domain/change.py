@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 from forebay.domain.errors import InputError
 from forebay.domain.impact import Entitlement, Impact
 from forebay.domain.model import Duration, DurationOrZero, Model, Name, UtcTime, digest, field, parse_yaml, validate
+from forebay.domain.wording import duration
 
 Misalignment = Literal["defer", "reject", "enforce"]
 # Everything until a plan's end is forecast slot by slot: a quarter in five minutes is what a worker's memory holds.
@@ -160,7 +161,7 @@ class ChangeRequest(Model):
         if fixed.effective_at - now > LONGEST_AHEAD - tail:
             raise InputError(
                 f"change {fixed.change}: in force at {fixed.effective_at.isoformat()} and taken up and watched for "
-                f"{tail.days} days, it reaches further than the {LONGEST_AHEAD.days} days ahead that can be planned: "
+                f"{duration(tail)}, it reaches further than the {LONGEST_AHEAD.days} days ahead that can be planned: "
                 "ask for it later, or shorten settle and ramps"
             )
         return PolicyChange(**fixed.model_dump(exclude={"effective_in"}))

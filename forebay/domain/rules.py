@@ -196,10 +196,12 @@ class ChangeRules(Model):
         """Raises RuleRefusal naming who may, if `person` may not do `action` to `change`."""
         if not self.may(action, change, person):
             allowed = self.governing(change).permitted(action)
+            # Who may approve is said by the approval that a rule asks for.
+            nobody = "nothing: no approval is needed" if action == "approve" else "nobody is permitted by this rule"
             raise RuleRefusal(
                 self.governing(change).name,
                 f"{person!r} may not {action} changes of {change.entity!r}",
-                f"one of {in_words(allowed)}" if allowed else "nobody is permitted by this rule",
+                f"one of {in_words(allowed)}" if allowed else nobody,
             )
 
     def standing(self, change: PolicyChange, plans: Sequence[ShapingPlan], approvals: Sequence[Approval]) -> Standing:

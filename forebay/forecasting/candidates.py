@@ -9,6 +9,7 @@ from datetime import timedelta
 import numpy as np
 import numpy.typing as npt
 
+from forebay.domain.wording import duration
 from forebay.forecasting import arima, calibration, combination, lstm, mstl, naive, prophet
 from forebay.forecasting.backtest import Backtest, rolling_origins
 from forebay.forecasting.errors import FitError
@@ -16,7 +17,6 @@ from forebay.forecasting.grid import ModelGrid
 from forebay.forecasting.members import recent_seasons
 from forebay.forecasting.models import Model
 from forebay.forecasting.regular import RegularSeries
-from forebay.forecasting.wording import duration
 
 Floats = npt.NDArray[np.float64]
 

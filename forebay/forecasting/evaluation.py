@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from forebay.domain.accuracy import BandSlot, Score, SeriesBacktest
+from forebay.domain.wording import duration
 from forebay.forecasting.calendar import Calendar
 from forebay.forecasting.candidates import JUDGED_FROM
 from forebay.forecasting.errors import HistoryError
@@ -21,7 +22,6 @@ from forebay.forecasting.history import SeriesKey
 from forebay.forecasting.models import DEFAULT, MODELS, Model, named
 from forebay.forecasting.regular import RegularSeries, regular_series
 from forebay.forecasting.scores import SCORED_LEVELS, coverage, mase, quantile_loss, share_above
-from forebay.forecasting.wording import duration
 
 Floats = npt.NDArray[np.float64]
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from forebay.domain.wording import days
 from forebay.forecasting import calibration
 from forebay.forecasting.calendar import Calendar, WallClock, forgotten, holiday_ratios, is_holiday
 from forebay.forecasting.candidates import Candidate, chosen
@@ -18,7 +19,6 @@ from forebay.forecasting.cleaning import ALL_STAGES, StageName, cleaned
 from forebay.forecasting.models import DEFAULT, named
 from forebay.forecasting.regular import RegularSeries, regular_series
 from forebay.forecasting.scores import SCORED_LEVELS, quantile_loss
-from forebay.forecasting.wording import days
 
 Floats = npt.NDArray[np.float64]
 

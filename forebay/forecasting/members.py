@@ -18,8 +18,8 @@ from datetime import timedelta
 import numpy as np
 import numpy.typing as npt
 
+from forebay.domain.wording import duration
 from forebay.forecasting.grid import ModelGrid
-from forebay.forecasting.wording import duration
 
 Floats = npt.NDArray[np.float64]
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from forebay.domain.wording import duration
 from forebay.forecasting.errors import HistoryError
-from forebay.forecasting.wording import duration
 
 Floats = npt.NDArray[np.float64]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,30 @@ def test_a_policy_that_was_never_in_force_may_still_be_imported(files: Path, for
     assert forebay("cancel", "CHG-1", *BY)[0] == 0
     assert forebay(*words) == (0, "acme quota: version 2 is in force\n", "")
     assert forebay(*words)[0] == 3
+
+
+def test_where_there_is_nothing_it_is_said(files: Path, forebay) -> None:  # noqa: F811
+    code, out, error = forebay("audit", "show", "NOPE")
+    assert (code, out, error) == (2, "", "forebay: there is no change 'NOPE': `forebay status` lists them\n")
+    assert forebay("audit", "show") == (0, "", "")
+    assert forebay("key", "list") == (0, "there is no key: `forebay key create` makes one\n", "")
+    assert forebay("rules", "show", "--proposed") == (0, "no rules are proposed\n", "")
+    code, out, error = forebay("ticket", "show", "generic", "nofile.json")
+    assert (code, error) == (2, "forebay: cannot read nofile.json: No such file or directory\n")
+
+
+def test_where_no_approval_is_needed_it_is_said(files: Path, forebay) -> None:  # noqa: F811
+    assert forebay("submit", "change.yaml")[0] == 0
+    code, _, error = forebay("approve", "CHG-1", *BY)
+    assert (code, "nobody" in error) == (3, False)
+    assert "What would pass: nothing: no approval is needed" in error
+
+
+def test_a_change_that_reaches_too_far_says_for_how_long_it_is_watched(files: Path, forebay) -> None:  # noqa: F811
+    (files / "change.yaml").write_text(CHANGE.replace("PT3H", "P92D"))
+    assert "watched for 30 min, it reaches further" in forebay("submit", "change.yaml")[2]
+
+
+def test_the_version_is_told(files: Path, forebay) -> None:  # noqa: F811
+    assert forebay("--version") == (0, f"forebay {version('forebay')}\n", "")
+    assert "Exit codes" in forebay("--help")[1]

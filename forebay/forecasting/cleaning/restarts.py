@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import numpy as np
 
+from forebay.domain.wording import duration
 from forebay.forecasting.cleaning.usual import runs, usual
 from forebay.forecasting.regular import RegularSeries
-from forebay.forecasting.wording import duration
 
 AWAY = 0.1  # of what is usual: below, nothing was served
 BACK = 0.5  # of what is usual: above, on both sides, it was there

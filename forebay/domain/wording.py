@@ -1,4 +1,4 @@
-"""Durations and days as people say them."""
+"""Durations and days as people say them. Pure."""
 
 from __future__ import annotations
 
