@@ -168,3 +168,9 @@ def test_named_tests_exist() -> None:
     named = set(re.findall(r"`(test_\w+)`", text("docs/architecture.md")))
     assert len(named) >= 12
     assert {name for name in named if f"def {name}(" not in there} == set()
+
+
+def test_the_picture_shows_the_plan_of_the_readme() -> None:
+    told = re.search(r"\d+ units now; \d+ must serve", (ROOT / "README.md").read_text(encoding="utf-8"))
+    drawn = re.search(r"\d+ units now, \d+ must serve", (ROOT / "docs/plan.svg").read_text(encoding="utf-8"))
+    assert told and drawn and told[0].replace(";", ",") == drawn[0], "`make plan-picture` draws it anew"
