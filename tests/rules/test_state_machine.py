@@ -20,7 +20,7 @@ from forebay.app.approvals import approve
 from forebay.app.people import cancel, hold, resume
 from forebay.control.decide import free_at
 from forebay.domain.allocation import Lever
-from forebay.domain.errors import ForebayError, RuleRefusal
+from forebay.domain.errors import ForebayError, OutsideError, RuleRefusal
 from forebay.domain.lifecycle import MOVING, STEPPING, TERMINAL, ChangeState, StepState
 from tests.support.cloud import ApplyFault, Bomb, Crash
 from tests.support.lives import Watcher, demand_of
@@ -350,6 +350,8 @@ class Lives(RuleBasedStateMachine):
                     self.world.cloud.set(self.names[-1], self.watcher.foreign[-1], foreign=True)
         except RuleRefusal:
             pass
+        except OutsideError as error:
+            assert "from before our write" in str(error), "a person may resume once the last write can be seen"
 
     @rule(fault=st.sampled_from(["lost answer", "throttled", "refused"]))
     def fault(self, fault: ApplyFault) -> None:

@@ -29,7 +29,7 @@ def test_scheduled_runs_go_once_every_change_they_were_made_for_is_over() -> Non
         by_hand, unknown = a_run(world, changes=()), a_run(world, changes=("CHG-9",))
         assert outlived(world.ctx, [alone, shared, by_hand, unknown]) == []
         cancel(world.ctx, "CHG-1", "ann", "stop")
-        said = "change CHG-1 is cancelled"
+        said = "change CHG-1 is rolled back"
         assert outlived(world.ctx, [alone, shared, by_hand, unknown]) == [Ending(alone, "cancel", said)]
         cancel(world.ctx, "CHG-2", "ann", "stop")
         world.run_until(minutes(5))

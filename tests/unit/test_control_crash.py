@@ -226,6 +226,8 @@ def test_one_change_in_trouble_does_not_stand_in_anothers_way() -> None:
     with World(a_workload("web"), a_workload("db")) as world:
         world.submit(a_request("db", change="CHG-2", policy="tier"), a_plan(change="CHG-2", workload="db"))
         world.submit(a_request("web", change="CHG-1"))
+        world.clock.sleep(MINUTE)
+        world.drive()
         cancel(world.ctx, "CHG-1", "ann", "stop")
         world.cloud.unreachable = True
         world.reconcile()

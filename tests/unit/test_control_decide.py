@@ -18,7 +18,6 @@ from forebay.control.decide import (
     Verified,
     View,
     Wait,
-    ahead_of_effect,
     bounded,
     decide,
     misalignment,
@@ -485,20 +484,3 @@ def test_the_window_that_judges_moves_on_to_the_latest_that_is_known() -> None:
     assert verification_window(WORK, step, known) == (minutes(2), first, known)
     later = timedelta(minutes=4)
     assert verification_window(WORK, step, known + later) == (minutes(2) + later, first + later, known)
-
-
-@pytest.mark.parametrize(
-    ("moves", "states", "left"),
-    [
-        pytest.param([(1, 4, 6), (7, 6, 8), (13, 8, 10)], "ppo", [], id="the step beyond it is another's"),
-        pytest.param([(1, 4, 6), (7, 6, 8), (13, 8, 10)], "poo", [2], id="its own is not"),
-        pytest.param([(1, 4, 10), (7, 10, 6), (13, 6, 8)], "ppo", [3], id="a peak before it is no pass for its climb"),
-        pytest.param([(1, 4, 6), (7, 6, 7)], "po", [2], id="never enough: all of them"),
-    ],
-)
-def test_on_a_shared_path_a_change_waits_for_the_last_climb_to_what_it_needs(
-    moves: list[tuple[float, int, int]], states: str, left: list[int]
-) -> None:
-    plan = a_plan(moves, aligned=8).model_copy(update={"carries": {"CHG-1": 8, "CHG-2": 10}})
-    steps = records(*[PASSED if state == "p" else asked() for state in states], plan=plan)
-    assert [s.step.sequence for s in ahead_of_effect(plan, steps)] == left

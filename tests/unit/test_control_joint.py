@@ -19,6 +19,7 @@ from forebay.app.raises import open_raises, settle
 from forebay.app.receive import receive
 from forebay.app.replan import review
 from forebay.app.writing import release, write_setting
+from forebay.control.decide import ahead_of_effect
 from forebay.domain.allocation import Lever
 from forebay.domain.errors import RuleRefusal
 from forebay.domain.lifecycle import ChangeState, StepState
@@ -29,6 +30,7 @@ from forebay.domain.verdict import Verdict
 from forebay.domain.workload import WorkloadCatalog
 from tests.support.cloud import Bomb, Crash
 from tests.support.world import EFFECTIVE, MINUTE, World, a_plan, a_request, a_workload, floor, minutes
+from tests.unit.test_control_decide import PASSED, asked, records
 
 S = ChangeState
 LATER = minutes(35)
@@ -374,3 +376,20 @@ def test_nobody_is_carried_on_one_workload_by_whom_it_comes_after_on_another() -
     assert second == turn
     other = turn.model_copy(update={"after": ("CHG-0",)})
     assert one_way([carried, other]) == [carried, other]
+
+
+@pytest.mark.parametrize(
+    ("moves", "states", "left"),
+    [
+        pytest.param([(1, 4, 6), (7, 6, 8), (13, 8, 10)], "ppo", [], id="the step beyond it is another's"),
+        pytest.param([(1, 4, 6), (7, 6, 8), (13, 8, 10)], "poo", [2], id="its own is not"),
+        pytest.param([(1, 4, 10), (7, 10, 6), (13, 6, 8)], "ppo", [3], id="a peak before it is no pass for its climb"),
+        pytest.param([(1, 4, 6), (7, 6, 7)], "po", [2], id="never enough: all of them"),
+    ],
+)
+def test_on_a_shared_path_a_change_waits_for_the_last_climb_to_what_it_needs(
+    moves: list[tuple[float, int, int]], states: str, left: list[int]
+) -> None:
+    plan = a_plan(moves, aligned=8).model_copy(update={"carries": {"CHG-1": 8, "CHG-2": 10}})
+    steps = records(*[PASSED if state == "p" else asked() for state in states], plan=plan)
+    assert [s.step.sequence for s in ahead_of_effect(plan, steps)] == left
