@@ -79,14 +79,53 @@ def field(position: int, title: str, help_text: str, default: Any = ..., **more:
     return Field(default, title=title, description=help_text, json_schema_extra={"position": position}, **more)
 
 
+class _Refused(yaml.MarkedYAMLError):
+    """What a YAML parser lets pass, or fails at with an error of Python's."""
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Plain data that JSON has too, each key once."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:merge" or not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                raise _Refused(problem=f"{key.value!r} is there twice: keep one", problem_mark=key.start_mark)
+            seen.add(key.value)
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        kind = node.tag.rpartition(":")[2]
+        if kind in ("binary", "omap", "pairs", "set"):
+            raise _Refused(
+                problem=f"there is no {kind} in JSON: write a text, list or mapping", problem_mark=node.start_mark
+            )
+        try:
+            made = super().construct_object(node, deep)
+            if isinstance(made, int | str):
+                str(made).encode()  # fails for a hexadecimal number of too many digits, and for half a character
+        except (ValueError, LookupError, AttributeError) as error:  # the makers of dates and numbers check little
+            problem = f"{node.value[:80]!r} is read as {kind}, but is none: mend it, or quote it if it is a text"
+            raise _Refused(problem=problem, problem_mark=node.start_mark) from error
+        return made
+
+
 def parse_yaml(text: str, what: str) -> Any:
     """YAML (or JSON, its subset) -> plain data. Raises InputError that names `what` and the line."""
     try:
-        return yaml.safe_load(text)
+        return _StrictLoader(text).get_single_data()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{what}, line {mark.line + 1}" if mark else what
-        raise InputError(f"{where}: this is not YAML or JSON: {getattr(error, 'problem', error)}") from error
+        why = getattr(error, "problem", error)
+        if not isinstance(error, _Refused):
+            why = f"this is not YAML or JSON: {why}"
+        raise InputError(f"{where}: {why}") from error
+    except RecursionError as error:
+        raise InputError(f"{what}: it is nested too deeply to be read") from error
 
 
 def validate(model: type[M], data: object, what: str) -> M:

@@ -1,5 +1,5 @@
-"""Webhooks that were signed and then mutated: no 5xx, none accepted without a valid signature, none refused that
-changed anything. A few hundred here; 100,000 by `make fuzz`.
+"""Webhooks that were signed and then mutated, and signed ones whose YAML was: no 5xx, none accepted without a valid
+signature, none refused that changed anything. A few hundred here; 100,000 by `make fuzz`.
 
 What is valid is judged by an HMAC of its own, not by the code under test.
 """
@@ -26,9 +26,11 @@ from hypothesis import strategies as st
 from forebay.domain.signature import SIGNATURE_HEADER, TIMESTAMP_HEADER
 from forebay.domain.source import GENERIC
 from forebay.store import open_store
+from tests.adapters.test_web_sources import SOURCES, body_signed
 from tests.support.samples import NOW
 from tests.support.stores import sqlite_url
 from tests.support.web import OLD_SECRET, SECRET, HandClock, a_client, a_context, a_delivery
+from tests.unit.test_mapping import payload
 
 LONG = bool(os.environ.get("FOREBAY_LONG"))
 WEBHOOKS = int(os.environ.get("FOREBAY_WEBHOOKS", "100000")) if LONG else 300
@@ -43,6 +45,27 @@ ODD = st.one_of(
     st.lists(st.integers(), max_size=3),
     st.dictionaries(st.text(max_size=5), st.none(), max_size=2),
 )
+
+# What looks like a date, a number or a mapping and is none, and what Python can not tell again.
+ODD_YAML = [
+    *("2026-02-30T09:00:00+01:00", "2019-13-01", "2026-01-01T25:00:00Z", "2001-01-01 00:00:00+99:99", "2026-11-24"),
+    *("0b_", "0x_", "9" * 5000, "0x" + "f" * 5000, "190:20:30", ".inf", "-.nan", "1e999", "P4M", "~", "yes"),
+    *("!!int ''", "!!float ''", "!!bool x", "!!timestamp x", "!!binary /w==", "!!set {a}", "!!omap [a: 1]", "!x y"),
+    *("&a [*a]", "*a", "{<<: 3}", "{<<: {a: 1}, a: 2}", "{a: 1, a: 2}", "{? [a] : 1}", "{2026-02-30: 1}", "{1: 2}"),
+    *(
+        "[" * 3000,
+        "{a: " * 40 + "1" + "}" * 40,
+        '"\\ud800"',
+        '"\\0"',
+        '"\\x85"',
+        "|\n  a",
+        "=",
+        "%",
+        "`",
+        "- a",
+        "a: b: c",
+    ),
+]
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -99,6 +122,21 @@ def webhooks(draw: st.DrawFn) -> tuple[frozenset[str], dict[str, Any]]:
     return kinds, {"method": method, "url": url, "content": body, "headers": headers}
 
 
+@st.composite
+def blocks(draw: st.DrawFn) -> dict[str, Any]:
+    """A signed request of GitHub's, of an issue whose block of YAML has something odd in some places."""
+    sent = payload("github")
+    sent["issue"]["number"] = draw(st.integers(1, 9999))
+    *lines, fence = sent["issue"]["body"].replace("checkout", "web").splitlines()
+    fields = [number for number, line in enumerate(lines) if ": " in line]
+    for number in draw(st.lists(st.sampled_from(fields), max_size=2)):
+        name, odd = lines[number].partition(": ")[0], draw(st.sampled_from(ODD_YAML))
+        lines[number] = draw(st.sampled_from([f"{name}: {odd}", f"{name}: {odd}", f"{odd}: 1", odd]))
+    document = f"document: {{a: {draw(st.sampled_from(ODD_YAML))}}}"
+    sent["issue"]["body"] = "\n".join([*lines, document, fence])
+    return body_signed(sent, "X-Hub-Signature-256")
+
+
 def altered(draw: st.DrawFn, whole: bytes, least: int, most: int) -> bytes:
     """A few bytes replaced, dropped or put in."""
     for _ in range(draw(st.integers(1, 4))):
@@ -133,6 +171,17 @@ def rows(file: Path) -> int:
         return int(database.execute(f"SELECT sum(n) FROM ({counts})").fetchall()[0][0])
 
 
+def tried(limit: int) -> settings:
+    return settings(
+        max_examples=limit,
+        deadline=None,
+        database=None,
+        derandomize=not LONG,  # `make test` meets the same ones each time, `make fuzz` others
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+
+
 @pytest.mark.timeout(0 if LONG else 300)
 def test_mutated_webhooks(tmp_path: Path) -> None:
     store = open_store(sqlite_url(tmp_path))
@@ -145,14 +194,7 @@ def test_mutated_webhooks(tmp_path: Path) -> None:
     mutated: Counter[str] = Counter()
 
     @given(webhook=webhooks())
-    @settings(
-        max_examples=WEBHOOKS,
-        deadline=None,
-        database=None,
-        derandomize=not LONG,  # `make test` meets the same ones each time, `make fuzz` others
-        phases=[Phase.generate, Phase.shrink],
-        suppress_health_check=list(HealthCheck),
-    )
+    @tried(WEBHOOKS)
     def fuzz(webhook: tuple[frozenset[str], dict[str, Any]]) -> None:
         kinds, request = webhook
         before = rows(file)
@@ -170,3 +212,28 @@ def test_mutated_webhooks(tmp_path: Path) -> None:
     store.close()
     print(f"\n{sum(answers.values())} webhooks; by answer {dict(sorted(answers.items()))}; mutated {dict(mutated)}")
     assert {200, 202, 400, 401, 404, 405, 422} <= set(answers), "every kind of answer was met, or this tests little"
+
+
+@pytest.mark.timeout(0 if LONG else 300)
+def test_mutated_blocks(tmp_path: Path) -> None:
+    store = open_store(sqlite_url(tmp_path))
+    endless = tuple(source.model_copy(update={"deliveries_per_minute": 10**9}) for source in SOURCES)
+    client = TestClient(a_client(a_context(store, HandClock()), sources=endless).app, raise_server_exceptions=False)
+    file = tmp_path / "forebay.db"
+    answers: Counter[int] = Counter()
+
+    @given(request=blocks())
+    @tried(WEBHOOKS // 10 if LONG else WEBHOOKS)
+    def fuzz(request: dict[str, Any]) -> None:
+        before = rows(file)
+        answer = client.post("/v1/tickets/reviews", **request)
+        answers[answer.status_code] += 1
+        assert answer.status_code in (200, 202, 422), answer.text
+        refused = answer.headers["content-type"].startswith("application/problem+json")
+        assert refused == (answer.status_code == 422)
+        assert rows(file) - before == (answer.status_code == 202)
+
+    fuzz()
+    store.close()
+    print(f"\n{sum(answers.values())} blocks; by answer {dict(sorted(answers.items()))}")
+    assert {202, 422} <= set(answers), "every kind of answer was met, or this tests little"

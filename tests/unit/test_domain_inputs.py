@@ -12,6 +12,7 @@ from forebay.app.receive import receive
 from forebay.domain.change import ChangeRequest
 from forebay.domain.errors import InputError
 from forebay.domain.lifecycle import BEFORE_IN_FORCE, TRANSITIONS, ChangeState, check_transition
+from forebay.domain.model import parse_yaml
 from forebay.domain.workload import WorkloadCatalog
 from tests.support.world import NOW, World, a_request, a_workload, minutes
 
@@ -94,6 +95,41 @@ def test_the_change_the_rows_above_spoil_is_right() -> None:
 def test_what_is_no_yaml_is_refused_by_line() -> None:
     with pytest.raises(InputError, match="change file, line 2: this is not YAML or JSON"):
         ChangeRequest.parse("entity: acme\n  policy: [quota")
+
+
+BAD_YAML = {
+    "a date there is not": (
+        "effective_at: 2026-02-30T09:00:00+01:00",
+        "'2026-02-30T09:00:00+01:00' is read as timesta",
+    ),
+    "a month there is not": ("entity: acme\nholidays: [2019-13-01]", "line 2: '2019-13-01' is read as timestamp"),
+    "a number without digits": ("x: 0b_", "'0b_' is read as int, but is none"),
+    "a tag on nothing": ("x: !!int ''", "'' is read as int"),
+    "a tag on another thing": ("x: !!timestamp soon", "'soon' is read as timestamp"),
+    "a number nobody can write out": ("x: 0x" + "f" * 5000, "is read as int"),
+    "bytes": ("document: {x: !!binary /w==}", "there is no binary in JSON"),
+    "an unordered set": ("document: {x: !!set {a, b}}", "there is no set in JSON"),
+    "half a character": ('reason: "\\ud800"', r"'\ud800' is read as str"),
+    "no end of brackets": ("[" * 5000, "nested too deeply"),
+    "a field twice": (
+        "impacts:\n  - factor: 2\n    low: 1\n    factor: 4",
+        "line 4: 'factor' is there twice: keep one",
+    ),
+    "a field twice in JSON": ('{"entity": "acme",\n "entity": "bolt"}', "line 2: 'entity' is there twice"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_YAML)
+def test_yaml_that_cannot_be_meant_is_refused_by_line(case: str) -> None:
+    text, words = BAD_YAML[case]
+    with pytest.raises(InputError) as refused:
+        parse_yaml(text, "file")
+    assert words in str(refused.value)
+
+
+def test_a_merged_key_may_be_said_anew() -> None:
+    text = "a: {<<: &usual {x: 1, y: 1}, x: 2}\nb: {<<: *usual, y: 3}"
+    assert parse_yaml(text, "file") == {"a": {"x": 2, "y": 1}, "b": {"x": 1, "y": 3}}
 
 
 BAD_WORKLOADS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
