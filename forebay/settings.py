@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from forebay.domain.errors import InputError
 from forebay.domain.issuer import TrustedIssuer
-from forebay.domain.model import Duration, explain
+from forebay.domain.model import Duration, faults
 from forebay.domain.telling import TOPICS
 
 
@@ -62,8 +62,9 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        faults = "\n".join(explain(error, quote=False))
-        raise InputError(f"environment (variables FOREBAY_…) is not valid:\n{faults}") from error
+        found = faults(error.errors(include_url=False), Settings, quote=False)
+        lines = [f"  FOREBAY_{(name := str(place[0])).upper()}{line.removeprefix(name)}" for place, line in found]
+        raise InputError("environment (variables FOREBAY_…) is not valid:\n" + "\n".join(lines)) from error
     except SettingsError as error:
         # Its text names the field and quotes nothing; the cause, which holds the whole value, is cut off.
         raise InputError(f"environment (variables FOREBAY_…) is not valid: {error}: write it as JSON") from None

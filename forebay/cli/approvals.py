@@ -50,7 +50,7 @@ def approval_link(
     change: str,
     person: Annotated[str, typer.Option("--for", help="Who may answer by it, and in whose name.")],
     by: common.By,
-    valid: Annotated[str, typer.Option("--valid", help="How long at most, for example PT4H.")] = "PT24H",
+    valid: Annotated[str, typer.Option("--valid", help="How long at most: 4h, 1d.")] = "24h",
 ) -> None:
     """Print a one-time link by which one person may approve or reject what is asked for now; send it to them only."""
     from forebay.app.approvals import invite

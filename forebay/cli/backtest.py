@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from forebay.cli import common
+from forebay.domain.change import LONGEST_AHEAD
 from forebay.domain.errors import InputError
+from forebay.domain.model import read_duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,7 +89,7 @@ def _results(
     from forebay.forecasting.models import MODELS
     from forebay.wiring import read_catalog
 
-    span, recorded = common.span(horizon, "--horizon"), common.history(path)
+    span, recorded = read_duration(horizon, "--horizon", LONGEST_AHEAD), common.history(path)
     asked: list[tuple[SeriesKey, pd.Series, timedelta, Sequence[timedelta], Calendar]] = [
         (key, series, sampling_interval(series), DAY_AND_WEEK, Calendar()) for key, series in recorded.series.items()
     ]

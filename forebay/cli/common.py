@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -86,16 +86,6 @@ def time(text: str, what: str) -> datetime:
         return to_utc(datetime.fromisoformat(text))
     except ValueError as error:
         raise InputError(f"{what} {text!r}: {error}") from error
-
-
-def span(text: str, what: str) -> timedelta:
-    import pandas as pd
-
-    try:
-        length: timedelta = pd.Timedelta(text).to_pytimedelta()
-    except ValueError as error:
-        raise InputError(f"{what} {text!r} is not a duration: write 48h, 90m or 3d") from error
-    return length
 
 
 def end_of(series: Any) -> datetime:

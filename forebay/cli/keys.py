@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from forebay.cli import common
+from forebay.domain.model import read_duration
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 
@@ -23,7 +24,7 @@ def create(
     """Make a key, and print it this once: only its hash is kept."""
     from forebay.app.keys import create_key
 
-    span = common.span(valid, "--valid")
+    span = read_duration(valid, "--valid")
     token, key = create_key(common.context(), person, roles, entities or (), span, by, reason)
     typer.echo(f"key {key.id} for {person}, valid until {key.expires_at.isoformat()}; it is not shown again:", err=True)
     typer.echo(token)

@@ -12,7 +12,8 @@ import typer
 
 from forebay.cli import common
 from forebay.domain.allocation import Lever
-from forebay.domain.change import ChangeRequest
+from forebay.domain.change import LONGEST_AHEAD, ChangeRequest
+from forebay.domain.model import read_duration
 from forebay.domain.plan import PlanRefusal
 
 if TYPE_CHECKING:
@@ -89,7 +90,9 @@ def plan(
 @app.command()
 def forecast(
     history: Annotated[Path, typer.Argument(help="Usage history, CSV or Parquet.")],
-    horizon: Annotated[str, typer.Option("--horizon", help="How far, for example 48h, 90m or 3d.")] = "48h",
+    horizon: Annotated[
+        str, typer.Option("--horizon", help="How far, for example 48h, 90m or 3d; at most 92d.")
+    ] = "48h",
     output_format: Annotated[SeriesFormat, typer.Option("--format")] = SeriesFormat.CSV,
     model: common.Models = None,
     budget: Annotated[float, typer.Option("--budget", min=0, help="Seconds for each series.")] = 20.0,
@@ -104,7 +107,11 @@ def forecast(
     recorded = common.history(history)
     forecasts = common.counted(
         forecast_many(
-            recorded, common.span(horizon, "--horizon"), models=model or DEFAULT, budget_seconds=budget, workers=workers
+            recorded,
+            read_duration(horizon, "--horizon", LONGEST_AHEAD),
+            models=model or DEFAULT,
+            budget_seconds=budget,
+            workers=workers,
         ),
         len(recorded.series),
     )

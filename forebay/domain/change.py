@@ -12,7 +12,18 @@ from pydantic import AfterValidator, Field, model_validator
 
 from forebay.domain.errors import InputError
 from forebay.domain.impact import Entitlement, Impact
-from forebay.domain.model import Duration, DurationOrZero, Model, Name, UtcTime, digest, field, parse_yaml, validate
+from forebay.domain.model import (
+    NAME,
+    Duration,
+    DurationOrZero,
+    Model,
+    Name,
+    UtcTime,
+    digest,
+    field,
+    parse_yaml,
+    validate,
+)
 from forebay.domain.wording import duration
 
 Misalignment = Literal["defer", "reject", "enforce"]
@@ -62,7 +73,7 @@ class ChangeRequest(Model):
     # The docstring is what a form shows above the fields. `change` names it across doors and revisions: the same name
     # twice is the same change. `document` is handed to whoever asks the decision point.
 
-    change: Annotated[str, Field(max_length=120, pattern=r"^([A-Za-z0-9][A-Za-z0-9._:-]*)?$")] = field(
+    change: Annotated[str, Field(max_length=120, pattern=rf"^({NAME})?$")] = field(
         1,
         "Change",
         "Its name everywhere, a ticket number for example; left empty, it is made from entity, policy and time",

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from forebay.domain.change import ChangeRequest
 from forebay.domain.errors import InputError
-from forebay.domain.model import explain, parse_yaml, validate
+from forebay.domain.model import faults, parse_yaml, validate
 from forebay.domain.source import TicketSource
 from forebay.domain.ticket import TicketDelivery
 
@@ -117,8 +117,8 @@ def _change(source: TicketSource, fields: Any) -> ChangeRequest:
         return ChangeRequest.model_validate(fields)
     except ValidationError as error:
         lines = [
-            f"{line}{_origin(source, fault['loc'])}"
-            for line, fault in zip(explain(error), error.errors(include_url=False), strict=True)
+            f"  {line}{_origin(source, place)}"
+            for place, line in faults(error.errors(include_url=False), ChangeRequest)
         ]
         raise InputError(f"source {source.name}: the change is not valid:\n" + "\n".join(lines)) from error
 

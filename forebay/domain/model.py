@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
+import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from forebay.domain.errors import InputError
+from forebay.domain.strict_yaml import Refused, StrictLoader
 
 # Sums of times and durations must stay within the calendar.
 LONGEST = timedelta(days=3660)
@@ -53,25 +57,51 @@ def _not_endless(value: timedelta) -> timedelta:
     return value
 
 
-def _yaml_number_is_no_duration(value: object) -> object:
+def _of_hours(value: timedelta) -> timedelta:
+    if value > timedelta(days=1):
+        raise ValueError("must be at most a day (P1D): what is waited for between two steps takes minutes or hours")
+    return value
+
+
+def _has_a_length(value: object) -> object:
     if isinstance(value, int | float) and not isinstance(value, bool):
         raise ValueError(f"{value} has no unit: write a duration such as PT5M (5 minutes) or PT30S (30 seconds)")
+    # Years of 365 days are read: pydantic writes long durations so.
+    if isinstance(value, str) and re.match(r"[-+]?P[^T]*M", value):
+        raise ValueError("months have no fixed length: minutes are written PT4M, days P30D")
+    return value
+
+
+def _is_written_as_a_time(value: object) -> object:
+    bare = isinstance(value, int | float) or (isinstance(value, str) and re.fullmatch(r"\s*[-+]?[\d.]+\s*", value))
+    if bare and not isinstance(value, bool):
+        raise ValueError(f"{value} is a bare number: write a time with its zone, such as 2026-11-24T09:00:00+01:00")
     return value
 
 
 M = TypeVar("M", bound=BaseModel)
-UtcTime = Annotated[datetime, AfterValidator(to_utc)]
-Duration = Annotated[timedelta, BeforeValidator(_yaml_number_is_no_duration), AfterValidator(positive)]
-DurationOrZero = Annotated[timedelta, BeforeValidator(_yaml_number_is_no_duration), AfterValidator(not_negative)]
-Name = Annotated[str, Field(min_length=1, max_length=120, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$")]
+Place = tuple[int | str, ...]
+NAME = r"[A-Za-z0-9][A-Za-z0-9._:-]*"
+UtcTime = Annotated[datetime, BeforeValidator(_is_written_as_a_time), AfterValidator(to_utc)]
+Duration = Annotated[timedelta, BeforeValidator(_has_a_length), AfterValidator(positive)]
+DurationOrZero = Annotated[timedelta, BeforeValidator(_has_a_length), AfterValidator(not_negative)]
+Hours = Annotated[Duration, AfterValidator(_of_hours)]
+HoursOrZero = Annotated[DurationOrZero, AfterValidator(_of_hours)]
+Name = Annotated[str, Field(min_length=1, max_length=120, pattern=rf"^{NAME}$")]
 
 
-def read_duration(text: str, what: str) -> timedelta:
-    """A duration as people write it, PT24H. Raises InputError naming `what`."""
+def read_duration(text: str, what: str, longest: timedelta = LONGEST) -> timedelta:
+    """A duration as people write it: 90m, 48h, 3d, or ISO 8601 (PT48H). Raises InputError naming `what`."""
+    short = re.fullmatch(r"(\d+)([smhd])", text)
+    iso = f"P{'' if short[2] == 'd' else 'T'}{short[1]}{short[2].upper()}" if short else text
     try:
-        return TypeAdapter(Duration).validate_python(text)
+        duration = TypeAdapter(Duration).validate_python(iso)
     except ValidationError as error:
-        raise InputError(f"{what} {text!r} is no duration: write it as PT24H, PT30M or P2D") from error
+        why = _sentence(error.errors()[0], None)
+        raise InputError(f"{what} {text!r}: {why}; short are 90m, 48h, 3d") from error
+    if duration > longest:
+        raise InputError(f"{what} {text!r}: it must be at most {longest.days} days")
+    return duration
 
 
 def field(position: int, title: str, help_text: str, default: Any = ..., **more: Any) -> Any:
@@ -79,49 +109,15 @@ def field(position: int, title: str, help_text: str, default: Any = ..., **more:
     return Field(default, title=title, description=help_text, json_schema_extra={"position": position}, **more)
 
 
-class _Refused(yaml.MarkedYAMLError):
-    """What a YAML parser lets pass, or fails at with an error of Python's."""
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """Plain data that JSON has too, each key once."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        seen = set()
-        for key, _ in node.value:
-            if key.tag == "tag:yaml.org,2002:merge" or not isinstance(key, yaml.ScalarNode):
-                continue
-            if key.value in seen:
-                raise _Refused(problem=f"{key.value!r} is there twice: keep one", problem_mark=key.start_mark)
-            seen.add(key.value)
-        return node
-
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        kind = node.tag.rpartition(":")[2]
-        if kind in ("binary", "omap", "pairs", "set"):
-            raise _Refused(
-                problem=f"there is no {kind} in JSON: write a text, list or mapping", problem_mark=node.start_mark
-            )
-        try:
-            made = super().construct_object(node, deep)
-            if isinstance(made, int | str):
-                str(made).encode()  # fails for a hexadecimal number of too many digits, and for half a character
-        except (ValueError, LookupError, AttributeError) as error:  # the makers of dates and numbers check little
-            problem = f"{node.value[:80]!r} is read as {kind}, but is none: mend it, or quote it if it is a text"
-            raise _Refused(problem=problem, problem_mark=node.start_mark) from error
-        return made
-
-
 def parse_yaml(text: str, what: str) -> Any:
     """YAML (or JSON, its subset) -> plain data. Raises InputError that names `what` and the line."""
     try:
-        return _StrictLoader(text).get_single_data()
+        return StrictLoader(text).get_single_data()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{what}, line {mark.line + 1}" if mark else what
         why = getattr(error, "problem", error)
-        if not isinstance(error, _Refused):
+        if not isinstance(error, Refused):
             why = f"this is not YAML or JSON: {why}"
         raise InputError(f"{where}: {why}") from error
     except RecursionError as error:
@@ -133,23 +129,67 @@ def validate(model: type[M], data: object, what: str) -> M:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise InputError(f"{what} is not valid:\n" + "\n".join(explain(error))) from error
+        raise InputError(f"{what} is not valid:\n" + "\n".join(explain(error, model))) from error
 
 
-def explain(error: ValidationError, *, quote: bool = True) -> list[str]:
-    """One line a fault, for people: `effective_at: 2026-11-26T09:00:00 has no zone: …`.
+def explain(error: ValidationError, model: type[BaseModel] | None = None, *, quote: bool = True) -> list[str]:
+    """One line a fault, for people: `effective_at: 2026-11-26T09:00:00 has no zone: …`."""
+    return [f"  {line}" for _, line in faults(error.errors(include_url=False), model, quote=quote)]
 
-    `quote` False leaves out what was found, which may be a secret.
+
+def faults(
+    found: Sequence[Any], model: type[BaseModel] | None = None, *, quote: bool = True
+) -> list[tuple[Place, str]]:
+    """Where each of pydantic's faults is, and its line: the field, what is wrong with it, and what was found there.
+
+    `model` is what was read: of a field that it has not, its own are named. `quote` False leaves out what was found,
+    which may be a secret.
     """
-    lines = []
-    for fault in error.errors(include_url=False):
-        where = ".".join(str(part) for part in fault["loc"]) or "(whole)"
-        message = fault["msg"].removeprefix("Value error, ")
-        found = fault.get("input")
-        nothing = not quote or isinstance(found, dict | list | BaseModel) or fault["type"] == "missing"
-        shown = "" if nothing else f" (found {found!r})"
-        lines.append(f"  {where}: {message}{shown}")
-    return lines
+    told = []
+    for fault in found:
+        place, value = fault["loc"], fault.get("input")
+        if fault["type"] == "too_short" and any(other["loc"][: len(place)] == place != other["loc"] for other in found):
+            continue  # what is faulty itself was not counted
+        silent = not quote or isinstance(value, dict | list | BaseModel) or fault["type"] == "missing"
+        shown = "" if silent else " (found nothing)" if value is None else f" (found {value!r})"
+        told.append((place, f"{'.'.join(map(str, place)) or '(whole)'}: {_sentence(fault, model)}{shown}"))
+    return told
+
+
+def _sentence(fault: Any, model: type[BaseModel] | None) -> str:
+    context = fault.get("ctx", {})
+    match fault["type"]:
+        case "extra_forbidden":
+            known = _fields(model, fault["loc"]) if model else []
+            near = difflib.get_close_matches(str(fault["loc"][-1]), known, 1)
+            hint = "".join(f": did you mean {name}?" for name in near) or "."
+            return f"there is no such field{hint}" + (f" The fields are {', '.join(known)}" if known else "")
+        case "time_delta_parsing" | "time_delta_type":
+            return "this is no duration: write PT30M (30 minutes), PT2H or P1D"
+        case "datetime_parsing" | "datetime_from_date_parsing" | "datetime_type":
+            why = f" ({context['error']})" if "error" in context else ""
+            return f"this is no time{why}: write one with its zone, such as 2026-11-24T09:00:00+01:00"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return "write fields here, each as `name: value`"
+        case "string_pattern_mismatch" if NAME in context["pattern"]:
+            return "a name is made of A-Z, a-z, 0-9 and . _ : - and begins with a letter or digit"
+    return str(fault["msg"]).removeprefix("Value error, ")
+
+
+def _fields(model: type[BaseModel], place: Place) -> list[str]:
+    """The fields of what stands around `place` in a `model`."""
+    around = [model]
+    for step in place[:-1]:
+        parts = [one.model_fields[step].annotation for one in around if step in one.model_fields]
+        if parts:  # else the step is an index, a key or the tag of a union
+            around = [inner for part in parts for inner in _models(part)]
+    return [name for one in around for name in one.model_fields]
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models(part)]
 
 
 def canonical_json(data: Any) -> str:

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from forebay.domain.change import ChangeRequest, Person, Text
 from forebay.domain.errors import InputError
-from forebay.domain.model import Model, to_utc, validate
+from forebay.domain.model import Model, Name, to_utc, validate
 
 _NUMBERS = re.compile(r"\d+(\.\d+)*")
 
@@ -27,7 +27,7 @@ class TicketClosed(Model):
 class TicketDelivery(Model):
     """A ticket at one revision: the change it asks for, or that it was closed."""
 
-    ticket: Annotated[str, Field(min_length=1, max_length=120, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$")]
+    ticket: Name
     revision: Annotated[str, Field(max_length=40, pattern=r"^[A-Za-z0-9._:+-]*$")] = "1"
     change: ChangeRequest | None = None
     closed: TicketClosed | None = None

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from forebay.domain.errors import InputError
-from forebay.domain.model import Duration, DurationOrZero, Model, Name, parse_yaml, validate
+from forebay.domain.model import Duration, Hours, HoursOrZero, Model, Name, parse_yaml, validate
 from forebay.domain.resources import Resource, ResourceVector, to_canonical
 from forebay.domain.size import TaskSize, not_on_fargate
 
@@ -56,7 +56,7 @@ class SoftLimit(Model):
 
     units: Annotated[int, Field(ge=1)]
     percent: Annotated[float, Field(gt=0, le=1000)] = 100.0
-    dwell: DurationOrZero = timedelta(minutes=5)
+    dwell: HoursOrZero = timedelta(minutes=5)
 
     def largest_move(self, units: int) -> int:
         """The tighter of the two limits at an allocation of `units`; one unit always may move, or nothing could."""
@@ -118,7 +118,7 @@ class Deployment(Model):
     """
 
     maximum_percent: Annotated[int, Field(gt=100, le=200)] = 200
-    drain: DurationOrZero = timedelta(minutes=5)
+    drain: HoursOrZero = timedelta(minutes=5)
 
     def waves(self, units: int) -> int | None:
         """How often a batch of new tasks must come up until all `units` are replaced; None if not one more may run."""
@@ -133,10 +133,10 @@ class Verification(Model):
     `patience`: how long missing data or missing capacity is waited for before the change is held.
     """
 
-    metric_delay: DurationOrZero = timedelta(minutes=3)
-    window: Duration = timedelta(minutes=3)
+    metric_delay: HoursOrZero = timedelta(minutes=3)
+    window: Hours = timedelta(minutes=3)
     tolerance: Annotated[float, Field(ge=0, le=1)] = 0.1
-    patience: Duration = timedelta(minutes=10)
+    patience: Hours = timedelta(minutes=10)
     corrections: Annotated[int, Field(ge=0, le=10)] = 2
 
 
@@ -162,7 +162,7 @@ class Workload(Model):
     unit: ResourceVector
     objectives: Mapping[Resource, Annotated[float, Field(gt=0, le=1)]]
     limits: Limits
-    lead_time: Duration
+    lead_time: Hours
     price: UnitPrice
     risk: Risk = Risk()
     verification: Verification = Verification()
@@ -178,6 +178,13 @@ class Workload(Model):
     deployment: Deployment = Deployment()
     on_foreign_write: Literal["hold", "insist", "yield"] = "hold"
     alarms: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=255)], ...], Field(max_length=100)] = ()
+
+    @field_validator("seasons")
+    @classmethod
+    def _shortest_first(cls, seasons: tuple[timedelta, ...]) -> tuple[timedelta, ...]:
+        if list(seasons) != sorted(set(seasons)):
+            raise ValueError("list each season once, the shortest first, for example [P1D, P7D]")
+        return seasons
 
     @field_validator("zone")
     @classmethod
@@ -208,6 +215,8 @@ class Workload(Model):
                 raise ValueError(f"objectives name {resource}, but the unit has none of it: set its size under unit")
         if sum(self.shares.values()) > 1 + 1e-9:
             raise ValueError(f"shares add up to {sum(self.shares.values()):.2f}: together they must not exceed 1")
+        if self.seasons[0] < 2 * self.slot:
+            raise ValueError("a season lasts two slots or more: lengthen the shortest of seasons, or shorten slot")
         return self
 
     @model_validator(mode="after")

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from forebay.domain.errors import InputError, LostLease, OutsideError, RuleRefusal
-from forebay.domain.model import Model
+from forebay.domain.model import Model, faults
 
 log = logging.getLogger(__name__)
 
@@ -124,8 +124,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def validation_error(request: Request, error: RequestValidationError) -> Response:
-        faults = tuple(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        return _answer(request, Refused(422, "the request is not valid", faults))
+        told = tuple(line for _, line in faults(error.errors(), quote=False))
+        return _answer(request, Refused(422, "the request is not valid", told))
 
     @app.exception_handler(RuleRefusal)
     def rule_refusal(request: Request, error: RuleRefusal) -> Response:

@@ -301,7 +301,7 @@ def test_the_environment_says_which_issuer_is_trusted(
     assert tokens is not None
     assert tokens.principal(issuer.token(datetime.now(UTC))).name == "zoe"
     monkeypatch.setenv("FOREBAY_OIDC", issuer.trusted().model_dump_json().replace("viewer", "king"))
-    with pytest.raises(InputError, match=r"oidc\.roles\.staff"):
+    with pytest.raises(InputError, match=r"OIDC\.roles\.staff"):
         load_settings()
 
 

@@ -199,6 +199,9 @@ WRONG = {
     "naive now": ((*PLAN, "--now", "2026-03-04T00:00:00"), "has no zone"),
     "now is no time": ((*PLAN, "--now", "soon"), "--now"),
     "horizon is no duration": (("forecast", "history.csv", "--horizon", "soon"), "48h"),
+    "horizon without a unit": (("backtest", "history.csv", "--horizon", "48"), "48h"),
+    "horizon of nothing": (("forecast", "history.csv", "--horizon", "0h"), "longer than zero"),
+    "horizon beyond a quarter": (("forecast", "history.csv", "--horizon", "93d"), "at most 92 days"),
     "unknown change": (("hold", "CHG-9", "--by", "jane", "--reason", "why"), "forebay status"),
     "no reason": (("cancel", "CHG-9", "--by", "jane", "--reason", " "), "--reason"),
 }
@@ -304,7 +307,7 @@ def test_a_forecast_by_a_model_asked_for(files: Path, forebay) -> None:
     code, text, _ = forebay("forecast", "history.csv", "--model", "seasonal-naive", "--format", "json")
     assert code == 0 and "seasonal naive" in json.loads(text)[0]["model"]
     code, _, error = forebay("forecast", "history.csv", "--horizon", "soon")
-    assert code == 2 and "--horizon 'soon' is not a duration" in error
+    assert code == 2 and "--horizon 'soon': this is no duration" in error
 
 
 def by_entity(acme: float) -> str:

@@ -26,6 +26,7 @@ def test_bad_input_makes_no_key(files: Path, forebay) -> None:  # noqa: F811
     assert forebay("migrate")[0] == 0
     code, _, error = forebay("key", "create", "zoe", "--role", "king", *WHO)
     assert code == 2 and "roles" in error and "'viewer'" in error
-    assert forebay("key", "create", "zoe", "--role", "viewer", "--valid", "long", *WHO)[0] == 2
+    for valid in ("long", "90", "-1d", "100000d"):
+        assert forebay("key", "create", "zoe", "--role", "viewer", f"--valid={valid}", *WHO)[0] == 2
     assert forebay("key", "revoke", "none", *WHO)[0] == 2
     assert "there is no key" in forebay("key", "list")[1]

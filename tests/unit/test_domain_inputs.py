@@ -7,13 +7,16 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from forebay.app.receive import receive
 from forebay.domain.change import ChangeRequest
 from forebay.domain.errors import InputError
 from forebay.domain.lifecycle import BEFORE_IN_FORCE, TRANSITIONS, ChangeState, check_transition
-from forebay.domain.model import parse_yaml
+from forebay.domain.model import parse_yaml, read_duration, validate
+from forebay.domain.rules import ChangeRules
 from forebay.domain.workload import WorkloadCatalog
+from forebay.settings import load_settings
 from tests.support.world import NOW, World, a_request, a_workload, minutes
 
 GOOD: dict[str, Any] = {
@@ -38,6 +41,11 @@ BAD_CHANGES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"effective_at": None, "effective_in": 5},
         ("effective_in", "5 has no unit", "PT5M (5 minutes)"),
     ),
+    "delay in months": (
+        {"effective_at": None, "effective_in": "P3M"},
+        ("effective_in", "no fixed length", "PT4M", "P3M"),
+    ),
+    "settle in months": ({"settle": "P1Y2M"}, ("settle", "months have no fixed length")),
     "delay backwards": ({"effective_at": None, "effective_in": "-PT5M"}, ("effective_in", "longer than zero")),
     "negative factor": (impact(factor=-1), ("impacts.0.factor", "greater than or equal to 0", "-1")),
     "NaN factor": (impact(factor=float("nan")), ("impacts.0.factor", "finite number", "nan")),
@@ -68,8 +76,44 @@ BAD_CHANGES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     ),
     "nothing to move": ({"impacts": []}, ("at least one impact or entitlement",)),
     "no requester": ({"requested_by": ""}, ("requested_by", "at least 1 character")),
-    "misspelt field": ({"effective_on": "tomorrow"}, ("effective_on", "not permitted", "tomorrow")),
-    "a name with a slash": ({"change": "../CHG"}, ("change", "'../CHG'")),
+    "misspelt field": (
+        {"effective_on": "tomorrow"},
+        (
+            "effective_on: there is no such field: did you mean effective_in?",
+            "The fields are change, entity",
+            "tomorrow",
+        ),
+    ),
+    "misspelt field of an impact": (
+        impact(factro=2.0),
+        (
+            "impacts.0.factro: there is no such field: did you mean factor? The fields are workload, resource",
+            "(found 2.0)",
+        ),
+    ),
+    "misspelt field of an adoption": (
+        impact(adoption={"shap": "ramp"}),
+        ("adoption.shap: there is no such field: did you mean shape? The fields are shape, over (found 'ramp')",),
+    ),
+    "a field of another planet": (impact(zzz=1), ("impacts.0.zzz: there is no such field. The fields are",)),
+    "no duration": ({"effective_at": None, "effective_in": "3h"}, ("effective_in: this is no duration: write PT30M",)),
+    "no time people write": (
+        {"effective_at": "soon"},
+        ("effective_at: this is no time", "such as 2026-11-24T09:00:00+01:00"),
+    ),
+    "a day there is not": ({"effective_at": "2026-02-30T09:00:00Z"}, ("this is no time (day value is outside",)),
+    "seconds since 1970": (
+        {"effective_at": 1547542800},
+        ("effective_at: 1547542800 is a bare number", "with its zone"),
+    ),
+    "seconds as text": ({"effective_at": "1547542800.5"}, ("effective_at: 1547542800.5 is a bare number",)),
+    "a date as a number": ({"effective_at": 20190115}, ("20190115 is a bare number",)),
+    "an impact of a word": (
+        {"impacts": ["web"]},
+        ("impacts.0: write fields here, each as `name: value` (found 'web')",),
+    ),
+    "a name with a slash": ({"change": "../CHG"}, ("change: a name is made of A-Z, a-z", "'../CHG'")),
+    "a name with a space": ({"policy": "gl obex"}, ("policy: a name is made of", "begins with a letter", "'gl obex'")),
     "negative settle": ({"settle": "-PT1M"}, ("settle", "must not be negative", "PT5M")),
 }
 
@@ -90,6 +134,32 @@ def test_the_change_the_rows_above_spoil_is_right() -> None:
     import yaml
 
     assert ChangeRequest.parse(yaml.safe_dump(GOOD)).entity == "acme"
+
+
+def test_an_empty_file_is_told_what_belongs_in_it() -> None:
+    with pytest.raises(InputError) as refused:
+        ChangeRequest.parse("")
+    assert str(refused.value).endswith("(whole): write fields here, each as `name: value` (found nothing)")
+
+
+def test_a_fault_within_the_only_rule_is_told_once() -> None:
+    with pytest.raises(InputError) as refused:
+        validate(ChangeRules, {"rules": [{"name": "a", "entites": ["acme"]}]}, "rules.yaml")
+    _, *faults = str(refused.value).splitlines()
+    assert [fault.partition("?")[0] for fault in faults] == [
+        "  rules.0.entites: there is no such field: did you mean entities"
+    ]
+    with pytest.raises(InputError, match="rules: Tuple should have at least 1 item"):
+        validate(ChangeRules, {"rules": []}, "rules.yaml")
+
+
+def test_a_wrong_setting_is_told_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOREBAY_POLL", "10s")
+    monkeypatch.setenv("FOREBAY_OIDC", '{"issuer": "x"}')
+    with pytest.raises(InputError) as refused:
+        load_settings()
+    assert "  FOREBAY_POLL: this is no duration: write PT30M" in str(refused.value)
+    assert "  FOREBAY_OIDC." in str(refused.value)
 
 
 def test_what_is_no_yaml_is_refused_by_line() -> None:
@@ -132,6 +202,12 @@ def test_a_merged_key_may_be_said_anew() -> None:
     assert parse_yaml(text, "file") == {"a": {"x": 2, "y": 1}, "b": {"x": 1, "y": 3}}
 
 
+def nested(path: str, value: Any) -> dict[str, Any]:
+    for name in reversed(path.split(".")):
+        value = {name: value}
+    return value
+
+
 BAD_WORKLOADS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "min above max": (
         {"limits": {"min_units": 9, "max_units": 3, "soft": {"units": 1}}},
@@ -144,6 +220,22 @@ BAD_WORKLOADS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         ("objectives name memory", "set its size under unit"),
     ),
     "lead time without unit": ({"lead_time": 60}, ("lead_time", "60 has no unit", "PT5M")),
+    "lead time in months": ({"lead_time": "P4M"}, ("lead_time", "months have no fixed length", "PT4M")),
+    **{
+        f"{name.rpartition('.')[2]} of days": (nested(name, "P2D"), (name, "at most a day"))
+        for name in (
+            "lead_time",
+            "deployment.drain",
+            *(f"verification.{n}" for n in ("metric_delay", "window", "patience")),
+        )
+    },
+    "dwell of days": (
+        {"limits": {"min_units": 1, "max_units": 3, "soft": {"units": 1, "dwell": "P1DT1S"}}},
+        ("limits.soft.dwell", "at most a day"),
+    ),
+    "seasons the longest first": ({"seasons": ["P7D", "P1D"]}, ("seasons", "the shortest first", "[P1D, P7D]")),
+    "a season twice": ({"seasons": ["P1D", "P1D"]}, ("seasons", "each season once")),
+    "a season within a slot": ({"seasons": ["PT8M"]}, ("two slots or more", "shorten slot")),
     "odd metric period": ({"metric_period": "PT45S"}, ("metric_period", "45 s is no period", "whole minutes")),
     "shares over one": ({"shares": {"acme": 0.7, "b": 0.6}}, ("shares add up to 1.30", "must not exceed 1")),
     "unknown target": ({"target": {"type": "vm"}}, ("target", "'vm'", "'ecs', 'asg'")),
@@ -162,6 +254,45 @@ def test_a_wrong_workload_is_refused_by_field_value_and_mend(name: str) -> None:
         WorkloadCatalog.parse(yaml.safe_dump({"workloads": [good | fields]}))
     for word in words:
         assert word in str(refused.value)
+
+
+def test_a_workload_that_waits_a_day_for_all_is_right() -> None:
+    waits = {"lead_time": "P1D", "verification": dict.fromkeys(("metric_delay", "window", "patience"), "P1D")}
+    assert a_workload(**waits).verified_after == timedelta(days=3)
+
+
+DURATIONS = {
+    "90m": "PT90M",
+    "48h": "P2D",
+    "3d": "P3D",
+    "45s": "PT45S",
+    "PT24H": "P1D",
+    "P1DT2H": "PT26H",
+    "P1Y": "P365D",
+}
+
+
+@pytest.mark.parametrize("text", DURATIONS)
+def test_a_duration_may_be_written_short_or_as_iso_8601(text: str) -> None:
+    assert read_duration(text, "--valid") == TypeAdapter(timedelta).validate_python(DURATIONS[text])
+
+
+NO_DURATIONS = {
+    **dict.fromkeys(("48", "", "nan", "soon", "h", "4 h", "1.5h", "PT"), "this is no duration"),
+    **dict.fromkeys(("0h", "PT0S", "-PT3H"), "must be longer than zero"),
+    "-3h": "this is no duration",
+    "P4M": "months have no fixed length",
+    "100000d": "must be at most 3660 days",
+    "9999999999999d": "this is no duration",
+}
+
+
+@pytest.mark.parametrize("text", NO_DURATIONS)
+def test_what_is_no_duration_is_refused_with_how_to_write_one(text: str) -> None:
+    with pytest.raises(InputError) as refused:
+        read_duration(text, "--valid")
+    assert str(refused.value).startswith(f"--valid {text!r}: {NO_DURATIONS[text]}")
+    assert str(refused.value).endswith("short are 90m, 48h, 3d")
 
 
 # What the rules and the store say
