@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +26,8 @@ COLUMNS = ("timestamp", "workload", "entity", "resource", "value", "unit")
 _TIME_AND_OFFSET = r":\d{2}.*(?:[zZ]|[+-]\d{2}(?::?\d{2})?)$"
 
 
+# Of the usual seasons the longest is a week: what misses four of them is seldom an outage.
+LONGEST_SILENCE = timedelta(weeks=4)
 Flags = npt.NDArray[np.bool_]
 
 
@@ -97,6 +100,7 @@ def read_history(path: Path | str) -> History:
             "value": _values(sheet) * _factors(sheet, resources, units),
         }
     )
+    _refuse_strays(sheet, pd.DatetimeIndex(tidy["timestamp"]))
     tidy["counter"] = _is_counter(resources, units)
     _refuse_duplicates(sheet, tidy)
     tidy = tidy.sort_values("timestamp", kind="stable")
@@ -223,6 +227,19 @@ def _is_counter(resources: npt.NDArray[np.object_], units: npt.NDArray[np.object
     for resource, accepted in COUNTER_UNITS.items():
         found |= (resources == str(resource)) & np.isin(units.astype(str), list(accepted))
     return found
+
+
+def _refuse_strays(sheet: _Sheet, times: pd.DatetimeIndex) -> None:
+    """A first or last time alone, further from all the others than those span: a typing error that would move "now"."""
+    seconds = times.as_unit("s").asi8
+    moments = np.unique(seconds)
+    if len(moments) < 2:
+        return
+    for stray, next_one, furthest in ((moments[-1], moments[-2], moments[0]), (moments[0], moments[1], moments[-1])):
+        away = abs(stray - next_one)
+        if away > max(abs(next_one - furthest), LONGEST_SILENCE.total_seconds()):
+            mend = f"it stands alone, {away // 86400} days from all the others: mend it, or leave the line out"
+            sheet.refuse(seconds == stray, "timestamp", sheet.texts("timestamp"), mend)
 
 
 def _refuse_duplicates(sheet: _Sheet, tidy: pd.DataFrame) -> None:

@@ -194,3 +194,17 @@ def test_a_counter_of_two_units_or_one_value_is_refused(tmp_path: Path) -> None:
         read_history(written(tmp_path, both))
     with pytest.raises(InputError, match="one value"):
         read_history(written(tmp_path, counted([1.0], "core-seconds")))
+
+
+@pytest.mark.parametrize("stray", ["2219-01-15T05:55:00Z", "2026-12-30T00:00:00Z", "1919-01-15T05:55:00Z"])
+def test_a_time_far_from_all_the_others_is_refused_by_its_line(tmp_path: Path, stray: str) -> None:
+    lines = counted([1.0, 2.0, 1.5], "cores").splitlines()
+    lines.insert(1, f"{stray},web,,cpu,1,cores")
+    with pytest.raises(InputError, match=f"line 3, column timestamp: '{stray}': it stands alone"):
+        read_history(written(tmp_path, "\n".join(lines)))
+
+
+def test_an_outage_of_weeks_is_a_gap(tmp_path: Path) -> None:
+    days = [*pd.date_range("2026-01-01", periods=60, tz="UTC"), *pd.date_range("2026-04-10", periods=2, tz="UTC")]
+    rows = [f"{day.isoformat()},web,,cpu,{n % 7},cores" for n, day in enumerate(days)]
+    assert len(read_history(written(tmp_path, "\n".join(rows))).get("web", "cpu")) == 62
