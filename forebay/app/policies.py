@@ -7,9 +7,11 @@ from datetime import datetime
 from typing import Any
 
 from forebay.app.context import Context
+from forebay.app.named import check_named
 from forebay.domain.audit import AuditEvent
+from forebay.domain.change import Document
 from forebay.domain.errors import RuleRefusal
-from forebay.domain.model import Model, UtcTime
+from forebay.domain.model import Model, Name, UtcTime, validate
 from forebay.domain.policy import PolicyVersion, in_force, next_switch
 
 
@@ -21,6 +23,15 @@ class PolicyAnswer(Model):
     at: UtcTime
     version: PolicyVersion | None
     next_switch_at: UtcTime | None
+
+
+class _Imported(Model):
+    """What a change of the policy will call it, and may hold."""
+
+    entity: Name
+    policy: Name
+    kind: Name
+    document: Document
 
 
 def policy_at(ctx: Context, entity: str, policy: str, at: datetime | None = None) -> PolicyAnswer:
@@ -53,20 +64,22 @@ def _answer(entity: str, policy: str, versions: Sequence[PolicyVersion], at: dat
 def import_policy(
     ctx: Context, entity: str, policy: str, kind: str, document: Mapping[str, Any], actor: str, reason: str
 ) -> PolicyVersion:
-    """Store what is in force already as the first version that is. Raises RuleRefusal if the policy is known: then
-    change it. What changes brought and took back before it was in force does not count.
+    """Store what is in force already as the first version that is. What changes brought and took back before it was in
+    force does not count.
+
+    Raises InputError, and RuleRefusal if the policy is known: then change it.
     """
+    check_named(actor, reason)
+    given = {"entity": entity, "policy": policy, "kind": kind, "document": document}
+    imported = validate(_Imported, given, "policy")
     now = ctx.clock.now()
     with ctx.store.transaction() as tx:
         before = tx.versions(entity, policy)
         if any(version.withdrawn_at is None for version in before):
             raise RuleRefusal("import only once", f"policy {policy!r} of {entity!r} is known", "a policy change")
         version = PolicyVersion(
-            entity=entity,
-            policy=policy,
-            kind=kind,
+            **imported.model_dump(),
             version=max((version.version for version in before), default=0) + 1,
-            document=document,
             change=None,
             effective_at=now,
             armed_at=now,

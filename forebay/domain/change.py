@@ -65,6 +65,7 @@ def _check_json(value: object, levels: int) -> None:
 
 Person = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line)]
 Text = Annotated[str, Field(max_length=2000), AfterValidator(visible)]
+Document = Annotated[Mapping[str, Any], AfterValidator(_is_json)]
 
 
 class ChangeRequest(Model):
@@ -94,9 +95,7 @@ class ChangeRequest(Model):
     entitlements: tuple[Entitlement, ...] = field(
         8, "Entitlements", "Bounds that the new policy sets on the units of a workload", ()
     )
-    document: Annotated[Mapping[str, Any], AfterValidator(_is_json)] = field(
-        9, "Document", 'The policy\'s new content, as JSON: {"requests_per_minute": 12000}', {}
-    )
+    document: Document = field(9, "Document", 'The policy\'s new content, as JSON: {"requests_per_minute": 12000}', {})
     requested_by: Person = field(10, "Requested by", "Your name; the audit log keeps it")
     reason: Text = field(11, "Reason", "Why; the audit log keeps it", "")
     on_misalignment: Misalignment = field(
