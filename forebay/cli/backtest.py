@@ -41,7 +41,7 @@ def backtest(
     model: common.Models = None,
     budget: Annotated[float, typer.Option("--budget", min=0, help="Seconds for each series.")] = 120.0,
     output_format: Annotated[BacktestFormat, typer.Option("--format")] = BacktestFormat.TABLE,
-    out: Annotated[Path | None, typer.Option("--out", help="Write there instead of to standard output.")] = None,
+    out: common.Out = None,
     recorded: Annotated[
         bool, typer.Option("--recorded", help="Instead of a history: what the daily backtest recorded.")
     ] = False,
@@ -62,11 +62,7 @@ def backtest(
             text = accuracy.backtest_json(results)
         case BacktestFormat.HTML:
             text = accuracy.backtest_html(results)
-    if out is None:
-        typer.echo(text)
-    else:
-        out.write_text(text, encoding="utf-8")
-        typer.echo(f"wrote {out}")
+    common.write(text, out)
 
 
 def _recorded(output_format: BacktestFormat) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -28,6 +29,21 @@ ChangeFile = Annotated[Path, typer.Argument(help="The change, YAML or JSON; - re
 Models = Annotated[
     list[str] | None, typer.Option("--model", help="A model to combine, may be repeated (docs/forecast-and-plan.md).")
 ]
+
+
+def _in_a_folder(out: Path | None) -> Path | None:
+    # Asked first, as the work takes minutes.
+    if out is not None and not out.parent.is_dir():
+        raise InputError(f"cannot write {out}: there is no folder {out.parent}")
+    return out
+
+
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", dir_okay=False, writable=True, callback=_in_a_folder, help="Write there instead of to standard output."
+    ),
+]
 Workloads = Annotated[Path, typer.Option("--workloads", help="The workloads file, YAML.")]
 
 
@@ -46,6 +62,25 @@ def read(path: Path) -> str:
     from forebay.wiring import read_text
 
     return sys.stdin.read() if str(path) == "-" else read_text(path)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raises InputError, naming the path, where it cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from error
+
+
+def write(text: str, out: Path | None) -> None:
+    """Print `text`, or write it to `out`. Raises InputError."""
+    if out is None:
+        typer.echo(text)
+        return
+    with writing(out):
+        out.write_text(text, encoding="utf-8")
+    typer.echo(f"wrote {out}")
 
 
 def history(path: Path) -> History:

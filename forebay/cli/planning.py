@@ -41,10 +41,10 @@ def plan(
     history: Annotated[Path, typer.Option("--history", help="Usage history, CSV or Parquet.")],
     now: Annotated[str | None, typer.Option("--now", help="ISO time with zone; default: the history's end.")] = None,
     units: Annotated[
-        int | None, typer.Option("--units", help="Units allocated now; default: what usage needs.")
+        int | None, typer.Option("--units", min=0, help="Units allocated now; default: what usage needs.")
     ] = None,
     output_format: Annotated[PlanFormat, typer.Option("--format")] = PlanFormat.TABLE,
-    out: Annotated[Path | None, typer.Option("--out", help="Write there instead of to standard output.")] = None,
+    out: common.Out = None,
     explain: Annotated[bool, typer.Option("--explain", help="In sentences instead of tables.")] = False,
     impact_scale: Annotated[float, typer.Option("--impact-scale", help="What if the impact were so many times?")] = 1.0,
     confidence: Annotated[float | None, typer.Option("--confidence", help="What if it had to be so certain?")] = None,
@@ -77,11 +77,7 @@ def plan(
         ChangeRules().check_request(changed, at)
         others = preview(changed, changed_catalog, series, at, timedelta(seconds=60), units, entity, ahead)
     text = _shown(accepted, previews, others, output_format, explain)
-    if out is None:
-        typer.echo(text)
-    else:
-        out.write_text(text, encoding="utf-8")
-        typer.echo(f"wrote {out}")
+    common.write(text, out)
     if refusals := [p.plan for p in previews if isinstance(p.plan, PlanRefusal)]:
         typer.echo(f"forebay: refused: {PlanRefusal.texts(refusals)}", err=True)
         raise typer.Exit(3)
@@ -146,7 +142,9 @@ def replay(
     workloads: common.Workloads,
     history: Annotated[Path, typer.Option("--history", help="Usage before the change was asked for, CSV or Parquet.")],
     actual: Annotated[Path, typer.Option("--actual", help="Usage since then, without the change, CSV or Parquet.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for slots.csv, decisions.jsonl and summary.json.")],
+    out: Annotated[
+        Path, typer.Option("--out", file_okay=False, help="Folder for slots.csv, decisions.jsonl and summary.json.")
+    ],
     now: Annotated[str | None, typer.Option("--now", help="ISO time with zone; default: the history's end.")] = None,
     true_factor: Annotated[
         float, typer.Option("--true-factor", min=0, help="True impact as a multiple of the estimated one.")
@@ -155,7 +153,7 @@ def replay(
         Lever, typer.Option("--lever", help="floor: an autoscaler stands above it; count: nothing else scales.")
     ] = Lever.FLOOR,
     units: Annotated[
-        int | None, typer.Option("--units", help="Units allocated now; default: what usage needs.")
+        int | None, typer.Option("--units", min=0, help="Units allocated now; default: what usage needs.")
     ] = None,
 ) -> None:
     """Run the whole life of a change against recorded demand, on a virtual clock and a simulated cloud."""
@@ -167,8 +165,12 @@ def replay(
     past = common.totals(common.history(history))
     at = common.time(now, "--now") if now else common.end_of(past)
     scenario = Scenario(true_factor=true_factor, lever=lever, units=units)
-    done = run_replay(request, read_catalog(workloads), past, common.totals(common.history(actual)), at, scenario)
-    write(done, out)
+    catalog, future = read_catalog(workloads), common.totals(common.history(actual))
+    with common.writing(out):  # before the work: it takes minutes
+        out.mkdir(parents=True, exist_ok=True)
+    done = run_replay(request, catalog, past, future, at, scenario)
+    with common.writing(out):
+        write(done, out)
     typer.echo(summary_text(done.summary))
     typer.echo(f"wrote {out}/slots.csv, decisions.jsonl and summary.json")
     if done.summary.state == "denied":

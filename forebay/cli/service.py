@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from forebay.domain.errors import OutsideError
 from forebay.domain.model import validate
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def migrate() -> None:
 @app.command()
 def serve(
     host: Annotated[str, typer.Option("--host")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port")] = 8080,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 8080,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that serve side by side.")] = 1,
     upgrade: Annotated[bool, typer.Option("--migrate", help="Create or upgrade the tables first.")] = False,
 ) -> None:
@@ -49,13 +50,18 @@ def serve(
         migrate()
     # Read now: a server that cannot tell the workloads would refuse every ticket for it, instead of to start.
     web, catalog = web_settings(settings), read_catalog(settings.workloads)
-    if workers > 1:  # each process opens a store of its own
-        uvicorn.run(
-            "forebay.cli.service:worker", factory=True, host=host, port=port, workers=workers, log_level="warning"
-        )
-        return
-    app = create_app(build_context(settings, catalog=catalog), web, tokens=make_authenticator(settings))
-    uvicorn.run(app, host=host, port=port, log_level="warning")
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    typer.echo(f"forebay: starting on {address}, until Ctrl+C", err=True)
+    try:
+        if workers > 1:  # each process opens a store of its own
+            uvicorn.run(
+                "forebay.cli.service:worker", factory=True, host=host, port=port, workers=workers, log_level="warning"
+            )
+            return
+        app = create_app(build_context(settings, catalog=catalog), web, tokens=make_authenticator(settings))
+        uvicorn.run(app, host=host, port=port, log_level="warning")
+    except SystemExit as stopped:  # uvicorn's way of saying that it could not start; it has logged why
+        raise OutsideError(f"cannot serve on {address}: is the port taken?", retryable=True) from stopped
 
 
 def worker() -> FastAPI:

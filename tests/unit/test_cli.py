@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -157,6 +158,12 @@ HISTORIES = {
     "duplicated": (HEADER + "2026-03-02T00:00:00Z,checkout,,cpu,1,cores\n" * 2, "2026-03-02T00:00:00"),
     "naive time": (HEADER + "2026-03-02T00:00:00,checkout,,cpu,1,cores\n", "offset"),
     "wrong unit": (HEADER + "2026-03-02T00:00:00Z,checkout,,cpu,1,GiB\n", "cores"),
+    "a time of another century": (
+        HEADER
+        + "2026-03-02T00:00:00Z,checkout,,cpu,1,cores\n2026-03-02T00:05:00Z,checkout,,cpu,1,cores\n"
+        + "2226-03-02T00:10:00Z,checkout,,cpu,1,cores\n",
+        "line 4, column timestamp: '2226-03-02T00:10:00Z': it stands alone, 73048 days from all the others",
+    ),
     "negative": (HEADER + "2026-03-02T00:00:00Z,checkout,,cpu,-1,cores\n", "-1"),
     # the change asks for checkout, the history holds another
     "no such workload": (
@@ -193,6 +200,17 @@ def test_another_zone_and_gaps_in_the_history_are_read_for_what_they_are(files: 
     assert any("filled" in note for note in plan["forecast"]["cpu"])
 
 
+REPLAY = (
+    "replay",
+    "change.yaml",
+    "--workloads",
+    "workloads.yaml",
+    "--history",
+    "history.csv",
+    "--actual",
+    "history.csv",
+)
+WHO = ("--by", "sam", "--reason", "as it was")
 WRONG = {
     "no such file": (("plan", "nothing.yaml", *PLAN[2:]), "nothing.yaml"),
     "no such history": ((*PLAN[:-1], "nothing.csv"), "nothing.csv"),
@@ -203,12 +221,26 @@ WRONG = {
     "horizon of nothing": (("forecast", "history.csv", "--horizon", "0h"), "longer than zero"),
     "horizon beyond a quarter": (("forecast", "history.csv", "--horizon", "93d"), "at most 92 days"),
     "unknown change": (("hold", "CHG-9", "--by", "jane", "--reason", "why"), "forebay status"),
+    "units below none": ((*PLAN, "--units", "-1"), "--units"),
+    "replay of units below none": (("replay", *PLAN[1:4], "--units", "-1", "--history", "history.csv"), "--units"),
+    "no folder to write in": ((*PLAN, "--out", "nodir/plan.html"), "there is no folder nodir"),
+    "a folder to write over": ((*PLAN, "--out", "."), "is a directory"),
+    "no folder for a backtest": (("backtest", "history.csv", "--out", "nodir/x"), "there is no folder nodir"),
+    "a file for a folder": ((*REPLAY, "--out", "change.yaml"), "is a file"),
+    "a folder that cannot be made": ((*REPLAY, "--out", "/proc/x"), "cannot write /proc/x"),
+    "a port beyond the last": (("serve", "--port", "99999"), "65535"),
+    "a policy's name of two lines": (("policy", "import", "acme", "a\nb", *WHO), "policy: a name is made of"),
+    "a path as the entity": (("policy", "import", "../../etc", "quota", *WHO), "entity: a name is made of"),
+    "a kind with a space": (("policy", "import", "acme", "quota", "--kind", "gl obex", *WHO), "kind: a name"),
+    "a policy of no JSON": (("policy", "import", "acme", "quota", "--document", "odd.yaml", *WHO), "is no JSON number"),
+    "a policy imported by nobody": (("policy", "import", "acme", "quota", "--by", " ", "--reason", "x"), "--by"),
     "no reason": (("cancel", "CHG-9", "--by", "jane", "--reason", " "), "--reason"),
 }
 
 
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_words_are_refused_with_their_mend(files: Path, forebay, case: str) -> None:
+    (files / "odd.yaml").write_text("limit: .nan")
     words, mend = WRONG[case]
     code, out, error = forebay(*words)
     assert (code, out) == (2, "")
@@ -250,6 +282,15 @@ def test_a_policy_in_force_is_imported_once_and_answered(files: Path, forebay) -
     assert forebay(*words)[0] == 3, "a known policy is changed, not imported"
     answer = json.loads(forebay("policy", "show", "acme", "quota")[1])
     assert (answer["version"]["version"], answer["version"]["document"]) == (1, {"requests_per_minute": 6000})
+
+
+def test_a_port_that_is_taken_is_the_outside_failing(files: Path, forebay) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, _, error = forebay("serve", "--port", str(port))
+    assert code == 4
+    assert f"forebay: starting on http://127.0.0.1:{port}" in error
+    assert f"forebay: cannot serve on http://127.0.0.1:{port}: is the port taken?" in error
 
 
 def test_a_database_that_is_away_is_the_outside_failing(files: Path, forebay, monkeypatch: pytest.MonkeyPatch) -> None:
