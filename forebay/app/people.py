@@ -37,15 +37,22 @@ def hold_by_controller(ctx: Context, change: str, reason: str, *, lapses: bool =
     once it is there). A change that no longer moves is left alone.
     """
     with ctx.store.transaction() as tx:
-        record = tx.change(change)
-        for_good = record is not None and record.lapses and not lapses
-        if record is None or not (for_good or record.state in MOVING or _armed_ahead(tx, ctx, record)):
-            return
-        if record.state is ChangeState.ARMED:
-            _disarm(tx, ctx, record, reason)
-        event = ctx.event(record.change, "held", f"{reason}{BY_ITSELF if lapses else ''}")
-        tx.move(change, ChangeState.HELD, event, lapses=lapses)
-    ctx.notifier.notify(event)
+        event = put_on_hold(tx, ctx, change, reason, lapses=lapses)
+    if event:
+        ctx.notifier.notify(event)
+
+
+def put_on_hold(tx: Transaction, ctx: Context, change: str, reason: str, *, lapses: bool = False) -> AuditEvent | None:
+    """As `hold_by_controller`, together with what has led to it; returns what to tell, None where nothing was held."""
+    record = tx.change(change)
+    for_good = record is not None and record.lapses and not lapses
+    if record is None or not (for_good or record.state in MOVING or _armed_ahead(tx, ctx, record)):
+        return None
+    if record.state is ChangeState.ARMED:
+        _disarm(tx, ctx, record, reason)
+    event = ctx.event(record.change, "held", f"{reason}{BY_ITSELF if lapses else ''}")
+    tx.move(change, ChangeState.HELD, event, lapses=lapses)
+    return event
 
 
 def resume_by_controller(ctx: Context, held: ChangeRecord, reason: str) -> None:

@@ -11,7 +11,7 @@ from forebay.app.context import Context
 from forebay.app.joint import counted, news
 from forebay.app.learn import draw_rest
 from forebay.app.outlook import forecast_live, read_history
-from forebay.app.people import hold_by_controller, own_version
+from forebay.app.people import own_version, put_on_hold
 from forebay.app.plan import draw_carrying, draw_live
 from forebay.app.turn import waits_for
 from forebay.app.writing import check_unchanged, release
@@ -105,10 +105,15 @@ def review(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease,
             ctx.notifier.notify(told)
         over = plan.after if due.turn else ()
         undone = [n for n in over if (c := tx.change(n)) and c.state is not ChangeState.CLOSED]
-    if undone and isinstance(new, str):
-        hold_by_controller(ctx, name, f"{workload.name}: the plan came after {', '.join(undone)}, now undone; {new}")
-    elif due.turn and plan.carried_by and isinstance(new, str):
-        hold_by_controller(ctx, name, f"{workload.name}: {plan.carried_by}, which was to carry it, is over; {new}")
+        held = None
+        if undone and isinstance(new, str):
+            why = f"{workload.name}: the plan came after {', '.join(undone)}, now undone; {new}"
+            held = put_on_hold(tx, ctx, name, why)
+        elif due.turn and plan.carried_by and isinstance(new, str):
+            why = f"{workload.name}: {plan.carried_by}, which was to carry it, is over; {new}"
+            held = put_on_hold(tx, ctx, name, why)
+    if held:
+        ctx.notifier.notify(held)
 
 
 def _due(ctx: Context, record: ChangeRecord, workload: Workload, verdict: Verdict | None) -> _Due | None:
