@@ -8,7 +8,7 @@ from forebay.app.lookup import change_record
 from forebay.app.reconcile import reconcile
 from forebay.app.runs import outlived
 from forebay.app.tickets import sweep_tickets
-from forebay.domain.errors import ForebayError, kept
+from forebay.domain.errors import ForebayError, OutsideError, kept
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.records import WakeUp
 from tasks.recurring import check_recurring
@@ -40,8 +40,13 @@ def reconcile_once(holder: str, known: set[str] | None = None, look: bool = True
 
     for wake_up in reconcile(context(), holder, HORIZON, trouble, look):
         if wake_up.key not in known and not _left_to_planner(wake_up):
-            with kept(away):
+            try:
                 create_run(wake_up)
+            except OutsideError as error:
+                away.append(error)
+                if error.retryable:
+                    break  # each further call would wait for Prefect as long: the next pass makes them
+            else:
                 known.add(wake_up.key)
                 created += 1
     if away:

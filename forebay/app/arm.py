@@ -14,11 +14,11 @@ from forebay.app.outbox import post_version, push_version
 from forebay.app.people import GLASS_BROKEN, disarm_by_controller, hold_by_controller, own_version, withdraw
 from forebay.app.turn import waits_to_arm
 from forebay.app.writing import last_setting
-from forebay.control.decide import Misalignment, misalignment
+from forebay.control.decide import Misalignment, misalignment, unverified
 from forebay.control.keep import Keep, Later
 from forebay.domain.audit import AuditEvent
 from forebay.domain.change import PolicyChange
-from forebay.domain.errors import ForebayError, OutsideError, RuleRefusal, kept
+from forebay.domain.errors import ForebayError, NotShownYet, OutsideError, RuleRefusal, kept
 from forebay.domain.lifecycle import BEFORE_IN_FORCE, MOVING, ChangeState
 from forebay.domain.policy import PolicyVersion, followed, in_force
 from forebay.domain.records import ChangeRecord, Purpose
@@ -32,15 +32,18 @@ LONGEST_WAIT = timedelta(minutes=5)
 
 def missing_for_alignment(ctx: Context, record: ChangeRecord) -> Misalignment | None:
     """None if every workload of the change is aligned at this moment; else what is missing. Raises OutsideError."""
+    to_look_at = []
     for name in record.change.workloads:
-        workload = ctx.workload(name)
         with ctx.store.transaction() as tx:
             shaper, plan, steps = shaped(tx, record.change, name)
             intents = tx.intents(name, change=shaper)
         if plan is None:
             return Misalignment(f"{name}: no plan" if shaper == record.change.change else f"{shaper} does not carry it")
-        ours = last_setting(ctx, shaper, name)
-        if missing := misalignment(plan, steps, observe(ctx, workload, intents), ours):
+        if missing := unverified(plan, steps):
+            return missing  # which no look could change
+        to_look_at.append((plan, intents, last_setting(ctx, shaper, name)))
+    for plan, intents, ours in to_look_at:
+        if missing := misalignment(plan, observe(ctx, ctx.workload(plan.workload), intents), ours):
             return missing
     return None
 
@@ -127,6 +130,10 @@ def watch_armed(ctx: Context, change: str) -> str | None:
         if isinstance(answer, Later) or (isinstance(answer, Keep) and answer.purpose is not Purpose.PIN):
             disarm_by_controller(ctx, change, answer.reason)
             return answer.reason
+    # Another hand may have set back just what stood before our write: nothing is armed on what nobody can tell.
+    if untold := next((error for error in failed if isinstance(error, NotShownYet)), None):
+        disarm_by_controller(ctx, change, str(untold))
+        return str(untold)
     if failed:
         raise failed[0]
     missing = missing_for_alignment(ctx, record)

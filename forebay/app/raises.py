@@ -15,6 +15,7 @@ from forebay.domain.model import Model, UtcTime
 from forebay.domain.records import ChangeRecord, Outcome
 from forebay.ports import Transaction
 
+LEFT_AS_IT_IS = "left as it is"
 BACK = frozenset({ChangeState.CANCELLED, ChangeState.ROLLING_BACK})
 
 
@@ -64,6 +65,7 @@ def open_raises(ctx: Context) -> list[Raise]:
 def settle(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:
     """A person says that what a change has left stands right as it is; one that is giving back is over with that.
 
+    Where something was left on one workload while others still go back, it is said of that one alone.
     Raises InputError, RuleRefusal, and OutsideError where how a write ended cannot be read.
     """
     with ctx.store.transaction() as tx:
@@ -74,11 +76,16 @@ def settle(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:
     with ctx.store.transaction() as tx:
         check_unchanged(tx, record)
         ends = _ends_as(tx, record, ctx.clock.now())
-        if ends is None and not any(o.change == change for o in tx.leftovers()):
+        left = {o.workload: o.live for o in tx.leftovers() if o.change == change}
+        if ends is None and not left:
             raise RuleRefusal("settle what was left", f"change {change} has left nothing", "`forebay status`")
         event = ctx.event(record.change, "settled by a person", reason, actor)
         tx.drop_leftovers(change, event)
-        if ends is not None:
+        for name, live in left.items():
+            tx.audit(ctx.event(record.change, LEFT_AS_IT_IS, reason, actor, workload=name, new=in_words(live)))
+        still = [r.workload for r in _of(tx, record) if r.workload not in left]
+        # What was named is what another hand is in the way of: the other workloads go on with their way back.
+        if ends is not None and not (left and still):
             if waiting := counts_on(tx, record, record.change.workloads, ctx.clock.now()):
                 raise RuleRefusal("nothing is given back under a policy", waiting, "the same once that is over")
             if _unread(tx, record):

@@ -12,7 +12,7 @@ from forebay.app.context import Context
 from forebay.app.joint import counts_on
 from forebay.app.observe import observe
 from forebay.app.outbox import post_version, push_version
-from forebay.app.raises import goes_back
+from forebay.app.raises import LEFT_AS_IT_IS, goes_back
 from forebay.app.turn import next_is_due
 from forebay.app.writing import last_setting, release, settle_open_intents, write_setting
 from forebay.control.restore import GiveBack, Leave, LookAgain, next_restore, window_after
@@ -109,7 +109,7 @@ def _restore_workload(ctx: Context, record: ChangeRecord, workload: Workload, le
         original = tx.original(change, workload.name)
         intents = tx.intents(workload.name, change=change)
         freeze = tx.rules().freeze_at(now, record.change)
-        next_waits = next_is_due(tx, record.change, workload.name, now)
+        next_waits = next_is_due(tx, record.change, now)
     target, ours = observe(ctx, workload, intents), last_setting(ctx, change, workload.name)
     resized = ours is not None and ours.revision is not None and ours.stands_in(target.setting)
     if resized:
@@ -217,6 +217,9 @@ def _remember_leftover(
     text = f"not back at {in_words(original)}: {why}: a person must look"
     with ctx.store.transaction() as tx:
         if any((o.change, o.workload, o.live) == (leftover.change, workload.name, live) for o in tx.leftovers()):
+            return
+        settled = (LEFT_AS_IT_IS, workload.name, in_words(live))
+        if any((e.event.action, e.event.workload, e.event.new) == settled for e in tx.audit_entries(leftover.change)):
             return
         tx.put_leftover(leftover, ctx.event(record.change, "left raised", text, workload=workload.name))
 

@@ -75,12 +75,15 @@ def waits_for(tx: Transaction, change: PolicyChange, workload: str | None = None
     return "waits for " + ", ".join(f"{r.change.change} ({r.state})" for r in reversed(ahead))
 
 
-def next_is_due(tx: Transaction, change: PolicyChange, workload: str, now: datetime) -> bool:
-    """Whether a later change that waits for `change` is about to make a step on `workload`, or to take force."""
+def next_is_due(tx: Transaction, change: PolicyChange, now: datetime) -> bool:
+    """Whether a later change that waits for `change` is about to make a step, or to take force."""
     newest_first = tx.changes(frozenset(ChangeState) - TERMINAL)
-    later = newest_first[: [record.change.change for record in newest_first].index(change.change)]
+    names = [record.change.change for record in newest_first]
+    if change.change not in names:  # it has come to its end meanwhile, and nobody waits for it
+        return False
+    later = newest_first[: names.index(change.change)]
     for other in (record.change for record in later if record.state in MOVING and _overlap(record.change, change)):
-        pending = (s.step.due_at for s in tx.steps(other.change, workload) if s.state is StepState.PENDING)
+        pending = (s.step.due_at for s in tx.steps(other.change) if s.state is StepState.PENDING)
         if min([other.effective_at, *pending]) <= now + TAKING_OVER:
             return True
     return False

@@ -11,7 +11,7 @@ from forebay.app.observe import observe
 from forebay.control.decide import Ask, View
 from forebay.domain.allocation import Setting, in_words
 from forebay.domain.errors import OutsideError, RuleRefusal
-from forebay.domain.lifecycle import ChangeState, StepState
+from forebay.domain.lifecycle import AFTER, ChangeState, StepState
 from forebay.domain.plan import ShapingStep
 from forebay.domain.records import ChangeRecord, Intent, Lease, Outcome, Purpose
 from forebay.domain.workload import Workload
@@ -308,9 +308,10 @@ def adopt(
     )
     tx.settle_intent(intent.number, Outcome.DONE, ctx.event(record.change, "write done", "it stands", **values))
     steps = [step for step in tx.steps(change, workload) if step.state is not StepState.DROPPED]
-    last = next((s for s in reversed(steps) if s.step.due_at < record.change.effective_at), None)
+    ahead = [s for s in steps if s.step.due_at < record.change.effective_at]
     for step in steps:
-        undone = step is last and step.state is StepState.PASSED and _raised_above(step.step, live)
+        reached_last = step in ahead[-1:] and step.state is StepState.PASSED and record.state not in AFTER
+        undone = reached_last and _raised_above(step.step, live)
         if step.state is StepState.ASKED or undone:
             tx.put_step(step.model_copy(update={"state": StepState.PENDING, "serving_at": None, "passed_at": None}))
 

@@ -415,13 +415,15 @@ class Misalignment:
     unseen: bool = False
 
 
-def misalignment(
-    plan: ShapingPlan, steps: Sequence[StepRecord], target: TargetState, ours: Setting | None
-) -> Misalignment | None:
-    """None if the plan's allocation is there and verified; else what is missing. Arming rests on this alone."""
+def unverified(plan: ShapingPlan, steps: Sequence[StepRecord]) -> Misalignment | None:
+    """None if every step before the policy comes into force has its pass; else which have not."""
+    left = [s.step.sequence for s in ahead_of_effect(plan, steps)]
+    return Misalignment(f"{plan.workload}: steps {', '.join(map(str, left))} are not verified") if left else None
+
+
+def misalignment(plan: ShapingPlan, target: TargetState, ours: Setting | None) -> Misalignment | None:
+    """None if the plan's allocation is there; else what is missing. Arming rests on this and `unverified` alone."""
     name, aligned, live = plan.workload, plan.aligned_units, target.setting
-    if left := [s.step.sequence for s in ahead_of_effect(plan, steps)]:
-        return Misalignment(f"{name}: steps {', '.join(map(str, left))} are not verified")
     if ours is not None and not ours.stands_in(live):
         stands = f"it stands at {in_words(live)}, we had set {in_words(ours)}"
         return Misalignment(f"{name}: changed by another, {stands}", foreign=True)

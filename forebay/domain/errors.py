@@ -32,6 +32,13 @@ class OutsideError(ForebayError):
         self.retryable = retryable
 
 
+class NotShownYet(OutsideError):
+    """What was read may be older than our own last write: whether that stands is told by looking again."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retryable=True)
+
+
 class LostLease(ForebayError):
     """Another writer holds the workload now: whoever sees this must stop without writing."""
 

@@ -243,3 +243,25 @@ def test_a_clash_that_only_a_person_settles_keeps_no_other_workload_from_being_w
         world.cloud.set("api", floor(2), foreign=True)
         world.run_until(minutes(37))
         assert (world.state, world.setting("web"), world.setting("api")) == (S.SETTLING, floor(3), floor(6))
+
+
+def test_what_another_hand_sets_back_right_after_it_was_insisted_on_does_not_take_force() -> None:
+    """It is just what stood before our write, and a read from before that would look the same."""
+    wide = {"min_units": 1, "max_units": 20, "soft": {"units": 20, "dwell": "PT5M"}}
+    workload = a_workload(on_foreign_write="insist", limits=wide)
+    with World(workload, lever=Lever.FLOOR, lag=timedelta(0), demand=flat(2)) as world:
+        world.submit(a_request(), a_plan(demand=flat(2)))
+        for at in (29.05, 29.4):
+            world.clock.at(minutes(at), lambda: world.cloud.set("web", floor(6), foreign=True))
+        world.run_until(minutes(33), every=timedelta(seconds=10))
+        assert world.version_at(EFFECTIVE) is None and "deferred" in world.actions()
+
+
+def test_a_value_between_two_steps_raises_nothing_that_the_plan_has_lowered_again() -> None:
+    with World(a_workload(on_foreign_write="yield"), lever=Lever.FLOOR, demand=flat(1)) as world:
+        moves = ((1, 4, 6), (7, 6, 8), (36, 8, 4))
+        world.submit(a_request(settle="PT60M"), a_plan(moves, aligned=8, demand=flat(1)))
+        world.run_until(minutes(45))
+        world.cloud.set("web", floor(5), foreign=True)
+        world.run_until(minutes(62))
+        assert world.setting() == floor(5) and world.asked() == [4, 6, 8, 4]

@@ -15,7 +15,7 @@ from forebay.app.pins import pin
 from forebay.app.raises import open_raises, settle
 from forebay.domain.allocation import Lever, TargetState
 from forebay.domain.errors import InputError, OutsideError, RuleRefusal
-from forebay.domain.lifecycle import ChangeState
+from forebay.domain.lifecycle import ChangeState, StepState
 from forebay.domain.resources import Resource
 from forebay.domain.workload import WorkloadCatalog
 from forebay.ports import Target
@@ -161,13 +161,14 @@ def test_a_person_does_not_let_be_what_is_not_on_its_way_back_or_is_being_writte
 
 
 def lifted(world: World) -> World:
-    """Up to 6 units were allowed, 8 are needed until an hour and a half after the effective time, then 4."""
+    """Up to 6 units of web were allowed, 8 are needed until an hour and a half after the effective time, then 4."""
     service = world.cloud.services["web"]
     service.setting = floor(1, 6)
     service.demand = lambda at: {Resource.CPU: 4.0 if EFFECTIVE <= at < minutes(120) else 2.0}
-    world.submit()
+    names = list(world.cloud.services)
+    world.submit(a_request(*names), *[a_plan(workload=name) for name in names])
     world.run_until(minutes(45))
-    assert (world.state, world.setting()) == (S.SETTLING, floor(1, 8)), "its floor is back"
+    assert (world.state, world.setting("web")) == (S.SETTLING, floor(1, 8)), "its floor is back"
     return world
 
 
@@ -194,6 +195,15 @@ def test_a_ceiling_that_waits_is_left_to_a_person_before_it_makes_another_change
         assert (left.now, left.restore) == (floor(1, 8), floor(1, 6))
         world.run_until(late + MINUTE)
         assert world.version_at(late, "tier") == 1
+
+
+def test_a_ceiling_that_waits_makes_no_step_on_another_workload_late() -> None:
+    with lifted(World(a_workload("web"), a_workload("api"), lever=Lever.FLOOR)) as world:
+        late = minutes(180)
+        path = a_plan(((80, 4, 6),), workload="api", change="CHG-2", effective_at=late, demand=flat(2))
+        world.submit(a_request("api", change="CHG-2", policy="tier", effective_at=late), path)
+        world.run_until(minutes(90))
+        assert (world.state, [s.state for s in world.steps("CHG-2", "api")]) == (S.CLOSED, [StepState.PASSED])
 
 
 def test_what_stood_before_a_write_that_was_never_made_is_not_what_it_goes_back_to() -> None:
@@ -235,3 +245,36 @@ def test_a_hold_that_ends_by_itself_does_not_say_that_it_waits_for_a_person(worl
     assert [r.waits_for for r in open_raises(world.ctx)] == ["what it is held for, or a person: cancel"]
     hold(world.ctx, "CHG-1", "bob", "wait")
     assert [r.waits_for for r in open_raises(world.ctx)] == ["a person: resume or cancel"]
+
+
+def test_what_is_let_be_on_one_workload_stops_no_other_on_its_way_back() -> None:
+    with World(a_workload("web"), a_workload("api"), demand=flat(2)) as world:
+        world.submit(a_request("web", "api"), *[a_plan(workload=name, demand=flat(2)) for name in ("web", "api")])
+        world.run_until(minutes(20))
+        cancel(world.ctx, "CHG-1", "ann", "stop")
+        world.cloud.set("web", count(9), foreign=True)
+        world.run_until(minutes(23))
+        assert [r.workload for r in open_raises(world.ctx) if r.until is None and r.now == count(9)] == ["web"]
+        settle(world.ctx, "CHG-1", "ann", "9 on web is right")
+        world.run_until(minutes(60))
+        assert (world.state, world.setting("web"), world.setting("api")) == (S.ROLLED_BACK, count(9), count(4))
+        assert open_raises(world.ctx) == [] and world.actions().count("left raised") == 1
+
+
+def test_settled_in_the_midst_of_a_pass_a_change_stops_it_not(world: World) -> None:
+    """Another pass, or a person, is quicker: that is no error, and what comes after in the pass is done."""
+    world.submit()
+    world.run_until(minutes(8))
+    cancel(world.ctx, "CHG-1", "ann", "stop")
+    inner, taken = world.store.inner, []
+
+    def settled_by_a_person(when: str) -> None:
+        with inner.transaction() as tx:
+            lease = tx.lease("web")
+        if lease and lease.expires_at > world.clock.now() and not taken:
+            taken.append(when)
+            settle(world.ctx, "CHG-1", "ann", "it stands right")
+
+    world.store.effect = settled_by_a_person
+    world.reconcile()
+    assert taken and world.state is S.ROLLED_BACK

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from forebay.app import arm
 from forebay.domain.lifecycle import ChangeState, StepState
 from tests.support.world import EFFECTIVE, MINUTE, World, a_plan, a_request, flat, minutes
 
@@ -143,3 +144,17 @@ def test_a_change_without_steps_takes_force_at_its_time_also_where_no_run_comes(
             world.clock.sleep(timedelta(seconds=5))
         assert world.state is S.ARMED
         assert world.version_at(EFFECTIVE) == 1
+
+
+def test_a_step_that_is_not_verified_rejects_whether_or_not_anybody_can_look() -> None:
+    with World(lag=timedelta(seconds=150)) as world:
+        world.submit(a_request(on_misalignment="reject"), a_plan(((1, 4, 6), (27, 6, 8))))
+
+        def at_its_time_nobody_answers() -> None:
+            world.cloud.unreachable = True
+            arm.enforce(world.ctx, "CHG-1")
+            world.cloud.unreachable = False
+
+        world.clock.at(EFFECTIVE, at_its_time_nobody_answers)
+        world.run_until(minutes(60))
+        assert world.state is S.CANCELLED and world.version_at(minutes(60)) is None
