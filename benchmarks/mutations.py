@@ -59,8 +59,8 @@ MUTATIONS = (
         1,
         "armed without verification",
         "control/decide.py",
-        "if left := [s.step.sequence for s in ahead_of_effect(plan, steps)]:",
-        "if left := [s.step.sequence for s in ahead_of_effect(plan, steps) if s.state is StepState.PENDING]:",
+        "left = [s.step.sequence for s in ahead_of_effect(plan, steps)]",
+        "left = [s.step.sequence for s in ahead_of_effect(plan, steps) if s.state is StepState.PENDING]",
     ),
     Mutation(
         1,

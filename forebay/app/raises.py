@@ -80,9 +80,9 @@ def settle(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:
         if ends is None and not left:
             raise RuleRefusal("settle what was left", f"change {change} has left nothing", "`forebay status`")
         event = ctx.event(record.change, "settled by a person", reason, actor)
-        tx.drop_leftovers(change, event)
         for name, live in left.items():
             tx.audit(ctx.event(record.change, LEFT_AS_IT_IS, reason, actor, workload=name, new=in_words(live)))
+        tx.drop_leftovers(change, event)
         still = [r.workload for r in _of(tx, record) if r.workload not in left]
         # What was named is what another hand is in the way of: the other workloads go on with their way back.
         if ends is not None and not (left and still):
