@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -36,12 +35,6 @@ class Tickets:
         self.told.append((source, said.ticket, said.action))
         if self.killed:
             raise KeyboardInterrupt
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    with World() as made:
-        yield made
 
 
 def test_a_ticket_is_told_what_becomes_of_its_change(world: World) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -16,12 +15,6 @@ from tests.support.samples import a_version
 from tests.support.world import EFFECTIVE, Recorder, World, minutes
 
 PAUSE = timedelta(minutes=15)
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    with World() as world:
-        yield world
 
 
 def post(world: World, *versions: PolicyVersion) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -32,12 +31,6 @@ class Room:
         if self.away:
             raise OutsideError("the room is closed", retryable=True)
         self.heard.append(Notice.model_validate_json(message.body))
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    with World() as world:
-        yield world
 
 
 def test_a_life_is_told_in_a_few_notices(world: World) -> None:

@@ -45,12 +45,6 @@ def ask(world: World, moves: list[tuple[float, int, int]] | None = None, **appro
     world.submit(a_request(), a_plan(moves or LATER))
 
 
-@pytest.fixture
-def world() -> Iterator[World]:
-    with World() as made:
-        yield made
-
-
 def test_without_approval_nothing_moves_and_with_it_all_does(world: World) -> None:
     ask(world, approvers=["bob", "eve"], quorum=2)
     assert world.record().note.startswith("0 of 2 approvals; bob or eve may approve; needed: every change does")

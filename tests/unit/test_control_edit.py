@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -20,12 +19,6 @@ from tests.support.world import EFFECTIVE, MINUTE, World, a_plan, a_request, min
 
 S = ChangeState
 LATER = EFFECTIVE + 30 * MINUTE
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    with World() as made:
-        yield made
 
 
 def edited(**fields: Any) -> ChangeRequest:

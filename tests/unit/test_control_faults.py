@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
@@ -32,13 +31,6 @@ from tests.support.world import (
 
 S = ChangeState
 BOTH = pytest.mark.parametrize("lever", list(Lever))
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    """A service of 4 units under a count lever."""
-    with World() as made:
-        yield made
 
 
 @pytest.mark.parametrize("on_misalignment", ["defer", "reject"])

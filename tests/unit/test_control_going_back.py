@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from forebay.app.people import cancel, hold, resume
@@ -33,13 +31,6 @@ from tests.support.world import (
 S = ChangeState
 BOTH = pytest.mark.parametrize("lever", list(Lever))
 OLD, NEW = {"requests_per_minute": 6000}, {"requests_per_minute": 12000}
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    """A service of 4 units under a count lever."""
-    with World() as made:
-        yield made
 
 
 def with_a_policy(world: World, **fields: object) -> World:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,12 +21,6 @@ from forebay.domain.lifecycle import ChangeState
 from forebay.domain.resources import Resource
 from tests.support.world import EFFECTIVE, MINUTE, World, a_request, a_workload, count, floor, minutes
 from tests.unit.test_control_tickets import Scheduler, delivery
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    with World() as made:
-        yield made
 
 
 def test_a_submitted_delay_is_fixed_once_though_the_clock_ticks_on(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from threading import Event
 
@@ -31,13 +30,6 @@ from tests.support.world import (
 JUST_BEFORE = EFFECTIVE - timedelta(microseconds=1)
 BOTH = pytest.mark.parametrize("lever", list(Lever))
 S = ChangeState
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    """A service of 4 units under a count lever."""
-    with World() as made:
-        yield made
 
 
 @BOTH

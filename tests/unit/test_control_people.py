@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from itertools import pairwise
 
@@ -26,13 +25,6 @@ from tests.support.world import (
 
 S = ChangeState
 BOTH = pytest.mark.parametrize("lever", list(Lever))
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    """A service of 4 units under a count lever."""
-    with World() as made:
-        yield made
 
 
 def test_held_and_resumed_goes_on_where_it_stood(world: World) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -23,13 +22,6 @@ from tests.support.world import EFFECTIVE, MINUTE, World, a_plan, a_request, a_w
 
 S = ChangeState
 BOTH = pytest.mark.parametrize("lever", list(Lever))
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    """A service of 4 units under a count lever."""
-    with World() as made:
-        yield made
 
 
 @BOTH

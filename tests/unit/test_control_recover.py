@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
@@ -22,12 +22,6 @@ from tests.support.cloud import ModelService
 from tests.support.world import EFFECTIVE, MINUTE, World, a_plan, a_request, a_workload, count, flat, minutes
 
 S = ChangeState
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    with World() as made:
-        yield made
 
 
 def service(world: World) -> ModelService:

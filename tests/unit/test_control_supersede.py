@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,12 +20,6 @@ from tests.support.world import EFFECTIVE, MINUTE, World, a_plan, a_request, min
 
 S = ChangeState
 LATER = EFFECTIVE + 30 * MINUTE
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    with World() as made:
-        yield made
 
 
 def instead(**fields: Any) -> ChangeRequest:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -17,12 +16,6 @@ from forebay.domain.errors import InputError, OutsideError
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.records import WakeUp
 from tests.support.world import MINUTE, World, a_request, minutes
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    with World() as made:
-        yield made
 
 
 class Scheduler:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -296,12 +295,6 @@ def test_what_is_no_duration_is_refused_with_how_to_write_one(text: str) -> None
 
 
 # What the rules and the store say
-@pytest.fixture
-def world() -> Iterator[World]:
-    with World() as made:
-        yield made
-
-
 def test_an_unknown_workload_is_refused_and_nothing_is_stored(world: World) -> None:
     with pytest.raises(InputError, match="workload 'wbe' is not in the workloads file"):
         receive(world.ctx, a_request("wbe"))

@@ -4,7 +4,6 @@ one that the scheduler made too late, or never, is denied, not forgotten."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -127,12 +126,6 @@ class Look:
     def told(self) -> list[tuple[str, str]]:
         with self.world.sql.transaction() as tx:
             return [(e.event.action, e.event.change) for e in tx.audit_entries() if e.event.actor == "forebay"]
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    with World() as made:
-        yield made
 
 
 def name_of(at: datetime) -> str:
