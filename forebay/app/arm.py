@@ -270,8 +270,10 @@ def _misaligned(ctx: Context, record: ChangeRecord, misaligned: Misalignment) ->
     Rejecting is for good: where nobody could look, that waits for as long as the workloads have patience.
     """
     change, missing = record.change, misaligned.text
-    patience = max(ctx.workload(name).verification.patience for name in change.workloads)
-    unseen = misaligned.unseen and ctx.clock.now() < change.effective_at + patience
+    unseen = False
+    if misaligned.unseen:
+        patience = max(ctx.workload(name).verification.patience for name in change.workloads)
+        unseen = ctx.clock.now() < change.effective_at + patience
     enforced = change.on_misalignment == "enforce" and misaligned.capacity
     with ctx.store.transaction() as tx:
         current = tx.change(change.change)

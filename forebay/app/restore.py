@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from uuid import uuid4
 
 from forebay.app.context import Context
 from forebay.app.joint import counts_on
@@ -15,6 +14,7 @@ from forebay.app.outbox import post_version, push_version
 from forebay.app.raises import LEFT_AS_IT_IS, goes_back
 from forebay.app.turn import next_is_due
 from forebay.app.writing import last_setting, release, settle_open_intents, write_setting
+from forebay.control.decide import latest_window
 from forebay.control.restore import GiveBack, Leave, LookAgain, next_restore, window_after
 from forebay.control.verify import judge
 from forebay.domain.allocation import Lever, Setting, TargetState, in_words
@@ -41,8 +41,6 @@ def restore_change(ctx: Context, record: ChangeRecord, holder: str) -> str:
     with ctx.store.transaction() as tx:
         if waiting := counts_on(tx, record, change.workloads, ctx.clock.now()):
             return waiting
-    # Two passes of one reconciler are two writers, whatever they call themselves.
-    holder = f"{holder} {uuid4().hex[:8]}"
     outcomes, errors = {}, []
     for name in change.workloads:
         try:
@@ -226,9 +224,8 @@ def _remember_leftover(
 
 def _seen(ctx: Context, workload: Workload, now: datetime) -> Mapping[Resource, float] | None:
     """The usage seen last; None without data of each resource, which never lets anything shrink (rule 7)."""
-    verification = workload.verification
-    end = now - verification.metric_delay
-    usage = ctx.usage(workload).measure(end - verification.window, end)
+    start, end, _ = latest_window(workload, now)
+    usage = ctx.usage(workload).measure(start, end)
     return None if any(resource not in usage for resource in workload.resources) else usage
 
 

@@ -215,18 +215,8 @@ def _not_to_spare(view: View, step: StepRecord, units: int) -> str | None:
     """Why a lowering step must not leave `units` yet, in words: nothing was measured (rule 7), or, as long as the
     entitlement does not count, the demand seen would be `high` on them.
     """
-    start, end, _ = latest_window(view.workload, view.now)
     left = min(units, view.target.serving)
-    judgement = judge(
-        view.workload,
-        view.plan,
-        start=start,
-        end=end,
-        usage=view.usage or {},
-        serving_units=left,
-        asked_units=0,
-        planned_units=step.step.to_units,
-    )
+    judgement = _judged(view, step, latest_window(view.workload, view.now), serving=left, asked=0)
     high = judgement.verdict is Verdict.HIGH and left < judgement.required_units
     if judgement.verdict is Verdict.NO_DATA or (high and view.now < view.change.change.effective_at):
         return f"step {step.step.sequence} would leave {left} units: {judgement.verdict}: {judgement.evidence.text}"
@@ -300,19 +290,11 @@ def _under_way(view: View, step: StepRecord, poll: timedelta) -> Decision:
             return Hold(text, lapses=True)
         waiting = "; ".join(view.target.causes) or ("launching" if step.step.size is None else "deploying")
         return Wait(view.now + poll, f"{view.target.serving} of {asked} units serve: {waiting}", asked=True)
-    start, end, known_at = window
+    known_at = window[2]
     if view.now < known_at:
         return Wait(known_at, f"verification of step {step.step.sequence} is due at {known_at:%H:%M:%S}", asked=True)
-    judgement = judge(
-        view.workload,
-        view.plan,
-        start=start,
-        end=end,
-        usage=view.usage or {},
-        serving_units=view.target.serving,
-        asked_units=0 if _takes_away(view, step) else asked,
-        planned_units=step.step.to_units,
-    )
+    expected = 0 if _takes_away(view, step) else asked
+    judgement = _judged(view, step, window, serving=view.target.serving, asked=expected)
     if view.alarms:  # whatever the usage says: the operator named what must not happen
         text = f"{_in_alarm(view.alarms)}; {judgement.evidence.text}"
         evidence = judgement.evidence.model_copy(update={"text": text})
@@ -328,6 +310,22 @@ def _under_way(view: View, step: StepRecord, poll: timedelta) -> Decision:
             return _correct(view, step, asked, judgement)
         case Verdict.PASS | Verdict.LOW:
             return _verified(step, asked, judgement)
+
+
+def _judged(
+    view: View, step: StepRecord, window: tuple[datetime, datetime, datetime], *, serving: int, asked: int
+) -> Judgement:
+    start, end, _ = window
+    return judge(
+        view.workload,
+        view.plan,
+        start=start,
+        end=end,
+        usage=view.usage or {},
+        serving_units=serving,
+        asked_units=asked,
+        planned_units=step.step.to_units,
+    )
 
 
 def _in_alarm(alarms: Sequence[str]) -> str:

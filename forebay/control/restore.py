@@ -63,9 +63,9 @@ def next_restore(
     if original is None or ours is None:
         return Leave("nothing was moved")
     live = target.setting
-    if not ours.stands_in(live) and (original if ours.revision else original.unsized).stands_in(live):
-        return Leave(f"another hand has set it back to {in_words(live)} already")
     if not ours.stands_in(live):
+        if (original if ours.revision else original.unsized).stands_in(live):
+            return Leave(f"another hand has set it back to {in_words(live)} already")
         return Leave(f"changed by another: left at {in_words(live)}, we had set {in_words(ours)}", blocked=True)
     if ours.revision is None:  # the size is not ours to give back
         live, original = live.unsized, original.unsized
