@@ -267,3 +267,4 @@ def test_a_prefect_that_is_away_stops_nothing_that_needs_no_run(world: World, mo
         world.clock.sleep(MINUTE)
     assert world.state is ChangeState.ROLLED_BACK
     assert "CHG-2" in asked, "a ticket without its run keeps no step from having its own"
+    assert len(asked) == 12, "one call a pass waits for Prefect, however many runs are wanted"
