@@ -54,7 +54,7 @@ class Stack:
 def start_child(processes: Processes, stack: Stack, name: str) -> None:
     """One of the four children, for the first time or after it died; returns at once."""
     argv = {
-        "prefect": ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(stack.prefect_port)],
+        "prefect": ["deployments.server", "--host", "127.0.0.1", "--port", str(stack.prefect_port)],
         "receiver": ["forebay.cli", "serve", "--migrate", "--port", str(stack.web_port)],
         "runner": ["deployments.runner"],
         "reconciler": ["deployments.reconciler"],

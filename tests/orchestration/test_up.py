@@ -7,14 +7,18 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
+import httpx
 import pytest
 
 from deployments.processes import free_port
 from deployments.up import ROOT
-from tests.support.stack import listens, processes_of, until
+from tests.support.stack import LiveStack, listens, processes_of, until
 
 # `main` as it is, on children of a second's making: one listens until it is told to stop, the other ends by itself.
 UP = """
@@ -119,3 +123,26 @@ def test_a_store_that_is_away_ends_a_command_with_a_clear_message(command: list[
     assert done.stderr.splitlines()[-1].startswith("forebay: store postgresql+psycopg://nobody")
     assert "secret" not in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_many_writers_at_once_do_not_make_the_server_stand_still(stack: LiveStack) -> None:
+    """Each waits for the others' lock now and then; without `deployments.server` that ends in a minute's standstill."""
+    made = stack.ask_prefect("POST", "/flows/", {"name": "writers"}).raise_for_status()
+    flow = made.json()["id"]
+    over = time.monotonic() + 12
+
+    def slowest_s() -> float:
+        slowest, body = 0.0, {"flow_id": flow, "state": {"type": "PENDING"}}
+        with httpx.Client(base_url=f"{stack.stack.prefect_url}/api", timeout=90) as client:
+            while (began := time.monotonic()) < over:
+                with suppress(httpx.TransportError):  # a busy server answers 503 and hangs up
+                    made = client.post("/flow_runs/", json=body)
+                    if made.status_code == 201:
+                        client.post(f"/flow_runs/{made.json()['id']}/set_state", json={"state": {"type": "RUNNING"}})
+                slowest = max(slowest, time.monotonic() - began)
+        return slowest
+
+    with ThreadPoolExecutor(5) as writers:
+        taken_s = [future.result() for future in [writers.submit(slowest_s) for _ in range(5)]]
+    stack.ask_prefect("DELETE", f"/flows/{flow}")
+    assert max(taken_s) < 30
