@@ -10,7 +10,7 @@ from forebay.control.keep import Adopt, Clash, Keep, Later, keep, keep_pin, move
 from forebay.control.verify import judge, unserved
 from forebay.domain.allocation import Lever, Setting, TargetState, in_words, setting_for
 from forebay.domain.freeze import FreezeWindow
-from forebay.domain.lifecycle import MOVING, STEPPING, ChangeState, StepState
+from forebay.domain.lifecycle import AFTER, MOVING, STEPPING, ChangeState, StepState
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.records import ChangeRecord, Intent, Outcome, Pin, StepRecord
 from forebay.domain.resources import Resource
@@ -184,7 +184,9 @@ def _next_step(view: View, step: StepRecord, poll: timedelta) -> Decision:
     if view.target.refusals:
         return Hold("; ".join(view.target.refusals))
     if view.alarms:
-        return Wait(view.now + poll, f"step {step.step.sequence} waits: {_in_alarm(view.alarms)}")
+        text = f"step {step.step.sequence} waits: {_in_alarm(view.alarms)}"
+        # Ahead of the effective time it is said where that delays the policy; after it nobody else would say it.
+        return _patiently(view, may_go_at, text, poll) if view.change.state in AFTER else Wait(view.now + poll, text)
     if view.target.problems:
         return _patiently(view, may_go_at, "; ".join(view.target.problems), poll)
     if step.step.size is not None:

@@ -261,9 +261,19 @@ class Lives(RuleBasedStateMachine):
     @rule(later=st.booleans())
     def enforce(self, later: bool) -> None:
         name = self._one(later)
-        arm.try_to_arm(self.world.ctx, name)
-        arm.watch_armed(self.world.ctx, name)
-        arm.enforce(self.world.ctx, name)
+        for act in (arm.try_to_arm, arm.watch_armed, arm.enforce):
+            with self._untold():
+                act(self.world.ctx, name)
+
+    @contextmanager
+    def _untold(self) -> Iterator[None]:
+        """What a person asks for is refused by a rule, or as long as the last write may not be seen yet."""
+        try:
+            yield
+        except RuleRefusal:
+            pass
+        except OutsideError as error:
+            assert "from before our write" in str(error)
 
     @rule(seconds=st.integers(5, 900))
     def wait(self, seconds: int) -> None:
@@ -308,7 +318,7 @@ class Lives(RuleBasedStateMachine):
 
     def _happen(self, what: str, name: str) -> None:
         ctx = self.world.ctx
-        try:
+        with self._untold():
             match what:
                 case "hold":
                     hold(ctx, name, "bob", "wait")
@@ -348,14 +358,15 @@ class Lives(RuleBasedStateMachine):
                     units = max(1, live.units - 1) if live.units > 9 else live.units + 3
                     self.watcher.foreign.append(count(units) if live.lever is Lever.COUNT else floor(units))
                     self.world.cloud.set(self.names[-1], self.watcher.foreign[-1], foreign=True)
-        except RuleRefusal:
-            pass
-        except OutsideError as error:
-            assert "from before our write" in str(error), "a person may resume once the last write can be seen"
 
     @rule(fault=st.sampled_from(["lost answer", "throttled", "refused"]))
     def fault(self, fault: ApplyFault) -> None:
         self.world.cloud.faults.append(fault)
+
+    @rule(seconds=st.sampled_from([0, 20, 55]))
+    def old_copies(self, seconds: int) -> None:
+        """From now on the cloud answers from copies so old."""
+        self.world.cloud.copies = timedelta(seconds=seconds)
 
     @rule(cores=st.sampled_from([1.0, 2.0, 3.0, 9.0]), metrics=st.booleans(), arrives=st.sampled_from([5, 7, 100, 100]))
     def weather(self, cores: float, metrics: bool, arrives: int) -> None:
@@ -374,6 +385,7 @@ class Lives(RuleBasedStateMachine):
             return
         with self.world as world:
             world.cloud.faults.clear()
+            self.old_copies(0)
             self.weather(1.0, metrics=True, arrives=100)
             world.clock.sleep(10 * MINUTE)  # until leases have ended and what was to happen soon has happened
             if self.given_up:

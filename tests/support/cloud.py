@@ -159,7 +159,8 @@ class ModelService:
 
 @dataclass
 class ModelCloud:
-    """Implements `target` and `usage` of a Context. `writes` is what really happened, in order.
+    """Implements `target` and `usage` of a Context. `writes` is what really happened, in order; one shows in reads once
+    it is older than `copies`, the age of what the API answers from.
 
     `effect(name)` is called at each point where a process may die: a test counts them, or raises Crash.
     """
@@ -171,6 +172,7 @@ class ModelCloud:
     unreachable: bool = False
     remembers: bool = False
     no_history: bool = False
+    copies: timedelta = timedelta(0)
     effect: Callable[[str], None] = lambda name: None
     witness: Callable[[str], object] = lambda workload: None
 
@@ -202,7 +204,12 @@ class ModelTarget:
         self.cloud.effect("observe")
         if self.cloud.unreachable or self.cloud.services[self.name].unreachable:
             raise OutsideError("the cloud does not answer", retryable=True)
-        return self.cloud.services[self.name].state(self.cloud.clock.now())
+        now = self.cloud.clock.now()
+        fresh = self.cloud.services[self.name].state(now)
+        unseen = [w for w in self.cloud.writes if w.workload == self.name and w.at > now - self.cloud.copies]
+        if not unseen:
+            return fresh
+        return fresh.model_copy(update={"setting": unseen[0].before, "desired": unseen[0].desired})
 
     def who(self, setting: Setting) -> str | None:
         return self.cloud.services[self.name].culprit

@@ -28,7 +28,8 @@ JUST_NOW = timedelta(minutes=1)
 @dataclass(frozen=True)
 class Seen:
     """What was true at the moment of a write: announced by which open intents, under which lease, from which plan, and
-    which armed or enforced changes are carried by whoever makes it.
+    which armed or enforced changes are carried by whoever makes it; `unseen`: another hand was there, and no read shows
+    it yet.
     """
 
     open: Sequence[Intent]
@@ -37,6 +38,7 @@ class Seen:
     carried: Sequence[str]
     metrics: bool
     cores: float
+    unseen: bool
 
 
 @dataclass
@@ -73,7 +75,9 @@ class Watcher:
             ]
         self._rule_4_a_new_holder_has_a_new_number(workload, lease)
         service = self.world.cloud.services[workload]
-        return Seen(still_open, lease, plan.hash if plan else None, carried, service.metrics, self.cores[-1])
+        since = self.world.clock.now() - self.world.cloud.copies
+        unseen = any(w.foreign and w.workload == workload and w.at > since for w in self.world.cloud.writes)
+        return Seen(still_open, lease, plan.hash if plan else None, carried, service.metrics, self.cores[-1], unseen)
 
     def look_at_lease(self, workload: str) -> None:
         """Rule 4, while somebody may be at work: a holder is replaced by one with a higher number only."""
@@ -201,6 +205,8 @@ class Watcher:
         for write, seen, intent in announced:
             largest = limits.soft.largest_move(write.desired)
             assert limits.min_units <= write.after.units <= limits.max_units, "rule 6: out of bounds"
+            if seen.unseen:
+                continue  # from what nobody could see, nobody can keep a distance
             if intent.purpose is not Purpose.GIVE_BACK:
                 assert write.after.units <= max(write.desired + largest, write.before.units), "rule 6: too far"
             elif write.after.lever is Lever.COUNT:
@@ -244,6 +250,8 @@ def _rule_9_given_back_only_over_our_own_value(
     for write, seen, intent in announced:
         if intent.purpose is Purpose.GIVE_BACK:
             assert not seen.carried, "rule 9: given back under a change that counts on it"
+            if seen.unseen:
+                continue
             ours = [i.new for i in intents if i.change == intent.change and i.number < intent.number and done(i)]
             assert write.before == intent.old == ours[-1], "rule 9: over another hand's value"
 

@@ -6,7 +6,7 @@ import pytest
 
 from forebay.app.people import resume
 from forebay.domain.lifecycle import ChangeState
-from tests.support.world import EFFECTIVE, World, a_workload, minutes
+from tests.support.world import EFFECTIVE, World, a_plan, a_request, a_workload, minutes
 
 S = ChangeState
 WATCHED = a_workload(alarms=["errors high", "latency"])
@@ -35,6 +35,19 @@ def test_an_alarm_at_the_verdict_is_an_error_that_holds_and_names_it(alarms: tup
         resume(world.ctx, "CHG-1", "bob", "the release was rolled back")
         world.run_until(minutes(60))
         assert (world.asked(), world.state) == ([6, 8], S.CLOSED)
+
+
+def test_an_alarm_that_keeps_a_step_of_a_policy_in_force_waiting_is_told_once() -> None:
+    with World(WATCHED) as world:
+        world.submit(a_request(settle="PT3H"), a_plan(((1, 4, 6), (7, 6, 8), (40, 8, 10)), aligned=8))
+        world.run_until(minutes(35))
+        world.cloud.services["web"].alarms = ("latency",)
+        world.run_until(minutes(90))
+        told = [(e.workload, e.reason) for e in world.people.events if e.action == "in trouble"]
+        assert told == [("web", "step 3 waits: alarm latency in ALARM")]
+        world.cloud.services["web"].alarms = ()
+        world.run_until(minutes(120))
+        assert (world.state, world.asked()) == (S.SETTLING, [6, 8, 10])
 
 
 def test_what_no_workload_names_is_not_asked_for() -> None:
