@@ -11,8 +11,8 @@ from forebay.app.keep import keep_workload
 from forebay.app.lookup import change_record
 from forebay.app.observe import observe
 from forebay.app.outbox import post_version, push_version
-from forebay.app.people import GLASS_BROKEN, disarm_by_controller, hold_by_controller, own_version, withdraw
-from forebay.app.turn import waits_to_arm
+from forebay.app.people import GLASS_BROKEN, begun, disarm_by_controller, hold_by_controller, own_version, withdraw
+from forebay.app.turn import ahead_of, same_policy, waits_to_arm
 from forebay.app.writing import last_setting
 from forebay.control.decide import Misalignment, misalignment, unverified
 from forebay.control.keep import Keep, Later
@@ -185,7 +185,8 @@ def enforce(ctx: Context, change: str) -> str:
 
     The decision point has switched by itself; this is the record and the push, and may run late or twice. A change
     that is not armed at its effective time is armed now if it is aligned; else it is deferred until it is, or
-    rejected, as it says. Raises OutsideError if a push failed: the change stays `in force`, and is pushed again.
+    rejected, as it says. What a later version has followed already is not pushed after that one. Raises OutsideError if
+    a push failed: the change stays `in force`, and is pushed again.
     """
     with ctx.store.transaction() as tx:
         record = tx.change(change)
@@ -194,43 +195,60 @@ def enforce(ctx: Context, change: str) -> str:
     if late and (missing := _missing_at_last(ctx, record)):
         return _misaligned(ctx, record, missing)
     with ctx.store.transaction() as tx:
-        record = tx.change(change)
+        record, now = tx.change(change), ctx.clock.now()
         assert record is not None, f"{change} vanished from the store"
         version = own_version(tx, record)
         began = version.in_force_from if version else None
-        if record.state is ChangeState.ARMED and began is not None and began <= ctx.clock.now():
+        versions = tx.versions(record.change.entity, record.change.policy)
+        latest = in_force(versions, now)
+        said = f"version {version.version} is in force since" if version else ""
+        if version and latest and latest != version:
+            said = f"version {version.version}, which version {latest.version} has followed already, was in force from"
+        if record.state is ChangeState.ARMED and began is not None and began <= now:
             assert version is not None
-            before = followed(tx.versions(version.entity, version.policy), version)
+            before = followed(versions, version)
             event = ctx.event(
                 record.change,
                 "in force",
-                f"version {version.version} is in force since {began.isoformat()}",
+                f"{said} {began.isoformat()}",
                 old=f"version {before.version}" if before else "no version",
                 new=f"version {version.version}",
             )
             record = tx.move(change, ChangeState.IN_FORCE, event)
-        if record.state is ChangeState.IN_FORCE:
-            assert version is not None and began is not None
+        if record.state is ChangeState.IN_FORCE and latest == version:
+            assert version is not None
             post_version(tx, ctx, change, version)
     if record.state is ChangeState.IN_FORCE:
         assert version is not None and began is not None
         _push(ctx, record, version, began)
-        return f"version {version.version} is in force since {began:%H:%M:%S.%f} UTC"
+        return f"{said} {began:%H:%M:%S.%f} UTC"
     return f"nothing to do: change is {record.state}"
 
 
 def enforce_now(
     tx: Transaction, ctx: Context, record: ChangeRecord, actor: str, reason: str
 ) -> tuple[ChangeRecord, AuditEvent]:
-    """Within `tx`: the version is in force from now on. The caller has checked that `actor` may."""
+    """Within `tx`: the version is in force from now on. The caller has checked that `actor` may.
+
+    Not ahead of an earlier one that is still to come: what takes force last is in force, so that would undo this.
+    """
     now, version = ctx.clock.now(), own_version(tx, record)
-    begun = version is not None and version.in_force_from is not None and version.in_force_from <= now
-    if version is None or begun or record.state not in BEFORE_IN_FORCE:
+    is_begun = begun(version, now)
+    if version is None or is_begun or record.state not in BEFORE_IN_FORCE:
         raise RuleRefusal(
             "break glass only before in force",
-            f"change {record.change.change} is {'in force' if begun else record.state}",
+            f"change {record.change.change} is {'in force' if is_begun else record.state}",
             "a change that is neither in force nor over",
         )
+    for other in reversed(ahead_of(tx, record.change)):
+        to_come = other.state in BEFORE_IN_FORCE and not begun(own_version(tx, other), now)
+        if to_come and same_policy(other.change, record.change):
+            raise RuleRefusal(
+                "versions take force in order",
+                f"version {other.policy_version} of change {other.change.change} ({other.state}) is still to come, and "
+                f"would take the place of version {version.version}",
+                f"this once {other.change.change} is cancelled, or the glass is broken for it first",
+            )
     was, now_is = f"{record.state}, effective {version.effective_at.isoformat()}", f"version {version.version} in force"
     broken = version.model_copy(update={"glass_broken_at": now})
     tx.put_version(broken, ctx.event(record.change, GLASS_BROKEN, reason, actor, old=was, new=now_is))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -153,3 +154,47 @@ def test_rolled_back_to_a_version_that_came_by_break_glass(world: World) -> None
     rollback(world.ctx, "CHG-2", "ann", "worse")
     now = world.clock.now()
     assert (world.version_at(now - MINUTE), world.version_at(now)) == (2, 3)
+
+
+def two_of_one_policy(world: World) -> None:
+    """CHG-1 brings version 1 at 9:30, CHG-2 version 2 on top of it at 10:30."""
+    world.submit()
+    later = minutes(90)
+    world.submit(a_request(change="CHG-2", effective_at=later), a_plan((), change="CHG-2", effective_at=later))
+
+
+def test_not_ahead_of_an_earlier_version_that_is_still_to_come(world: World) -> None:
+    """It would take the place of the later one at its own time, and stay there."""
+    two_of_one_policy(world)
+    world.run_until(minutes(20))
+    with pytest.raises(RuleRefusal, match=r"version 1 of change CHG-1 \(armed\) is still to come.*once CHG-1 is can"):
+        break_glass(world.ctx, "CHG-2", "bob", "the shop is down")
+    assert "GLASS BROKEN" not in world.actions("CHG-2")
+    break_glass(world.ctx, "CHG-1", "bob", "the shop is down")
+    break_glass(world.ctx, "CHG-2", "bob", "the shop is down")
+    world.run_until(minutes(60))
+    assert [world.version_at(at) for at in (minutes(20), EFFECTIVE, minutes(60))] == [2, 2, 2]
+
+
+def test_ahead_of_one_that_was_cancelled(world: World) -> None:
+    two_of_one_policy(world)
+    world.run_until(minutes(20))
+    cancel(world.ctx, "CHG-1", "ann", "not needed")
+    break_glass(world.ctx, "CHG-2", "bob", "the shop is down")
+    world.run_until(minutes(60))
+    assert [world.version_at(at) for at in (minutes(20), minutes(60))] == [2, 2]
+
+
+def test_a_version_that_was_followed_before_it_was_recorded_is_not_pushed_over_the_later_one(world: World) -> None:
+    """No runner at 9:30: the decision point has switched, and the glass is broken for the next version."""
+    two_of_one_policy(world)
+    world.run_until(minutes(20))
+    world.clock.sleep(EFFECTIVE - world.clock.now() + timedelta(seconds=5))
+    break_glass(world.ctx, "CHG-2", "bob", "the shop is down")
+    world.run_until(minutes(33))
+    assert [v.version for v in world.enforcer.pushed] == [2]
+    assert (world.version_at(EFFECTIVE), world.version_at(minutes(33))) == (1, 2)
+    assert (world.state, world.record("CHG-2").state) == (S.SETTLING, S.SETTLING)
+    with world.sql.transaction() as tx:
+        told = [e.event.reason for e in tx.audit_entries("CHG-1") if e.event.action == "in force"]
+    assert ["which version 2 has followed already" in reason for reason in told] == [True]
