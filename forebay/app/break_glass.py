@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import logging
+
 from forebay.app.arm import enforce, enforce_now
 from forebay.app.context import Context
 from forebay.app.people import permitted, resume
+from forebay.domain.errors import OutsideError
 from forebay.domain.records import ChangeRecord
+
+log = logging.getLogger(__name__)
 
 
 def break_glass(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:
     """The policy is in force from this moment on, aligned or not, frozen or not, approved or not (rule 1's exception).
 
     Steps still to come are made as planned. Raises InputError; RuleRefusal if `actor` may not, or it is in force
-    already; OutsideError if a push failed: the policy is in force, and is pushed again.
+    already, or an earlier version of the policy is still to come; OutsideError if the store is away. A push that fails
+    is none of these: the policy is in force, and the reconciler pushes it again.
     """
     with ctx.store.transaction() as tx:
         record, event = enforce_now(tx, ctx, permitted(tx, change, "break-glass", actor, reason), actor, reason)
     ctx.notifier.notify(event)
-    enforce(ctx, change)
+    try:
+        enforce(ctx, change)
+    except OutsideError as error:
+        log.warning("%s is in force, and is pushed again: %s", change, error)
     return record
 
 
