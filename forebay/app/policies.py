@@ -11,8 +11,10 @@ from forebay.app.named import check_named
 from forebay.domain.audit import AuditEvent
 from forebay.domain.change import Document
 from forebay.domain.errors import RuleRefusal
+from forebay.domain.lifecycle import ChangeState
 from forebay.domain.model import Model, Name, UtcTime, validate
 from forebay.domain.policy import PolicyVersion, in_force, next_switch
+from forebay.ports import Transaction
 
 
 class PolicyAnswer(Model):
@@ -65,7 +67,7 @@ def import_policy(
     ctx: Context, entity: str, policy: str, kind: str, document: Mapping[str, Any], actor: str, reason: str
 ) -> PolicyVersion:
     """Store what is in force already as the first version that is. What changes brought and took back before it was in
-    force does not count.
+    force does not count, nor what was denied.
 
     Raises InputError, and RuleRefusal if the policy is known: then change it.
     """
@@ -75,7 +77,7 @@ def import_policy(
     now = ctx.clock.now()
     with ctx.store.transaction() as tx:
         before = tx.versions(entity, policy)
-        if any(version.withdrawn_at is None for version in before):
+        if any(_counts(tx, version) for version in before):
             raise RuleRefusal("import only once", f"policy {policy!r} of {entity!r} is known", "a policy change")
         version = PolicyVersion(
             **imported.model_dump(),
@@ -90,3 +92,8 @@ def import_policy(
             AuditEvent(at=now, actor=actor, action="policy imported", reason=reason, entity=entity, new=new),
         )
     return version
+
+
+def _counts(tx: Transaction, version: PolicyVersion) -> bool:
+    record = tx.change(version.change) if version.change else None
+    return version.withdrawn_at is None and (record is None or record.state is not ChangeState.DENIED)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from forebay.app.people import cancel, hold, resume
+from forebay.app.people import cancel, deny, hold, resume
 from forebay.app.pins import pin
 from forebay.app.policies import import_policy
+from forebay.app.receive import receive
 from forebay.app.rollback import rollback
 from forebay.domain.allocation import Lever
 from forebay.domain.errors import InputError, RuleRefusal
@@ -193,6 +194,19 @@ def test_what_follows_a_version_that_was_set_back_names_that_and_not_the_number_
         with world.sql.transaction() as tx:
             (event,) = (e.event for e in tx.audit_entries("CHG-2") if e.event.action == "in force")
         assert (event.old, event.new) == ("version 4", "version 3")
+
+
+def test_a_policy_whose_first_change_was_denied_is_imported_and_gone_back_to(world: World) -> None:
+    receive(world.ctx, a_request())
+    with pytest.raises(RuleRefusal, match="is known"):
+        with_a_policy(world)
+    deny(world.ctx, "CHG-1", "no plan meets it")
+    with_a_policy(world, change="CHG-2")
+    assert document(world) == OLD
+    world.run_until(minutes(33))
+    assert document(world) == NEW
+    rollback(world.ctx, "CHG-2", "bob", "worse")
+    assert document(world) == OLD
 
 
 def test_a_rollback_to_nothing_is_refused(world: World) -> None:
