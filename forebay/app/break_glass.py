@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 
-from forebay.app.arm import enforce, enforce_now
+from forebay.app.arm import enforce_now
 from forebay.app.context import Context
+from forebay.app.outbox import drain
 from forebay.app.people import permitted, resume
 from forebay.domain.errors import OutsideError
 from forebay.domain.records import ChangeRecord
@@ -17,16 +18,18 @@ def break_glass(ctx: Context, change: str, actor: str, reason: str) -> ChangeRec
     """The policy is in force from this moment on, aligned or not, frozen or not, approved or not (rule 1's exception).
 
     Steps still to come are made as planned. Raises InputError; RuleRefusal if `actor` may not, or it is in force
-    already, or an earlier version of the policy is still to come; OutsideError if the store is away. A push that fails
-    is none of these: the policy is in force, and the reconciler pushes it again.
+    already, or an earlier version of the policy is still to come; OutsideError if the store is away.
+
+    It is pushed at once to what is configured here. What failed, or is configured elsewhere only, the reconciler
+    pushes, and brings the change on to `settling`.
     """
     with ctx.store.transaction() as tx:
         record, event = enforce_now(tx, ctx, permitted(tx, change, "break-glass", actor, reason), actor, reason)
     ctx.notifier.notify(event)
     try:
-        enforce(ctx, change)
-    except OutsideError as error:
-        log.warning("%s is in force, and is pushed again: %s", change, error)
+        drain(ctx, change)
+    except OutsideError as error:  # the store is away since: what is in force is none the less so
+        log.warning("%s is in force, and is pushed by the reconciler: %s", change, error)
     return record
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 from forebay.app.context import CONTROLLER, Context
 from forebay.app.named import check_named
@@ -17,6 +18,8 @@ from forebay.ports import Transaction
 log = logging.getLogger(__name__)
 # So many targets are told side by side: one that hangs must not make another late.
 AT_ONCE = 8
+# What is due for so long, though failures are tried again at least every 15 minutes, nobody has configured any more.
+NOBODYS = timedelta(hours=4)
 PUSH = "push to "
 Send = Callable[[Message], None]
 
@@ -46,14 +49,14 @@ def post_version(tx: Transaction, ctx: Context, change: str, version: PolicyVers
 
 
 def push_version(ctx: Context, change: str, version: PolicyVersion) -> bool:
-    """Push what is due of the change; True once `version` waits for no enforcer any more: it is there, or given up.
+    """Push what is due of the change; True once `version` waits for no enforcer of ours: it is there, or given up.
 
     Raises OutsideError with the first failure where one will be tried again.
     """
     drain(ctx, change)
     lane, key = f"{version.entity}/{version.policy}", str(version.version)
     with ctx.store.transaction() as tx:
-        waiting = [m for m in tx.messages(MessageState.WAITING) if (m.lane, m.key, m.change) == (lane, key, change)]
+        waiting = [m for m in _mine(ctx, tx) if (m.lane, m.key, m.change) == (lane, key, change)]
     failed = [m for m in waiting if m.failure is not None]
     if failed:
         raise OutsideError(f"{failed[0].outlet} failed and is tried again: {failed[0].failure}", retryable=True)
@@ -61,7 +64,10 @@ def push_version(ctx: Context, change: str, version: PolicyVersion) -> bool:
 
 
 def drain(ctx: Context, change: str | None = None) -> int:
-    """Send what is due (of one change), each lane in order; returns how many were sent. A failure is recorded."""
+    """Send what is due (of one change) and configured here, each lane in order; returns how many were sent.
+
+    A failure is recorded. Raises OutsideError where the store is away.
+    """
     sent = 0
     while claimed := _claim(ctx, change):
         if len(claimed) == 1:
@@ -75,19 +81,22 @@ def drain(ctx: Context, change: str | None = None) -> int:
 def _claim(ctx: Context, change: str | None) -> list[Message]:
     with ctx.store.transaction() as tx:
         now = ctx.clock.now()
-        found = [m for m in due(tx.messages(MessageState.WAITING), now) if change is None or m.change == change]
+        found = [m for m in due(_mine(ctx, tx), now) if change is None or m.change == change]
         claimed = [message.claimed(now) for message in found[:AT_ONCE]]
         for message in claimed:
             tx.put_message(message)
     return claimed
 
 
+def _mine(ctx: Context, tx: Transaction) -> list[Message]:
+    """What waits for an outlet that is configured here: the rest is for another process to send."""
+    here = outlets(ctx)
+    return [message for message in tx.messages(MessageState.WAITING) if message.outlet in here]
+
+
 def _send(ctx: Context, message: Message) -> bool:
-    send = outlets(ctx).get(message.outlet)
     try:
-        if send is None:
-            raise InputError(f"{message.outlet!r} is not configured here any more: configure it, or leave it")
-        send(message)
+        outlets(ctx)[message.outlet](message)
         after = message.sent()
     except OutsideError as error:
         after = message.failed(str(error), ctx.clock.now(), retryable=error.retryable)
@@ -96,14 +105,32 @@ def _send(ctx: Context, message: Message) -> bool:
     except Exception as error:  # a defect of one outlet: it must not keep all others from being sent, again and again
         log.exception("%s: not sent", message.name)
         after = message.failed(f"{type(error).__name__}: {error}", ctx.clock.now(), retryable=False)
-    event = _told(ctx, message, after)
+    _record(ctx, message, after)
+    return after.state is MessageState.SENT
+
+
+def give_up_nobodys(ctx: Context) -> None:
+    """What was left behind by an outlet that is configured nowhere any more is given up, as loudly as any other.
+
+    For the reconciler, which has them all: a shell that has none must not judge for it.
+    """
+    here, now = outlets(ctx), ctx.clock.now()
+    with ctx.store.transaction() as tx:
+        found = due(tx.messages(MessageState.WAITING), now - NOBODYS)
+    for message in found:
+        if message.outlet not in here:
+            failure = f"{message.outlet!r} is not configured any more: configure it, or leave it"
+            _record(ctx, message, message.failed(failure, now, retryable=False))
+
+
+def _record(ctx: Context, before: Message, after: Message) -> None:
+    event = _told(ctx, before, after)
     with ctx.store.transaction() as tx:
         tx.put_message(after)
         if event is not None:
             tx.audit(event)
     if event is not None and after.state is MessageState.DEAD:
         ctx.notifier.notify(event)
-    return after.state is MessageState.SENT
 
 
 def _told(ctx: Context, before: Message, after: Message) -> AuditEvent | None:
@@ -135,6 +162,10 @@ def retry(ctx: Context, number: int, actor: str, reason: str) -> Message:
         dead = next((m for m in tx.messages(MessageState.DEAD) if m.number == number), None)
         if dead is None:
             raise InputError(f"no message {number} was given up: `forebay outbox show` lists them")
+        if dead.outlet not in outlets(ctx):
+            raise InputError(
+                f"{dead.outlet!r} is not configured here: give this command the settings of the process that sends it"
+            )
         later = [m for m in tx.messages(MessageState.SENT, (dead.outlet, dead.lane)) if m.number > number]
         if later:
             raise RuleRefusal("sent in order", f"{later[-1].name} was sent since", "leaving it: a newer one is there")

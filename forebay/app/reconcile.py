@@ -11,7 +11,7 @@ from forebay.app.arm import enforce, try_to_arm
 from forebay.app.context import Context
 from forebay.app.foretell import foretell
 from forebay.app.joint import shaped
-from forebay.app.outbox import drain
+from forebay.app.outbox import drain, give_up_nobodys
 from forebay.app.people import deny, own_version
 from forebay.app.plan import plan_anew_if_overdue
 from forebay.app.recover import recover
@@ -72,6 +72,7 @@ def reconcile(
     tell(ctx)
     answer(ctx)
     drain(ctx)
+    give_up_nobodys(ctx)
     until = ctx.clock.now() + horizon
     return [wake_up for wake_up in wanted if wake_up.at <= until]
 

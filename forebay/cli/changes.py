@@ -59,7 +59,7 @@ def status(
         typer.echo(changes_table(records, ctx.clock.now()))
         if raises:
             typer.echo("\n" + raises_table([r.row for r in raises]))
-        if failed := [message for message in unsent(ctx) if message.failure]:
+        if failed := [message for message in unsent(ctx) if message.failure or message.overdue(ctx.clock.now())]:
             typer.echo(f"\nnot sent: {len(failed)}, see `forebay outbox show`")
         return
     found = change_status(ctx, change)

@@ -14,15 +14,16 @@ app = typer.Typer(no_args_is_help=True, help=__doc__)
 @app.command("show")
 def show(as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False) -> None:
     """What waits to be sent, and what was given up."""
-    from forebay.app.outbox import unsent
+    from forebay.app.outbox import outlets, unsent
     from forebay.report.table import outbox_table
 
-    messages = unsent(common.context())
+    ctx = common.context()
+    messages = unsent(ctx)
     if as_json:
         for message in messages:
             typer.echo(message.model_dump_json())
         return
-    typer.echo(outbox_table(messages) if messages else "everything was sent")
+    typer.echo(outbox_table(messages, outlets(ctx)) if messages else "everything was sent")
 
 
 @app.command("retry")

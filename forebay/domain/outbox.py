@@ -47,6 +47,10 @@ class Message(Model):
     def name(self) -> str:
         return f"{self.outlet}: {self.lane} {self.key}"
 
+    def overdue(self, now: datetime) -> bool:
+        """Nobody has come for it for so long: whoever has its outlet configured does not run, or nobody has."""
+        return self.state is MessageState.WAITING and self.due_at + CLAIM <= now
+
     def claimed(self, now: datetime) -> Message:
         """Somebody sends it now; if nobody says how that ended, it is due again."""
         return self.model_copy(update={"attempts": self.attempts + 1, "due_at": now + CLAIM})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from datetime import datetime
 
 from forebay.domain.lifecycle import COME_TO_NOTHING
@@ -85,10 +85,20 @@ def changes_table(records: Sequence[ChangeRecord], now: datetime) -> str:
     return text_table(("change", "policy", "state", "in force at", "", "note"), rows)
 
 
-def outbox_table(messages: Sequence[Message]) -> str:
-    """One row a message: its state, when it is tried next, how often it was, and what it failed with."""
+def outbox_table(messages: Sequence[Message], here: Container[str]) -> str:
+    """One row a message: its state, when it is tried next, how often it was, and what it failed with, or why it is not
+    tried `here`, by the outlets that are configured.
+    """
     rows = [
-        (str(m.number), m.name, m.state.value, moment(m.due_at), str(m.attempts), m.failure or "") for m in messages
+        (
+            str(m.number),
+            m.name,
+            m.state.value,
+            moment(m.due_at),
+            str(m.attempts),
+            m.failure or ("" if m.outlet in here else "not configured here"),
+        )
+        for m in messages
     ]
     return text_table(("no", "message", "state", "due", "tried", "failure"), rows)
 

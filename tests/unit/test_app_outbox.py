@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from forebay.app.outbox import drain, post_version, push_version, retry, unsent
+from forebay.app.outbox import NOBODYS, drain, post_version, push_version, retry, unsent
 from forebay.domain.errors import InputError, OutsideError, RuleRefusal
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.outbox import CLAIM, MOST_ATTEMPTS, Message, MessageState
@@ -119,15 +120,49 @@ def test_an_older_version_is_not_sent_after_a_newer_one(world: World) -> None:
         retry(world.ctx, 99, "ann", "try")
 
 
-def test_a_message_for_nobody_and_one_nobody_can_read_are_given_up(world: World) -> None:
+def stored(world: World, *outlets: str) -> None:
     now = world.clock.now()
     with world.sql.transaction() as tx:
-        for outlet in ("push to nowhere", "push to record"):
-            tx.add_message(Message(outlet=outlet, lane="a", key="1", body="{}", made_at=now, due_at=now))
+        for outlet in outlets:
+            message = Message(outlet=outlet, lane="a", key="1", body="{}", change="CHG-1", made_at=now, due_at=now)
+            tx.add_message(message)
+
+
+def test_a_message_nobody_can_read_is_given_up(world: World) -> None:
+    stored(world, "push to record")
     drain(world.ctx)
-    failures = [m.failure or "" for m in unsent(world.ctx)]
-    assert "not configured here any more" in failures[0]
-    assert "validation errors" in failures[1]
+    (dead,) = unsent(world.ctx)
+    assert (dead.state, "validation errors" in (dead.failure or "")) == (MessageState.DEAD, True)
+
+
+def test_what_is_configured_elsewhere_is_left_to_be_sent_there(world: World) -> None:
+    shell = replace(world.ctx, enforcers=())
+    post(world, armed(1))
+    assert drain(shell) == 0
+    assert push_version(shell, "CHG-1", armed(1)), "it waits for nothing that this process can do"
+    (waiting,) = unsent(shell)
+    assert (waiting.state, waiting.attempts) == (MessageState.WAITING, 0)
+    assert drain(world.ctx) == 1
+
+
+def test_what_is_configured_nowhere_any_more_is_given_up_by_the_reconciler_and_holds_no_change(world: World) -> None:
+    stored(world, "push to nowhere")
+    world.submit()
+    world.run_until(minutes(60))
+    assert world.state is ChangeState.CLOSED
+    assert [m.state for m in unsent(world.ctx)] == [MessageState.WAITING], "who has it may be away"
+    assert [m.overdue(world.clock.now()) for m in unsent(world.ctx)] == [True]
+    world.run_until(minutes(0) + NOBODYS + timedelta(minutes=10), every=timedelta(minutes=5))
+    (dead,) = unsent(world.ctx)
+    assert (dead.state, dead.failure) == (
+        MessageState.DEAD,
+        "'push to nowhere' is not configured any more: configure it, or leave it",
+    )
+    assert [e.action for e in world.people.events].count("push to nowhere given up") == 1
+    before = unsent(world.ctx), world.actions()
+    with pytest.raises(InputError, match="'push to nowhere' is not configured here"):
+        retry(world.ctx, dead.number, "ann", "try")
+    assert (unsent(world.ctx), world.actions()) == before
 
 
 def test_other_outlets_send_what_is_theirs(world: World) -> None:

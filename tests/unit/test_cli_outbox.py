@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,11 @@ from forebay.domain.outbox import Message, MessageState
 from tests.unit.test_cli import files, forebay  # noqa: F401
 
 
-def test_what_was_given_up_is_shown_tried_again_and_shown_still(files: Path, forebay) -> None:  # noqa: F811
+def test_what_was_given_up_is_shown_tried_again_and_shown_still(
+    files: Path,  # noqa: F811
+    forebay,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert forebay("outbox", "show") == (0, "everything was sent\n", "")
     now, ctx = datetime.now(UTC), common.context()
     message = Message(outlet="push to ssm", lane="acme/quota", key="1", body="{}", made_at=now, due_at=now)
@@ -26,10 +30,23 @@ def test_what_was_given_up_is_shown_tried_again_and_shown_still(files: Path, for
     assert "not sent: 1, see `forebay outbox show`" in forebay("status")[1]
     assert MessageState.DEAD in forebay("outbox", "show", "--json")[1]
 
-    said = forebay("outbox", "retry", "1", "--by", "ann", "--reason", "try")
-    assert said[0] == 0
-    assert said[1].startswith("push to ssm: acme/quota 1: dead: 'push to ssm' is not configured here any more")
+    code, _, error = forebay("outbox", "retry", "1", "--by", "ann", "--reason", "try")
+    assert (code, "'push to ssm' is not configured here" in error) == (2, True)
+    assert forebay("outbox", "show")[1] == shown
+    monkeypatch.setenv("FOREBAY_SSM_PREFIX", "/forebay")
+    code, said, _ = forebay("outbox", "retry", "1", "--by", "ann", "--reason", "try")
+    assert (code, said.startswith("push to ssm: acme/quota 1: dead: ")) == (0, True), "its body is none"
     assert forebay("outbox", "retry", "7", "--by", "ann", "--reason", "try")[0] == 2
+
+
+def test_what_only_another_process_can_send_is_seen_here(files: Path, forebay) -> None:  # noqa: F811
+    now, ctx = datetime.now(UTC), common.context()
+    for key, due_at in (("1", now - timedelta(minutes=5)), ("2", now)):
+        with ctx.store.transaction() as tx:
+            message = Message(outlet="push to ssm", lane=key, key=key, body="{}", made_at=now, due_at=due_at)
+            tx.add_message(message)
+    assert forebay("outbox", "show")[1].count("not configured here") == 2
+    assert "not sent: 1, see `forebay outbox show`" in forebay("status")[1], "the other was due a moment ago"
 
 
 def test_a_try_of_telling_nobody_is_wrong_input(files: Path, forebay) -> None:  # noqa: F811

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -44,7 +45,7 @@ def test_from_any_state_before_it_the_policy_is_in_force_at_once(world: World, s
     break_glass(world.ctx, "CHG-1", "bob", "the shop is down")
     assert (world.version_at(now), world.version_at(now - MINUTE)) == (1, None)
     assert world.enforcer.pushed[0].version == 1
-    assert world.state is S.SETTLING
+    assert world.state is S.IN_FORCE
     loud = [e for e in world.people.events if "break glass" in e.action]
     assert [(e.actor, e.reason) for e in loud] == [("bob", "by bob: the shop is down")]
     assert "GLASS BROKEN" in world.actions()
@@ -198,3 +199,16 @@ def test_a_version_that_was_followed_before_it_was_recorded_is_not_pushed_over_t
     with world.sql.transaction() as tx:
         told = [e.event.reason for e in tx.audit_entries("CHG-1") if e.event.action == "in force"]
     assert ["which version 2 has followed already" in reason for reason in told] == [True]
+
+
+@pytest.mark.parametrize("somewhere", [True, False])
+def test_in_a_shell_without_push_settings_the_push_is_left_to_the_reconciler(world: World, somewhere: bool) -> None:
+    before(world, S.SCHEDULED)
+    shell = replace(world.ctx, enforcers=())
+    if not somewhere:
+        world.ctx = shell
+    break_glass(shell, "CHG-1", "bob", "the shop is down")
+    assert (world.state, world.version_at(world.clock.now())) == (S.IN_FORCE, 1)
+    world.run_until(world.clock.now() + MINUTE / 2, every=timedelta(seconds=5))
+    assert [v.version for v in world.enforcer.pushed] == ([1] if somewhere else [])
+    assert world.state is S.SETTLING
