@@ -1,6 +1,8 @@
 """Reconciling: the store says what must exist; this makes it so. Used by the launcher's loop and by the flow."""
 
 import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 from blocks.context import context
@@ -8,11 +10,11 @@ from forebay.app.lookup import change_record
 from forebay.app.reconcile import reconcile
 from forebay.app.runs import outlived
 from forebay.app.tickets import sweep_tickets
-from forebay.domain.errors import ForebayError, OutsideError, kept
+from forebay.domain.errors import ForebayError, kept
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.records import WakeUp
 from tasks.recurring import check_recurring
-from tasks.runs import end_run, open_runs, start_run
+from tasks.runs import PrefectAway, end_run, open_runs, start_run
 from tasks.wake import HORIZON, create_run
 
 logger = logging.getLogger("forebay.reconciler")
@@ -25,12 +27,12 @@ def reconcile_once(holder: str, known: set[str] | None = None, look: bool = True
     `look`: see `forebay.app.reconcile`; then it also ends the runs that have outlived their purpose, and looks for
     changes that a schedule should have brought.
 
-    Raises OutsideError if the store or Prefect is away, at the end: what needs no run is done all the same.
+    Raises OutsideError if the store or Prefect is away or refuses, at the end: whatever else can be done is done.
     """
     known = set() if known is None else known
-    away: list[ForebayError] = []
-    started = created = 0
-    with kept(away):
+    failed: list[ForebayError] = []
+    started = created = ended = 0
+    with kept(failed):
         started = sweep_tickets(
             context(), lambda key, parameters: start_run("policy-change/policy-change", key, parameters).name
         )
@@ -38,26 +40,50 @@ def reconcile_once(holder: str, known: set[str] | None = None, look: bool = True
     def trouble(change: str, error: ForebayError) -> None:
         logger.warning("%s: %s", change, error)
 
-    for wake_up in reconcile(context(), holder, HORIZON, trouble, look):
+    wanted = reconcile(context(), holder, HORIZON, trouble, look)
+    with kept(failed):  # ends where Prefect is away: each further call would wait for it as long; the next pass goes on
+        created = _make(wanted, known, failed)
+        if look:
+            ended = _end_outlived(failed)
+            with _answered(failed):
+                if missing := check_recurring():
+                    logger.warning("%d occurrences of recurring changes are late", missing)
+    if failed:
+        raise failed[0]
+    return f"{started} tickets started, {created} wake-ups made sure of, {ended} runs ended"
+
+
+@contextmanager
+def _answered(failed: list[ForebayError]) -> Iterator[None]:
+    """What the block fails with goes to `failed`; only that Prefect is away is raised."""
+    try:
+        yield
+    except PrefectAway:
+        raise
+    except ForebayError as error:
+        failed.append(error)
+
+
+def _make(wanted: Iterable[WakeUp], known: set[str], failed: list[ForebayError]) -> int:
+    created = 0
+    for wake_up in wanted:
         if wake_up.key not in known and not _left_to_planner(wake_up):
-            try:
+            with _answered(failed):
                 create_run(wake_up)
-            except OutsideError as error:
-                away.append(error)
-                if error.retryable:
-                    break  # each further call would wait for Prefect as long: the next pass makes them
-            else:
                 known.add(wake_up.key)
                 created += 1
-    if away:
-        raise away[0]
-    ended = outlived(context(), open_runs()) if look else []
-    for ending in ended:
-        end_run(ending)
-        logger.info("run %s: %s", ending.run.id, ending.reason)
-    if look and (missing := check_recurring()):
-        logger.warning("%d occurrences of recurring changes are late", missing)
-    return f"{started} tickets started, {created} wake-ups made sure of, {len(ended)} runs ended"
+    return created
+
+
+def _end_outlived(failed: list[ForebayError]) -> int:
+    ended = 0
+    with _answered(failed):
+        for ending in outlived(context(), open_runs()):
+            with _answered(failed):
+                end_run(ending)
+                logger.info("run %s: %s", ending.run.id, ending.reason)
+                ended += 1
+    return ended
 
 
 def _left_to_planner(wake_up: WakeUp) -> bool:

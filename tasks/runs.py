@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -29,6 +30,15 @@ STATES: dict[StateType, Stage] = {
     StateType.RUNNING: "running",
 }
 TAG = "change:"
+# What was asked is wrong, and will be the next time. Who asks (401, 403) and what is not there for now (404, as while a
+# deployment is made anew) are an operator's to mend: what waits goes on then.
+REFUSALS = frozenset({400, 409, 413, 422})
+# Its client has tried again by itself, or has waited in vain.
+BUSY = frozenset({408, 429, 502, 503, 504})
+
+
+class PrefectAway(OutsideError):
+    """It did not answer, or had no time to: whoever asks for more would wait as long again."""
 
 
 @cache
@@ -45,13 +55,37 @@ def deployment_id(name: str) -> UUID:
 
 @contextmanager
 def prefects_errors(what: str) -> Iterator[None]:
-    """Raises OutsideError for what Prefect's server or the way to it does."""
+    """Raises OutsideError for what Prefect's server or the way to it does, not retryable where it refuses what was
+    asked; PrefectAway where it gave no answer.
+    """
     try:
         yield
     except (PrefectException, httpx.HTTPError, OSError) as error:
-        if isinstance(error, ObjectNotFound):
+        cause = error.http_exc if isinstance(error, ObjectNotFound) else error
+        answer = cause.response if isinstance(cause, httpx.HTTPStatusError) else None
+        if answer is None or answer.status_code in BUSY:
+            raise PrefectAway(f"Prefect did not {what}: {cause}", retryable=True) from error
+        if answer.status_code in REFUSALS:
+            raise OutsideError(f"Prefect refuses to {what}: {_words(answer)}", retryable=False) from error
+        if answer.status_code == httpx.codes.NOT_FOUND:
             deployment_id.cache_clear()  # deployed anew, maybe under another id
-        raise OutsideError(f"Prefect did not {what}: {error}", retryable=True) from error
+        raise OutsideError(f"Prefect did not {what}: {cause}", retryable=True) from error
+
+
+def _words(answer: httpx.Response) -> str:
+    """Why it refuses, cut: it may repeat all that was asked."""
+    try:
+        said = answer.json()
+    except ValueError:
+        said = answer.text
+    if isinstance(said, dict):
+        said = said.get("detail") or said.get("exception_detail") or said
+    return " ".join(str(said).split())[:300] or f"status {answer.status_code}"
+
+
+def as_it_is(value: Any) -> dict[str, str]:
+    """A parameter that Prefect passes on as it is: it carries out what holds `__prefect_kind`, but not in JSON text."""
+    return {"__prefect_kind": "json", "value": json.dumps(value, ensure_ascii=False)}
 
 
 def start_run(
@@ -71,7 +105,7 @@ def start_run(
     with prefects_errors(f"create the run of {deployment}"):
         return client().create_flow_run_from_deployment(
             deployment_id(deployment),
-            parameters=parameters,
+            parameters={name: as_it_is(value) for name, value in parameters.items()},
             state=Scheduled(scheduled_time=max(at or now, now)),
             name=name,
             tags=list(tags),

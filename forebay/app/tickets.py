@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from forebay.app.context import Context
-from forebay.app.people import begun, cancel, own_version
+from forebay.app.people import begun, cancel, deny, own_version
 from forebay.app.receive import receive
 from forebay.domain.audit import AuditEvent
 from forebay.domain.change import ChangeRequest
@@ -88,6 +88,7 @@ def sweep_tickets(ctx: Context, start_run: StartRun) -> int:
 
     `start_run(idempotency_key, parameters)` starts a `policy_change` run and returns its name; calling it twice
     for one key starts one run. Its first OutsideError is raised at the end: one ticket must not block the others.
+    One that is not retryable refuses the ticket.
     """
     with ctx.store.transaction() as tx:
         waiting = tx.tickets_without_run()
@@ -121,9 +122,19 @@ def _settle(ctx: Context, ticket: Ticket, start_run: StartRun) -> tuple[str, str
     request = delivery.request.fixed(ticket.received_at)
     # Received here, not only in the run: a run that dies at its start must not take the change with it.
     # Who asks is only claimed: no more than an edit in that name may be done.
-    receive(ctx, request, ticket.received_at, only_own=True)
+    record = receive(ctx, request, ticket.received_at, only_own=True)
     key = f"ticket:{ticket.source}:{ticket.ticket}:{ticket.revision}"
-    return start_run(key, {"change": request.model_dump(mode="json", exclude_defaults=True)}), None
+    try:
+        return start_run(key, {"change": request.model_dump(mode="json", exclude_defaults=True)}), None
+    except OutsideError as error:
+        if error.retryable:
+            raise
+        mend = "mend what it names, then ask for the change edited, or under a new name"
+        said = f"no run can be made to plan change {record.change.change}: {error}; {mend}"
+        if record.state is ChangeState.RECEIVED:
+            # Without a plan for good, it would stand in the way of every later change.
+            deny(ctx, record.change.change, said)
+        raise InputError(said) from error
 
 
 def _close(ctx: Context, ticket: Ticket, closed: TicketClosed) -> str | None:

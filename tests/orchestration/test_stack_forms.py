@@ -145,6 +145,32 @@ def test_a_recurring_change_is_one_change_a_scheduled_time(stack: LiveStack) -> 
     cancel(stack, name)
 
 
+def test_a_document_that_prefect_would_carry_out_is_kept_as_it_was_sent(stack: LiveStack) -> None:
+    """By the signed door, and as an event: a variable of Prefect's shows in neither."""
+    secret = {"name": "db_password", "value": "hunter2"}
+    made = stack.ask_prefect("POST", "/variables/", secret).raise_for_status().json()
+    kinds = [
+        {"__prefect_kind": "workspace_variable", "variable_name": "db_password"},
+        {"__prefect_kind": "workspace_variable", "variable_name": "there_is_none"},
+        {"__prefect_kind": "jinja", "template": "{{ 6 * 7 }}"},
+    ]
+    document = {"x": kinds[0], "many": kinds, "note": "{{ 6 * 7 }}"}
+
+    def kept(name: str) -> None:
+        found = planned(stack, name)
+        assert (found["record"]["state"], found["record"]["change"]["document"]) == ("scheduled", document)
+        assert "edited" not in [entry["event"]["action"] for entry in found["audit"]]
+        cancel(stack, name)
+
+    sent = request("basket", "kind", document=document, effective_in="PT1H")
+    assert stack.send_ticket("CHG-KIND", sent) == 202
+    kept("CHG-KIND")
+    event = {"change": sent | {"change": "CHG-EVENT"}}
+    stack.emit("forebay.ticket.CHG-EVENT", "forebay.ticket.accepted", event)
+    kept("CHG-EVENT")
+    stack.ask_prefect("DELETE", f"/variables/{made['id']}").raise_for_status()
+
+
 def test_an_occurrence_that_no_run_asked_for_is_told(stack: LiveStack) -> None:
     deployment = stack.deployment("friday-sale")["id"]
     hourly = [{"active": True, "schedule": {"cron": "0 * * * *", "timezone": "Europe/Berlin"}}]

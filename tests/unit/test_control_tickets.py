@@ -11,22 +11,23 @@ import pytest
 import tasks.reconcile
 from forebay.app.break_glass import break_glass
 from forebay.app.people import cancel
+from forebay.app.runs import SILENT_FOR, Run
 from forebay.app.tickets import store_ticket, submit, sweep_tickets
 from forebay.domain.errors import InputError, OutsideError
 from forebay.domain.lifecycle import ChangeState
-from forebay.domain.records import WakeUp
-from tests.support.world import MINUTE, World, a_request, minutes
+from tasks.runs import PrefectAway
+from tests.support.world import MINUTE, NOW, World, a_plan, a_request, minutes
 
 
 class Scheduler:
-    """Starts runs; `away` lets that fail for the keys that contain it."""
+    """Starts runs; `away` lets that fail for the keys that contain it, for good if it `refuses`."""
 
-    def __init__(self, away: str | None = None) -> None:
-        self.away, self.runs = away, dict[str, dict[str, Any]]()
+    def __init__(self, away: str | None = None, refuses: bool = False) -> None:
+        self.away, self.refuses, self.runs = away, refuses, dict[str, dict[str, Any]]()
 
     def __call__(self, key: str, parameters: dict[str, Any]) -> str:
         if self.away is not None and self.away in key:
-            raise OutsideError("Prefect is away", retryable=True)
+            raise OutsideError(f"Prefect {'refuses' if self.refuses else 'is away'}", retryable=not self.refuses)
         self.runs[key] = parameters
         return f"run of {key}"
 
@@ -82,6 +83,29 @@ def test_one_that_cannot_be_started_does_not_stand_in_the_way(world: World) -> N
     with pytest.raises(OutsideError):
         sweep_tickets(world.ctx, scheduler)
     assert list(scheduler.runs) == ["ticket:jira:T-2:1"]
+
+
+def test_what_prefect_refuses_is_refused_and_its_change_stands_in_nobodys_way(world: World) -> None:
+    store_ticket(world.ctx, "jira", delivery("T-1"))
+    scheduler = Scheduler(away="T-1", refuses=True)
+    assert sweep_tickets(world.ctx, scheduler) == 1
+    denied = world.record("T-1")
+    assert denied.state is ChangeState.DENIED
+    assert "Prefect refuses; mend what it names" in denied.note
+    assert [e.action for e in world.people.events] == ["denied", "ticket refused"]
+    assert sweep_tickets(world.ctx, scheduler) == 0, "it is not tried again"
+
+    store_ticket(world.ctx, "jira", delivery("T-2"))
+    sweep_tickets(world.ctx, scheduler)
+    assert world.record("T-2").state is ChangeState.RECEIVED, "of the same policy, at the same time"
+
+
+def test_a_repeated_delivery_that_prefect_refuses_leaves_the_planned_change_alone(world: World) -> None:
+    world.submit(a_request(change="T-1"), a_plan(change="T-1"))
+    store_ticket(world.ctx, "jira", delivery(settle="PT10M"))
+    sweep_tickets(world.ctx, Scheduler(away="", refuses=True))
+    assert world.record("T-1").state is ChangeState.SCHEDULED
+    assert [run for run, _ in delivered(world)] == ["refused"]
 
 
 @pytest.mark.parametrize(
@@ -243,22 +267,36 @@ def test_a_ticket_breaks_no_glass_in_the_name_it_claims(world: World) -> None:
         assert tx.deliveries("generic", "T-1") == []
 
 
+class Prefect:
+    """What a pass of the reconciler asks Prefect for; `fails` is raised for what it names."""
+
+    def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch, fails: dict[str, OutsideError]) -> None:
+        self.fails, self.asked = fails, list[str]()
+        monkeypatch.setattr(tasks.reconcile, "context", lambda: world.ctx)
+        monkeypatch.setattr(tasks.reconcile, "start_run", lambda deployment, key, parameters: self.ask("start"))
+        monkeypatch.setattr(tasks.reconcile, "create_run", lambda wake_up: self.ask(wake_up.change))
+        monkeypatch.setattr(tasks.reconcile, "open_runs", self.open_runs)
+        monkeypatch.setattr(tasks.reconcile, "end_run", lambda ending: self.ask(f"end {ending.run.id}"))
+        monkeypatch.setattr(tasks.reconcile, "check_recurring", lambda: self.ask("schedules"))
+
+    def ask(self, what: str) -> None:
+        self.asked.append(what)
+        if what in self.fails:
+            raise self.fails[what]
+
+    def open_runs(self) -> list[Run]:
+        self.ask("runs")
+        return [Run(id=id, kind="step", state="pending", since=NOW) for id in ("1", "2")]
+
+
+AWAY = PrefectAway("Prefect did not create the run", retryable=True)
+
+
 def test_a_prefect_that_is_away_stops_nothing_that_needs_no_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-
-    def away(deployment: str, key: str, parameters: object) -> None:
-        raise OutsideError("Prefect did not create the run", retryable=True)
-
-    def away_too(wake_up: WakeUp) -> None:
-        asked.append(wake_up.change)
-        raise OutsideError("Prefect did not create the run", retryable=True)
-
-    monkeypatch.setattr(tasks.reconcile, "context", lambda: world.ctx)
-    monkeypatch.setattr(tasks.reconcile, "start_run", away)
-    monkeypatch.setattr(tasks.reconcile, "create_run", away_too)
     world.submit()
     world.submit(a_request(change="CHG-2", policy="tier"))
     world.run_until(minutes(6))
+    prefect = Prefect(world, monkeypatch, dict.fromkeys(("start", "CHG-1", "CHG-2"), AWAY))
     cancel(world.ctx, "CHG-1", "ann", "stop")
     store_ticket(world.ctx, "jira", delivery())
     for _ in range(12):
@@ -266,5 +304,32 @@ def test_a_prefect_that_is_away_stops_nothing_that_needs_no_run(world: World, mo
             tasks.reconcile.reconcile_once("reconciler")
         world.clock.sleep(MINUTE)
     assert world.state is ChangeState.ROLLED_BACK
+    asked = [what for what in prefect.asked if what != "start"]
     assert "CHG-2" in asked, "a ticket without its run keeps no step from having its own"
     assert len(asked) == 12, "one call a pass waits for Prefect, however many runs are wanted"
+
+
+@pytest.mark.parametrize("retryable", [True, False])
+def test_what_prefect_answers_no_to_stands_in_no_others_way(
+    world: World, monkeypatch: pytest.MonkeyPatch, retryable: bool
+) -> None:
+    world.submit()
+    world.submit(a_request(change="CHG-2", policy="tier"))
+    world.run_until(minutes(6))
+    no = OutsideError("Prefect says no", retryable=retryable)
+    prefect = Prefect(world, monkeypatch, dict.fromkeys(("CHG-1", "CHG-2", "end 1"), no))
+    with pytest.raises(OutsideError, match="Prefect says no"):
+        tasks.reconcile.reconcile_once("reconciler")
+    assert {"CHG-1", "CHG-2"} < set(prefect.asked)
+    assert prefect.asked[-4:] == ["runs", "end 1", "end 2", "schedules"]
+
+
+@pytest.mark.parametrize("where", ["runs", "end 1"])
+def test_once_prefect_is_away_nothing_else_waits_for_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    world.clock.sleep(SILENT_FOR + MINUTE)
+    prefect = Prefect(world, monkeypatch, {where: AWAY})
+    with pytest.raises(PrefectAway):
+        tasks.reconcile.reconcile_once("reconciler")
+    assert prefect.asked[-1] == where
