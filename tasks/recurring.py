@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from blocks.context import context
 from forebay.app.recurring import Occurrences, check_occurrences
 from forebay.domain.change import ChangeRequest
 from forebay.domain.errors import InputError
-from forebay.domain.model import validate
+from forebay.domain.model import digest, validate
 from tasks.runs import client, prefects_errors
 
 logger = logging.getLogger("forebay.reconciler")
@@ -42,10 +41,12 @@ def _schedules() -> Iterator[tuple[str, dict[str, Any], Occurrences | None]]:
     for deployment in found:
         for entry in deployment.schedules:
             spec = entry.schedule.model_dump_json(exclude_none=True)
-            # Not Prefect's id: serving a deployment anew makes another schedule of the same words.
-            name = f"{deployment.name} {hashlib.sha256(spec.encode()).hexdigest()[:8]}"
+            parameters = deployment.parameters | entry.parameters
+            # Not Prefect's id: serving a deployment anew makes another schedule of the same words. Its parameters are
+            # among them: at the same times another schedule may ask for another change.
+            name = f"{deployment.name} {digest([spec, parameters])[:8]}"
             on = entry.active and not deployment.paused
-            yield name, deployment.parameters | entry.parameters, occurrences_of(spec) if on else None
+            yield name, parameters, occurrences_of(spec) if on else None
 
 
 def _times(schedule: Any, after: datetime, until: datetime) -> list[datetime]:

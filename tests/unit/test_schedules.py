@@ -7,10 +7,15 @@ import json
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
 
 import pytest
 import yaml
+from prefect.client.schemas.responses import DeploymentResponse
 
+import tasks.recurring
 from deployments.runner import served_deployments
 from forebay.app.lookup import change_record
 from forebay.app.receive import receive
@@ -19,7 +24,7 @@ from forebay.app.rules import set_rules
 from forebay.domain.change import ChangeRequest
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.rules import ChangeRule, ChangeRules
-from tasks.recurring import occurrences_of
+from tasks.recurring import check_recurring, occurrences_of
 from tests.support.world import NOW, World, a_request
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -207,3 +212,26 @@ def test_while_a_schedule_is_off_nothing_is_missed(world: World) -> None:
     world.clock.step(timedelta(weeks=1))
     look()
     assert ("denied", name_of(DUE + timedelta(weeks=2))) in look.told()
+
+
+@pytest.mark.parametrize("other_on", [True, False], ids=["both are on", "the other is off"])
+def test_schedules_of_the_same_times_are_looked_at_each_for_itself(
+    world: World, monkeypatch: pytest.MonkeyPatch, other_on: bool
+) -> None:
+    """They differ in what they ask for alone."""
+    quota, tier = (a_request(change="", policy=p, effective_at=None, effective_in="PT2H") for p in ("quota", "tier"))
+
+    def asks(request: ChangeRequest, on: bool = True) -> dict[str, Any]:
+        parameters = {"change": request.model_dump(mode="json", exclude_defaults=True)}
+        return {"schedule": {"cron": "0 * * * *", "timezone": "UTC"}, "parameters": parameters, "active": on}
+
+    given = {"id": uuid4(), "flow_id": uuid4(), "name": "sales", "schedules": [asks(quota, other_on), asks(tier)]}
+    found = DeploymentResponse.model_validate(given)
+    monkeypatch.setattr(tasks.recurring, "client", lambda: SimpleNamespace(read_deployments=lambda **_: [found]))
+    monkeypatch.setattr(tasks.recurring, "context", lambda: world.ctx)
+    assert check_recurring() == 0, "looking begins"
+    if other_on:
+        receive(world.ctx, quota.named(NOW + timedelta(hours=1)))
+    world.clock.step(timedelta(hours=1, minutes=6))
+    assert check_recurring() == 1
+    assert [event.change for event in world.people.events] == ["acme-tier-20261124T100000Z"]
