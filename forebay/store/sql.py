@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,6 +24,7 @@ ENTRIES_AT_A_TIME = 1000
 MOST_KNOWN = 10_000  # policies
 # From a writer's look at the clock until what it wrote can be read: its waits for the lock and for each statement.
 LONGEST_WRITE = timedelta(seconds=LOCK_SECONDS + STATEMENT_SECONDS)
+FIRST = datetime.min.replace(tzinfo=UTC) + LONGEST_WRITE  # nothing before it lies in the calendar
 
 
 class SqlStore:
@@ -81,7 +82,7 @@ class SqlStore:
 
     def changed_versions(self, since: datetime, until: datetime) -> Sequence[PolicyVersion]:
         """As the port says; without the writers' lock. Raises OutsideError."""
-        return self._read(lambda connection: read_changed(connection, since - LONGEST_WRITE, since, until))
+        return self._read(lambda c: read_changed(c, max(since, FIRST) - LONGEST_WRITE, since, until))
 
     def key(self, key_id: str) -> ApiKey | None:
         """The API key of that id, without the writers' lock. Raises OutsideError."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -260,6 +260,15 @@ def test_what_was_written_while_a_poller_asked_is_told_the_next_time(ctx: Contex
     ctx.clock.time += timedelta(seconds=5)
     again = client.get("/v1/policies", params={"changed_since": asked["at"]}).json()
     assert [p["next_switch_at"] for p in again["policies"]] == [SWITCH.isoformat()]
+
+
+def test_any_time_of_the_calendar_may_be_asked_for(ctx: Context, client: TestClient) -> None:
+    first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+    assert changed(client, first) == [(1, None)]
+    assert changed(client, last) == []
+    arm(ctx)
+    assert client.get(URL, params={"at": first.isoformat()}).status_code == 404
+    assert client.get(URL, params={"at": last.isoformat()}).json()["version"] == 2
 
 
 def test_since_when_must_be_a_time(client: TestClient) -> None:
