@@ -7,6 +7,7 @@ from datetime import datetime
 from forebay.app.context import Context
 from forebay.app.people import permitted
 from forebay.app.turn import waits_for
+from forebay.domain.change import LONGEST_AHEAD
 from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.lifecycle import STEPPING
 from forebay.domain.records import ChangeRecord, Pin
@@ -30,6 +31,9 @@ def pin(
         raise InputError(f"change {change} does not touch {name!r}: it touches {', '.join(names)}")
     if until <= (now := ctx.clock.now()):
         raise InputError(f"--until {until.isoformat()} is over (now {now.isoformat()}): name a time to come")
+    if until - now > LONGEST_AHEAD:
+        told = f"is more than {LONGEST_AHEAD.days} days ahead"
+        raise InputError(f"--until {until.isoformat()} {told}: name an earlier time, and pin again then")
     limits, entitlement = ctx.workload(name).limits, record.change.entitlement(name)
     with ctx.store.transaction() as tx:
         plan = tx.plan(change, name)

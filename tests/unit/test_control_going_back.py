@@ -108,6 +108,7 @@ def test_what_is_pinned_past_its_settling_is_handed_back_at_the_pins_end() -> No
         (3, 20, None, "4 to 20 units"),
         (21, 20, None, "4 to 20 units"),
         (6, -1, None, "is over"),
+        (6, 93 * 24 * 60, None, "is more than 92 days ahead"),
         (6, 20, "held", "is held"),
     ],
 )
