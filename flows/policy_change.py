@@ -26,7 +26,7 @@ def policy_change(change: ChangeRequest) -> State:
     # A plain datetime: the zone of Prefect's own is lost in arithmetic.
     scheduled_at = datetime.fromisoformat(runtime.flow_run.scheduled_start_time.isoformat())
     try:
-        record = receive_change(change.named(scheduled_at))
+        record = receive_change(change.named(scheduled_at), scheduled_at)
     except RuleRefusal as refusal:
         return Completed(name="Denied", message=str(refusal))  # an edit; the change stands as it was
     name, plans, seen = record.change.change, [], []

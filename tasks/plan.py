@@ -11,6 +11,7 @@ from forebay.app import outlook as outlooks
 from forebay.app import plan as planning
 from forebay.app.people import deny
 from forebay.app.receive import receive
+from forebay.app.recurring import asked_at
 from forebay.domain.change import ChangeRequest, PolicyChange
 from forebay.domain.plan import PlanRefusal, ShapingPlan
 from forebay.domain.records import ChangeRecord
@@ -22,9 +23,10 @@ FIRST_STEP_LEAD = timedelta(seconds=10)
 
 
 @task(name="receive", **READS)
-def receive_change(request: ChangeRequest) -> ChangeRecord:
-    """Store the change, or find the one stored by an earlier delivery."""
-    record = receive(context(), request)
+def receive_change(request: ChangeRequest, scheduled_at: datetime) -> ChangeRecord:
+    """Store the change, or find the one stored by an earlier delivery. `scheduled_at`: the time of the run."""
+    ctx = context()
+    record = receive(ctx, request, asked_at(scheduled_at, ctx.clock.now()))
     get_run_logger().info("%s is %s: %s", record.change.change, record.state, record.note)
     return record
 

@@ -26,9 +26,13 @@ def receive(
     name edits the change, if nothing has moved for it yet; one that `supersedes` another takes that one's place. Raises
     InputError, with nothing stored, for an unknown workload or a name that belongs to another request; RuleRefusal
     for an edit or a superseding that a rule forbids. `asked_at` (aware UTC): when it came to the door, if that was
-    earlier; the minimum delay counts from then. `only_own`: by this door nobody's place is taken but one's own.
+    earlier; a relative time and the minimum delay count from then. `only_own`: by this door nobody's place is taken but
+    one's own.
     """
-    change = request.accepted(ctx.clock.now())
+    # Read once: judged by a later reading, a time of just the minimum delay would always fall short of it.
+    now = ctx.clock.now()
+    asked_at = asked_at or now
+    change = request.accepted(asked_at)
     for workload in change.workloads:
         ctx.workload(workload)
     with ctx.store.transaction() as tx:
@@ -36,21 +40,21 @@ def receive(
         if known is not None and is_repeated(tx, known, request):
             return known
         if known is not None:
-            record = _again(ctx, tx, known, change, asked_at)
+            record = _again(ctx, tx, known, change, now, asked_at)
             told = [ctx.event(change, "edited", record.note, change.requested_by)]
         else:
-            record, told = _first(ctx, tx, change, asked_at, only_own)
+            record, told = _first(ctx, tx, change, now, asked_at, only_own)
     for event in told:
         ctx.notifier.notify(event)
     return record
 
 
 def _first(
-    ctx: Context, tx: Transaction, change: PolicyChange, asked_at: datetime | None, only_own: bool
+    ctx: Context, tx: Transaction, change: PolicyChange, now: datetime, asked_at: datetime, only_own: bool
 ) -> tuple[ChangeRecord, list[AuditEvent]]:
     """As stored, and what to tell: its denial, or whose place it takes. What is denied takes nobody's: it is raised."""
     told = [supersede(tx, ctx, change, only_own=only_own)] if change.supersedes else []
-    now, versions = ctx.clock.now(), tx.versions(change.entity, change.policy)
+    versions = tx.versions(change.entity, change.policy)
     number = max((v.version for v in versions), default=0) + 1
     current = in_force(versions, now)
     refusal = _refusal(tx, change, current.version if current else 0, now, asked_at)
@@ -68,12 +72,12 @@ def _first(
 
 
 def _again(
-    ctx: Context, tx: Transaction, known: ChangeRecord, change: PolicyChange, asked_at: datetime | None
+    ctx: Context, tx: Transaction, known: ChangeRecord, change: PolicyChange, now: datetime, asked_at: datetime
 ) -> ChangeRecord:
     """Other content under a known name. Raises InputError and RuleRefusal, and then the stored change stands."""
     check_editable(tx, known, change)
     check_nobody_behind(tx, known.change, change)
-    now, versions = ctx.clock.now(), tx.versions(change.entity, change.policy)
+    versions = tx.versions(change.entity, change.policy)
     current = in_force(versions, now)
     if refusal := _refusal(tx, change, current.version if current else 0, now, asked_at):
         raise refusal
@@ -81,7 +85,7 @@ def _again(
 
 
 def _refusal(
-    tx: Transaction, change: PolicyChange, current: int, now: datetime, asked_at: datetime | None
+    tx: Transaction, change: PolicyChange, current: int, now: datetime, asked_at: datetime
 ) -> RuleRefusal | None:
     try:
         tx.rules().check_request(change, now, asked_at)

@@ -23,6 +23,14 @@ OFF = 0
 Occurrences = Callable[[datetime, datetime], Iterable[datetime]]
 
 
+def asked_at(scheduled_at: datetime, now: datetime) -> datetime | None:
+    """From when the minimum delay of a run's change counts: the time of the run, as a relative effective time does.
+
+    None (from now on) for a run that comes later than GRACE, or ahead of its time: waiting must not evade the delay.
+    """
+    return scheduled_at if timedelta(0) <= now - scheduled_at <= GRACE else None
+
+
 def check_occurrences(ctx: Context, schedule: str, request: ChangeRequest, occurrences: Occurrences | None) -> int:
     """Compare what `schedule` had to bring with the changes there are; returns how many are missing.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from forebay.app.context import Context
@@ -69,9 +70,16 @@ def asked_by(tx: Transaction, ticket: Ticket) -> ChangeRecord | None:
     return record if (record.change.entity, record.change.policy, record.change.requested_by) == mine else None
 
 
-def submit(ctx: Context, request: ChangeRequest, source: str = "cli", *, only_own: bool = False) -> ChangeRecord:
+def submit(
+    ctx: Context,
+    request: ChangeRequest,
+    source: str = "cli",
+    asked_at: datetime | None = None,
+    *,
+    only_own: bool = False,
+) -> ChangeRecord:
     """Receive a change at once, so that its sender sees a denial, and leave it for the sweep to have it planned."""
-    record = receive(ctx, request, only_own=only_own)
+    record = receive(ctx, request, asked_at, only_own=only_own)
     if record.state is ChangeState.RECEIVED:
         # What was stored, not what was asked: a relative effective time is fixed by now.
         stored = ChangeRequest.model_validate(record.change.model_dump())

@@ -89,12 +89,13 @@ def api(ctx: Context, doorkeeper: Doorkeeper, start_run: StartRun | None) -> API
         if asked.on_misalignment == "enforce" and not who.may("break-glass"):
             raise Refused(403, "on_misalignment: enforce breaks the glass, and this key may not: write defer or reject")
         try:
-            asked = asked.named(ctx.clock.now())
+            now = ctx.clock.now()
+            asked = asked.named(now)
             with ctx.store.transaction() as tx:
                 known = tx.change(asked.change)
             if known is not None and not who.covers(known.change.entity):
                 raise Refused(422, f"change: the name {asked.change!r} is taken: submit this one under a new name")
-            record = submit(ctx, asked, "api", only_own=not who.may("control"))
+            record = submit(ctx, asked, "api", now, only_own=not who.may("control"))
         except InputError as error:
             raise Refused.because(422, error) from error
         if start_run is not None:

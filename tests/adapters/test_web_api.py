@@ -66,6 +66,14 @@ def test_the_same_name_is_the_same_change(world: World) -> None:
     assert (other.status_code, "submit this one under a new name" in other.json()["detail"]) == (422, True)
 
 
+def test_without_a_name_a_delay_of_just_the_minimum_passes(world: World) -> None:
+    world.put_rules(rules=[{"name": "slow", "minimum_delay": "PT1H"}])
+    client = calling(world, "zoe", "requester")
+    world.clock.reading_takes = timedelta(milliseconds=1)
+    asked = {key: value for key, value in ASKED.items() if key not in ("change", "effective_at")}
+    assert client.post("/v1/changes", json=asked | {"effective_in": "PT1H"}).json()["state"] == S.RECEIVED
+
+
 def test_a_denied_change_says_what_would_pass(world: World) -> None:
     world.put_rules(rules=[{"name": "slow", "minimum_delay": "P9D"}])
     answer = calling(world, "zoe", "requester").post("/v1/changes", json=ASKED)

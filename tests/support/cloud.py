@@ -23,14 +23,19 @@ class Crash(BaseException):
 
 
 class VirtualClock:
-    """A Clock. Sleeping moves time on at once and runs what falls due on the way, in order."""
+    """A Clock. Sleeping moves time on at once and runs what falls due on the way, in order.
+
+    It stands still otherwise, unless `reading_takes` time.
+    """
 
     def __init__(self, now: datetime) -> None:
         self._now = now
+        self.reading_takes = timedelta(0)
         self._due: list[tuple[datetime, int, Callable[[], object]]] = []
         self._numbers = itertools.count()
 
     def now(self) -> datetime:
+        self._now += self.reading_takes
         return self._now
 
     def at(self, time: datetime, action: Callable[[], object]) -> None:

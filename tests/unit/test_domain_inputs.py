@@ -342,6 +342,14 @@ def test_the_minimum_delay_counts_from_when_a_request_came_to_the_door(world: Wo
     assert receive(world.ctx, a_request(effective_at=minutes(60)), NOW).state is ChangeState.RECEIVED
 
 
+@pytest.mark.parametrize("name", ["CHG-1", ""])
+def test_a_delay_of_just_the_minimum_passes_whatever_time_goes_by_in_between(world: World, name: str) -> None:
+    world.put_rules(**HOUR)
+    world.clock.reading_takes = timedelta(milliseconds=1)
+    record = receive(world.ctx, a_request(change=name, effective_at=None, effective_in="PT1H"))
+    assert record.state is ChangeState.RECEIVED, record.note
+
+
 def test_the_table_of_transitions_is_closed_and_final_states_are_final() -> None:
     for before, reachable in TRANSITIONS.items():
         for after in ChangeState:

@@ -14,12 +14,14 @@ from uuid import uuid4
 import pytest
 import yaml
 from prefect.client.schemas.responses import DeploymentResponse
+from prefect.logging import disable_run_logger
 
+import tasks.plan
 import tasks.recurring
 from deployments.runner import served_deployments
 from forebay.app.lookup import change_record
 from forebay.app.receive import receive
-from forebay.app.recurring import check_occurrences
+from forebay.app.recurring import GRACE, check_occurrences
 from forebay.app.rules import set_rules
 from forebay.domain.change import ChangeRequest
 from forebay.domain.lifecycle import ChangeState
@@ -107,6 +109,27 @@ def test_an_occurrence_made_after_its_effective_time_is_denied_and_told() -> Non
         assert record.state is ChangeState.DENIED
         assert [event.action for event in world.people.events] == ["denied"]
         assert (missed + timedelta(hours=2)).strftime("%H:%M") in record.note
+
+
+ASKED: dict[str, tuple[timedelta, dict[str, Any], ChangeState]] = {
+    "after a moment": (timedelta(seconds=3), {"effective_in": "PT2H"}, ChangeState.RECEIVED),
+    "just in time": (GRACE, {"effective_in": "PT2H"}, ChangeState.RECEIVED),
+    "late": (GRACE + timedelta(seconds=1), {"effective_in": "PT2H"}, ChangeState.DENIED),
+    "ahead": (timedelta(hours=-1), {"effective_at": NOW + timedelta(hours=1)}, ChangeState.RECEIVED),
+}
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_the_minimum_delay_counts_from_the_time_of_the_run_unless_that_is_late(
+    world: World, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    late, fields, state = ASKED[name]
+    world.put_rules(rules=[{"name": "slow", "minimum_delay": "PT2H"}])
+    world.clock.step(late)
+    monkeypatch.setattr(tasks.plan, "context", lambda: world.ctx)
+    request = a_request(**{"change": "", "effective_at": None} | fields)
+    with disable_run_logger():
+        assert tasks.plan.receive_change.fn(request.named(NOW), NOW).state is state
 
 
 DUE = NOW + timedelta(minutes=1)
