@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from forebay.app.context import Context
@@ -56,8 +57,7 @@ def _first(
     told = [supersede(tx, ctx, change, only_own=only_own)] if change.supersedes else []
     versions = tx.versions(change.entity, change.policy)
     number = max((v.version for v in versions), default=0) + 1
-    current = in_force(versions, now)
-    refusal = _refusal(tx, change, current.version if current else 0, now, asked_at)
+    refusal = _refusal(tx, change, versions, now, asked_at)
     if refusal is not None and change.supersedes:
         raise refusal
     record = tx.add_change(
@@ -78,16 +78,17 @@ def _again(
     check_editable(tx, known, change)
     check_nobody_behind(tx, known.change, change)
     versions = tx.versions(change.entity, change.policy)
-    current = in_force(versions, now)
-    if refusal := _refusal(tx, change, current.version if current else 0, now, asked_at):
+    if refusal := _refusal(tx, change, versions, now, asked_at):
         raise refusal
     return store_edit(tx, ctx, known, change, max((v.version for v in versions), default=0) + 1)
 
 
 def _refusal(
-    tx: Transaction, change: PolicyChange, current: int, now: datetime, asked_at: datetime
+    tx: Transaction, change: PolicyChange, versions: Sequence[PolicyVersion], now: datetime, asked_at: datetime
 ) -> RuleRefusal | None:
+    current = in_force(versions, now)
     try:
+        _check_kind(tx, change, versions, current)
         tx.rules().check_request(change, now, asked_at)
         stacked = [
             r for r in ahead_of(tx, change) if (r.change.entity, r.change.policy) == (change.entity, change.policy)
@@ -98,7 +99,7 @@ def _refusal(
                 f"change {stacked[0].change.change} ({stacked[0].state}) of {change.title} is under way",
                 f"this change once {stacked[0].change.change} is over",
             )
-        base = max((record.policy_version for record in stacked), default=current)
+        base = max((record.policy_version for record in stacked), default=current.version if current else 0)
         if change.base_version not in (None, base):
             state = "comes before it" if stacked else "is in force"
             raise RuleRefusal(
@@ -110,3 +111,22 @@ def _refusal(
     except RuleRefusal as refusal:
         return refusal
     return None
+
+
+def _check_kind(
+    tx: Transaction, change: PolicyChange, versions: Sequence[PolicyVersion], current: PolicyVersion | None
+) -> None:
+    """The kind chooses the rule that governs: whoever asks does not choose it for a policy that has one already."""
+    newest_first = (v for v in reversed(versions) if v.withdrawn_at is None and v.change != change.change)
+    known = current or next((v for v in newest_first if not _denied(tx, v)), None)
+    if known is not None and known.kind != change.kind:
+        raise RuleRefusal(
+            "a policy keeps its kind",
+            f"{change.title} is of kind {known.kind!r}, and the change says {change.kind!r}",
+            f"kind: {known.kind}, or a policy of another name",
+        )
+
+
+def _denied(tx: Transaction, version: PolicyVersion) -> bool:
+    record = tx.change(version.change) if version.change else None
+    return record is not None and record.state is ChangeState.DENIED

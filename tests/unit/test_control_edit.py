@@ -11,6 +11,7 @@ from forebay.app.approvals import approve
 from forebay.app.people import cancel, deny, hold, resume
 from forebay.app.pins import pin
 from forebay.app.plan import store_plans
+from forebay.app.policies import import_policy
 from forebay.app.receive import receive
 from forebay.domain.change import ChangeRequest
 from forebay.domain.errors import InputError, RuleRefusal
@@ -137,6 +138,17 @@ def test_an_edit_that_is_refused_leaves_the_change_as_it_was(world: World, name:
     assert world.record() == before
     assert len(world.steps()) == 2
     assert "edited" not in world.actions()
+
+
+def test_an_edit_mends_the_kind_of_a_new_policy_and_of_no_other(world: World) -> None:
+    import_policy(world.ctx, "acme", "quota", "quota", {}, "ann", "as sold")
+    world.submit()
+    with pytest.raises(RuleRefusal, match="a policy keeps its kind"):
+        receive(world.ctx, edited(kind="tier"))
+    new = {"change": "CHG-2", "policy": "gold", "effective_at": LATER}
+    receive(world.ctx, a_request(**new))
+    receive(world.ctx, a_request(**new, kind="tier"))
+    assert [v.kind for v in world.store.versions("acme", "gold")] == ["tier"]
 
 
 @pytest.mark.parametrize("state", [S.SHAPING, S.ARMED, S.HELD, S.CLOSED, S.ROLLED_BACK])

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from forebay.app.people import cancel, deny
+from forebay.app.policies import import_policy
 from forebay.app.receive import receive
 from forebay.app.rules import agree_to_rules, list_proposals, set_rules, withdraw_rules
 from forebay.domain.amendment import RulesProposal
@@ -227,6 +229,30 @@ def test_who_is_no_amender_any_more_does_not_count() -> None:
     assert proposal.standing(rules(**AMENDED), NOW + timedelta(hours=1)) is None
     left = rules(amenders=["eve", "ann"], amendment={"quorum": 2})
     assert proposal.standing(left, NOW) == "1 of 2 amenders have agreed (eve)"
+
+
+@pytest.mark.parametrize(
+    ("known", "state"),
+    [("imported", "denied"), ("under way", "denied"), ("cancelled", "received"), ("denied", "received")],
+)
+def test_a_policy_keeps_its_kind_so_that_who_asks_does_not_choose_the_rule(known: str, state: str) -> None:
+    with World() as world:
+        world.put_rules(rules=[{"name": "quotas", "kinds": ["quota"], "approval": {}}, {"name": "everything else"}])
+        if known == "imported":
+            import_policy(world.ctx, "acme", "quota", "quota", {}, "ann", "as sold")
+        else:
+            world.submit()
+        if known == "cancelled":
+            cancel(world.ctx, "CHG-1", "ann", "not now")
+        if known == "denied":
+            deny(world.ctx, "CHG-1", "no plan")
+        later = a_request(change="CHG-2", kind="tier", effective_at=EFFECTIVE + timedelta(hours=1))
+        record = receive(world.ctx, later)
+        assert record.state == state
+        if state == "denied":
+            assert "acme quota is of kind 'quota', and the change says 'tier'" in record.note
+            assert "What would pass: kind: quota, or a policy of another name" in record.note
+            assert receive(world.ctx, later.model_copy(update={"kind": "quota"})).state == "received"
 
 
 @pytest.mark.parametrize(
