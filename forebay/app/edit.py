@@ -14,9 +14,16 @@ from forebay.domain.records import ChangeRecord
 from forebay.ports import Transaction
 
 
-def is_repeated(tx: Transaction, known: ChangeRecord, request: ChangeRequest) -> bool:
-    """Whether `request` is the stored change or one of its earlier contents: doors deliver twice, and late."""
-    return any(_same(content, request) for content in [known.change, *tx.revisions(known.change.change)])
+def is_repeated(
+    tx: Transaction, known: ChangeRecord, request: ChangeRequest, before: ChangeRequest | None = None
+) -> bool:
+    """Whether `request` is the stored change or one of its earlier contents: doors deliver twice, and late.
+
+    `before`: what its sender asked for last. Where that stands, an earlier content is not late but an edit back.
+    """
+    stands = before is not None and _same(known.change, before)
+    earlier = [] if stands else tx.revisions(known.change.change)
+    return any(_same(content, request) for content in [known.change, *earlier])
 
 
 def check_editable(tx: Transaction, known: ChangeRecord, change: PolicyChange) -> None:

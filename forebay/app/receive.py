@@ -19,7 +19,12 @@ from forebay.ports import Transaction
 
 
 def receive(
-    ctx: Context, request: ChangeRequest, asked_at: datetime | None = None, *, only_own: bool = False
+    ctx: Context,
+    request: ChangeRequest,
+    asked_at: datetime | None = None,
+    *,
+    before: ChangeRequest | None = None,
+    only_own: bool = False,
 ) -> ChangeRecord:
     """Store the change as `received`, or as `denied` with the rule that says no and what would pass.
 
@@ -27,8 +32,8 @@ def receive(
     name edits the change, if nothing has moved for it yet; one that `supersedes` another takes that one's place. Raises
     InputError, with nothing stored, for an unknown workload or a name that belongs to another request; RuleRefusal
     for an edit or a superseding that a rule forbids. `asked_at` (aware UTC): when it came to the door, if that was
-    earlier; a relative time and the minimum delay count from then. `only_own`: by this door nobody's place is taken but
-    one's own.
+    earlier; a relative time and the minimum delay count from then. `before`: see is_repeated. `only_own`: by this door
+    nobody's place is taken but one's own.
     """
     # Read once: judged by a later reading, a time of just the minimum delay would always fall short of it.
     now = ctx.clock.now()
@@ -38,7 +43,7 @@ def receive(
         ctx.workload(workload)
     with ctx.store.transaction() as tx:
         known = tx.change(change.change)
-        if known is not None and is_repeated(tx, known, request):
+        if known is not None and is_repeated(tx, known, request, before):
             return known
         if known is not None:
             record = _again(ctx, tx, known, change, now, asked_at)

@@ -81,11 +81,9 @@ def submit(
     """Receive a change at once, so that its sender sees a denial, and leave it for the sweep to have it planned."""
     record = receive(ctx, request, asked_at, only_own=only_own)
     if record.state is ChangeState.RECEIVED:
-        # What was stored, not what was asked: a relative effective time is fixed by now.
-        stored = ChangeRequest.model_validate(record.change.model_dump())
         with ctx.store.transaction() as tx:
             revision = 1 + len(tx.revisions(record.change.change))
-            delivery = TicketDelivery(ticket=record.change.change, revision=str(revision), change=stored)
+            delivery = TicketDelivery(ticket=record.change.change, revision=str(revision), change=_stored(record))
             body = delivery.model_dump_json(exclude_defaults=True)
             tx.add_ticket(source, delivery.ticket, delivery.revision, body, ctx.clock.now())
     return record
@@ -125,30 +123,48 @@ def _settle(ctx: Context, ticket: Ticket, start_run: StartRun) -> tuple[str, str
     delivery = parse_delivery(ticket.body)
     if delivery.closed is not None:
         return CLOSED, _close(ctx, ticket, delivery.closed)
-    assert delivery.request is not None, "it is one of the two"
-    # A relative effective time counts from when the ticket came, however long it had to wait for its run.
-    request = delivery.request.fixed(ticket.received_at)
+    request = delivery.request
+    assert request is not None, "it is one of the two"
+    with ctx.store.transaction() as tx:
+        said = _deliveries(tx, ticket)
+    earlier = [t for t in said if t.number < ticket.number and t.run != REFUSED]
+    before = next((asked for t in reversed(earlier) if (asked := request_of(t)) is not None), None)
+    # A relative effective time counts from when the ticket came, however long it had to wait for its run. Said again,
+    # it means the time that it was given.
+    if before is None or before.effective_in != request.effective_in:
+        request = request.fixed(ticket.received_at)
     # Received here, not only in the run: a run that dies at its start must not take the change with it.
     # Who asks is only claimed: no more than an edit in that name may be done.
-    record = receive(ctx, request, ticket.received_at, only_own=True)
+    newest = ticket.number == said[-1].number
+    record = receive(ctx, request, ticket.received_at, before=before if newest else None, only_own=True)
     key = f"ticket:{ticket.source}:{ticket.ticket}:{ticket.revision}"
     try:
-        return start_run(key, {"change": request.model_dump(mode="json", exclude_defaults=True)}), None
+        return start_run(key, {"change": _stored(record).model_dump(mode="json", exclude_defaults=True)}), None
     except OutsideError as error:
         if error.retryable:
             raise
         mend = "mend what it names, then ask for the change edited, or under a new name"
-        said = f"no run can be made to plan change {record.change.change}: {error}; {mend}"
+        refusal = f"no run can be made to plan change {record.change.change}: {error}; {mend}"
         if record.state is ChangeState.RECEIVED:
             # Without a plan for good, it would stand in the way of every later change.
-            deny(ctx, record.change.change, said)
-        raise InputError(said) from error
+            deny(ctx, record.change.change, refusal)
+        raise InputError(refusal) from error
+
+
+def _deliveries(tx: Transaction, ticket: Ticket) -> list[Ticket]:
+    """Of the same ticket, oldest first, without those that came after a later revision."""
+    return [t for t in tx.deliveries(ticket.source, ticket.ticket) if t.run != OLDER]
+
+
+def _stored(record: ChangeRecord) -> ChangeRequest:
+    """What was stored, not what was asked: a relative effective time is fixed by now."""
+    return ChangeRequest.model_validate(record.change.model_dump())
 
 
 def _close(ctx: Context, ticket: Ticket, closed: TicketClosed) -> str | None:
     """Cancel what the ticket asked for; what is in force already stays. Raises RuleRefusal if `by` may not cancel."""
     with ctx.store.transaction() as tx:
-        before = [t for t in tx.deliveries(ticket.source, ticket.ticket) if t.number < ticket.number]
+        before = [t for t in _deliveries(tx, ticket) if t.number < ticket.number]
         record = next((r for t in reversed(before) if (r := asked_by(tx, t)) is not None), None)
         if record is None:
             return "it had asked for nothing before"
