@@ -26,6 +26,11 @@ def is_repeated(
     return any(_same(content, request) for content in [known.change, *earlier])
 
 
+def refused_at_once(tx: Transaction, known: ChangeRecord) -> bool:
+    """Whether a rule denied it as it came, so that it brought nothing: what stood in its way may be over by now."""
+    return known.state is ChangeState.DENIED and own_version(tx, known) is None
+
+
 def check_editable(tx: Transaction, known: ChangeRecord, change: PolicyChange) -> None:
     """Raises InputError where the name belongs to another request, RuleRefusal where it is too late to edit it."""
     before = known.change
@@ -58,14 +63,18 @@ def store_edit(tx: Transaction, ctx: Context, known: ChangeRecord, change: Polic
     return tx.edit_change(change, version.version, _told(ctx, known, change))
 
 
+def again_as(known: ChangeRecord) -> str:
+    """What the audit log calls it that `known` has come again."""
+    return "asked for again" if known.state is ChangeState.DENIED else "edited"
+
+
 def _told(ctx: Context, known: ChangeRecord, change: PolicyChange) -> AuditEvent:
     old, new = known.change.model_dump(mode="json"), change.model_dump(mode="json")
     differs = [name for name in new if new[name] != old[name]]
-    again = "asked for again" if known.state is ChangeState.DENIED else "edited"
     return ctx.event(
         change,
-        again,
-        f"{', '.join(differs)} changed: {change.reason or 'no reason given'}",
+        again_as(known),
+        f"{', '.join(differs) or 'nothing'} changed: {change.reason or 'no reason given'}",
         change.requested_by,
         old=canonical_json({name: old[name] for name in differs}),
         new=canonical_json({name: new[name] for name in differs}),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from forebay.app.context import Context
-from forebay.app.edit import check_editable, is_repeated, store_edit
+from forebay.app.edit import again_as, check_editable, is_repeated, refused_at_once, store_edit
 from forebay.app.supersede import supersede
 from forebay.app.turn import ahead_of, check_nobody_behind, check_turn
 from forebay.domain.audit import AuditEvent
@@ -28,12 +28,13 @@ def receive(
 ) -> ChangeRecord:
     """Store the change as `received`, or as `denied` with the rule that says no and what would pass.
 
-    The same request again (by name) returns the stored change: any door may deliver twice. Other content under the
-    name edits the change, if nothing has moved for it yet; one that `supersedes` another takes that one's place. Raises
-    InputError, with nothing stored, for an unknown workload or a name that belongs to another request; RuleRefusal
-    for an edit or a superseding that a rule forbids. `asked_at` (aware UTC): when it came to the door, if that was
-    earlier; a relative time and the minimum delay count from then. `before`: see is_repeated. `only_own`: by this door
-    nobody's place is taken but one's own.
+    The same request again (by name) returns the stored change: any door may deliver twice; one that a rule refused at
+    once is judged again. Other content under the name edits the change, if nothing has moved for it yet; one that
+    `supersedes` another takes that one's place. Raises InputError, with nothing stored, for an unknown workload or a
+    name that belongs to another request; RuleRefusal for an edit or a superseding that a rule forbids.
+
+    `asked_at` (aware UTC): when it came to the door, if that was earlier; a relative time and the minimum delay count
+    from then. `before`: see is_repeated. `only_own`: by this door nobody's place is taken but one's own.
     """
     # Read once: judged by a later reading, a time of just the minimum delay would always fall short of it.
     now = ctx.clock.now()
@@ -43,13 +44,19 @@ def receive(
         ctx.workload(workload)
     with ctx.store.transaction() as tx:
         known = tx.change(change.change)
-        if known is not None and is_repeated(tx, known, request, before):
-            return known
-        if known is not None:
-            record = _again(ctx, tx, known, change, now, asked_at)
-            told = [ctx.event(change, "edited", record.note, change.requested_by)]
-        else:
+        if known is None:
             record, told = _first(ctx, tx, change, now, asked_at, only_own)
+        else:
+            repeated = is_repeated(tx, known, request, before)
+            if repeated and not refused_at_once(tx, known):
+                return known
+            try:
+                record = _again(ctx, tx, known, change, now, asked_at)
+            except RuleRefusal:
+                if repeated:  # what denied it is not over, or another is in its way
+                    return known
+                raise
+            told = [ctx.event(change, again_as(known), record.note, change.requested_by)]
     for event in told:
         ctx.notifier.notify(event)
     return record

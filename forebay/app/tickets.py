@@ -18,7 +18,7 @@ from forebay.domain.ticket import TicketClosed, TicketDelivery, newer, parse_del
 from forebay.ports import Transaction
 
 OVER = TERMINAL | {ChangeState.CANCELLED, ChangeState.ROLLING_BACK}
-REFUSED, OLDER, CLOSED = "refused", "older", "closed"
+REFUSED, OLDER, CLOSED, DENIED = "refused", "older", "closed", "denied"
 StartRun = Callable[[str, dict[str, Any]], str]
 
 
@@ -137,6 +137,8 @@ def _settle(ctx: Context, ticket: Ticket, start_run: StartRun) -> tuple[str, str
     # Who asks is only claimed: no more than an edit in that name may be done.
     newest = ticket.number == said[-1].number
     record = receive(ctx, request, ticket.received_at, before=before if newest else None, only_own=True)
+    if record.state is ChangeState.DENIED:  # a run has nothing to plan, and a late one would ask for it once more
+        return DENIED, record.note
     key = f"ticket:{ticket.source}:{ticket.ticket}:{ticket.revision}"
     try:
         return start_run(key, {"change": _stored(record).model_dump(mode="json", exclude_defaults=True)}), None

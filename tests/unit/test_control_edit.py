@@ -120,6 +120,37 @@ def test_a_denied_change_may_be_asked_for_again(world: World) -> None:
     assert (world.state, world.version_at(LATER)) == (S.CLOSED, 1)
 
 
+@pytest.mark.parametrize("time", [{"effective_at": LATER}, {"effective_at": None, "effective_in": "PT1H"}], ids=["at", "in"])
+def test_once_what_denied_it_is_over_the_same_may_be_asked_for_again(world: World, time: dict[str, Any]) -> None:
+    world.put_rules(rules=[{"name": "one by one", "second_change": "refuse"}])
+    world.submit()
+    later = a_request(**{"change": "CHG-2"} | time)
+    denied = receive(world.ctx, later)
+    assert (denied.state, "this change once CHG-1 is over" in denied.note) == (S.DENIED, True)
+    log = world.actions(None)
+    assert (receive(world.ctx, later), world.actions(None)) == (denied, log), "it is not over yet"
+    cancel(world.ctx, "CHG-1", "ann", "not now")
+    world.clock.step(5 * MINUTE)
+    again = receive(world.ctx, later)
+    assert (again.state, again.policy_version) == (S.RECEIVED, 2)
+    assert again.change.effective_at == (time["effective_at"] or minutes(65))
+    assert [v.change for v in world.store.versions("acme", "quota")] == ["CHG-1", "CHG-2"]
+    assert world.actions("CHG-2")[-2:] == ["policy version stored", "asked for again"]
+    assert world.people.events[-1].action == "asked for again"
+    assert receive(world.ctx, later) == again
+    deny(world.ctx, "CHG-2", "no plan")
+    assert receive(world.ctx, later).state is S.DENIED, "no rule has denied it, and it would be planned once more"
+
+
+def test_asked_for_again_it_does_not_come_before_what_was_accepted_since(world: World) -> None:
+    world.submit()
+    later = a_request(change="CHG-2", effective_at=minutes(35))
+    denied = receive(world.ctx, later)
+    cancel(world.ctx, "CHG-1", "ann", "not now")
+    receive(world.ctx, a_request(change="CHG-3", entity="bolt", effective_at=LATER))
+    assert receive(world.ctx, later) == denied
+
+
 REFUSED: dict[str, tuple[ChangeRequest, str]] = {
     "another person": (edited(requested_by="bob"), "taken by another request .acme quota by ann, scheduled"),
     "another policy": (edited(policy="tier"), "taken by another request"),

@@ -81,7 +81,7 @@ def test_prefect_away_keeps_the_ticket_and_the_change(world: World) -> None:
 
 def test_one_that_cannot_be_started_does_not_stand_in_the_way(world: World) -> None:
     store_ticket(world.ctx, "jira", delivery("T-1"))
-    store_ticket(world.ctx, "jira", delivery("T-2"))
+    store_ticket(world.ctx, "jira", delivery("T-2", policy="tier"))
     scheduler = Scheduler(away="T-1")
     with pytest.raises(OutsideError):
         sweep_tickets(world.ctx, scheduler)
@@ -142,6 +142,20 @@ def test_a_second_ticket_for_the_same_policy_and_time_is_denied(world: World) ->
     second = world.record("T-2")
     assert second.state is ChangeState.DENIED
     assert "change T-1 (received) on web will be in force and settled" in second.note
+
+
+def test_a_denied_ticket_has_no_run_that_might_ask_again_late_and_a_new_revision_asks_again(world: World) -> None:
+    scheduler = Scheduler()
+    for ticket in ("T-0", "T-1"):
+        store_ticket(world.ctx, "jira", delivery(ticket))
+    sweep_tickets(world.ctx, scheduler)
+    assert list(scheduler.runs) == ["ticket:jira:T-0:1"]
+    assert delivered(world) == [("denied", world.record("T-1").note)]
+    cancel(world.ctx, "T-0", "ann", "not now")
+    store_ticket(world.ctx, "jira", delivery("T-1", "2"))
+    sweep_tickets(world.ctx, scheduler)
+    assert world.record("T-1").state is ChangeState.RECEIVED
+    assert list(scheduler.runs)[1:] == ["ticket:jira:T-1:2"]
 
 
 @pytest.mark.parametrize(
