@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -20,6 +21,7 @@ from forebay.ports import Transaction
 OVER = TERMINAL | {ChangeState.CANCELLED, ChangeState.ROLLING_BACK}
 REFUSED, OLDER, CLOSED, DENIED = "refused", "older", "closed", "denied"
 StartRun = Callable[[str, dict[str, Any]], str]
+_TIMES = re.compile(r"\d\S*")
 
 
 def store_ticket(ctx: Context, source: str, body: str) -> tuple[TicketDelivery, Ticket | None]:
@@ -103,11 +105,7 @@ def sweep_tickets(ctx: Context, start_run: StartRun) -> int:
         try:
             run, said = _settle(ctx, ticket, start_run)
         except (InputError, RuleRefusal) as error:
-            event = _refusal(ctx, ticket, error)
-            with ctx.store.transaction() as tx:
-                tx.put_ticket(ticket.model_copy(update={"run": REFUSED, "failure": str(error)}))
-                tx.audit(event)
-            ctx.notifier.notify(event)
+            _refuse(ctx, ticket, error)
         except OutsideError as error:
             away = away or error
             _put(ctx, ticket.model_copy(update={"failure": str(error), "failures": ticket.failures + 1}))
@@ -174,7 +172,8 @@ def _close(ctx: Context, ticket: Ticket, closed: TicketClosed) -> str | None:
             return f"change {record.change.change} is {record.state} already"
         if begun(own_version(tx, record), ctx.clock.now()):
             said = f"change {record.change.change} is in force: `forebay rollback` takes it back"
-            tx.audit(ctx.event(record.change, "ticket closed, nothing changed", said, closed.by))
+            if not _told(tx, ticket, CLOSED, said):
+                tx.audit(ctx.event(record.change, "ticket closed, nothing changed", said, closed.by))
             return said
     cancel(ctx, record.change.change, closed.by, f"{ticket.source} {ticket.ticket}: {closed.reason}")
     return None
@@ -185,7 +184,25 @@ def _put(ctx: Context, ticket: Ticket) -> None:
         tx.put_ticket(ticket)
 
 
-def _refusal(ctx: Context, ticket: Ticket, error: ForebayError) -> AuditEvent:
-    return AuditEvent(
-        at=ctx.clock.now(), actor=f"{ticket.source} {ticket.ticket}", action="ticket refused", reason=str(error)
-    )
+def _refuse(ctx: Context, ticket: Ticket, error: ForebayError) -> None:
+    said, who = str(error), f"{ticket.source} {ticket.ticket}"
+    event = AuditEvent(at=ctx.clock.now(), actor=who, action="ticket refused", reason=said)
+    with ctx.store.transaction() as tx:
+        tx.put_ticket(ticket.model_copy(update={"run": REFUSED, "failure": said}))
+        told = _told(tx, ticket, REFUSED, said)
+        if not told:
+            tx.audit(event)
+    if not told:
+        ctx.notifier.notify(event)
+
+
+def _told(tx: Transaction, ticket: Ticket, run: str, said: str) -> bool:
+    """Whether the delivery before this one ended in the same words; times in them are let pass where it asked the same.
+
+    In some systems an answer is itself a new revision of the ticket: answered each time, it would go on for ever.
+    """
+    last = next((t for t in reversed(_deliveries(tx, ticket)) if t.number < ticket.number), None)
+    if last is None or last.run != run or last.failure is None:
+        return False
+    same = request_of(last) == request_of(ticket)
+    return last.failure == said or (same and _TIMES.sub("", last.failure) == _TIMES.sub("", said))

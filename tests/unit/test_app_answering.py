@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 
 from forebay.app.answering import answer
+from forebay.app.break_glass import break_glass
 from forebay.app.outbox import drain
 from forebay.app.people import cancel
 from forebay.app.tickets import store_ticket, submit, sweep_tickets
@@ -55,6 +57,42 @@ def test_a_refused_ticket_is_told_why(world: World) -> None:
     answer(world.ctx)
     drain(world.ctx)
     assert tickets.told == [("jira", "T-1", "ticket refused")]
+
+
+class Loop:
+    """A ticketing system to which each answer is a new revision of the ticket, delivered as it stands (ServiceNow)."""
+
+    def __init__(self, world: World) -> None:
+        self.world, self.tickets, self.revision = world, Tickets(world, "jira"), 0
+
+    def says(self, revision: Callable[[str], str]) -> list[str]:
+        """What the ticket is told within ten passes of the reconciler."""
+        before, heard = len(self.tickets.told), -1
+        for _ in range(10):
+            if len(self.tickets.told) > heard:
+                self.revision += 1
+                store_ticket(self.world.ctx, "jira", revision(str(self.revision)))
+            heard = len(self.tickets.told)
+            sweep_tickets(self.world.ctx, Scheduler())
+            answer(self.world.ctx)
+            drain(self.world.ctx)
+            self.world.clock.sleep(timedelta(minutes=1))
+        return [action for _, _, action in self.tickets.told[before:]]
+
+
+def test_an_answer_that_comes_back_as_a_revision_is_not_answered_again(world: World) -> None:
+    world.put_rules(rules=[{"name": "ours", "minimum_delay": "PT20M", "break_glass": ["ann"], "cancellers": ["ann"]}])
+    loop, end = Loop(world), world.clock.now() + timedelta(minutes=40)
+    at = {"effective_in": None, "effective_at": end.isoformat()}
+    assert loop.says(lambda r: delivery(revision=r, **at)) == ["received"]
+    soon = at | {"effective_at": (end - timedelta(minutes=20)).isoformat()}
+    assert loop.says(lambda r: delivery(revision=r, **soon)) == ["ticket refused"]
+    assert loop.says(lambda r: closing(r, by="eve")) == ["ticket refused"]
+    break_glass(world.ctx, "T-1", "ann", "now")
+    told = loop.says(lambda r: closing(r, by="eve"))
+    assert told.count("ticket closed, nothing changed") == 1
+    assert len(told) == 2, "and that it is in force"
+    assert world.actions("T-1").count("ticket closed, nothing changed") == 1
 
 
 def test_a_delivery_that_nobody_can_read_any_more_is_in_nobodys_way(world: World) -> None:
