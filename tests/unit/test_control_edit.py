@@ -120,7 +120,9 @@ def test_a_denied_change_may_be_asked_for_again(world: World) -> None:
     assert (world.state, world.version_at(LATER)) == (S.CLOSED, 1)
 
 
-@pytest.mark.parametrize("time", [{"effective_at": LATER}, {"effective_at": None, "effective_in": "PT1H"}], ids=["at", "in"])
+@pytest.mark.parametrize(
+    "time", [{"effective_at": LATER}, {"effective_at": None, "effective_in": "PT1H"}], ids=["at", "in"]
+)
 def test_once_what_denied_it_is_over_the_same_may_be_asked_for_again(world: World, time: dict[str, Any]) -> None:
     world.put_rules(rules=[{"name": "one by one", "second_change": "refuse"}])
     world.submit()

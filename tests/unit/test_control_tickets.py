@@ -16,7 +16,6 @@ from forebay.app.runs import SILENT_FOR, Run
 from forebay.app.tickets import store_ticket, submit, sweep_tickets
 from forebay.domain.errors import InputError, OutsideError
 from forebay.domain.lifecycle import ChangeState
-from forebay.domain.records import WakeUp
 from forebay.domain.ticket import parse_delivery
 from tasks.runs import PrefectAway
 from tests.support.world import MINUTE, NOW, World, a_plan, a_request, minutes
