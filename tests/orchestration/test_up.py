@@ -129,7 +129,7 @@ def test_many_writers_at_once_do_not_make_the_server_stand_still(stack: LiveStac
     """Each waits for the others' lock now and then; without `deployments.server` that ends in a minute's standstill."""
     made = stack.ask_prefect("POST", "/flows/", {"name": "writers"}).raise_for_status()
     flow = made.json()["id"]
-    over = time.monotonic() + 12
+    over = time.monotonic() + 6
 
     def slowest_s() -> float:
         slowest, body = 0.0, {"flow_id": flow, "state": {"type": "PENDING"}}
