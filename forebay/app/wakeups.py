@@ -23,7 +23,7 @@ def wake_ups(ctx: Context, record: ChangeRecord) -> list[WakeUp]:
     """Every wake-up `record` still needs. Creating one that exists is harmless: its key is the same."""
     change = record.change
     if record.state is ChangeState.RECEIVED:
-        return _plan_again(record, ctx.clock.now())
+        return _plan_again(record, _asked(ctx, change), ctx.clock.now())
     wanted = []
     if record.state in STEPPING:
         with ctx.store.transaction() as tx:
@@ -31,11 +31,11 @@ def wake_ups(ctx: Context, record: ChangeRecord) -> list[WakeUp]:
         open_steps = [s for s in steps if s.state in OPEN]
         wanted += [_step(record, s, _count(steps, s)) for s in open_steps]
     if record.state in MOVING | {ChangeState.ARMED, ChangeState.IN_FORCE}:
-        wanted.append(_enforce(record))
+        wanted.append(_enforce(record, _asked(ctx, change)))
     return wanted
 
 
-def _plan_again(record: ChangeRecord, now: datetime) -> list[WakeUp]:
+def _plan_again(record: ChangeRecord, asked: str, now: datetime) -> list[WakeUp]:
     """The run that received a change plans it too; only one that has been silent for long is taken for dead."""
     tries = (now - record.received_at) // PLANNING_IS_DEAD_AFTER
     if not tries:
@@ -44,7 +44,7 @@ def _plan_again(record: ChangeRecord, now: datetime) -> list[WakeUp]:
     return [
         WakeUp(
             kind="plan",
-            key=f"{_asked(record.change)}:plan:{tries}",
+            key=f"{asked}:plan:{tries}",
             change=name,
             workload=None,
             sequence=None,
@@ -77,11 +77,11 @@ def _step(record: ChangeRecord, step: StepRecord, of: int) -> WakeUp:
     )
 
 
-def _enforce(record: ChangeRecord) -> WakeUp:
+def _enforce(record: ChangeRecord, asked: str) -> WakeUp:
     change = record.change
     return WakeUp(
         kind="enforce",
-        key=f"{_asked(change)}:enforce:{record.policy_version}:{change.effective_at:%Y%m%dT%H%M%S}",
+        key=f"{asked}:enforce:{record.policy_version}:{change.effective_at:%Y%m%dT%H%M%S}",
         change=change.change,
         workload=None,
         sequence=None,
@@ -90,9 +90,14 @@ def _enforce(record: ChangeRecord) -> WakeUp:
     )
 
 
-def _asked(change: PolicyChange) -> str:
-    """The change as it is asked for now: runs of what it was before it was edited have ended, or were cancelled."""
-    return f"{change.change}:{change.fingerprint[:8]}"
+def _asked(ctx: Context, change: PolicyChange) -> str:
+    """The change as it is asked for now: runs of what it was before it was edited have ended, or were cancelled.
+
+    Edited back it is another again, so that its content alone would not tell.
+    """
+    with ctx.store.transaction() as tx:
+        edits = len(tx.revisions(change.change))
+    return f"{change.change}:{edits}:{change.fingerprint[:8]}"
 
 
 def _clock(at: datetime) -> str:

@@ -79,6 +79,8 @@ class SqlTransaction:
             raise InputError(f"there is no change called {name!r}: check its name with `forebay status`")
         self._insert(t.revisions, change=name, content=before.change)
         self._update(t.plans, {"change": name}, current=False, proposed=False)
+        # They were of what it said then: edited back to that, it is asked for anew. The audit log keeps who said yes.
+        self._connection.execute(delete(t.approvals).where(t.approvals.c.change == name))
         self._update(t.changes, {"name": name}, change=change, policy_version=policy_version)
         return self.move(name, ChangeState.RECEIVED, event)
 
