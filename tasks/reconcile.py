@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 from blocks.context import context
 from forebay.app.lookup import change_record
@@ -32,10 +33,19 @@ def reconcile_once(holder: str, known: set[str] | None = None, look: bool = True
     known = set() if known is None else known
     failed: list[ForebayError] = []
     started = created = ended = 0
+    away: list[PrefectAway] = []
+
+    def start(key: str, parameters: dict[str, Any]) -> str:
+        if away:  # each further call would wait for it as long; the tickets are received all the same
+            raise away[0]
+        try:
+            return start_run("policy-change/policy-change", key, parameters).name
+        except PrefectAway as error:
+            away.append(error)
+            raise
+
     with kept(failed):
-        started = sweep_tickets(
-            context(), lambda key, parameters: start_run("policy-change/policy-change", key, parameters).name
-        )
+        started = sweep_tickets(context(), start)
 
     def trouble(change: str, error: ForebayError) -> None:
         logger.warning("%s: %s", change, error)

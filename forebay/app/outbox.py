@@ -12,7 +12,8 @@ from forebay.app.named import check_named
 from forebay.domain.audit import AuditEvent
 from forebay.domain.errors import InputError, OutsideError, RuleRefusal
 from forebay.domain.outbox import Message, MessageState, due
-from forebay.domain.policy import PolicyVersion
+from forebay.domain.policy import PolicyVersion, in_force
+from forebay.domain.records import ChangeRecord
 from forebay.ports import Transaction
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,14 @@ def post_version(tx: Transaction, ctx: Context, change: str, version: PolicyVers
             due_at=ctx.clock.now(),
         )
         tx.add_message(message)
+
+
+def post_what_is_in_force(ctx: Context, record: ChangeRecord) -> None:
+    """The change's version, where it is the one in force, is to be pushed to every enforcer that is configured here."""
+    with ctx.store.transaction() as tx:
+        version = in_force(tx.versions(record.change.entity, record.change.policy), ctx.clock.now())
+        if version is not None and version.change == record.change.change:
+            post_version(tx, ctx, record.change.change, version)
 
 
 def push_version(ctx: Context, change: str, version: PolicyVersion) -> bool:

@@ -69,6 +69,7 @@ def import_policy(
     """Store what is in force already as the first version that is. What changes brought and took back before it was in
     force does not count, nor what was denied.
 
+    Imported once more with the same document, it is of another kind from now on: for good, once a change has come.
     Raises InputError, and RuleRefusal if the policy is known: then change it.
     """
     check_named(actor, reason)
@@ -77,7 +78,8 @@ def import_policy(
     now = ctx.clock.now()
     with ctx.store.transaction() as tx:
         before = tx.versions(entity, policy)
-        if any(_counts(tx, version) for version in before):
+        counted = [version for version in before if _counts(tx, version)]
+        if any(v.change or v.document != imported.document or v.kind == kind for v in counted):
             raise RuleRefusal("import only once", f"policy {policy!r} of {entity!r} is known", "a policy change")
         version = PolicyVersion(
             **imported.model_dump(),

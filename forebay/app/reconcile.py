@@ -11,7 +11,7 @@ from forebay.app.arm import enforce, try_to_arm
 from forebay.app.context import Context
 from forebay.app.foretell import foretell
 from forebay.app.joint import shaped
-from forebay.app.outbox import drain, give_up_nobodys
+from forebay.app.outbox import drain, give_up_nobodys, post_what_is_in_force
 from forebay.app.people import deny, own_version
 from forebay.app.plan import plan_anew_if_overdue
 from forebay.app.recover import recover
@@ -109,6 +109,7 @@ def _bring_on(ctx: Context, record: ChangeRecord, holder: str) -> None:
     elif settled or record.state in (ChangeState.CANCELLED, ChangeState.ROLLING_BACK):
         restore_change(ctx, record, holder)
     elif record.state is ChangeState.SETTLING:
+        post_what_is_in_force(ctx, record)  # the run that enforced it posts only to what it has the settings for
         refresh(ctx, record, holder)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from forebay.app.arm import enforce
 from forebay.app.break_glass import break_glass, override_hold
 from forebay.app.people import cancel, hold, resume
 from forebay.app.rollback import rollback
@@ -199,6 +200,17 @@ def test_a_version_that_was_followed_before_it_was_recorded_is_not_pushed_over_t
     with world.sql.transaction() as tx:
         told = [e.event.reason for e in tx.audit_entries("CHG-1") if e.event.action == "in force"]
     assert ["which version 2 has followed already" in reason for reason in told] == [True]
+
+
+def test_a_run_without_push_settings_leaves_the_push_to_the_reconciler(world: World) -> None:
+    world.submit()
+    world.run_until(minutes(28))
+    world.clock.sleep(EFFECTIVE - world.clock.now())
+    enforce(replace(world.ctx, enforcers=()), "CHG-1")
+    assert (world.state, world.enforcer.pushed) == (S.SETTLING, [])
+    world.reconcile()
+    world.reconcile()
+    assert [v.version for v in world.enforcer.pushed] == [1]
 
 
 @pytest.mark.parametrize("somewhere", [True, False])

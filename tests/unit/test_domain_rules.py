@@ -255,6 +255,19 @@ def test_a_policy_keeps_its_kind_so_that_who_asks_does_not_choose_the_rule(known
             assert receive(world.ctx, later.model_copy(update={"kind": "quota"})).state == "received"
 
 
+def test_a_kind_that_was_imported_wrong_is_mended_until_a_change_has_come() -> None:
+    with World() as world:
+        import_policy(world.ctx, "acme", "quota", "quota", {"rpm": 1}, "ann", "as sold")
+        for document, kind in (({"rpm": 2}, "tier"), ({"rpm": 1}, "quota")):
+            with pytest.raises(RuleRefusal, match="is known"):
+                import_policy(world.ctx, "acme", "quota", kind, document, "ann", "as sold")
+        mended = import_policy(world.ctx, "acme", "quota", "tier", {"rpm": 1}, "ann", "a tier")
+        assert (mended.version, world.version_at(world.clock.now())) == (2, 2)
+        assert receive(world.ctx, a_request(kind="tier")).state == "received"
+        with pytest.raises(RuleRefusal, match="is known"):
+            import_policy(world.ctx, "acme", "quota", "quota", {"rpm": 1}, "ann", "a quota")
+
+
 @pytest.mark.parametrize(
     ("second_change", "policy", "state"),
     [("stack", "quota", "received"), ("refuse", "quota", "denied"), ("refuse", "tier", "received")],
