@@ -52,9 +52,9 @@ def receive(
                 return known
             try:
                 record = _again(ctx, tx, known, change, now, asked_at)
-            except RuleRefusal:
-                if repeated:  # what denied it is not over, or another is in its way
-                    return known
+            except RuleRefusal as refusal:
+                if repeated:  # it stays denied, maybe for what is in its way by now
+                    return known.model_copy(update={"note": str(refusal)})
                 raise
             told = [ctx.event(change, again_as(known), record.note, change.requested_by)]
     for event in told:

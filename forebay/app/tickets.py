@@ -21,7 +21,7 @@ from forebay.ports import Transaction
 OVER = TERMINAL | {ChangeState.CANCELLED, ChangeState.ROLLING_BACK}
 REFUSED, OLDER, CLOSED, DENIED = "refused", "older", "closed", "denied"
 StartRun = Callable[[str, dict[str, Any]], str]
-_TIMES = re.compile(r"\d\S*")
+_TIMES = re.compile(r"\d{4}-\d\d-\d\d[\dT:.+Z]*|(\d+ days?, )?\d+:\d\d(:\d\d)?[\d.]*")
 
 
 def store_ticket(ctx: Context, source: str, body: str) -> tuple[TicketDelivery, Ticket | None]:
@@ -124,13 +124,18 @@ def _settle(ctx: Context, ticket: Ticket, start_run: StartRun) -> tuple[str, str
     request = delivery.request
     assert request is not None, "it is one of the two"
     with ctx.store.transaction() as tx:
-        said = _deliveries(tx, ticket)
+        said, known = _deliveries(tx, ticket), tx.change(request.change)
     earlier = [t for t in said if t.number < ticket.number and t.run != REFUSED]
     before = next((asked for t in reversed(earlier) if (asked := request_of(t)) is not None), None)
+    denied = known is not None and known.state is ChangeState.DENIED
+    if known is not None and denied and request == before:
+        return DENIED, known.note  # touched, not edited: nobody has asked again
     # A relative effective time counts from when the ticket came, however long it had to wait for its run. Said again,
     # it means the time that it was given.
-    if before is None or before.effective_in != request.effective_in:
+    if known is None or denied or before is None or before.effective_in != request.effective_in:
         request = request.fixed(ticket.received_at)
+    elif request.effective_in is not None:
+        request = request.model_copy(update={"effective_at": known.change.effective_at, "effective_in": None})
     # Received here, not only in the run: a run that dies at its start must not take the change with it.
     # Who asks is only claimed: no more than an edit in that name may be done.
     newest = ticket.number == said[-1].number
@@ -197,12 +202,11 @@ def _refuse(ctx: Context, ticket: Ticket, error: ForebayError) -> None:
 
 
 def _told(tx: Transaction, ticket: Ticket, run: str, said: str) -> bool:
-    """Whether the delivery before this one ended in the same words; times in them are let pass where it asked the same.
+    """Whether the delivery before this one asked the same and ended in the same words, but for the times in them.
 
     In some systems an answer is itself a new revision of the ticket: answered each time, it would go on for ever.
     """
     last = next((t for t in reversed(_deliveries(tx, ticket)) if t.number < ticket.number), None)
     if last is None or last.run != run or last.failure is None:
         return False
-    same = request_of(last) == request_of(ticket)
-    return last.failure == said or (same and _TIMES.sub("", last.failure) == _TIMES.sub("", said))
+    return request_of(last) == request_of(ticket) and _TIMES.sub("", last.failure) == _TIMES.sub("", said)

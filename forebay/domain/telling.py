@@ -11,7 +11,7 @@ from forebay.domain.model import Model
 RULES = frozenset(f"change rules {done}" for done in ("set", "proposed", "agreed", "withdrawn", "overtaken"))
 # By topic: what the audit log calls it. `given up` stands for whatever the outbox could not send.
 TOPICS: Mapping[str, frozenset[str]] = {
-    "submitted": frozenset({"received", "edited"}),
+    "submitted": frozenset({"received", "edited", "asked for again"}),
     "denied": frozenset({"denied", "rejected", "ticket refused"}),
     "approval": frozenset({"awaiting approval", "approved", "approval asked again", *RULES}),
     "held": frozenset({"held", "resumed", "pinned", "unpinned"}),

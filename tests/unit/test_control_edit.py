@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from forebay.app.approvals import approve
+from forebay.app.approvals import approve, reject
 from forebay.app.people import cancel, deny, hold, resume
 from forebay.app.pins import pin
 from forebay.app.plan import store_plans
 from forebay.app.policies import import_policy
 from forebay.app.receive import receive
+from forebay.app.wakeups import wake_ups
 from forebay.domain.change import ChangeRequest
 from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.lifecycle import ChangeState
@@ -54,6 +55,21 @@ def test_edited_before_anything_moved_it_is_planned_anew_and_lives_by_its_new_co
     assert version.document == {"limit": 2}
     assert world.actions().count("edited") == 1
     assert "edited" in [e.action for e in world.people.events]
+
+
+def test_edited_back_it_is_what_it_was_and_yet_another_that_nobody_has_approved(world: World) -> None:
+    world.put_rules(rules=[{"name": "careful", "approval": {"approvers": ["bob"]}}])
+    world.submit()
+    approve(world.ctx, "CHG-1", "bob", "fine")
+    assert world.state is S.SCHEDULED
+    before = {w.key for w in wake_ups(world.ctx, world.record()) if w.kind == "enforce"}
+    receive(world.ctx, edited())
+    plan_again(world)
+    reject(world.ctx, "CHG-1", "bob", "not like this")
+    assert receive(world.ctx, a_request(), before=edited()).state is S.RECEIVED
+    assert store_plans(world.ctx, "CHG-1", [a_plan()]).state is S.AWAITING_APPROVAL
+    approve(world.ctx, "CHG-1", "bob", "like this")
+    assert before.isdisjoint(w.key for w in wake_ups(world.ctx, world.record())), "its runs were cancelled"
 
 
 def test_an_edit_is_told_once_it_is_kept(world: World) -> None:
@@ -150,7 +166,9 @@ def test_asked_for_again_it_does_not_come_before_what_was_accepted_since(world: 
     denied = receive(world.ctx, later)
     cancel(world.ctx, "CHG-1", "ann", "not now")
     receive(world.ctx, a_request(change="CHG-3", entity="bolt", effective_at=LATER))
-    assert receive(world.ctx, later) == denied
+    again = receive(world.ctx, later)
+    assert "CHG-3" in again.note and "new name" in again.note, "what is in its way now is said, not what was"
+    assert world.record("CHG-2") == denied
 
 
 REFUSED: dict[str, tuple[ChangeRequest, str]] = {

@@ -143,7 +143,7 @@ def test_a_second_ticket_for_the_same_policy_and_time_is_denied(world: World) ->
     assert "change T-1 (received) on web will be in force and settled" in second.note
 
 
-def test_a_denied_ticket_has_no_run_that_might_ask_again_late_and_a_new_revision_asks_again(world: World) -> None:
+def test_a_denied_ticket_has_no_run_that_might_ask_again_late_and_only_an_edit_asks_again(world: World) -> None:
     scheduler = Scheduler()
     for ticket in ("T-0", "T-1"):
         store_ticket(world.ctx, "jira", delivery(ticket))
@@ -151,10 +151,14 @@ def test_a_denied_ticket_has_no_run_that_might_ask_again_late_and_a_new_revision
     assert list(scheduler.runs) == ["ticket:jira:T-0:1"]
     assert delivered(world) == [("denied", world.record("T-1").note)]
     cancel(world.ctx, "T-0", "ann", "not now")
+    denied = world.record("T-1")
     store_ticket(world.ctx, "jira", delivery("T-1", "2"))
     sweep_tickets(world.ctx, scheduler)
+    assert world.record("T-1") == denied, "somebody has touched the ticket, and asked for nothing"
+    store_ticket(world.ctx, "jira", delivery("T-1", "3", reason="now, please"))
+    sweep_tickets(world.ctx, scheduler)
     assert world.record("T-1").state is ChangeState.RECEIVED
-    assert list(scheduler.runs)[1:] == ["ticket:jira:T-1:2"]
+    assert list(scheduler.runs)[1:] == ["ticket:jira:T-1:3"]
 
 
 @pytest.mark.parametrize(
@@ -288,6 +292,27 @@ def test_a_ticket_that_takes_its_edit_back_edits_back_and_what_is_late_changes_n
     assert world.actions("T-1").count("edited") == 2
 
 
+def test_an_edit_that_leaves_the_relative_time_leaves_the_time_it_was_given(world: World) -> None:
+    store_ticket(world.ctx, "jira", delivery())
+    sweep_tickets(world.ctx, Scheduler())
+    at = world.record("T-1").change.effective_at
+    world.clock.sleep(7 * MINUTE)
+    store_ticket(world.ctx, "jira", delivery(revision="2", reason="as agreed"))
+    sweep_tickets(world.ctx, Scheduler())
+    change = world.record("T-1").change
+    assert (change.reason, change.effective_at) == ("as agreed", at)
+
+
+def test_each_edit_that_is_refused_is_told_whatever_the_words(world: World) -> None:
+    world.put_rules(rules=[{"name": "slow", "minimum_delay": "PT20M"}])
+    store_ticket(world.ctx, "jira", delivery())
+    sweep_tickets(world.ctx, Scheduler())
+    for revision, reason in enumerate(["sooner", "sooner", "much sooner"], start=2):
+        store_ticket(world.ctx, "jira", delivery(revision=str(revision), reason=reason, effective_in="PT5M"))
+        sweep_tickets(world.ctx, Scheduler())
+    assert [e.action for e in world.people.events].count("ticket refused") == 2
+
+
 def test_a_ticket_that_says_nothing_new_leaves_the_edit_of_another_door(world: World) -> None:
     store_ticket(world.ctx, "jira", delivery())
     sweep_tickets(world.ctx, Scheduler())
@@ -356,15 +381,17 @@ def test_a_prefect_that_is_away_stops_nothing_that_needs_no_run(world: World, mo
     world.submit()
     world.submit(a_request(change="CHG-2", policy="tier"))
     world.run_until(minutes(6))
-    prefect = Prefect(world, monkeypatch, dict.fromkeys(("start", "CHG-1", "CHG-2"), AWAY))
+    prefect = Prefect(world, monkeypatch, dict.fromkeys(("start", "CHG-1", "CHG-2", "T-0", "T-1", "T-2"), AWAY))
     cancel(world.ctx, "CHG-1", "ann", "stop")
-    store_ticket(world.ctx, "jira", delivery())
+    for number in range(3):
+        store_ticket(world.ctx, "jira", delivery(f"T-{number}", policy=f"policy-{number}"))
     for _ in range(12):
         with pytest.raises(OutsideError, match="Prefect did not create the run"):
             tasks.reconcile.reconcile_once("reconciler")
         world.clock.sleep(MINUTE)
     assert world.state is ChangeState.ROLLED_BACK
     asked = [what for what in prefect.asked if what != "start"]
+    assert prefect.asked.count("start") == 12, "nor do the tickets each wait for it"
     assert "CHG-2" in asked, "a ticket without its run keeps no step from having its own"
     assert len(asked) == 12, "one call a pass waits for Prefect, however many runs are wanted"
 
