@@ -26,7 +26,7 @@ import httpx
 
 from forebay.domain.errors import OutsideError
 from forebay.domain.policy import PolicyVersion
-from tests.support.kills import Struck, draw_kills, faults_of_writes, strike, writes, written
+from tests.support.kills import Struck, draw_kills, faults_of_writes, runs_at_work, strike, writes, written
 from tests.support.stack import LiveStack, cloud, live_stack, until, workload
 
 TRACKING = {"metric": "cpu", "target_percent": 70, "in_cooldown_s": 3, "out_cooldown_s": 3}
@@ -96,6 +96,8 @@ def run(stack: LiveStack, count: int, seed: int, delay: timedelta) -> int:
         print(f"     round {number}: {', '.join(states)}; {'; '.join(found) or 'all rules held'}", flush=True)
         if len(struck) >= count:
             break
+    # A run whose runner was killed is in nobody's group any more; it ends by itself while there is a server.
+    until(lambda: not list(runs_at_work()), "the orphaned runs end", 90)
     print(
         f"\n{len(struck)} kills in {number} rounds and {(time.monotonic() - began) / 60:.0f} min, seed {seed}, "
         f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"

@@ -252,8 +252,7 @@ def live_stack(
         yield running
         running.store.close()
     assert [port for port in (cloud_port, stack.prefect_port, stack.web_port) if listens(port)] == []
-    # A run whose runner was killed belongs to nobody: it ends by itself, a moment later.
-    until(lambda: processes_of(folder) == [], "every process of the stack has ended", 60)
+    assert processes_of(folder) == []
     if postgresql:
         drop(url)
 
