@@ -267,11 +267,9 @@ class Lives(RuleBasedStateMachine):
 
     @contextmanager
     def _untold(self) -> Iterator[None]:
-        """What a person asks for is refused by a rule, or as long as the last write may not be seen yet."""
+        """As long as the last write may not be seen yet, that is said, and nothing else is away."""
         try:
             yield
-        except RuleRefusal:
-            pass
         except OutsideError as error:
             assert "from before our write" in str(error)
 
@@ -318,7 +316,7 @@ class Lives(RuleBasedStateMachine):
 
     def _happen(self, what: str, name: str) -> None:
         ctx = self.world.ctx
-        with self._untold():
+        with suppress(RuleRefusal), self._untold():
             match what:
                 case "hold":
                     hold(ctx, name, "bob", "wait")
