@@ -80,7 +80,10 @@ def import_policy(
         before = tx.versions(entity, policy)
         counted = [version for version in before if _counts(tx, version)]
         if any(v.change or v.document != imported.document or v.kind == kind for v in counted):
-            raise RuleRefusal("import only once", f"policy {policy!r} of {entity!r} is known", "a policy change")
+            would_do = "a policy change"
+            if not any(version.change for version in counted):
+                would_do += ", or the same document under another kind, where that is wrong"
+            raise RuleRefusal("import only once", f"policy {policy!r} of {entity!r} is known", would_do)
         version = PolicyVersion(
             **imported.model_dump(),
             version=max((version.version for version in before), default=0) + 1,
