@@ -127,24 +127,28 @@ def _settle(ctx: Context, ticket: Ticket, start_run: StartRun) -> tuple[str, str
         said, known = _deliveries(tx, ticket), tx.change(request.change)
     earlier = [t for t in said if t.number < ticket.number and t.run != REFUSED]
     before = next((asked for t in reversed(earlier) if (asked := request_of(t)) is not None), None)
-    denied = known is not None and known.state is ChangeState.DENIED
-    if known is not None and denied and request == before:
-        return DENIED, known.note  # touched, not edited: nobody has asked again
-    # A relative effective time counts from when the ticket came, however long it had to wait for its run. Said again,
-    # it means the time that it was given.
-    if known is None or denied or before is None or before.effective_in != request.effective_in:
-        request = request.fixed(ticket.received_at)
-    elif request.effective_in is not None:
-        request = request.model_copy(update={"effective_at": known.change.effective_at, "effective_in": None})
+    if known is not None and before is not None:
+        denied = known.state is ChangeState.DENIED
+        if denied and request == before:
+            return DENIED, known.note  # touched, not edited: nobody has asked again
+        if not denied and before.effective_in == request.effective_in is not None:  # the time that it was given
+            request = request.model_copy(update={"effective_at": known.change.effective_at, "effective_in": None})
+    # A relative effective time counts from when the ticket came, however long it had to wait for its run.
+    request = request.fixed(ticket.received_at)
     # Received here, not only in the run: a run that dies at its start must not take the change with it.
     # Who asks is only claimed: no more than an edit in that name may be done.
     newest = ticket.number == said[-1].number
     record = receive(ctx, request, ticket.received_at, before=before if newest else None, only_own=True)
     if record.state is ChangeState.DENIED:  # a run has nothing to plan, and a late one would ask for it once more
         return DENIED, record.note
+    return _start(ctx, ticket, record, start_run), None
+
+
+def _start(ctx: Context, ticket: Ticket, record: ChangeRecord, start_run: StartRun) -> str:
+    """The run that plans the change. Raises OutsideError, and InputError where there will never be one."""
     key = f"ticket:{ticket.source}:{ticket.ticket}:{ticket.revision}"
     try:
-        return start_run(key, {"change": _stored(record).model_dump(mode="json", exclude_defaults=True)}), None
+        return start_run(key, {"change": _stored(record).model_dump(mode="json", exclude_defaults=True)})
     except OutsideError as error:
         if error.retryable:
             raise

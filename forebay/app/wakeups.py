@@ -93,11 +93,10 @@ def _enforce(record: ChangeRecord, asked: str) -> WakeUp:
 def _asked(ctx: Context, change: PolicyChange) -> str:
     """The change as it is asked for now: runs of what it was before it was edited have ended, or were cancelled.
 
-    Edited back it is another again, so that its content alone would not tell.
+    How often it was edited tells it, and its content would not: it may be edited back.
     """
     with ctx.store.transaction() as tx:
-        edits = len(tx.revisions(change.change))
-    return f"{change.change}:{edits}:{change.fingerprint[:8]}"
+        return f"{change.change}:{len(tx.revisions(change.change))}"
 
 
 def _clock(at: datetime) -> str:
