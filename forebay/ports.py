@@ -120,21 +120,104 @@ class Notifier(Protocol):
     def notify(self, event: AuditEvent) -> None: ...
 
 
-class Transaction(Protocol):
-    """One atomic read-write unit on the store, serialised against every other writer.
+class Snapshot(Protocol):
+    """What the store held at one moment. Times are passed in."""
 
-    Methods that change something write their audit entry in the same transaction. Times are passed in.
+    # Changes
+    def change(self, name: str) -> ChangeRecord | None:
+        """The change called `name`."""
+
+    def changes(self, states: Collection[ChangeState] | None = None) -> Sequence[ChangeRecord]:
+        """All changes (in the given states), newest first."""
+
+    def revisions(self, name: str) -> Sequence[PolicyChange]:
+        """What the change said before it was edited, oldest first; [] if it never was."""
+
+    # Plans and steps
+    def plan(self, change: str, workload: str) -> ShapingPlan | None:
+        """The current plan."""
+
+    def proposed_plan(self, change: str, workload: str) -> ShapingPlan | None:
+        """The plan proposed last, unless a plan became current since or it was dropped."""
+
+    def steps(self, change: str, workload: str | None = None) -> Sequence[StepRecord]:
+        """Steps of the current plans, by workload and sequence."""
+
+    # Approvals
+    def approvals(self, change: str) -> Sequence[Approval]:
+        """Oldest first."""
+
+    # One writer
+    def lease(self, workload: str) -> Lease | None:
+        """The lease as stored, expired or not."""
+
+    # External writes
+    def intents(self, workload: str, *, change: str | None = None, only_open: bool = False) -> Sequence[Intent]:
+        """Intents on a workload (of one change), oldest first."""
+
+    def pins(self, change: str) -> Sequence[Pin]:
+        """By workload; one whose time is over is among them."""
+
+    def leftovers(self) -> Sequence[Leftover]:
+        """Of all changes, by change and workload."""
+
+    def original(self, change: str, workload: str) -> Setting | None: ...
+
+    # Policies
+    def versions(self, entity: str, policy: str) -> Sequence[PolicyVersion]:
+        """All versions, oldest first; [] if the policy is unknown."""
+
+    # Change rules, stored and versioned like any policy
+    def rules(self) -> ChangeRules:
+        """The latest change rules; the default ones if none were ever stored."""
+
+    def proposals(self) -> Sequence[RulesProposal]:
+        """Oldest first."""
+
+    # Tickets
+    def deliveries(self, source: str, ticket: str) -> Sequence[Ticket]:
+        """What was stored of this ticket, every revision, oldest first."""
+
+    def tickets_without_run(self) -> Sequence[Ticket]:
+        """Deliveries for which no run was created, oldest first; a failed attempt does not give one up."""
+
+    # Outbox
+    def messages(self, state: MessageState, lane: tuple[str, str] | None = None) -> Sequence[Message]:
+        """Those in `state` (of one outlet and lane), oldest first."""
+
+    # Keys to the HTTP API
+    def key(self, key_id: str) -> ApiKey | None: ...
+
+    def keys(self) -> Sequence[ApiKey]:
+        """Oldest first."""
+
+    # Accuracy of the forecasts: measurements, which change nothing, so without an audit entry
+    def accuracies(self, workload: str | None = None) -> Sequence[Accuracy]:
+        """What was recorded (of one workload), oldest first."""
+
+    # How far something was read that is read once
+    def mark(self, name: str) -> int | None: ...
+
+    # Audit
+    def last_audit_number(self) -> int:
+        """0 where nothing was ever recorded."""
+
+    def audit_after(self, number: int, limit: int) -> Sequence[AuditEntry]:
+        """At most `limit` entries that follow entry `number`, oldest first."""
+
+    def audit_entries(self, change: str | None = None) -> Sequence[AuditEntry]:
+        """Oldest first. With `change`, only its entries (which then do not form a chain)."""
+
+
+class Transaction(Snapshot, Protocol):
+    """One atomic read-write unit, serialised against every other writer: what is read stays so until it ends.
+
+    Methods that change something write their audit entry in the same transaction.
     """
 
     # Changes
     def add_change(self, change: PolicyChange, policy_version: int, event: AuditEvent) -> ChangeRecord:
         """Store a new change as `received`. The caller has checked that its name is free."""
-
-    def change(self, name: str) -> ChangeRecord | None:
-        """The change called `name`, locked against other writers until the transaction ends."""
-
-    def changes(self, states: Collection[ChangeState] | None = None) -> Sequence[ChangeRecord]:
-        """All changes (in the given states), newest first."""
 
     def move(self, name: str, to: ChangeState, event: AuditEvent, *, lapses: bool = False) -> ChangeRecord:
         """Transition by the table; `event.reason` becomes the note. Raises RuleRefusal if the table has it not.
@@ -144,27 +227,15 @@ class Transaction(Protocol):
     def edit_change(self, change: PolicyChange, policy_version: int, event: AuditEvent) -> ChangeRecord:
         """Give the change of that name other content; it is `received` again and has no current plan any more."""
 
-    def revisions(self, name: str) -> Sequence[PolicyChange]:
-        """What the change said before it was edited, oldest first; [] if it never was."""
-
     # Plans and steps
     def add_plan(self, plan: ShapingPlan, event: AuditEvent) -> None:
         """Store the plan and its steps (all pending); it becomes the workload's current plan of that change."""
 
-    def plan(self, change: str, workload: str) -> ShapingPlan | None:
-        """The current plan."""
-
     def propose_plan(self, plan: ShapingPlan, event: AuditEvent) -> None:
         """Store a plan that goes beyond what was approved: it has no steps, and waits for its approval."""
 
-    def proposed_plan(self, change: str, workload: str) -> ShapingPlan | None:
-        """The plan proposed last, unless a plan became current since or it was dropped."""
-
     def drop_proposal(self, change: str, workload: str) -> None:
         """Nobody will approve the proposed plan."""
-
-    def steps(self, change: str, workload: str | None = None) -> Sequence[StepRecord]:
-        """Steps of the current plans, by workload and sequence."""
 
     def put_step(self, step: StepRecord, event: AuditEvent | None = None) -> None:
         """Replace the record of a step of a current plan (identified by change, workload, sequence)."""
@@ -172,18 +243,12 @@ class Transaction(Protocol):
     # Approvals
     def add_approval(self, approval: Approval, event: AuditEvent) -> None: ...
 
-    def approvals(self, change: str) -> Sequence[Approval]:
-        """Oldest first."""
-
     def use_link(self, nonce: str, at: datetime) -> bool:
         """Note that the one-time link `nonce` was used; False if it was before."""
 
     # One writer
     def acquire_lease(self, workload: str, holder: str, now: datetime, ttl: timedelta) -> Lease | None:
         """A new or renewed lease; None while another holder's is not expired. A new holder gets a higher fencing."""
-
-    def lease(self, workload: str) -> Lease | None:
-        """The lease as stored, expired or not."""
 
     def check_lease(self, lease: Lease, now: datetime) -> None:
         """Raises LostLease unless `lease` is still the latest and not expired."""
@@ -198,9 +263,6 @@ class Transaction(Protocol):
     def settle_intent(self, number: int, outcome: Outcome, event: AuditEvent) -> None:
         """Store how the write ended."""
 
-    def intents(self, workload: str, *, change: str | None = None, only_open: bool = False) -> Sequence[Intent]:
-        """Intents on a workload (of one change), oldest first."""
-
     def judge_intent(self, number: int, judgement: Judgement, event: AuditEvent) -> None:
         """Store the verdict on a write that gave something back."""
 
@@ -210,39 +272,22 @@ class Transaction(Protocol):
     def drop_pins(self, change: str, event: AuditEvent) -> None:
         """Remove the pins of a change."""
 
-    def pins(self, change: str) -> Sequence[Pin]:
-        """By workload; one whose time is over is among them."""
-
     def put_leftover(self, leftover: Leftover, event: AuditEvent) -> None:
         """Insert or replace what a change left on a workload."""
 
     def drop_leftovers(self, change: str, event: AuditEvent) -> None:
         """Remove what a change left: a person has settled it."""
 
-    def leftovers(self) -> Sequence[Leftover]:
-        """Of all changes, by change and workload."""
-
     def put_original(self, change: str, workload: str, setting: Setting, event: AuditEvent) -> None:
         """Insert or replace what was there before the change moved anything."""
 
-    def original(self, change: str, workload: str) -> Setting | None: ...
-
     # Policies
-    def versions(self, entity: str, policy: str) -> Sequence[PolicyVersion]:
-        """All versions, oldest first; [] if the policy is unknown."""
-
     def put_version(self, version: PolicyVersion, event: AuditEvent) -> None:
         """Insert or replace (entity, policy, version)."""
 
     # Change rules, stored and versioned like any policy
-    def rules(self) -> ChangeRules:
-        """The latest change rules; the default ones if none were ever stored."""
-
     def put_rules(self, rules: ChangeRules, event: AuditEvent) -> int:
         """Store a new version; returns its number."""
-
-    def proposals(self) -> Sequence[RulesProposal]:
-        """Oldest first."""
 
     def put_proposal(self, proposal: RulesProposal, event: AuditEvent | None = None) -> None:
         """Insert or replace it, found by its number; `event` unless the new rules' own says it."""
@@ -251,20 +296,11 @@ class Transaction(Protocol):
     def add_ticket(self, source: str, ticket: str, revision: str, body: str, received_at: datetime) -> Ticket | None:
         """Store a delivery; None if this source, ticket and revision was stored before."""
 
-    def deliveries(self, source: str, ticket: str) -> Sequence[Ticket]:
-        """What was stored of this ticket, every revision, oldest first."""
-
-    def tickets_without_run(self) -> Sequence[Ticket]:
-        """Deliveries for which no run was created, oldest first; a failed attempt does not give one up."""
-
     def put_ticket(self, ticket: Ticket) -> None: ...
 
     # Outbox
     def add_message(self, message: Message) -> Message | None:
         """Store it (its number is given here); None if its outlet, lane and key were stored before."""
-
-    def messages(self, state: MessageState, lane: tuple[str, str] | None = None) -> Sequence[Message]:
-        """Those in `state` (of one outlet and lane), oldest first."""
 
     def put_message(self, message: Message) -> None:
         """Replace it, found by its number."""
@@ -273,35 +309,16 @@ class Transaction(Protocol):
     def put_key(self, key: ApiKey, event: AuditEvent | None = None) -> None:
         """Insert or replace it, found by its id; `event` unless only its use is noted."""
 
-    def key(self, key_id: str) -> ApiKey | None: ...
-
-    def keys(self) -> Sequence[ApiKey]:
-        """Oldest first."""
-
     # Accuracy of the forecasts: measurements, which change nothing, so without an audit entry
     def put_accuracy(self, accuracy: Accuracy) -> None:
         """Insert or replace what is known of this workload, resource, kind, change and end."""
 
-    def accuracies(self, workload: str | None = None) -> Sequence[Accuracy]:
-        """What was recorded (of one workload), oldest first."""
-
     # How far something was read that is read once
-    def mark(self, name: str) -> int | None: ...
-
     def put_mark(self, name: str, number: int) -> None: ...
 
     # Audit
     def audit(self, event: AuditEvent) -> AuditEntry:
         """Append to the chain."""
-
-    def last_audit_number(self) -> int:
-        """0 where nothing was ever recorded."""
-
-    def audit_after(self, number: int, limit: int) -> Sequence[AuditEntry]:
-        """At most `limit` entries that follow entry `number`, oldest first."""
-
-    def audit_entries(self, change: str | None = None) -> Sequence[AuditEntry]:
-        """Oldest first. With `change`, only its entries (which then do not form a chain)."""
 
 
 class Store(Protocol):
@@ -309,6 +326,12 @@ class Store(Protocol):
 
     def transaction(self) -> AbstractContextManager[Transaction]:
         """Commit at the end of the block, roll back if it raises. Raises OutsideError if the database is away."""
+
+    def snapshot(self) -> AbstractContextManager[Snapshot]:
+        """Read-only and without the writers' lock: whoever looks must not wait for those who write.
+
+        Whoever acts on what it shows looks again in the transaction that does. Raises OutsideError.
+        """
 
     def versions(self, entity: str, policy: str) -> Sequence[PolicyVersion]:
         """Read-only and without the writers' lock: the decision point must answer while others write."""

@@ -16,7 +16,7 @@ from forebay.forecasting.calendar import Calendar
 from forebay.forecasting.errors import HistoryError
 from forebay.forecasting.evaluation import DEFAULT_NAME, backtest_series
 from forebay.forecasting.history import SeriesKey
-from forebay.ports import Transaction
+from forebay.ports import Snapshot, Transaction
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +53,7 @@ def backtest_workload(ctx: Context, workload: Workload) -> str:
 
 def recorded(ctx: Context) -> list[Accuracy]:
     """Everything recorded, oldest first."""
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         return list(tx.accuracies())
 
 
@@ -105,9 +105,7 @@ def _of(result: SeriesBacktest, resource: Resource, until: datetime) -> Accuracy
     )
 
 
-def _plans(
-    tx: Transaction, workload: Workload, history: Mapping[Resource, pd.Series], until: datetime
-) -> list[Accuracy]:
+def _plans(tx: Snapshot, workload: Workload, history: Mapping[Resource, pd.Series], until: datetime) -> list[Accuracy]:
     """The bands of the current plans on this workload, on the last day."""
     import pandas as pd
 

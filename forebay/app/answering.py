@@ -7,7 +7,7 @@ from forebay.app.tickets import asked_by
 from forebay.domain.answer import ANSWERED, answer_of
 from forebay.domain.audit import AuditEvent
 from forebay.domain.outbox import Message
-from forebay.ports import Transaction
+from forebay.ports import Snapshot
 
 ANSWER = "answer "
 MARK = "answered"
@@ -49,7 +49,7 @@ def answer(ctx: Context) -> int:
     return posted
 
 
-def _tickets(tx: Transaction, sources: list[str], event: AuditEvent) -> list[tuple[str, str]]:
+def _tickets(tx: Snapshot, sources: list[str], event: AuditEvent) -> list[tuple[str, str]]:
     """The tickets that asked for the event's change: those it is named after."""
     if event.change is None:
         source, _, ticket = event.actor.partition(" ")

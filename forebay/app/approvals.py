@@ -16,7 +16,7 @@ from forebay.domain.lifecycle import AFTER, BEFORE_IN_FORCE, TERMINAL, ChangeSta
 from forebay.domain.model import Model, UtcTime
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.records import ChangeRecord
-from forebay.ports import Transaction
+from forebay.ports import Snapshot, Transaction
 
 Door = Literal["cli", "page", "link", "prefect", "api"]
 
@@ -31,7 +31,7 @@ class Request(Model):
     envelopes: tuple[Envelope, ...]
 
 
-def request_of(tx: Transaction, record: ChangeRecord) -> Request | None:
+def request_of(tx: Snapshot, record: ChangeRecord) -> Request | None:
     """The request as it stands, also where it needs no approval (any more); None while the change has no plan."""
     change = record.change
     plans, to_come = {}, []
@@ -169,7 +169,7 @@ def invite(ctx: Context, change: str, person: str, actor: str, valid: timedelta)
     return request.asked, expires, token_hex(16)
 
 
-def others_pending(tx: Transaction, record: ChangeRecord) -> list[ChangeRecord]:
+def others_pending(tx: Snapshot, record: ChangeRecord) -> list[ChangeRecord]:
     """What else is under way for the same entity, newest first."""
     return [
         other
@@ -228,7 +228,7 @@ def _others(request: Request) -> str:
     return f"another of {', '.join(request.standing.approvers)}"
 
 
-def gap_of(tx: Transaction, record: ChangeRecord, plans: Sequence[ShapingPlan]) -> str | None:
+def gap_of(tx: Snapshot, record: ChangeRecord, plans: Sequence[ShapingPlan]) -> str | None:
     """Why these plans (some of the change's workloads) need an approval that is not given; None if they do not."""
     kept = [
         plan

@@ -22,7 +22,7 @@ from forebay.domain.errors import ForebayError, NotShownYet, OutsideError, RuleR
 from forebay.domain.lifecycle import BEFORE_IN_FORCE, MOVING, ChangeState
 from forebay.domain.policy import PolicyVersion, followed, in_force
 from forebay.domain.records import ChangeRecord, Purpose
-from forebay.ports import Enforcer, Transaction
+from forebay.ports import Enforcer, Snapshot, Transaction
 
 DEFERRED = "deferred"
 NAP = timedelta(seconds=10)
@@ -34,7 +34,7 @@ def missing_for_alignment(ctx: Context, record: ChangeRecord) -> Misalignment | 
     """None if every workload of the change is aligned at this moment; else what is missing. Raises OutsideError."""
     to_look_at = []
     for name in record.change.workloads:
-        with ctx.store.transaction() as tx:
+        with ctx.store.snapshot() as tx:
             shaper, plan, steps = shaped(tx, record.change, name)
             intents = tx.intents(name, change=shaper)
         if plan is None:
@@ -53,7 +53,7 @@ def try_to_arm(ctx: Context, change: str) -> Misalignment | None:
 
     Returns None if it is armed, else what is missing. Raises OutsideError.
     """
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         seen = tx.change(change)
         barred = _barred(tx, ctx, seen) if seen and seen.state in MOVING else None
     if seen is None or seen.state not in MOVING:
@@ -82,7 +82,7 @@ def try_to_arm(ctx: Context, change: str) -> Misalignment | None:
     return None
 
 
-def _barred(tx: Transaction, ctx: Context, record: ChangeRecord) -> Misalignment | None:
+def _barred(tx: Snapshot, ctx: Context, record: ChangeRecord) -> Misalignment | None:
     """What forbids to arm it, whatever capacity is there: another's turn, another base version, a freeze window."""
     change, now = record.change, ctx.clock.now()
     text = waits_to_arm(tx, change) or giving_back(tx, change) or _base_missing(tx, change, now)
@@ -91,7 +91,7 @@ def _barred(tx: Transaction, ctx: Context, record: ChangeRecord) -> Misalignment
     return Misalignment(text, capacity=False) if text else None
 
 
-def _base_missing(tx: Transaction, change: PolicyChange, now: datetime) -> str | None:
+def _base_missing(tx: Snapshot, change: PolicyChange, now: datetime) -> str | None:
     """A change that names the version it builds on does not come on any other: that one may have been taken back."""
     current = in_force(tx.versions(change.entity, change.policy), now)
     number = current.version if current else 0
@@ -107,11 +107,11 @@ def watch_armed(ctx: Context, change: str) -> str | None:
     Capacity that is away for a moment (a unit is replaced) disarms it until it is back; what another hand has
     changed holds it until a person has looked. On a path it shares, the carrier answers for both.
     """
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         record = tx.change(change)
     if record is None or record.state is not ChangeState.ARMED or ctx.clock.now() >= record.change.effective_at:
         return None
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         freeze, waiting = (
             tx.rules().freeze_at(record.change.effective_at, record.change),
             waits_to_arm(tx, record.change),
@@ -122,7 +122,7 @@ def watch_armed(ctx: Context, change: str) -> str | None:
         return stopped
     failed: list[ForebayError] = []
     for name in record.change.workloads:
-        with ctx.store.transaction() as tx:
+        with ctx.store.snapshot() as tx:
             shaper = tx.change(shaped(tx, record.change, name)[0]) or record
         answer = None
         with kept(failed):
@@ -160,7 +160,7 @@ def wait_until_effective(ctx: Context, change: str) -> None:
 
 def _prepare_push(ctx: Context, record: ChangeRecord, at: datetime) -> None:
     """Side by side, and no longer than there is time: what is not ready by then is made ready by the push itself."""
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         version = own_version(tx, record)
     left = (at - ctx.clock.now()).total_seconds()
     if version is None or not ctx.enforcers or left <= 0:
@@ -188,7 +188,7 @@ def enforce(ctx: Context, change: str) -> str:
     rejected, as it says. What a later version has followed already is not pushed after that one. Raises OutsideError if
     a push failed: the change stays `in force`, and is pushed again.
     """
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         record = tx.change(change)
     assert record is not None, f"{change} vanished from the store"
     late = (record.state in MOVING or record.lapses) and ctx.clock.now() >= record.change.effective_at
@@ -259,7 +259,7 @@ def enforce_now(
 
 def _missing_at_last(ctx: Context, record: ChangeRecord) -> Misalignment | None:
     if record.lapses:
-        with ctx.store.transaction() as tx:
+        with ctx.store.snapshot() as tx:
             return _barred(tx, ctx, record) or Misalignment(f"held: {record.note}")
     try:
         return try_to_arm(ctx, record.change.change)

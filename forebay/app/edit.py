@@ -11,12 +11,10 @@ from forebay.domain.lifecycle import EDITABLE, ChangeState
 from forebay.domain.model import canonical_json
 from forebay.domain.policy import PolicyVersion
 from forebay.domain.records import ChangeRecord
-from forebay.ports import Transaction
+from forebay.ports import Snapshot, Transaction
 
 
-def is_repeated(
-    tx: Transaction, known: ChangeRecord, request: ChangeRequest, before: ChangeRequest | None = None
-) -> bool:
+def is_repeated(tx: Snapshot, known: ChangeRecord, request: ChangeRequest, before: ChangeRequest | None = None) -> bool:
     """Whether `request` is the stored change or one of its earlier contents: doors deliver twice, and late.
 
     `before`: what its sender asked for last. Where that stands, an earlier content is not late but an edit back.
@@ -26,12 +24,12 @@ def is_repeated(
     return any(_same(content, request) for content in [known.change, *earlier])
 
 
-def refused_at_once(tx: Transaction, known: ChangeRecord) -> bool:
+def refused_at_once(tx: Snapshot, known: ChangeRecord) -> bool:
     """Whether a rule denied it as it came, so that it brought nothing: what stood in its way may be over by now."""
     return known.state is ChangeState.DENIED and own_version(tx, known) is None
 
 
-def check_editable(tx: Transaction, known: ChangeRecord, change: PolicyChange) -> None:
+def check_editable(tx: Snapshot, known: ChangeRecord, change: PolicyChange) -> None:
     """Raises InputError where the name belongs to another request, RuleRefusal where it is too late to edit it."""
     before = known.change
     mine = (change.entity, change.policy, change.requested_by)

@@ -6,12 +6,12 @@ from forebay.app.context import Context
 from forebay.control.arrival import Arrival, arrival
 from forebay.domain.lifecycle import MOVING
 from forebay.domain.records import ChangeRecord
-from forebay.ports import Transaction
+from forebay.ports import Snapshot
 
 LATE = "expected late"
 
 
-def expected(tx: Transaction, ctx: Context, record: ChangeRecord, workload: str) -> Arrival | None:
+def expected(tx: Snapshot, ctx: Context, record: ChangeRecord, workload: str) -> Arrival | None:
     """From the store alone; None where nothing is to come: no plan, not moving, or every step has its pass.
 
     Raises InputError where the workloads cannot be read.

@@ -17,7 +17,7 @@ from forebay.domain.plan import CounterProposal, PlanRefusal, ShapingPlan
 from forebay.domain.records import ChangeRecord, Purpose, StepRecord
 from forebay.domain.workload import Workload
 from forebay.planning.slots import SlotIndex, plan_end
-from forebay.ports import Transaction
+from forebay.ports import Snapshot
 
 # Until a policy that is set back has reached everybody, what carried it stays.
 COUNTED_ON = AFTER | {ChangeState.ARMED, ChangeState.ROLLING_BACK}
@@ -111,7 +111,7 @@ def on_the_path(path: ShapingPlan, ahead: Sequence[Ahead], change: PolicyChange)
     )
 
 
-def carried(tx: Transaction, carrier: str, workload: str) -> list[ChangeRecord]:
+def carried(tx: Snapshot, carrier: str, workload: str) -> list[ChangeRecord]:
     """The changes planned to be carried by `carrier` that are not over, in the order they were accepted."""
     return [
         record
@@ -122,14 +122,12 @@ def carried(tx: Transaction, carrier: str, workload: str) -> list[ChangeRecord]:
     ]
 
 
-def counted(tx: Transaction, carrier: str, workload: str) -> list[ChangeRecord]:
+def counted(tx: Snapshot, carrier: str, workload: str) -> list[ChangeRecord]:
     """Those whose impact is in the carrier's plan: approved, and neither held nor given up."""
     return [record for record in carried(tx, carrier, workload) if record.state in CARRYING]
 
 
-def shaped(
-    tx: Transaction, change: PolicyChange, workload: str
-) -> tuple[str, ShapingPlan | None, Sequence[StepRecord]]:
+def shaped(tx: Snapshot, change: PolicyChange, workload: str) -> tuple[str, ShapingPlan | None, Sequence[StepRecord]]:
     """Who shapes `workload` for `change`, by which plan and steps: its own, or those of whoever carries it.
 
     The carrier's plan is shown as of this change's effective time and units; None where it does not hold them, or holds
@@ -146,7 +144,7 @@ def shaped(
     return by, path.model_copy(update=needs), tx.steps(by, workload)
 
 
-def news(tx: Transaction, plan: ShapingPlan, looked_at: Iterable[datetime]) -> bool:
+def news(tx: Snapshot, plan: ShapingPlan, looked_at: Iterable[datetime]) -> bool:
     """Whether others, or others' edited content, are to be carried than the carrier's `plan` was drawn for, and nobody
     drew it anew since they changed.
     """
@@ -158,7 +156,7 @@ def news(tx: Transaction, plan: ShapingPlan, looked_at: Iterable[datetime]) -> b
     return not any(at > max(moved) for at in looked_at)
 
 
-def counts_on(tx: Transaction, record: ChangeRecord, workloads: Iterable[str], now: datetime) -> str | None:
+def counts_on(tx: Snapshot, record: ChangeRecord, workloads: Iterable[str], now: datetime) -> str | None:
     """In words, who still counts on what `record` has raised; None if it may be given back.
 
     Who is armed does until it is disarmed, which follows a cancel of its carrier at once. Who is not yet waits for no
@@ -175,7 +173,7 @@ def counts_on(tx: Transaction, record: ChangeRecord, workloads: Iterable[str], n
     return f"{', '.join(dict.fromkeys(names))} counts on it" if names else None
 
 
-def giving_back(tx: Transaction, change: PolicyChange) -> str | None:
+def giving_back(tx: Snapshot, change: PolicyChange) -> str | None:
     """In words, who carries `change` and has begun to give back, which a look at the target may not show yet."""
     for name in change.workloads:
         by, _, _ = shaped(tx, change, name)

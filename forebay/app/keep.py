@@ -44,7 +44,7 @@ def carry_out(
 
 def keep_workload(ctx: Context, record: ChangeRecord, workload: Workload) -> Keep | Adopt | Clash | Later | None:
     """Look once where no run is at work, and do what the rule says; returns it. Raises OutsideError."""
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         held = tx.lease(workload.name)
         intents = tx.intents(workload.name, change=record.change.change)
         pin = next((p for p in tx.pins(record.change.change) if p.workload == workload.name), None)

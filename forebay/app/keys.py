@@ -69,7 +69,7 @@ def revoke_key(ctx: Context, key_id: str, actor: str, reason: str) -> ApiKey:
 
 def list_keys(ctx: Context) -> Sequence[ApiKey]:
     """All keys ever made, oldest first."""
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         return tx.keys()
 
 

@@ -42,7 +42,7 @@ def draw_rest(
     if passed >= len(outlook.index):
         raise InputError(f"{workload.name}: {change.change} is in force since {began.isoformat()}, its life is over")
     seen = {r: _seen(history[r], outlook.index.part(0, passed), began) for r in workload.resources if r in history}
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         freezes = tx.rules().freezes_for(change, now, outlook.index.end)
     floor = state.setting.floor
     return draw_plan(

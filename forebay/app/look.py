@@ -15,7 +15,7 @@ from forebay.domain.workload import Workload
 def look(ctx: Context, record: ChangeRecord, plan: ShapingPlan, workload: Workload) -> View:
     """The view of this moment. Raises OutsideError."""
     change, now = record.change, ctx.clock.now()
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         steps = tx.steps(change.change, workload.name)
         freeze = tx.rules().freeze_at(now, change)
         approved = tx.rules().approved_units(change, plan, tx.approvals(change.change))

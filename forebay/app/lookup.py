@@ -9,7 +9,7 @@ from forebay.domain.records import ChangeRecord
 
 def change_record(ctx: Context, name: str) -> ChangeRecord:
     """Raises InputError if there is no change of that name."""
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         record = tx.change(name)
     if record is None:
         raise InputError(f"there is no change {name!r}: `forebay status` lists them")

@@ -14,7 +14,7 @@ from forebay.domain.errors import InputError, OutsideError, RuleRefusal
 from forebay.domain.outbox import Message, MessageState, due
 from forebay.domain.policy import PolicyVersion, in_force
 from forebay.domain.records import ChangeRecord
-from forebay.ports import Transaction
+from forebay.ports import Snapshot, Transaction
 
 log = logging.getLogger(__name__)
 # So many targets are told side by side: one that hangs must not make another late.
@@ -64,7 +64,7 @@ def push_version(ctx: Context, change: str, version: PolicyVersion) -> bool:
     """
     drain(ctx, change)
     lane, key = f"{version.entity}/{version.policy}", str(version.version)
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         waiting = [m for m in _mine(ctx, tx) if (m.lane, m.key, m.change) == (lane, key, change)]
     failed = [m for m in waiting if m.failure is not None]
     if failed:
@@ -97,7 +97,7 @@ def _claim(ctx: Context, change: str | None) -> list[Message]:
     return claimed
 
 
-def _mine(ctx: Context, tx: Transaction) -> list[Message]:
+def _mine(ctx: Context, tx: Snapshot) -> list[Message]:
     """What waits for an outlet that is configured here: the rest is for another process to send."""
     here = outlets(ctx)
     return [message for message in tx.messages(MessageState.WAITING) if message.outlet in here]
@@ -124,7 +124,7 @@ def give_up_nobodys(ctx: Context) -> None:
     For the reconciler, which has them all: a shell that has none must not judge for it.
     """
     here, now = outlets(ctx), ctx.clock.now()
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         found = due(tx.messages(MessageState.WAITING), now - NOBODYS)
     for message in found:
         if message.outlet not in here:
@@ -159,7 +159,7 @@ def _told(ctx: Context, before: Message, after: Message) -> AuditEvent | None:
 
 def unsent(ctx: Context) -> list[Message]:
     """What waits or was given up, oldest first."""
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         found = [*tx.messages(MessageState.WAITING), *tx.messages(MessageState.DEAD)]
     return sorted(found, key=lambda m: m.number)
 

@@ -14,7 +14,7 @@ from forebay.domain.lifecycle import BEFORE_IN_FORCE, COME_TO_NOTHING, MOVING, C
 from forebay.domain.policy import PolicyVersion
 from forebay.domain.records import ChangeRecord
 from forebay.domain.rules import Action
-from forebay.ports import Transaction
+from forebay.ports import Snapshot, Transaction
 
 GLASS_BROKEN = "GLASS BROKEN"
 BY_ITSELF = "; it goes on by itself once that is there"
@@ -195,18 +195,18 @@ def turn_down(
     return tx.move(record.change.change, ChangeState.DENIED, event), event
 
 
-def has_moved(tx: Transaction, change: PolicyChange) -> bool:
+def has_moved(tx: Snapshot, change: PolicyChange) -> bool:
     """Whether anything was written for it: what was there before is recorded first."""
     return any(tx.original(change.change, workload) for workload in change.workloads)
 
 
-def own_version(tx: Transaction, record: ChangeRecord) -> PolicyVersion | None:
+def own_version(tx: Snapshot, record: ChangeRecord) -> PolicyVersion | None:
     """The policy version this change brings; None for a denied one, which has no version of its own."""
     versions = tx.versions(record.change.entity, record.change.policy)
     return next((v for v in versions if v.change == record.change.change), None)
 
 
-def _armed_ahead(tx: Transaction, ctx: Context, record: ChangeRecord) -> bool:
+def _armed_ahead(tx: Snapshot, ctx: Context, record: ChangeRecord) -> bool:
     return record.state is ChangeState.ARMED and not begun(own_version(tx, record), ctx.clock.now())
 
 
@@ -226,7 +226,7 @@ def _disarm(tx: Transaction, ctx: Context, record: ChangeRecord, reason: str, ac
     tx.put_version(version.model_copy(update={"armed_at": None}), event)
 
 
-def _goes_on_as(tx: Transaction, record: ChangeRecord) -> ChangeState:
+def _goes_on_as(tx: Snapshot, record: ChangeRecord) -> ChangeState:
     plans = [plan for name in record.change.workloads if (plan := tx.plan(record.change.change, name))]
     approved = tx.rules().standing(record.change, plans, tx.approvals(record.change.change)).approved
     if not approved:
@@ -234,7 +234,7 @@ def _goes_on_as(tx: Transaction, record: ChangeRecord) -> ChangeState:
     return ChangeState.SHAPING if has_moved(tx, record.change) else ChangeState.SCHEDULED
 
 
-def permitted(tx: Transaction, change: str, action: Action, actor: str, reason: str) -> ChangeRecord:
+def permitted(tx: Snapshot, change: str, action: Action, actor: str, reason: str) -> ChangeRecord:
     """The change, which `actor` may do `action` to. Raises InputError and RuleRefusal."""
     check_named(actor, reason)
     record = tx.change(change)

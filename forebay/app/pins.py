@@ -21,7 +21,7 @@ def pin(
     A pin takes nothing away: less than what stands is refused, as are units beyond the limits. Raises InputError,
     RuleRefusal, and OutsideError where the target cannot be read.
     """
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         record = permitted(tx, change, "hold", actor, reason)
     names = record.change.workloads
     if workload is None and len(names) > 1:
@@ -35,7 +35,7 @@ def pin(
         told = f"is more than {LONGEST_AHEAD.days} days ahead"
         raise InputError(f"--until {until.isoformat()} {told}: name an earlier time, and pin again then")
     limits, entitlement = ctx.workload(name).limits, record.change.entitlement(name)
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         plan = tx.plan(change, name)
         approved = tx.rules().approved_units(record.change, plan, tx.approvals(change)) if plan else None
     bounds = (limits.max_units, entitlement.max_units if entitlement else None, approved)

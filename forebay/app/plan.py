@@ -34,7 +34,7 @@ from forebay.planning.demand import demand_paths
 from forebay.planning.plan import draw_plan
 from forebay.planning.slots import plan_end
 from forebay.planning.stacked import promised, stacked_demand
-from forebay.ports import Transaction
+from forebay.ports import Snapshot
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,7 +139,7 @@ def plan_change(ctx: Context, name: str, lead: timedelta = timedelta(0)) -> Chan
     record = change_record(ctx, name)
     if record.state not in PLANNABLE:
         return record
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         if _comes_too_early(tx, record):
             return record
     plans, seen = [], []
@@ -202,7 +202,7 @@ def agree_live(
     return agree(change, seen, plans, drawn)
 
 
-def _comes_too_early(tx: Transaction, record: ChangeRecord) -> bool:
+def _comes_too_early(tx: Snapshot, record: ChangeRecord) -> bool:
     """What comes first is planned first; the reconciler asks again."""
     return any(earlier.state is ChangeState.RECEIVED for earlier in ahead_of(tx, record.change))
 
@@ -214,7 +214,7 @@ def plan_anew_if_overdue(ctx: Context, record: ChangeRecord) -> None:
     """
     if record.state is not ChangeState.AWAITING_APPROVAL:
         return
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         request = request_of(tx, record)
     now = ctx.clock.now()
     if request is None or now < request.latest:
@@ -242,7 +242,7 @@ def draw_live(
     does not list, or a target that cannot be shaped.
     """
     state, workload = _observed(ctx, workload)
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         freezes = tx.rules().freezes_for(change, now, outlook.index.end)
         resized = any(i.new.revision for i in tx.intents(workload.name, change=change.change))
         ahead = ahead_on(tx, change, workload.name)
@@ -298,7 +298,7 @@ def draw_carrying(
     """
     state, workload = _observed(ctx, workload)
     first, last = changes[0], changes[-1]
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         freezes = [f for one in changes for f in tx.rules().freezes_for(one, now, outlook.index.end)]
         written = [i.stored_at for i in tx.intents(workload.name, change=first.change)]
     plan = draw(

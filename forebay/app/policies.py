@@ -14,7 +14,7 @@ from forebay.domain.errors import RuleRefusal
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.model import Model, Name, UtcTime, validate
 from forebay.domain.policy import PolicyVersion, in_force, next_switch
-from forebay.ports import Transaction
+from forebay.ports import Snapshot
 
 
 class PolicyAnswer(Model):
@@ -99,6 +99,6 @@ def import_policy(
     return version
 
 
-def _counts(tx: Transaction, version: PolicyVersion) -> bool:
+def _counts(tx: Snapshot, version: PolicyVersion) -> bool:
     record = tx.change(version.change) if version.change else None
     return version.withdrawn_at is None and (record is None or record.state is not ChangeState.DENIED)

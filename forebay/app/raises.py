@@ -13,7 +13,7 @@ from forebay.domain.errors import RuleRefusal
 from forebay.domain.lifecycle import TERMINAL, ChangeState
 from forebay.domain.model import Model, UtcTime
 from forebay.domain.records import ChangeRecord, Outcome
-from forebay.ports import Transaction
+from forebay.ports import Snapshot
 
 LEFT_AS_IT_IS = "left as it is"
 BACK = frozenset({ChangeState.CANCELLED, ChangeState.ROLLING_BACK})
@@ -44,7 +44,7 @@ class Raise(Model):
 
 def open_raises(ctx: Context) -> list[Raise]:
     """By change, oldest first, then what changes that are over have left to a person."""
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         found = [r for record in reversed(tx.changes(frozenset(ChangeState) - TERMINAL)) for r in _of(tx, record)]
         left = [
             Raise(
@@ -68,7 +68,7 @@ def settle(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:
     Where something was left on one workload while others still go back, it is said of that one alone.
     Raises InputError, RuleRefusal, and OutsideError where how a write ended cannot be read.
     """
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         record = permitted(tx, change, "hold", actor, reason)
         unread = _unread(tx, record)
     for name in unread:
@@ -97,13 +97,13 @@ def settle(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:
     return record
 
 
-def _unread(tx: Transaction, record: ChangeRecord) -> list[str]:
+def _unread(tx: Snapshot, record: ChangeRecord) -> list[str]:
     """The workloads on which nobody knows yet how a write of the change ended."""
     change = record.change
     return [name for name in change.workloads if tx.intents(name, change=change.change, only_open=True)]
 
 
-def _ends_as(tx: Transaction, record: ChangeRecord, now: datetime) -> ChangeState | None:
+def _ends_as(tx: Snapshot, record: ChangeRecord, now: datetime) -> ChangeState | None:
     """What a change becomes that is giving back; None if it is not."""
     if record.state in BACK:
         return ChangeState.ROLLED_BACK
@@ -111,7 +111,7 @@ def _ends_as(tx: Transaction, record: ChangeRecord, now: datetime) -> ChangeStat
     return ChangeState.CLOSED if ends is not None and now >= ends else None
 
 
-def _of(tx: Transaction, record: ChangeRecord) -> list[Raise]:
+def _of(tx: Snapshot, record: ChangeRecord) -> list[Raise]:
     found = []
     for name in record.change.workloads:
         original = tx.original(record.change.change, name)
@@ -145,7 +145,7 @@ def _waits_for(record: ChangeRecord) -> str:
     return "the end of settling"
 
 
-def goes_back(tx: Transaction, record: ChangeRecord) -> datetime | None:
+def goes_back(tx: Snapshot, record: ChangeRecord) -> datetime | None:
     """When the change, and whoever it carries, is through with what it raised; None where that has no set time."""
     if record.state in BACK or record.state is ChangeState.HELD:
         return None

@@ -15,7 +15,7 @@ from forebay.domain.errors import RuleRefusal
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.policy import PolicyVersion, in_force
 from forebay.domain.records import ChangeRecord
-from forebay.ports import Transaction
+from forebay.ports import Snapshot, Transaction
 
 
 def receive(
@@ -96,7 +96,7 @@ def _again(
 
 
 def _refusal(
-    tx: Transaction, change: PolicyChange, versions: Sequence[PolicyVersion], now: datetime, asked_at: datetime
+    tx: Snapshot, change: PolicyChange, versions: Sequence[PolicyVersion], now: datetime, asked_at: datetime
 ) -> RuleRefusal | None:
     current = in_force(versions, now)
     try:
@@ -126,7 +126,7 @@ def _refusal(
 
 
 def _check_kind(
-    tx: Transaction, change: PolicyChange, versions: Sequence[PolicyVersion], current: PolicyVersion | None
+    tx: Snapshot, change: PolicyChange, versions: Sequence[PolicyVersion], current: PolicyVersion | None
 ) -> None:
     """The kind chooses the rule that governs: whoever asks does not choose it for a policy that has one already."""
     newest_first = (v for v in reversed(versions) if v.withdrawn_at is None and v.change != change.change)
@@ -139,6 +139,6 @@ def _check_kind(
         )
 
 
-def _denied(tx: Transaction, version: PolicyVersion) -> bool:
+def _denied(tx: Snapshot, version: PolicyVersion) -> bool:
     record = tx.change(version.change) if version.change else None
     return record is not None and record.state is ChangeState.DENIED

@@ -49,7 +49,7 @@ def reconcile(
     needs. `look`: also look at the targets for what another hand has changed; a loop of seconds does so now and then.
     """
     holder = f"{holder} {uuid4().hex[:8]}"  # two passes of one name at once are two writers
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         records = tx.changes(frozenset(ChangeState) - TERMINAL)
     wanted: list[WakeUp] = []
     for record in records:
@@ -115,7 +115,7 @@ def _bring_on(ctx: Context, record: ChangeRecord, holder: str) -> None:
 
 def _may_be_armed(ctx: Context, record: ChangeRecord, now: datetime) -> bool:
     """Nothing is left to do ahead of its effective time: each step has its pass, or there is none and it is near."""
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         found = [shaped(tx, record.change, name) for name in record.change.workloads]
     stepped = any(s.step.due_at < record.change.effective_at for _, _, steps in found for s in steps)
     near = now >= record.change.effective_at - ARM_AHEAD
@@ -127,7 +127,7 @@ def _settled(ctx: Context, record: ChangeRecord, now: datetime) -> bool:
 
     Where the glass was broken before it, the steps until then are still made.
     """
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         version = own_version(tx, record)
         pinned = any(now < pin.until for pin in tx.pins(record.change.change))
     began = version.in_force_from if version else None

@@ -11,7 +11,7 @@ from forebay.app.turn import waits_for
 from forebay.app.writing import settled_setting
 from forebay.control.decide import Hold, recovered
 from forebay.domain.records import ChangeRecord
-from forebay.ports import Transaction
+from forebay.ports import Snapshot
 
 LONGEST_PAUSE = timedelta(hours=1)
 
@@ -26,12 +26,12 @@ def recover(ctx: Context, record: ChangeRecord, holder: str) -> None:
         return
     change, reasons = record.change, []
     workloads = [ctx.workload(name) for name in change.workloads]
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         pause = _pause(tx, record, max(w.verification.patience for w in workloads))
     if ctx.clock.now() < record.updated_at + pause:
         return
     for workload in workloads:
-        with ctx.store.transaction() as tx:
+        with ctx.store.snapshot() as tx:
             plan, waiting = tx.plan(change.change, workload.name), waits_for(tx, change, workload.name)
         if waiting:
             continue
@@ -47,7 +47,7 @@ def recover(ctx: Context, record: ChangeRecord, holder: str) -> None:
     resume_by_controller(ctx, record, "; ".join(reasons))
 
 
-def _pause(tx: Transaction, record: ChangeRecord, patience: timedelta) -> timedelta:
+def _pause(tx: Snapshot, record: ChangeRecord, patience: timedelta) -> timedelta:
     """None the first time. What looks well and is held again, as where reads work and writes do not, is left alone for
     longer each time, until a step has its pass.
     """

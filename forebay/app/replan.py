@@ -24,7 +24,7 @@ from forebay.domain.plan import PlanRefusal, ShapingPlan, ShapingStep
 from forebay.domain.records import ChangeRecord, Lease, StepRecord
 from forebay.domain.verdict import Verdict
 from forebay.domain.workload import Workload
-from forebay.ports import Transaction
+from forebay.ports import Snapshot
 
 # The nearer the effective time (from either side), the more often: whatever was seen but `high`, a plan is left alone
 # for this share of the time between it and now. Never for less than an hour, for a fresh forecast brings fresh noise;
@@ -122,7 +122,7 @@ def _due(ctx: Context, record: ChangeRecord, workload: Workload, verdict: Verdic
     last_call = record.change.effective_at - workload.verified_after - workload.step_spacing
     if record.state not in MOVING | AFTER:
         return None
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         plan, steps = tx.plan(name, workload.name), tx.steps(name, workload.name)
         moved = moved_at(tx.intents(workload.name, change=name))
         version = own_version(tx, record)
@@ -185,7 +185,7 @@ def _refresh_workload(ctx: Context, record: ChangeRecord, name: str, holder: str
             release(ctx, lease)
 
 
-def _its_turn(tx: Transaction, record: ChangeRecord, plan: ShapingPlan) -> bool:
+def _its_turn(tx: Snapshot, record: ChangeRecord, plan: ShapingPlan) -> bool:
     """Whether the changes that the plan was drawn after are over, however they ended, and nobody looked since."""
     if not plan.after or waits_for(tx, record.change, plan.workload):
         return False
@@ -200,7 +200,7 @@ def _its_turn(tx: Transaction, record: ChangeRecord, plan: ShapingPlan) -> bool:
     )
 
 
-def _answered(tx: Transaction, record: ChangeRecord, workload: str) -> bool:
+def _answered(tx: Snapshot, record: ChangeRecord, workload: str) -> bool:
     """Whether a plan that was proposed has its approval by now."""
     proposed = tx.proposed_plan(record.change.change, workload)
     return proposed is not None and gap_of(tx, record, [proposed]) is None

@@ -38,7 +38,7 @@ def restore_change(ctx: Context, record: ChangeRecord, holder: str) -> str:
     change = record.change
     if record.state is ChangeState.ROLLING_BACK and not _push_back(ctx, record):
         return "the former policy is being pushed"
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         if waiting := counts_on(tx, record, change.workloads, ctx.clock.now()):
             return waiting
     outcomes, errors = {}, []
@@ -103,7 +103,7 @@ def _tell_if_it_stays(ctx: Context, record: ChangeRecord, name: str, text: str) 
 def _restore_workload(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease) -> tuple[bool, str]:
     settle_open_intents(ctx, record, workload, lease)
     change, now = record.change.change, ctx.clock.now()
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         original = tx.original(change, workload.name)
         intents = tx.intents(workload.name, change=change)
         freeze = tx.rules().freeze_at(now, record.change)

@@ -12,7 +12,7 @@ from forebay.domain.lifecycle import ChangeState
 from forebay.domain.policy import followed, in_force
 from forebay.domain.records import ChangeRecord
 from forebay.domain.workload import Workload
-from forebay.ports import Transaction
+from forebay.ports import Snapshot
 
 
 def rollback(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:
@@ -21,7 +21,7 @@ def rollback(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord
     In force or settling, a new version with the document that was in force before takes force at once: what serves was
     verified for more than it needs. Where the change took capacity away that is not so, and it is refused.
     """
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         record = _permitted(tx, ctx, change, actor, reason)
         in_force_already = begun(own_version(tx, record), ctx.clock.now())
     if in_force_already:
@@ -73,7 +73,7 @@ def rollback(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord
     return record
 
 
-def _permitted(tx: Transaction, ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:
+def _permitted(tx: Snapshot, ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:
     """To take back what is in force is a right of its own."""
     record = tx.change(change)
     in_force_already = record is not None and begun(own_version(tx, record), ctx.clock.now())
@@ -83,7 +83,7 @@ def _permitted(tx: Transaction, ctx: Context, change: str, actor: str, reason: s
 def _check_capacity_stands(ctx: Context, record: ChangeRecord) -> None:
     """Raises RuleRefusal where the change lowered a workload: the former policy would come before its capacity."""
     for name in record.change.workloads:
-        with ctx.store.transaction() as tx:
+        with ctx.store.snapshot() as tx:
             original = tx.original(record.change.change, name)
         ours = last_setting(ctx, record.change.change, name)
         if original is not None and ours is not None and _lowered(ctx.workload(name), original, ours):

@@ -10,7 +10,7 @@ from forebay.domain.amendment import RulesProposal, base_of
 from forebay.domain.audit import AuditEvent
 from forebay.domain.errors import InputError
 from forebay.domain.rules import ChangeRules
-from forebay.ports import Transaction
+from forebay.ports import Snapshot
 
 
 def set_rules(ctx: Context, rules: ChangeRules, actor: str, reason: str) -> int | RulesProposal:
@@ -88,11 +88,11 @@ def settle_rules(ctx: Context) -> None:
 
 def list_proposals(ctx: Context) -> Sequence[RulesProposal]:
     """All there ever were, oldest first."""
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         return tx.proposals()
 
 
-def _open(tx: Transaction, number: int, actor: str) -> RulesProposal:
+def _open(tx: Snapshot, number: int, actor: str) -> RulesProposal:
     tx.rules().check_amendment(actor)
     found = next((known for known in tx.proposals() if known.number == number), None)
     if found is None or found.state != "open":

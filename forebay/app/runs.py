@@ -48,7 +48,7 @@ def outlived(ctx: Context, runs: Iterable[Run]) -> list[Ending]:
     do. One that is taken for dead is called so; what it leaves open is found and settled without that.
     """
     now = ctx.clock.now()
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         states = {record.change.change: record.state for record in tx.changes()}
         leases = [tx.lease(workload.name) for workload in ctx.catalog.workloads]
     valid = [lease.holder for lease in leases if lease is not None and lease.expires_at > now]

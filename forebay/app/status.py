@@ -16,7 +16,7 @@ from forebay.domain.lifecycle import BEFORE_IN_FORCE
 from forebay.domain.model import Model
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.records import ChangeRecord, StepRecord
-from forebay.ports import Transaction
+from forebay.ports import Snapshot
 
 
 class WorkloadStatus(Model):
@@ -53,14 +53,14 @@ class ChangeStatus(Model):
 
 def list_changes(ctx: Context) -> list[ChangeRecord]:
     """All changes, newest first."""
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         return list(tx.changes())
 
 
 def change_status(ctx: Context, name: str) -> ChangeStatus:
     """Raises InputError if there is no such change."""
     record = change_record(ctx, name)
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         version = own_version(tx, record)
         request = request_of(tx, record) if record.state in BEFORE_IN_FORCE else None
         return ChangeStatus(
@@ -82,7 +82,7 @@ def change_status(ctx: Context, name: str) -> ChangeStatus:
         )
 
 
-def _expected(tx: Transaction, ctx: Context, record: ChangeRecord, workload: str) -> str | None:
+def _expected(tx: Snapshot, ctx: Context, record: ChangeRecord, workload: str) -> str | None:
     """In words. A workloads file that cannot be read hides nothing else of the change."""
     try:
         coming = expected(tx, ctx, record, workload)

@@ -16,7 +16,7 @@ from forebay.domain.errors import ForebayError, InputError, OutsideError, RuleRe
 from forebay.domain.lifecycle import TERMINAL, ChangeState
 from forebay.domain.records import ChangeRecord, Ticket
 from forebay.domain.ticket import TicketClosed, TicketDelivery, newer, parse_delivery
-from forebay.ports import Transaction
+from forebay.ports import Snapshot
 
 OVER = TERMINAL | {ChangeState.CANCELLED, ChangeState.ROLLING_BACK}
 REFUSED, OLDER, CLOSED, DENIED = "refused", "older", "closed", "denied"
@@ -62,7 +62,7 @@ def request_of(ticket: Ticket) -> ChangeRequest | None:
         return None
 
 
-def asked_by(tx: Transaction, ticket: Ticket) -> ChangeRecord | None:
+def asked_by(tx: Snapshot, ticket: Ticket) -> ChangeRecord | None:
     """The change that a delivery brought; None where it brought none, or only named one that others had asked for."""
     request = request_of(ticket)
     record = tx.change(request.change) if request and ticket.run not in (OLDER, REFUSED) else None
@@ -98,7 +98,7 @@ def sweep_tickets(ctx: Context, start_run: StartRun) -> int:
     for one key starts one run. Its first OutsideError is raised at the end: one ticket must not block the others.
     One that is not retryable refuses the ticket.
     """
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         waiting = tx.tickets_without_run()
     away: OutsideError | None = None
     for ticket in waiting:
@@ -123,7 +123,7 @@ def _settle(ctx: Context, ticket: Ticket, start_run: StartRun) -> tuple[str, str
         return CLOSED, _close(ctx, ticket, delivery.closed)
     request = delivery.request
     assert request is not None, "it is one of the two"
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         said, known = _deliveries(tx, ticket), tx.change(request.change)
     earlier = [t for t in said if t.number < ticket.number and t.run != REFUSED]
     before = next((asked for t in reversed(earlier) if (asked := request_of(t)) is not None), None)
@@ -160,7 +160,7 @@ def _start(ctx: Context, ticket: Ticket, record: ChangeRecord, start_run: StartR
         raise InputError(refusal) from error
 
 
-def _deliveries(tx: Transaction, ticket: Ticket) -> list[Ticket]:
+def _deliveries(tx: Snapshot, ticket: Ticket) -> list[Ticket]:
     """Of the same ticket, oldest first, without those that came after a later revision."""
     return [t for t in tx.deliveries(ticket.source, ticket.ticket) if t.run != OLDER]
 
@@ -205,7 +205,7 @@ def _refuse(ctx: Context, ticket: Ticket, error: ForebayError) -> None:
         ctx.notifier.notify(event)
 
 
-def _told(tx: Transaction, ticket: Ticket, run: str, said: str) -> bool:
+def _told(tx: Snapshot, ticket: Ticket, run: str, said: str) -> bool:
     """Whether the delivery before this one asked the same and ended in the same words, but for the times in them.
 
     In some systems an answer is itself a new revision of the ticket: answered each time, it would go on for ever.

@@ -17,7 +17,7 @@ from forebay.domain.lifecycle import AFTER, MOVING, TERMINAL, ChangeState, StepS
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.records import ChangeRecord
 from forebay.domain.workload import Workload
-from forebay.ports import Transaction
+from forebay.ports import Snapshot
 
 # What waits for a change is looked at again, and maybe planned anew, once that is over.
 TAKING_OVER = timedelta(minutes=5)
@@ -47,7 +47,7 @@ class Ahead:
         return self.plan.steps[-1].to_units if self.plan.steps else self.plan.start_units
 
 
-def ahead_of(tx: Transaction, change: PolicyChange) -> list[ChangeRecord]:
+def ahead_of(tx: Snapshot, change: PolicyChange) -> list[ChangeRecord]:
     """Changes accepted before `change` (before now, if it is not stored yet) that are not over and overlap with it."""
     newest_first = tx.changes(frozenset(ChangeState) - TERMINAL)
     names = [record.change.change for record in newest_first]
@@ -55,7 +55,7 @@ def ahead_of(tx: Transaction, change: PolicyChange) -> list[ChangeRecord]:
     return [record for record in earlier if _overlap(record.change, change)]
 
 
-def ahead_on(tx: Transaction, change: PolicyChange, workload: str) -> list[Ahead]:
+def ahead_on(tx: Snapshot, change: PolicyChange, workload: str) -> list[Ahead]:
     """Those of them that shape `workload`, the earliest first."""
     found = []
     for record in reversed(ahead_of(tx, change)):
@@ -67,7 +67,7 @@ def ahead_on(tx: Transaction, change: PolicyChange, workload: str) -> list[Ahead
     return found
 
 
-def waits_for(tx: Transaction, change: PolicyChange, workload: str | None = None) -> str | None:
+def waits_for(tx: Snapshot, change: PolicyChange, workload: str | None = None) -> str | None:
     """In words, whom `change` waits for (on `workload`); None if it is its turn."""
     ahead = [r for r in ahead_of(tx, change) if workload is None or workload in r.change.workloads]
     if not ahead:
@@ -75,7 +75,7 @@ def waits_for(tx: Transaction, change: PolicyChange, workload: str | None = None
     return "waits for " + ", ".join(f"{r.change.change} ({r.state})" for r in reversed(ahead))
 
 
-def next_is_due(tx: Transaction, change: PolicyChange, now: datetime) -> bool:
+def next_is_due(tx: Snapshot, change: PolicyChange, now: datetime) -> bool:
     """Whether a later change that waits for `change` is about to make a step, or to take force."""
     newest_first = tx.changes(frozenset(ChangeState) - TERMINAL)
     names = [record.change.change for record in newest_first]
@@ -89,7 +89,7 @@ def next_is_due(tx: Transaction, change: PolicyChange, now: datetime) -> bool:
     return False
 
 
-def waits_to_arm(tx: Transaction, change: PolicyChange) -> str | None:
+def waits_to_arm(tx: Snapshot, change: PolicyChange) -> str | None:
     """In words, whom the policy of `change` waits for: as its steps do, but for nobody on its path."""
     plans = {name: tx.plan(change.change, name) for name in change.workloads}
 
@@ -113,7 +113,7 @@ def free_from(ahead: Sequence[Ahead], workload: Workload) -> datetime | None:
     return max((a.settled_at + workload.verified_after for a in ahead), default=None)
 
 
-def check_turn(tx: Transaction, change: PolicyChange) -> None:
+def check_turn(tx: Snapshot, change: PolicyChange) -> None:
     """Raises RuleRefusal if `change` overtakes an earlier one that it overlaps with; one of the same policy is not even
     to take effect before the earlier is settled. Whether one of others can, on the same path, is for the plan to say.
     """
@@ -137,7 +137,7 @@ def check_turn(tx: Transaction, change: PolicyChange) -> None:
             )
 
 
-def check_nobody_behind(tx: Transaction, before: PolicyChange, edited: PolicyChange) -> None:
+def check_nobody_behind(tx: Snapshot, before: PolicyChange, edited: PolicyChange) -> None:
     """Raises RuleRefusal if a later change counts on this one as it is, or as over: then it is no longer edited."""
     newest_first = tx.changes(frozenset(ChangeState))
     later = newest_first[: [record.change.change for record in newest_first].index(before.change)]

@@ -26,7 +26,7 @@ def wake_ups(ctx: Context, record: ChangeRecord) -> list[WakeUp]:
         return _plan_again(record, _asked(ctx, change), ctx.clock.now())
     wanted = []
     if record.state in STEPPING:
-        with ctx.store.transaction() as tx:
+        with ctx.store.snapshot() as tx:
             steps = tx.steps(change.change)
         open_steps = [s for s in steps if s.state in OPEN]
         wanted += [_step(record, s, _count(steps, s)) for s in open_steps]
@@ -95,7 +95,7 @@ def _asked(ctx: Context, change: PolicyChange) -> str:
 
     How often it was edited tells it, and its content would not: it may be edited back.
     """
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         return f"{change.change}:{len(tx.revisions(change.change))}"
 
 
@@ -111,7 +111,7 @@ def fall_together(ctx: Context, change: str, workload: str) -> list[tuple[str, s
     now = ctx.clock.now()
     soon = now + HEAD_START + TOGETHER
     due = {workload: change}
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         for record in tx.changes(STEPPING):
             for step in tx.steps(record.change.change):
                 lease = tx.lease(step.workload)

@@ -15,12 +15,12 @@ from forebay.domain.lifecycle import AFTER, ChangeState, StepState
 from forebay.domain.plan import ShapingStep
 from forebay.domain.records import ChangeRecord, Intent, Lease, Outcome, Purpose
 from forebay.domain.workload import Workload
-from forebay.ports import Transaction
+from forebay.ports import Snapshot, Transaction
 
 
 def last_setting(ctx: Context, change: str, workload: str) -> Setting | None:
     """What this change wrote last and saw in effect; None before its first write."""
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         intents = tx.intents(workload, change=change)
     return next((i.new for i in reversed(intents) if i.outcome is Outcome.DONE), None)
 
@@ -182,7 +182,7 @@ def keep_lease(ctx: Context, tx: Transaction, lease: Lease) -> None:
     tx.acquire_lease(lease.workload, lease.holder, now, ctx.lease)
 
 
-def check_unchanged(tx: Transaction, seen: ChangeRecord) -> None:
+def check_unchanged(tx: Snapshot, seen: ChangeRecord) -> None:
     """Raises RuleRefusal if the change has moved on since it was looked at: cancel wins (rule 8), and so does a hold.
 
     Held and resumed counts as well: a person may have decided to go on from another value.
@@ -269,7 +269,7 @@ def settled_setting(ctx: Context, record: ChangeRecord, workload: Workload, hold
         raise RuleRefusal(
             "one writer per workload", f"a write to {workload.name} is still under way", "the same in a minute"
         )
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         intents = tx.intents(workload.name, change=record.change.change)
     return observe(ctx, workload, intents).setting
 

@@ -22,7 +22,7 @@ def audit_verify() -> None:
     broken = store.audit_break()
     if broken:
         raise RuleRefusal("audit chain", broken, "the log as it was written: compare with a backup")
-    with store.transaction() as tx:
+    with store.snapshot() as tx:
         typer.echo(f"the audit chain holds: {len(tx.audit_entries())} entries")
 
 
@@ -32,7 +32,7 @@ def audit_show(change: Annotated[str | None, typer.Argument(help="Only this chan
     from forebay.app.lookup import change_record
 
     ctx = common.context()
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         entries = tx.audit_entries(change)
     if change is not None and not entries:
         change_record(ctx, change)  # raises: a change that is there has entries

@@ -52,7 +52,7 @@ def rules_withdraw(number: Proposal, by: common.By, reason: common.Reason) -> No
 
 
 def _said(ctx: Context, proposal: RulesProposal) -> str:
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         waits = proposal.standing(tx.rules(), ctx.clock.now()) if proposal.state == "open" else None
     return f"proposal {proposal.number} is {proposal.state}" + (f": {waits}" if waits else "")
 
@@ -88,5 +88,5 @@ def rules_show(
         for proposal in proposals:
             typer.echo(f"{_said(ctx, proposal)}\n{proposal.rules.model_dump_json(indent=2, exclude_defaults=True)}")
         return
-    with common.context().store.transaction() as tx:
+    with common.context().store.snapshot() as tx:
         typer.echo(tx.rules().model_dump_json(indent=2))

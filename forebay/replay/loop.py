@@ -115,7 +115,7 @@ class Replay:
         recover(self._ctx, self._record(), HOLDER)
         after = self._record()
         if after.state in STEPPING:
-            with self._ctx.store.transaction() as tx:
+            with self._ctx.store.snapshot() as tx:
                 steps = tx.steps(self._change)
             for step in reversed([s for s in steps if s.state in (StepState.PENDING, StepState.ASKED)]):
                 # A new plan has wake-ups of its own; a step without one is looked after at once.
@@ -125,7 +125,7 @@ class Replay:
 
     def _watch_force(self) -> None:
         """From the moment the decision point answers the new version, the change's true impact acts."""
-        with self._ctx.store.transaction() as tx:
+        with self._ctx.store.snapshot() as tx:
             record = tx.change(self._change)
             assert record is not None
             version = own_version(tx, record)
@@ -137,7 +137,7 @@ class Replay:
             service.recorded.come_into_force(self._truth, began)
 
     def _record(self) -> ChangeRecord:
-        with self._ctx.store.transaction() as tx:
+        with self._ctx.store.snapshot() as tx:
             record = tx.change(self._change)
         assert record is not None, "the replay received it"
         return record

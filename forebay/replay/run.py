@@ -112,7 +112,7 @@ def replay(
             )
             run = Replay(ctx, clock, services, truth(change, scenario.true_factor), journal)
             record = run.run(request)
-            with store.transaction() as tx:
+            with store.snapshot() as tx:
                 audit = tx.audit_entries(change.change)
         finally:
             store.close()

@@ -54,8 +54,8 @@ def shown(url: URL) -> str:
     return url.set(query={}).render_as_string(hide_password=True)
 
 
-def connect(url: URL, *, autocommit: bool = False) -> Engine:
-    """An engine of which every wait has an end. `autocommit`: for single reads, which then need no BEGIN.
+def connect(url: URL, *, reads_only: bool = False) -> Engine:
+    """An engine of which every wait has an end. `reads_only`: for single reads, which need no BEGIN.
 
     Raises InputError if a SQLite file's folder does not exist.
     """
@@ -66,6 +66,8 @@ def connect(url: URL, *, autocommit: bool = False) -> Engine:
             raise InputError(f"the store {shown(url)} needs the folder {folder}, which does not exist: create it")
         engine = create_engine(url, connect_args={"timeout": LOCK_SECONDS}, hide_parameters=True)
         event.listen(engine, "connect", _set_up_sqlite)
+        if reads_only:
+            event.listen(engine, "connect", _refuse_writes)
         return engine
     limits = {
         "statement_timeout": STATEMENT_SECONDS,
@@ -83,7 +85,7 @@ def connect(url: URL, *, autocommit: bool = False) -> Engine:
         "tcp_user_timeout": LOCK_SECONDS * 1000,
         "options": f"{options} {url.query.get('options', '')}",
     }
-    if autocommit:  # without a ping, which costs as much as the read: who reads tries twice
+    if reads_only:  # without a ping, which costs as much as the read: who reads tries twice
         return create_engine(url, connect_args=arguments, isolation_level="AUTOCOMMIT", hide_parameters=True)
     # The ping lets a restarted database cost nobody an error.
     return create_engine(url, connect_args=arguments, pool_pre_ping=True, hide_parameters=True)
@@ -94,6 +96,12 @@ def _set_up_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _refuse_writes(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA query_only = ON")
     cursor.close()
 
 

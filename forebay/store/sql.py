@@ -17,7 +17,8 @@ from forebay.domain.policy import PolicyVersion
 from forebay.store import schema
 from forebay.store.engine import LOCK_SECONDS, STATEMENT_SECONDS, connect, our_errors, parse_url, shown
 from forebay.store.migrate import schema_of, too_new
-from forebay.store.transaction import SqlTransaction, audit_entry, read_changed, read_key, read_versions
+from forebay.store.snapshot import SqlSnapshot, audit_entry, read_changed, read_key, read_versions
+from forebay.store.transaction import SqlTransaction
 
 R = TypeVar("R")
 ENTRIES_AT_A_TIME = 1000
@@ -34,7 +35,7 @@ class SqlStore:
         self._url = url
         self._writer = connect(url)
         # Connections of their own: the decision point must answer even while all writers wait for each other.
-        self._reader = connect(url, autocommit=True)
+        self._reader = connect(url, reads_only=True)
         self._known: dict[tuple[str, str], tuple[str, tuple[PolicyVersion, ...]]] = {}
         self._sqlite = url.get_backend_name() == "sqlite"
 
@@ -50,6 +51,22 @@ class SqlStore:
             # On PostgreSQL this lock is what makes writers wait; SQLite has its own and ignores it.
             connection.execute(select(schema.audit_head).with_for_update()).one()
             yield SqlTransaction(connection)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[SqlSnapshot]:
+        """What is committed now; waits for no writer, and nothing can be written. Raises OutsideError."""
+        with self._reading() as connection:
+            yield SqlSnapshot(connection)
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        """A read-only transaction in which everything is seen as of one moment."""
+        # On PostgreSQL a connection that is pinged first: unlike a single read, a block of them cannot be tried twice.
+        engine = self._reader if self._sqlite else self._writer
+        begin = "BEGIN" if self._sqlite else "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+        with our_errors(self._url), engine.connect() as connection:
+            connection.exec_driver_sql(begin)
+            yield connection
 
     def versions(self, entity: str, policy: str) -> Sequence[PolicyVersion]:
         """All versions of a policy, oldest first, without the writers' lock. Raises OutsideError."""
@@ -93,9 +110,8 @@ class SqlStore:
 
         Reads the log once, a thousand entries at a time, while writers go on. Raises OutsideError.
         """
-        with our_errors(self._url), self._writer.connect() as connection:
-            # One snapshot, so that an entry written meanwhile does not look like one too many.
-            connection.exec_driver_sql("BEGIN" if self._sqlite else "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        # One moment, so that an entry written meanwhile does not look like one too many.
+        with self._reading() as connection:
             head = connection.execute(select(schema.audit_head)).one_or_none()
             last, unread = (0, GENESIS), 1
 

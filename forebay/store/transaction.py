@@ -1,4 +1,4 @@
-"""One atomic unit on the store: the reads and writes of `ports.Transaction` in SQL that both databases speak.
+"""One atomic unit on the store: the writes of `ports.Transaction` in SQL that both databases speak.
 
 Every writer first locks the audit head (see `SqlStore.transaction`). So all of them run one after the other, and
 "look, then write" below cannot be overtaken.
@@ -6,11 +6,11 @@ Every writer first locks the audit head (see `SqlStore.transaction`). So all of 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, delete, insert, or_, select, tuple_, update
+from sqlalchemy import Table, and_, delete, insert, select, update
 
 from forebay.domain.access import ApiKey
 from forebay.domain.accuracy import Accuracy
@@ -22,20 +22,18 @@ from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError, LostLease, RuleRefusal
 from forebay.domain.lifecycle import ChangeState, StepState, check_transition
 from forebay.domain.model import Model
-from forebay.domain.outbox import Message, MessageState
+from forebay.domain.outbox import Message
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.policy import PolicyVersion
 from forebay.domain.records import ChangeRecord, Intent, Lease, Leftover, Outcome, Pin, StepRecord, Ticket
 from forebay.domain.rules import ChangeRules
 from forebay.domain.verdict import Judgement
 from forebay.store import schema as t
+from forebay.store.snapshot import SqlSnapshot, current_plan
 
 
-class SqlTransaction:
+class SqlTransaction(SqlSnapshot):
     """Implements `ports.Transaction` on an open connection whose writer's lock is held; commits nothing itself."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
 
     # Changes
     def add_change(self, change: PolicyChange, policy_version: int, event: AuditEvent) -> ChangeRecord:
@@ -50,16 +48,6 @@ class SqlTransaction:
         self._insert(t.changes, name=change.change, **_fields(record))
         self.audit(event)
         return record
-
-    def change(self, name: str) -> ChangeRecord | None:
-        row = self._one(select(t.changes).where(t.changes.c.name == name))
-        return _change(row) if row else None
-
-    def changes(self, states: Collection[ChangeState] | None = None) -> Sequence[ChangeRecord]:
-        query = select(t.changes).order_by(t.changes.c.number.desc())
-        if states is not None:
-            query = query.where(t.changes.c.state.in_(states))
-        return [_change(row) for row in self._all(query)]
 
     def move(self, name: str, to: ChangeState, event: AuditEvent, *, lapses: bool = False) -> ChangeRecord:
         before = self.change(name)
@@ -84,10 +72,6 @@ class SqlTransaction:
         self._update(t.changes, {"name": name}, change=change, policy_version=policy_version)
         return self.move(name, ChangeState.RECEIVED, event)
 
-    def revisions(self, name: str) -> Sequence[PolicyChange]:
-        query = select(t.revisions.c.content).where(t.revisions.c.change == name).order_by(t.revisions.c.number)
-        return [row.content for row in self._all(query)]
-
     # Plans and steps
     def add_plan(self, plan: ShapingPlan, event: AuditEvent) -> None:
         place = {"change": plan.change, "workload": plan.workload}
@@ -100,31 +84,17 @@ class SqlTransaction:
             self._insert(t.steps, plan=number, sequence=step.sequence, step=record)
         self.audit(event)
 
-    def plan(self, change: str, workload: str) -> ShapingPlan | None:
-        row = self._one(select(t.plans.c.plan).where(_current(change), t.plans.c.workload == workload))
-        return row.plan if row else None
-
     def propose_plan(self, plan: ShapingPlan, event: AuditEvent) -> None:
         place = {"change": plan.change, "workload": plan.workload}
         self.drop_proposal(**place)
         self._insert(t.plans, **place, hash=plan.hash, current=False, proposed=True, plan=plan)
         self.audit(event)
 
-    def proposed_plan(self, change: str, workload: str) -> ShapingPlan | None:
-        row = self._one(select(t.plans.c.plan).filter_by(change=change, workload=workload, proposed=True))
-        return row.plan if row else None
-
     def drop_proposal(self, change: str, workload: str) -> None:
         self._update(t.plans, {"change": change, "workload": workload, "proposed": True}, proposed=False)
 
-    def steps(self, change: str, workload: str | None = None) -> Sequence[StepRecord]:
-        query = select(t.steps.c.step).join(t.plans).where(_current(change))
-        if workload is not None:
-            query = query.where(t.plans.c.workload == workload)
-        return [row.step for row in self._all(query.order_by(t.plans.c.workload, t.steps.c.sequence))]
-
     def put_step(self, step: StepRecord, event: AuditEvent | None = None) -> None:
-        where = _current(step.change), t.plans.c.workload == step.workload
+        where = current_plan(step.change), t.plans.c.workload == step.workload
         current = self._one(select(t.plans.c.number, t.plans.c.hash).where(*where))
         name = f"step {step.step.sequence} of {step.change} on {step.workload}"
         if current is None or current.hash != step.plan_hash:
@@ -144,10 +114,6 @@ class SqlTransaction:
         self._insert(t.approvals, change=approval.change, approval=approval)
         self.audit(event)
 
-    def approvals(self, change: str) -> Sequence[Approval]:
-        query = select(t.approvals.c.approval).where(t.approvals.c.change == change).order_by(t.approvals.c.number)
-        return [row.approval for row in self._all(query)]
-
     def use_link(self, nonce: str, at: datetime) -> bool:
         if self._one(select(t.used_links.c.nonce).filter_by(nonce=nonce)) is not None:
             return False
@@ -165,10 +131,6 @@ class SqlTransaction:
         lease = Lease(workload=workload, holder=holder, fencing=fencing, expires_at=now + ttl)
         self._put(t.leases, {"workload": workload}, holder=holder, fencing=fencing, expires_at=lease.expires_at)
         return lease
-
-    def lease(self, workload: str) -> Lease | None:
-        row = self._one(select(t.leases).where(t.leases.c.workload == workload))
-        return Lease.model_validate(row._asdict()) if row else None
 
     def check_lease(self, lease: Lease, now: datetime) -> None:
         held = self.lease(lease.workload)
@@ -225,10 +187,6 @@ class SqlTransaction:
         self._connection.execute(delete(t.pins).where(t.pins.c.change == change))
         self.audit(event)
 
-    def pins(self, change: str) -> Sequence[Pin]:
-        query = select(t.pins.c.pin).where(t.pins.c.change == change).order_by(t.pins.c.workload)
-        return [row.pin for row in self._all(query)]
-
     def put_leftover(self, leftover: Leftover, event: AuditEvent) -> None:
         place = {"change": leftover.change, "workload": leftover.workload}
         self._put(t.leftovers, place, leftover=leftover)
@@ -238,31 +196,11 @@ class SqlTransaction:
         self._connection.execute(delete(t.leftovers).where(t.leftovers.c.change == change))
         self.audit(event)
 
-    def leftovers(self) -> Sequence[Leftover]:
-        query = select(t.leftovers.c.leftover).order_by(t.leftovers.c.change, t.leftovers.c.workload)
-        return [row.leftover for row in self._all(query)]
-
-    def intents(self, workload: str, *, change: str | None = None, only_open: bool = False) -> Sequence[Intent]:
-        query = select(t.intents).where(t.intents.c.workload == workload).order_by(t.intents.c.number)
-        if change is not None:
-            query = query.where(t.intents.c.change == change)
-        if only_open:
-            query = query.where(t.intents.c.open)
-        return [row.intent.model_copy(update={"number": row.number}) for row in self._all(query)]
-
     def put_original(self, change: str, workload: str, setting: Setting, event: AuditEvent) -> None:
         self._put(t.originals, {"change": change, "workload": workload}, setting=setting)
         self.audit(event)
 
-    def original(self, change: str, workload: str) -> Setting | None:
-        where = t.originals.c.change == change, t.originals.c.workload == workload
-        row = self._one(select(t.originals.c.setting).where(*where))
-        return row.setting if row else None
-
     # Policies
-    def versions(self, entity: str, policy: str) -> Sequence[PolicyVersion]:
-        return read_versions(self._connection, entity, policy)
-
     def put_version(self, version: PolicyVersion, event: AuditEvent) -> None:
         key = {"entity": version.entity, "policy": version.policy, "version": version.version}
         times = {"changed_at": event.at, "in_force_from": version.in_force_from}
@@ -270,18 +208,10 @@ class SqlTransaction:
         self.audit(event)
 
     # Change rules
-    def rules(self) -> ChangeRules:
-        row = self._one(select(t.change_rules.c.rules).order_by(t.change_rules.c.version.desc()).limit(1))
-        return row.rules if row else ChangeRules()
-
     def put_rules(self, rules: ChangeRules, event: AuditEvent) -> int:
         version = self._insert_numbered(t.change_rules, rules=rules, stored_at=event.at)
         self.audit(event)
         return version
-
-    def proposals(self) -> Sequence[RulesProposal]:
-        query = select(t.rules_proposals.c.content).order_by(t.rules_proposals.c.number)
-        return [row.content for row in self._all(query)]
 
     def put_proposal(self, proposal: RulesProposal, event: AuditEvent | None = None) -> None:
         self._put(t.rules_proposals, {"number": proposal.number}, content=proposal)
@@ -297,14 +227,6 @@ class SqlTransaction:
         number = self._insert_numbered(t.tickets, **_fields(stored, without="number"))
         return stored.model_copy(update={"number": number})
 
-    def deliveries(self, source: str, ticket: str) -> Sequence[Ticket]:
-        query = select(t.tickets).filter_by(source=source, ticket=ticket).order_by(t.tickets.c.number)
-        return [Ticket.model_validate(row._asdict()) for row in self._all(query)]
-
-    def tickets_without_run(self) -> Sequence[Ticket]:
-        rows = self._all(select(t.tickets).where(t.tickets.c.run.is_(None)).order_by(t.tickets.c.number))
-        return [Ticket.model_validate(row._asdict()) for row in rows]
-
     def put_ticket(self, ticket: Ticket) -> None:
         if not self._update(t.tickets, {"number": ticket.number}, **_fields(ticket, without="number")):
             raise InputError(f"there is no ticket delivery {ticket.number}: it was never stored")
@@ -317,12 +239,6 @@ class SqlTransaction:
         number = self._insert_numbered(t.outbox, **_fields(message, without="number"))
         return message.model_copy(update={"number": number})
 
-    def messages(self, state: MessageState, lane: tuple[str, str] | None = None) -> Sequence[Message]:
-        query = select(t.outbox).where(t.outbox.c.state == state).order_by(t.outbox.c.number)
-        if lane is not None:
-            query = query.where(t.outbox.c.outlet == lane[0], t.outbox.c.lane == lane[1])
-        return [Message.model_validate(row._asdict()) for row in self._all(query)]
-
     def put_message(self, message: Message) -> None:
         if not self._update(t.outbox, {"number": message.number}, **_fields(message, without="number")):
             raise InputError(f"there is no message {message.number} in the outbox: it was never stored")
@@ -333,29 +249,12 @@ class SqlTransaction:
         if event is not None:
             self.audit(event)
 
-    def key(self, key_id: str) -> ApiKey | None:
-        return read_key(self._connection, key_id)
-
-    def keys(self) -> Sequence[ApiKey]:
-        return [row.content for row in self._all(select(t.api_keys.c.content).order_by(t.api_keys.c.number))]
-
     # Accuracy of the forecasts
     def put_accuracy(self, accuracy: Accuracy) -> None:
         key = {name: getattr(accuracy, name) for name in ("workload", "resource", "judged", "change", "until")}
         self._put(t.accuracy, key, content=accuracy)
 
-    def accuracies(self, workload: str | None = None) -> Sequence[Accuracy]:
-        c = t.accuracy.c
-        query = select(c.content).order_by(c.until, c.workload, c.resource, c.judged, c.change)
-        if workload is not None:
-            query = query.where(c.workload == workload)
-        return [row.content for row in self._all(query)]
-
     # Marks
-    def mark(self, name: str) -> int | None:
-        row = self._one(select(t.marks.c.number).filter_by(name=name))
-        return row.number if row else None
-
     def put_mark(self, name: str, number: int) -> None:
         self._put(t.marks, {"name": name}, number=number)
 
@@ -367,26 +266,7 @@ class SqlTransaction:
         self._update(t.audit_head, {"id": 1}, number=entry.number, hash=entry.hash)
         return entry
 
-    def last_audit_number(self) -> int:
-        return int(self._connection.execute(select(t.audit_head)).one().number)
-
-    def audit_after(self, number: int, limit: int) -> Sequence[AuditEntry]:
-        query = select(t.audit).where(t.audit.c.number > number).order_by(t.audit.c.number).limit(limit)
-        return [audit_entry(row) for row in self._all(query)]
-
-    def audit_entries(self, change: str | None = None) -> Sequence[AuditEntry]:
-        query = select(t.audit).order_by(t.audit.c.number)
-        if change is not None:
-            query = query.where(t.audit.c.change == change)
-        return [audit_entry(row) for row in self._all(query)]
-
     # SQL
-    def _one(self, query: Select[Any]) -> Row[Any] | None:
-        return self._connection.execute(query).one_or_none()
-
-    def _all(self, query: Select[Any]) -> Sequence[Row[Any]]:
-        return self._connection.execute(query).all()
-
     def _insert(self, table: Table, **values: Any) -> None:
         self._connection.execute(insert(table).values(values))
 
@@ -404,42 +284,6 @@ class SqlTransaction:
     def _put(self, table: Table, key: Mapping[str, Any], **values: Any) -> None:
         if not self._update(table, key, **values):
             self._insert(table, **key, **values)
-
-
-def read_versions(connection: Connection, entity: str, policy: str) -> list[PolicyVersion]:
-    """All versions of a policy, oldest first."""
-    c = t.policy_versions.c
-    query = select(c.content).where(c.entity == entity, c.policy == policy).order_by(c.version)
-    return [row.content for row in connection.execute(query)]
-
-
-def read_changed(
-    connection: Connection, written_since: datetime, since: datetime, until: datetime
-) -> list[PolicyVersion]:
-    """All versions of the policies of which one was written since or took force in (since, until], oldest first."""
-    c = t.policy_versions.c
-    touched = or_(c.changed_at >= written_since, and_(c.in_force_from > since, c.in_force_from <= until))
-    policies = select(c.entity, c.policy).where(touched)
-    query = select(c.content).where(tuple_(c.entity, c.policy).in_(policies)).order_by(c.entity, c.policy, c.version)
-    return [row.content for row in connection.execute(query)]
-
-
-def read_key(connection: Connection, key_id: str) -> ApiKey | None:
-    row = connection.execute(select(t.api_keys.c.content).where(t.api_keys.c.id == key_id)).one_or_none()
-    return row.content if row else None
-
-
-def audit_entry(row: Row[Any]) -> AuditEntry:
-    return AuditEntry(number=row.number, event=row.event, previous_hash=row.previous_hash, hash=row.hash)
-
-
-def _change(row: Row[Any]) -> ChangeRecord:
-    columns = row._asdict()
-    return ChangeRecord.model_validate({name: columns[name] for name in ChangeRecord.model_fields})
-
-
-def _current(change: str) -> ColumnElement[bool]:
-    return and_(t.plans.c.change == change, t.plans.c.current)
 
 
 def _fields(model: Model, *, without: str = "") -> dict[str, Any]:

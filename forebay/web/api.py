@@ -91,7 +91,7 @@ def api(ctx: Context, doorkeeper: Doorkeeper, start_run: StartRun | None) -> API
         try:
             now = ctx.clock.now()
             asked = asked.named(now)
-            with ctx.store.transaction() as tx:
+            with ctx.store.snapshot() as tx:
                 known = tx.change(asked.change)
             if known is not None and not who.covers(known.change.entity):
                 raise Refused(422, f"change: the name {asked.change!r} is taken: submit this one under a new name")
@@ -115,7 +115,7 @@ def api(ctx: Context, doorkeeper: Doorkeeper, start_run: StartRun | None) -> API
     def plan(name: str, who: Principal = reader) -> PlanRequest:
         """What an approval would be of: `asked` is the hash to send with it, `standing` what is still needed."""
         record = _see(ctx, who, name)
-        with ctx.store.transaction() as tx:
+        with ctx.store.snapshot() as tx:
             request = request_of(tx, record)
         if request is None:
             raise Refused(404, f"change {name} has no plan yet: ask again in a minute")
@@ -131,7 +131,7 @@ def api(ctx: Context, doorkeeper: Doorkeeper, start_run: StartRun | None) -> API
         limit: Limit = 100,
     ) -> list[AuditEntry]:
         """Oldest first. Only the whole log is a chain: `forebay audit verify` checks it."""
-        with ctx.store.transaction() as tx:
+        with ctx.store.snapshot() as tx:
             if change is None:
                 entries = tx.audit_after(after, limit)
             else:
@@ -170,7 +170,7 @@ def _add(router: APIRouter, ctx: Context, doorkeeper: Doorkeeper, act: Perform[A
 
 def _see(ctx: Context, who: Principal, name: str) -> ChangeRecord:
     """Raises Refused (404) for a change that is not there, or is none of theirs: which of the two is not told."""
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         record = tx.change(name)
     if record is None or not who.covers(record.change.entity):
         raise Refused(404, f"there is no change {name!r}: /v1/changes lists them")

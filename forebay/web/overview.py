@@ -42,7 +42,7 @@ class Overview:
 def overview(ctx: Context) -> Overview:
     """The changes are read in one transaction, so that the numbers belong together. Raises OutsideError."""
     raises = open_raises(ctx)
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         records = tx.changes()
         return Overview(
             now=ctx.clock.now(),

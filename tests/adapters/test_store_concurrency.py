@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from forebay.domain.errors import OutsideError
 from forebay.domain.lifecycle import ChangeState
 from forebay.store import SqlStore, open_store
+from forebay.store.transaction import SqlTransaction
 from tests.support.samples import NOW, an_event, store_change
 from tests.support.stores import store, store_url  # noqa: F401
 
@@ -176,3 +177,29 @@ def test_a_transaction_cut_off_by_the_server_is_told_and_the_next_one_works(stor
     with store.transaction() as tx:
         assert tx.audit_entries() == []
     engine.dispose()
+
+
+def test_who_looks_waits_for_no_writer_and_sees_one_moment(store: SqlStore) -> None:  # noqa: F811
+    store_change(store)
+    with store.snapshot() as seen:
+        before = seen.last_audit_number()
+        with ThreadPoolExecutor(1) as pool, store.transaction() as tx:
+            tx.audit(an_event())
+            looked = pool.submit(_last_number, store).result(timeout=5)  # while this one holds the writers' lock
+        assert looked == before, "what is not committed is not seen"
+        assert seen.last_audit_number() == before, "nor what was committed since"
+    assert _last_number(store) == before + 1
+
+
+def test_through_a_look_nothing_is_written(store: SqlStore) -> None:  # noqa: F811
+    with pytest.raises(OutsideError, match="read"), store.snapshot() as seen:
+        SqlTransaction(seen._connection).audit(an_event())
+    assert _last_number(store) == 0
+    with store.transaction() as tx:  # the connection writes again
+        tx.audit(an_event())
+    assert _last_number(store) == 1
+
+
+def _last_number(store: SqlStore) -> int:  # noqa: F811
+    with store.snapshot() as seen:
+        return seen.last_audit_number()

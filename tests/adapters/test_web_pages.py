@@ -284,6 +284,8 @@ class _Away:
     def transaction(self) -> Any:
         raise OutsideError("store postgresql://forebay@db/forebay: no route to host", retryable=True)
 
+    snapshot = transaction
+
     def versions(self, entity: str, policy: str) -> Any:
         self.transaction()
 

@@ -197,7 +197,7 @@ class _Away:
     def transaction(self) -> AbstractContextManager[Any]:
         raise OutsideError("store postgresql://forebay@db.internal/forebay: no route", retryable=self.retryable)
 
-    versions = audit_break = transaction
+    snapshot = versions = audit_break = transaction
 
 
 @pytest.mark.parametrize(("retryable", "status", "retry_after"), [(True, 503, "5"), (False, 500, None)])

@@ -159,11 +159,11 @@ class Lives(RuleBasedStateMachine):
         calls, name = itertools.count(1), self.name
         another = what in ("other driver", "drive") and len(self.names) > 1
         outlasts = what == "long pause" or another  # another workload's step takes its minutes
-        at = at % 8 + 1 if outlasts else at  # only before transactions, of which there are fewer
+        at = at % 8 + 1 if outlasts else at  # only before what looks at the store, which is less
 
         def effect(where: str) -> None:
             # After the last look at its lease nothing can stop a write that is late: no pause there outlives a lease.
-            if outlasts and where != "before a transaction":
+            if outlasts and where not in ("before a look at the store", "before a transaction"):
                 return
             if next(calls) == at:
                 self.world.cloud.effect = self.world.store.effect = lambda name: None

@@ -34,7 +34,7 @@ from forebay.domain.records import ChangeRecord, Intent, Leftover, StepRecord, W
 from forebay.domain.resources import Resource
 from forebay.domain.rules import ChangeRules
 from forebay.domain.workload import Workload, WorkloadCatalog
-from forebay.ports import Store, Transaction
+from forebay.ports import Snapshot, Store, Transaction
 from forebay.store import SqlStore, open_store
 from tests.support import samples
 from tests.support.cloud import Demand, ModelCloud, ModelService, VirtualClock
@@ -153,7 +153,7 @@ def a_plan(
 
 @dataclass
 class WatchedStore:
-    """The real store; `effect` is called before each transaction begins and after it is committed."""
+    """The real store; `effect` is called before each look and each transaction, and after a commit."""
 
     inner: SqlStore
     effect: Callable[[str], None] = lambda name: None
@@ -167,6 +167,14 @@ class WatchedStore:
         with self.inner.transaction() as tx:
             yield tx
         self.effect("after a transaction")
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        self.effect("before a look at the store")
+        if self.away:
+            raise OutsideError("the database is away", retryable=True)
+        with self.inner.snapshot() as seen:
+            yield seen
 
     def versions(self, entity: str, policy: str) -> Sequence[PolicyVersion]:
         return self.inner.versions(entity, policy)
