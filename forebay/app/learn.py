@@ -37,7 +37,9 @@ def draw_rest(
     history = read_history(ctx, workload)
     outlook = forecast_live(ctx, workload, change, history, began, budget)
     rng = np.random.default_rng(seed_for(change.change, workload.name))
-    demand = demand_paths(workload, doubted(change), outlook.paths, outlook.index, rng, outlook.entity)
+    demand = demand_paths(
+        workload, doubted(change), outlook.paths, outlook.index, rng, outlook.entity.get(change.entity)
+    )
     passed = outlook.index.covering(now)
     if passed >= len(outlook.index):
         raise InputError(f"{workload.name}: {change.change} is in force since {began.isoformat()}, its life is over")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -35,6 +35,9 @@ def read_history(ctx: Context, workload: Workload) -> Mapping[Resource, pd.Serie
     return ctx.usage(workload).history(now - workload.history, now, workload.slot)
 
 
+Entities = Mapping[str, Mapping[Resource, "pd.Series"]]
+
+
 @dataclass(frozen=True)
 class Outlook:
     """The forecasts of one workload on the slots its plan needs.
@@ -46,8 +49,8 @@ class Outlook:
     index: SlotIndex
     paths: Mapping[Resource, npt.NDArray[np.float64]]
     notes: Mapping[str, tuple[str, ...]]
-    entity: Mapping[Resource, npt.NDArray[np.float64]] = field(default_factory=dict)
-    """What of `paths` is the change's entity's, for the resources it was measured for."""
+    entity: Mapping[str, Mapping[Resource, npt.NDArray[np.float64]]] = field(default_factory=dict)
+    """By entity, what of `paths` is theirs, for the resources it was measured for."""
 
 
 def forecast_workload(
@@ -56,11 +59,11 @@ def forecast_workload(
     history: Mapping[Resource, pd.Series],
     now: datetime,
     budget: timedelta,
-    entity: Mapping[Resource, pd.Series] | None = None,
+    entity: Entities | None = None,
 ) -> Outlook:
     """Forecast every planned resource. Raises InputError naming a resource without data, or with none of late.
 
-    `entity`: the part of the history that is the change's entity's, where it was measured of late. It and the rest are
+    `entity`: by entity, the part of the history that is theirs, where it was measured of late. They and the rest are
     then forecast apart, and each path of the total is the sum of one of each.
     """
     import pandas as pd
@@ -70,7 +73,7 @@ def forecast_workload(
 
     index = horizon_slots(change, workload, now)
     wanted = pd.DatetimeIndex([index.at(slot) for slot in range(len(index))])
-    parts = len(workload.resources) + len(entity or {})
+    parts = len(workload.resources) + sum(len(theirs) for theirs in (entity or {}).values())
 
     def ahead(series: pd.Series) -> Forecast:
         return forecast_series(
@@ -92,7 +95,9 @@ def forecast_workload(
         assert (columns >= 0).all(), "forecast and plan share one grid"
         return forecast.paths[:, columns]
 
-    paths, notes, theirs = {}, {}, {}
+    paths: dict[Resource, npt.NDArray[np.float64]] = {}
+    notes: dict[str, tuple[str, ...]] = {}
+    theirs: dict[str, dict[Resource, npt.NDArray[np.float64]]] = {}
     for resource in workload.resources:
         series = _finished(history.get(resource), wanted[0], workload.slot)
         if series is None or series.empty:
@@ -105,18 +110,26 @@ def forecast_workload(
                 f"{workload.name}: its {resource} usage ends {duration(age(series))} before now, at "
                 f"{series.index[-1]:%Y-%m-%d %H:%M} UTC: see why nothing has come since, or give the history until now"
             )
-        own = _finished((entity or {}).get(resource), wanted[0], workload.slot)
-        if own is None or own.empty or age(own) > OLDEST or (rest := (series - own).dropna().clip(lower=0.0)).empty:
-            forecast = ahead(series)
-            paths[resource], reasons = paths_of(forecast), list(forecast.reasons)
-            if change.entity in workload.shares:
-                reasons.append(f"{change.entity}: assumed share {workload.shares[change.entity]:.0%}, not measured")
-        else:
-            forecast, others = ahead(own), ahead(rest)
-            theirs[resource] = paths_of(forecast)
-            paths[resource] = theirs[resource] + paths_of(others)
-            reasons = [f"{change.entity}, measured: {'; '.join(forecast.reasons)}"]
-            reasons.append(f"the rest: {'; '.join(others.reasons)}")
+        apart = {
+            name: own
+            for name, measured in (entity or {}).items()
+            if (own := _finished(measured.get(resource), wanted[0], workload.slot)) is not None
+            and len(own)
+            and age(own) <= OLDEST
+        }
+        rest = (series - sum(apart.values())).dropna().clip(lower=0.0)
+        if rest.empty:  # nothing of them was measured at the times of the total
+            apart, rest = {}, series
+        others = ahead(rest)
+        paths[resource], reasons = paths_of(others), []
+        for name, own in apart.items():
+            forecast = ahead(own)
+            theirs.setdefault(name, {})[resource] = paths_of(forecast)
+            paths[resource] = paths[resource] + theirs[name][resource]
+            reasons.append(f"{name}, measured: {'; '.join(forecast.reasons)}")
+        reasons += [f"the rest: {'; '.join(others.reasons)}"] if apart else others.reasons
+        if change.entity in workload.shares and change.entity not in apart:
+            reasons.append(f"{change.entity}: assumed share {workload.shares[change.entity]:.0%}, not measured")
         if age(series) > SAID_AFTER:
             reasons.insert(0, f"the usage ends {duration(age(series))} before now")
         notes[resource.value] = tuple(reasons)
@@ -130,12 +143,16 @@ def forecast_live(
     history: Mapping[Resource, pd.Series],
     now: datetime,
     budget: timedelta,
+    others: Iterable[PolicyChange] = (),
 ) -> Outlook:
-    """`forecast_workload`, with the entity's own usage where the workload says where it is. Raises OutsideError."""
-    entity: Mapping[Resource, pd.Series] = {}
-    if workload.entity_usage:
-        usage = ctx.usage(workload)
-        entity = usage.entity_history(change.entity, now - workload.history, now, workload.slot)
+    """`forecast_workload`, with what was measured of the entities of `change` and of the `others` that act on the same
+    demand. Raises OutsideError.
+    """
+    usage = ctx.usage(workload)
+    entity = {
+        name: usage.entity_history(name, now - workload.history, now, workload.slot)
+        for name in dict.fromkeys(one.entity for one in (*others, change))
+    }
     return forecast_workload(workload, change, history, now, budget, entity)
 
 

@@ -73,7 +73,7 @@ def draw(
 
     base, own = stacked_demand(workload, ahead, change, outlook.paths, outlook.entity, outlook.index, luck)
     demand = demand_paths(workload, change, base, outlook.index, luck(change), own)
-    promises = promised(workload, ahead, outlook.paths, outlook.index, luck) if joint else []
+    promises = promised(workload, ahead, outlook.paths, outlook.entity, outlook.index, luck) if joint else []
     if floor is not None:
         medians = {r: float(np.median(demand.without_change[r][:, 0])) for r in workload.resources}
         kept = max(floor, math.ceil(workload.units_for(medians)[0]))
@@ -148,7 +148,9 @@ def plan_change(ctx: Context, name: str, lead: timedelta = timedelta(0)) -> Chan
             workload = ctx.workload(workload_name)
             now = ctx.clock.now()
             history = read_history(ctx, workload)
-            outlook = forecast_live(ctx, workload, record.change, history, now, ctx.forecast_budget)
+            with ctx.store.transaction() as tx:
+                others = [a.change for a in ahead_on(tx, record.change, workload_name)]
+            outlook = forecast_live(ctx, workload, record.change, history, now, ctx.forecast_budget, others)
             plans.append(draw_live(ctx, workload, record.change, history, outlook, now, lead))
             seen.append(Seen(workload, history, outlook, now))
         plans = agree_live(ctx, record.change, seen, plans, lead)

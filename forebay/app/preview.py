@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from forebay.app.outlook import Outlook, forecast_workload
+from forebay.app.outlook import Entities, Outlook, forecast_workload
 from forebay.app.plan import Seen, agree, draw
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError
@@ -45,14 +45,14 @@ def preview(
     now: datetime,
     budget: timedelta,
     units: int | None = None,
-    entity: Mapping[str, Mapping[Resource, pd.Series]] | None = None,
+    entity: Mapping[str, Entities] | None = None,
     pending: Sequence[PolicyChange] = (),
 ) -> list[Preview]:
     """The plans of a change, by workload -> resource -> usage series (aware UTC, canonical units).
 
-    `units`: what is allocated at `now`; None: what the usage of the last slot needs. `entity`: the part of the history
-    that is the change's entity's, where it was measured. `pending`: other changes under way, in force no later than
-    this one; the plan of a workload that they touch too is one path for all. Raises InputError.
+    `units`: what is allocated at `now`; None: what the usage of the last slot needs. `entity`: by workload and entity,
+    the part of the history that is theirs, where it was measured. `pending`: other changes under way, in force no later
+    than this one; the plan of a workload that they touch too is one path for all. Raises InputError.
     """
     names = [change.change, *(other.change for other in pending)]
     if twice := {name for name in names if names.count(name) > 1}:

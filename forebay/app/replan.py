@@ -13,7 +13,7 @@ from forebay.app.learn import draw_rest
 from forebay.app.outlook import forecast_live, read_history
 from forebay.app.people import own_version, put_on_hold
 from forebay.app.plan import draw_carrying, draw_live
-from forebay.app.turn import waits_for
+from forebay.app.turn import ahead_on, waits_for
 from forebay.app.writing import check_unchanged, release
 from forebay.control.keep import moved_at
 from forebay.domain.audit import AuditEvent
@@ -241,7 +241,10 @@ def _drawn(
         if began:
             return draw_rest(ctx, workload, record.change, began, budget, wait)
         history = read_history(ctx, workload)
-        outlook = forecast_live(ctx, workload, [record.change, *together][-1], history, now, budget)
+        last = [record.change, *together][-1]
+        with ctx.store.transaction() as tx:
+            others = [a.change for a in ahead_on(tx, last, workload.name)]
+        outlook = forecast_live(ctx, workload, last, history, now, budget, others)
         if together:
             return draw_carrying(ctx, workload, [record.change, *together], history, outlook, now, wait)
         return draw_live(ctx, workload, record.change, history, outlook, now, wait)

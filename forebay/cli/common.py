@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -98,13 +98,18 @@ def totals(history: History) -> dict[str, dict[Resource, pd.Series]]:
     }
 
 
-def entity(history: History, name: str) -> dict[str, dict[Resource, pd.Series]]:
-    """By workload and resource: what was measured of one customer by name."""
-    found: dict[str, dict[Resource, pd.Series]] = {}
+def entities(history: History, names: Collection[str]) -> dict[str, dict[str, dict[Resource, pd.Series]]]:
+    """By workload, entity and resource: what was measured of customers by name."""
+    found: dict[str, dict[str, dict[Resource, pd.Series]]] = {}
     for key, series in history.series.items():
-        if key.entity == name:
-            found.setdefault(key.workload, {})[Resource(key.resource)] = series
+        if key.entity in names:
+            found.setdefault(key.workload, {}).setdefault(key.entity, {})[Resource(key.resource)] = series
     return found
+
+
+def own(history: History, name: str) -> dict[str, dict[Resource, pd.Series]]:
+    """By workload and resource: what was measured of one customer."""
+    return {workload: measured[name] for workload, measured in entities(history, {name}).items()}
 
 
 def counted(items: Iterable[T], total: int) -> Iterator[T]:

@@ -62,11 +62,12 @@ def plan(
     request = ChangeRequest.parse(common.read(change), str(change))
     catalog = read_catalog(workloads)
     recorded = common.history(history)
-    series, entity = common.totals(recorded), common.entity(recorded, request.entity)
+    series = common.totals(recorded)
     at = common.time(now, "--now") if now else common.end_of(series)
     accepted = request.accepted(at)
     ChangeRules().check_request(accepted, at)
     ahead = [ChangeRequest.parse(common.read(path), str(path)).accepted(at) for path in pending or []]
+    entity = common.entities(recorded, {one.entity for one in [accepted, *ahead]})
     previews = preview(accepted, catalog, series, at, timedelta(seconds=60), units, entity, ahead)
     others: list[Preview] = []
     if impact_scale != 1.0 or confidence is not None or effective_at is not None:
@@ -162,13 +163,15 @@ def replay(
     from forebay.wiring import read_catalog
 
     request = ChangeRequest.parse(common.read(change), str(change))
-    past = common.totals(common.history(history))
+    before, since = common.history(history), common.history(actual)
+    past, future = common.totals(before), common.totals(since)
     at = common.time(now, "--now") if now else common.end_of(past)
     scenario = Scenario(true_factor=true_factor, lever=lever, units=units)
-    catalog, future = read_catalog(workloads), common.totals(common.history(actual))
+    catalog = read_catalog(workloads)
+    own, own_since = common.own(before, request.entity), common.own(since, request.entity)
     with common.writing(out):  # before the work: it takes minutes
         out.mkdir(parents=True, exist_ok=True)
-    done = run_replay(request, catalog, past, future, at, scenario)
+    done = run_replay(request, catalog, past, future, at, scenario, own, own_since)
     with common.writing(out):
         write(done, out)
     typer.echo(summary_text(done.summary))

@@ -3,7 +3,7 @@ each of them needs by then, where one path carries all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -20,24 +20,23 @@ def stacked_demand(
     earlier: Sequence[PolicyChange],
     change: PolicyChange,
     paths: Paths,
-    own: Paths,
+    measured: Mapping[str, Paths],
     index: SlotIndex,
     luck: Callable[[PolicyChange], np.random.Generator],
 ) -> tuple[Paths, Paths]:
-    """`paths` of the total and `own` of them (the entity of `change`) once the `earlier` changes are in force.
+    """`paths` of the total, and of what the entity of `change` has of them, once the `earlier` changes are in force.
 
-    An entity's share is one of the demand before any of them: what one customer's change adds is not another's. `own`
-    is empty where neither measurement nor share says it. `luck` gives each change the same draw as in its own plan.
+    `measured`: by entity, what of `paths` is theirs where that was measured; a share is taken only where it was not.
+    It is one of the demand before any of them: what one customer's change adds is not another's. The entity's part is
+    empty where neither measurement nor share says it. `luck` gives each change the same draw as in its own plan.
     Raises InputError as `demand_paths`.
     """
     if not earlier:
-        return paths, own
+        return paths, measured.get(change.entity, {})
     total = {r: paths[r] for r in workload.resources}
-    entities = {
-        name: {r: own[r] if name == change.entity and r in own else total[r] * share for r in total}
-        for name, share in workload.shares.items()
-    }
-    entities.setdefault(change.entity, dict(own))
+    entities = {name: {r: total[r] * share for r in total} for name, share in workload.shares.items()}
+    for name, theirs in measured.items():
+        entities[name] = entities.get(name, {}) | dict(theirs)
     for other in earlier:
         for scope in ("entity", "workload"):
             part = other.model_copy(update={"impacts": tuple(i for i in other.impacts if i.scope == scope)})
@@ -51,13 +50,14 @@ def stacked_demand(
                     elif name == other.entity:
                         parts[r] = np.maximum(parts[r] + after[r] - total[r], 0.0)
             total = dict(after)
-    return total, entities[change.entity]
+    return total, entities.get(change.entity, {})
 
 
 def promised(
     workload: Workload,
     changes: Sequence[PolicyChange],
     paths: Paths,
+    measured: Mapping[str, Paths],
     index: SlotIndex,
     luck: Callable[[PolicyChange], np.random.Generator],
 ) -> list[Promise]:
@@ -67,7 +67,7 @@ def promised(
     """
     promises = []
     for number, change in enumerate(changes):
-        total, own = stacked_demand(workload, changes[:number], change, paths, {}, index, luck)
+        total, own = stacked_demand(workload, changes[:number], change, paths, measured, index, luck)
         demand = demand_paths(workload, change, total, index, luck(change), own)
         begin, end = alignment_window(workload, change.effective_at, index)
         needs = required(workload, demand.under(workload, change, begin, end)).needs

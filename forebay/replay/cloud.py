@@ -39,7 +39,8 @@ class Outage:
 class Period:
     """What happened in one metric period that began at `at`. Units are of `size`, where that may be chosen.
 
-    `beside`: units of `next_size` that ran beside them, to replace them.
+    `beside`: units of `next_size` that ran beside them, to replace them. `own`: what of `usage` is the change's
+    entity's, where that is known.
     """
 
     at: datetime
@@ -51,6 +52,7 @@ class Period:
     size: TaskSize | None = None
     beside: int = 0
     next_size: TaskSize | None = None
+    own: Mapping[Resource, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,7 @@ class SimulatedService:
         demand = self.recorded.at(begin)
         capacity = {r: self.serving * self.sized.unit[r] for r in self.workload.resources}
         usage = {r: min(demand[r], capacity[r]) for r in capacity}
+        own = {r: part * usage[r] / demand[r] if demand[r] else 0.0 for r, part in self.recorded.own_at(begin).items()}
         more = self.desired * (self.workload.deployment.maximum_percent - 100) // 100 if self._deployed_at else 0
         self.periods.append(
             Period(
@@ -126,6 +129,7 @@ class SimulatedService:
                 self.sized.size,
                 more,
                 self.setting.size,
+                own,
             )
         )
         self._utilisation.append({r: usage[r] / capacity[r] if capacity[r] else 1.0 for r in capacity})
@@ -226,26 +230,34 @@ class SimulatedService:
     # Usage
     def history(self, start: datetime, end: datetime, step: timedelta) -> Mapping[Resource, pd.Series]:
         """As the port says: the recorded history before the replay, then what was measured and is published."""
-        import pandas as pd
-
         known = self._published(start, end)
-        index = pd.DatetimeIndex([p.at for p in known], tz="UTC") if known else None
-        series = {}
-        for resource in self.workload.resources:
-            before = self.recorded.history[resource]
-            before = before[(before.index >= start) & (before.index < min(end, self.recorded.start))]
-            seen = before.resample(step, origin="epoch").mean().dropna()
-            if index is not None:
-                measured = pd.Series([p.usage[resource] for p in known], index=index)
-                seen = pd.concat([seen, measured.resample(step, origin="epoch").mean().dropna()])
-            series[resource] = seen[~seen.index.duplicated(keep="last")]
-        return series
+        return {
+            r: self._series(self.recorded.history[r], {p.at: p.usage[r] for p in known}, start, end, step)
+            for r in self.workload.resources
+        }
 
     def entity_history(
         self, entity: str, start: datetime, end: datetime, step: timedelta
     ) -> Mapping[Resource, pd.Series]:
-        """A replay knows totals only."""
-        return {}
+        """Of the change's entity, the only one that is asked for; of what is short everybody gets the same part."""
+        known = self._published(start, end)
+        return {
+            r: self._series(before, {p.at: p.own[r] for p in known}, start, end, step)
+            for r, before in self.recorded.own_history.items()
+            if r in self.workload.resources
+        }
+
+    def _series(
+        self, before: pd.Series, since: Mapping[datetime, float], start: datetime, end: datetime, step: timedelta
+    ) -> pd.Series:
+        import pandas as pd
+
+        before = before[(before.index >= start) & (before.index < min(end, self.recorded.start))]
+        seen = before.resample(step, origin="epoch").mean().dropna()
+        if since:
+            measured = pd.Series(list(since.values()), index=pd.DatetimeIndex(list(since), tz="UTC"))
+            seen = pd.concat([seen, measured.resample(step, origin="epoch").mean().dropna()])
+        return seen[~seen.index.duplicated(keep="last")]
 
     def alarms(self) -> Sequence[str]:
         """A recorded demand raises none."""

@@ -13,8 +13,9 @@ from forebay.domain.errors import InputError
 from forebay.domain.impact import Impact
 from forebay.domain.resources import Resource
 from forebay.domain.workload import Workload
-from forebay.planning.demand import Floats, changed_demand
+from forebay.planning.demand import Floats, Paths
 from forebay.planning.slots import SlotIndex
+from forebay.planning.stacked import stacked_demand
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 class RecordedDemand:
     """Demand per metric period from `start` on. `history` and `actual`: usage per resource, canonical units, UTC.
 
-    The record is the demand without the change; each of its values holds until the next one. Raises InputError
-    naming the resource where the record has none, or ends before the replay begins.
+    The record is the demand without the change; each of its values holds until the next one. `own`, `own_since`: what
+    of `history` and `actual` was measured of the change's entity; where only the former was, its part stays what it
+    was. Raises InputError naming the resource where the record has none, or ends before the replay begins.
     """
 
     def __init__(
@@ -33,28 +35,52 @@ class RecordedDemand:
         history: Mapping[Resource, pd.Series],
         actual: Mapping[Resource, pd.Series],
         start: datetime,
+        own: Mapping[Resource, pd.Series] = {},
+        own_since: Mapping[Resource, pd.Series] = {},
     ) -> None:
-        self.workload, self.history, self.start = workload, history, start
+        self.workload, self.history, self.own_history, self.start = workload, history, own, start
         self.end = min(_end(workload, r, actual) for r in workload.resources)
         count = int((self.end - start) / workload.metric_period)
         if count < 1:
             raise InputError(f"{workload.name}: the actual demand ends at {self.end}, the replay begins at {start}")
         self.index = SlotIndex(start, workload.metric_period, count)
         self._without = {r: _held(actual[r], self.index)[None, :] for r in workload.resources}
-        self._demand: Mapping[Resource, Floats] = self._without
+        self._own_without = {r: self._own_of(r, own[r], own_since.get(r)) for r in workload.resources if r in own}
+        self._demand: Paths = self._without
+        self._own: Paths = self._own_without
+
+    def _own_of(self, resource: Resource, before: pd.Series, since: pd.Series | None) -> Floats:
+        total = self._without[resource]
+        if since is None:
+            return total * min(1.0, float(before.mean() / self.history[resource].reindex(before.index).mean()))
+        return np.minimum(_held(since, self.index)[None, :], total)
 
     def at(self, at: datetime) -> dict[Resource, float]:
         """Demand in the period that contains `at`; the last one known beyond the record's end."""
         slot = min(self.index.covering(at), len(self.index) - 1)
         return {r: float(values[0, slot]) for r, values in self._demand.items()}
 
+    def own_at(self, at: datetime) -> dict[Resource, float]:
+        """What of it is the change's entity's, for the resources that was measured for."""
+        slot = min(self.index.covering(at), len(self.index) - 1)
+        return {r: float(values[0, slot]) for r, values in self._own.items()}
+
     def come_into_force(self, truth: PolicyChange | None, at: datetime | None) -> None:
         """`truth` acts from `at` on; None: it does not act (yet)."""
         if truth is None or at is None:
-            self._demand = self._without
+            self._demand, self._own = self._without, self._own_without
             return
         acting = truth.model_copy(update={"effective_at": at})
-        self._demand = changed_demand(self.workload, acting, self._without, self.index, np.full(1, 0.5))
+        self._demand, own = stacked_demand(
+            self.workload,
+            [acting],
+            acting,
+            self._without,
+            {acting.entity: self._own_without},
+            self.index,
+            lambda _: np.random.default_rng(0),  # what a change really does is exact: nothing depends on the draw
+        )
+        self._own = {r: own[r] for r in self._own_without}
 
 
 def truth(change: PolicyChange, scale: float) -> PolicyChange:

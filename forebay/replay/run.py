@@ -77,15 +77,30 @@ def replay(
     actual: Usages,
     now: datetime,
     scenario: Scenario = Scenario(),
+    own: Usages | None = None,
+    own_since: Usages | None = None,
 ) -> Replayed:
     """Replay `request`, received at `now`, until the actual demand ends.
 
     `history`, `actual`: workload -> resource -> usage (aware UTC, canonical units); the actual usage is the demand
-    without the change. Raises InputError, and RuleRefusal as the use cases do.
+    without the change. `own`, `own_since`: what of them is the change's entity's, where that was measured. Raises
+    InputError, and RuleRefusal as the use cases do.
     """
     change = request.accepted(now)
     workloads = [_found(catalog, name) for name in change.workloads]
-    services = {w.name: simulated(w, history.get(w.name, {}), actual.get(w.name, {}), now, scenario) for w in workloads}
+    own, own_since = own or {}, own_since or {}
+    services = {
+        w.name: simulated(
+            w,
+            history.get(w.name, {}),
+            actual.get(w.name, {}),
+            now,
+            scenario,
+            own.get(w.name, {}),
+            own_since.get(w.name, {}),
+        )
+        for w in workloads
+    }
     until = min(service.recorded.index.end for service in services.values())
     if until <= change.effective_at:
         raise InputError(
@@ -135,6 +150,8 @@ def simulated(
     actual: Mapping[Resource, pd.Series],
     now: datetime,
     scenario: Scenario,
+    own: Mapping[Resource, pd.Series] = {},
+    own_since: Mapping[Resource, pd.Series] = {},
 ) -> SimulatedService:
     """The workload's service at `now`, allocated `scenario.units` or what the last usage known needs."""
     for resource in workload.resources:
@@ -142,7 +159,7 @@ def simulated(
             raise InputError(
                 f"{workload.name}: no {resource} in the history: give it, or leave it out of the objectives"
             )
-    recorded = RecordedDemand(workload, history, actual, now)
+    recorded = RecordedDemand(workload, history, actual, now, own, own_since)
     limits = workload.limits
     units = scenario.units
     if units is None:

@@ -279,7 +279,7 @@ def test_the_live_forecast_is_of_the_entity_and_of_the_rest(tmp_path, monkeypatc
         )
         history = read_history(ctx, workload)
         outlook = forecast_live(ctx, workload, to_be, history, clock.now(), timedelta(seconds=10))
-    assert outlook.entity[Resource.CPU].mean() == pytest.approx(0.5, rel=0.05)
+    assert outlook.entity["acme"][Resource.CPU].mean() == pytest.approx(0.5, rel=0.05)
     assert outlook.paths[Resource.CPU].mean() == pytest.approx(2.0, rel=0.05)
     assert any("acme, measured" in note for note in outlook.notes["cpu"])
 

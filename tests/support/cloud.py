@@ -165,7 +165,7 @@ class ModelService:
 @dataclass
 class ModelCloud:
     """Implements `target` and `usage` of a Context. `writes` is what really happened, in order; one shows in reads once
-    it is older than `copies`, the age of what the API answers from.
+    it is older than `copies`, the age of what the API answers from. `measured`: the own usage of customers.
 
     `effect(name)` is called at each point where a process may die: a test counts them, or raises Crash.
     """
@@ -176,6 +176,7 @@ class ModelCloud:
     faults: list[ApplyFault] = field(default_factory=list)
     unreachable: bool = False
     remembers: bool = False
+    measured: dict[str, Demand] = field(default_factory=dict)
     no_history: bool = False
     copies: timedelta = timedelta(0)
     effect: Callable[[str], None] = lambda name: None
@@ -294,7 +295,8 @@ class ModelUsage:
         return dict(service.demand(start + (end - start) / 2))
 
     def entity_history(self, entity: str, start: datetime, end: datetime, step: timedelta) -> dict[Resource, Any]:
-        return {}
+        measured = self.cloud.measured.get(entity)
+        return _series(measured, start, end, step) if measured else {}
 
     def history(self, start: datetime, end: datetime, step: timedelta) -> Mapping[Resource, Any]:
         """Most tests bring their plans along: whoever wants to draw another one finds nothing to forecast from."""
@@ -302,11 +304,14 @@ class ModelUsage:
             raise OutsideError("the metrics do not answer", retryable=True)
         if not self.cloud.remembers:
             return {}
-        import pandas as pd
+        return _series(self.cloud.services[self.name].demand, start, end, step)
 
-        times = pd.date_range(start, end, freq=step, inclusive="left")
-        demand = self.cloud.services[self.name].demand
-        return {r: pd.Series([demand(t.to_pydatetime())[r] for t in times], index=times) for r in (Resource.CPU,)}
+
+def _series(demand: Demand, start: datetime, end: datetime, step: timedelta) -> dict[Resource, Any]:
+    import pandas as pd
+
+    times = pd.date_range(start, end, freq=step, inclusive="left")
+    return {r: pd.Series([demand(t.to_pydatetime())[r] for t in times], index=times) for r in (Resource.CPU,)}
 
 
 @dataclass

@@ -6,7 +6,7 @@ import json
 from datetime import timedelta
 from pathlib import Path
 
-from tests.unit.test_cli import CHANGE, HEADER, PLAN, PLAN_JSON, START, files, forebay  # noqa: F401
+from tests.unit.test_cli import CHANGE, HEADER, PLAN, PLAN_JSON, START, WORKLOADS, by_entity, files, forebay  # noqa: F401
 
 END = START + timedelta(days=2)
 
@@ -44,3 +44,31 @@ def test_a_refused_replay_says_why(files: Path, forebay) -> None:  # noqa: F811
     assert code == 3
     assert "CHG-1: denied, not in force; 0 replans; checkout: " in out
     assert error.startswith("forebay: refused: checkout: ")
+
+
+def test_of_two_on_one_path_each_is_taken_as_measured(files: Path, forebay) -> None:  # noqa: F811
+    """8 cores, 1 of them acme's and 4 bolt's; no share is stated."""
+    (files / "history.csv").write_text(by_entity(1.0))
+    (files / "workloads.yaml").write_text(WORKLOADS.replace("    shares: {acme: 0.5}\n", ""))
+    other = CHANGE.replace("CHG-1", "CHG-0").replace("acme", "bolt").replace("PT3H", "PT2H")
+    (files / "other.yaml").write_text(other)
+    code, out, error = forebay(*PLAN_JSON, "--with", "other.yaml")
+    assert (code, error) == (0, "")
+    (plan,) = json.loads(out)["workloads"]
+    whose = {note.split(":")[0] for note in plan["forecast"]["cpu"]}
+    assert {"acme, measured", "bolt, measured", "the rest"} <= whose
+    for name, cores in {"CHG-0": 8 + 4, "CHG-1": 8 + 4 + 1}.items():
+        assert cores / 0.6 - 1 < plan["carries"][name] < cores / 0.6 * 1.25
+
+
+def test_a_history_by_customer_is_replayed_as_it_is_planned(files: Path, forebay) -> None:  # noqa: F811
+    """acme's 4 of 8 cores, and by nothing but the measurement; the record since then tells the total alone."""
+    (files / "history.csv").write_text(by_entity(4.0))
+    (files / "workloads.yaml").write_text(WORKLOADS.replace("    shares: {acme: 0.5}\n", ""))
+    rows = [f"{(END + timedelta(minutes=5 * i)).isoformat()},checkout,,cpu,8,cores\n" for i in range(6 * 12)]
+    (files / "actual.csv").write_text(HEADER + "".join(rows))
+    code, out, error = forebay("replay", *PLAN[1:], "--actual", "actual.csv", "--out", "out")
+    assert (code, error) == (0, "")
+    assert "CHG-1: closed, in force since" in out
+    slots = (files / "out" / "slots.csv").read_text().splitlines()
+    assert {row.split(",")[2] for row in slots[1:]} == {"8.0", "12.0"}

@@ -287,14 +287,16 @@ def test_demand_has_every_impact_from_its_own_effective_time() -> None:
 @pytest.mark.parametrize(
     ("first", "then", "measured", "expected"),
     [
-        pytest.param(("acme", "entity"), "bolt", False, 7.0, id="another's: 1 and 2 more"),
-        pytest.param(("acme", "entity"), "acme", False, 7.0, id="the same customer's: doubled twice, 1 to 4"),
-        pytest.param(("acme", "workload"), "bolt", False, 12.0, id="all of it doubled: bolt's half as well"),
-        pytest.param(("acme", "entity"), "bolt", True, 8.0, id="bolt's part measured: 3"),
+        pytest.param(("acme", "entity"), "bolt", {}, 7.0, id="another's: 1 and 2 more"),
+        pytest.param(("acme", "entity"), "acme", {}, 7.0, id="the same customer's: doubled twice, 1 to 4"),
+        pytest.param(("acme", "workload"), "bolt", {}, 12.0, id="all of it doubled: bolt's half as well"),
+        pytest.param(("acme", "entity"), "bolt", {"bolt": 3.0}, 8.0, id="bolt's part measured: 3"),
+        pytest.param(("acme", "entity"), "bolt", {"acme": 0.5}, 6.5, id="the earlier's part measured, not its share"),
+        pytest.param(("cora", "entity"), "dora", {"cora": 0.5, "dora": 1.5}, 6.0, id="both measured, no share stated"),
     ],
 )
 def test_what_one_change_adds_is_not_another_customers(
-    first: tuple[str, str], then: str, measured: bool, expected: float
+    first: tuple[str, str], then: str, measured: dict[str, float], expected: float
 ) -> None:
     limits = {"min_units": 1, "max_units": 40, "soft": {"units": 2}}
     work = a_workload(shares={"acme": 0.25, "bolt": 0.5}, limits=limits)
@@ -303,7 +305,8 @@ def test_what_one_change_adds_is_not_another_customers(
     later = second(entity=then).accepted(NOW)
     index = horizon_slots(later, work, NOW)
     total = np.full((20, len(index)), 4.0)
-    outlook = Outlook(index, {Resource.CPU: total}, {}, {Resource.CPU: total * 0.75} if measured else {})
+    parts = {name: {Resource.CPU: np.full_like(total, cores)} for name, cores in measured.items()}
+    outlook = Outlook(index, {Resource.CPU: total}, {}, parts)
     plan = draw(work, later, outlook, start_units=20, floor=None, now=NOW, earliest=NOW, ahead=[earlier])
     assert isinstance(plan, ShapingPlan)
     slot = plan.slot_at(LATER)
