@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -17,6 +17,8 @@ from forebay.domain.errors import InputError
 from forebay.domain.resources import Resource
 from forebay.domain.wording import duration
 from forebay.domain.workload import Workload
+from forebay.planning.demand import Floats
+from forebay.planning.learning import doubted
 from forebay.planning.required import whole
 from forebay.planning.slots import SlotIndex, horizon_slots
 from forebay.planning.tracking import reaction_slots
@@ -39,18 +41,41 @@ Entities = Mapping[str, Mapping[Resource, "pd.Series"]]
 
 
 @dataclass(frozen=True)
-class Outlook:
-    """The forecasts of one workload on the slots its plan needs.
+class Others:
+    """Other changes that act on a workload's demand. Their `effective_at` is when they do: when those `in_force` took
+    force, and no earlier than now for those `to_come`.
+    """
 
-    `paths`: resource -> (n_paths, len(index)) joint samples of the demand without the change, canonical units.
-    `notes`: resource -> what the forecast says of itself.
+    in_force: tuple[PolicyChange, ...] = ()
+    to_come: tuple[PolicyChange, ...] = ()
+
+    @property
+    def entities(self) -> tuple[str, ...]:
+        return tuple(one.entity for one in (*self.in_force, *self.to_come))
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """The forecasts of one workload on the slots its plan needs, as of the moment before any change `in_force` was.
+
+    `paths`: resource -> (n_paths, len(index)) joint samples of the demand without the change, and without those that
+    are `in_force` since `index` began, canonical units. `notes`: resource -> what the forecast says of itself.
     """
 
     index: SlotIndex
-    paths: Mapping[Resource, npt.NDArray[np.float64]]
+    paths: Mapping[Resource, Floats]
     notes: Mapping[str, tuple[str, ...]]
-    entity: Mapping[str, Mapping[Resource, npt.NDArray[np.float64]]] = field(default_factory=dict)
+    entity: Mapping[str, Mapping[Resource, Floats]] = field(default_factory=dict)
     """By entity, what of `paths` is theirs, for the resources it was measured for."""
+    in_force: tuple[PolicyChange, ...] = ()
+    seen: Mapping[Resource, Floats] = field(default_factory=dict)
+    """Usage in the `passed` slots that are over, with all that is in force by then; NaN where unknown."""
+    passed: int = 0
+
+    @property
+    def rest(self) -> SlotIndex:
+        """The slots from now on."""
+        return self.index.part(self.passed, len(self.index))
 
 
 def forecast_workload(
@@ -60,80 +85,45 @@ def forecast_workload(
     now: datetime,
     budget: timedelta,
     entity: Entities | None = None,
+    others: Others = Others(),
+    began: datetime | None = None,
 ) -> Outlook:
     """Forecast every planned resource. Raises InputError naming a resource without data, or with none of late.
 
     `entity`: by entity, the part of the history that is theirs, where it was measured of late. They and the rest are
     then forecast apart, and each path of the total is the sum of one of each.
+
+    `began`: when `change` itself took force. The forecast is made of the history before it and before whatever of
+    `others` is in force: of hours with an impact after days without, it would miss most. What was seen since is there
+    to be learned from.
     """
-    import pandas as pd
-
-    from forebay.forecasting import Forecast, forecast_series
-    from forebay.forecasting.calendar import Calendar
-
-    index = horizon_slots(change, workload, now)
-    wanted = pd.DatetimeIndex([index.at(slot) for slot in range(len(index))])
-    parts = len(workload.resources) + sum(len(theirs) for theirs in (entity or {}).values())
-
-    def ahead(series: pd.Series) -> Forecast:
-        return forecast_series(
-            series,
-            horizon=int((wanted[-1] - series.index[-1]) / workload.slot) + 1,
-            step=workload.slot,
-            seasons=workload.seasons,
-            seed=seed_for(change.change, workload.name),  # one seed: errors of one moment stay together
-            budget_seconds=budget.total_seconds() / parts,
-            calendar=Calendar(workload.zone, workload.holidays),
-        )
-
-    def age(series: pd.Series) -> timedelta:
-        since: timedelta = (wanted[0] - series.index[-1]).to_pytimedelta() - workload.slot
-        return since
-
-    def paths_of(forecast: Forecast) -> npt.NDArray[np.float64]:
-        columns = forecast.index.get_indexer(wanted)
-        assert (columns >= 0).all(), "forecast and plan share one grid"
-        return forecast.paths[:, columns]
-
-    paths: dict[Resource, npt.NDArray[np.float64]] = {}
+    entity = entity or {}
+    in_force = _known_before(workload, history, others.in_force, now)
+    starts = [*(one.effective_at for one in in_force), *([began] if began else [])]
+    index = horizon_slots(change, workload, min([now, *starts]))
+    passed = index.covering(now)
+    this_slot = index.at(passed)
+    parts = len(workload.resources) + sum(len(measured) for measured in entity.values())
+    paths: dict[Resource, Floats] = {}
+    theirs: dict[str, dict[Resource, Floats]] = {}
     notes: dict[str, tuple[str, ...]] = {}
-    theirs: dict[str, dict[Resource, npt.NDArray[np.float64]]] = {}
     for resource in workload.resources:
-        series = _finished(history.get(resource), wanted[0], workload.slot)
-        if series is None or series.empty:
-            raise InputError(
-                f"{workload.name}: no {resource} usage in the last {duration(workload.history)}: check the metric's "
-                f"name and dimensions, or leave {resource} out of the objectives"
-            )
-        if age(series) > OLDEST:
-            raise InputError(
-                f"{workload.name}: its {resource} usage ends {duration(age(series))} before now, at "
-                f"{series.index[-1]:%Y-%m-%d %H:%M} UTC: see why nothing has come since, or give the history until now"
-            )
-        apart = {
-            name: own
-            for name, measured in (entity or {}).items()
-            if (own := _finished(measured.get(resource), wanted[0], workload.slot)) is not None
-            and len(own)
-            and age(own) <= OLDEST
-        }
-        rest = (series - sum(apart.values())).dropna().clip(lower=0.0)
-        if rest.empty:  # nothing of them was measured at the times of the total
-            apart, rest = {}, series
-        others = ahead(rest)
-        paths[resource], reasons = paths_of(others), []
+        series = _of_late(workload, resource, history.get(resource), this_slot)
+        apart, rest = _apart(workload, resource, series, entity, index.start, this_slot)
+        reasons = []
         for name, own in apart.items():
-            forecast = ahead(own)
-            theirs.setdefault(name, {})[resource] = paths_of(forecast)
-            paths[resource] = paths[resource] + theirs[name][resource]
-            reasons.append(f"{name}, measured: {'; '.join(forecast.reasons)}")
-        reasons += [f"the rest: {'; '.join(others.reasons)}"] if apart else others.reasons
+            theirs.setdefault(name, {})[resource], own_reasons = _ahead(workload, change, own, index, budget / parts)
+            reasons.append(f"{name}, measured: {'; '.join(own_reasons)}")
+        others_paths, others_reasons = _ahead(workload, change, rest, index, budget / parts)
+        reasons += [f"the rest: {'; '.join(others_reasons)}"] if apart else others_reasons
+        paths[resource] = others_paths + sum(theirs[name][resource] for name in apart)
         if change.entity in workload.shares and change.entity not in apart:
             reasons.append(f"{change.entity}: assumed share {workload.shares[change.entity]:.0%}, not measured")
-        if age(series) > SAID_AFTER:
-            reasons.insert(0, f"the usage ends {duration(age(series))} before now")
-        notes[resource.value] = tuple(reasons)
-    return Outlook(index, paths, notes, theirs)
+        if (age := _age(series, this_slot, workload.slot)) > SAID_AFTER:
+            reasons.insert(0, f"the usage ends {duration(age)} before now")
+        notes[resource.value] = (*reasons, *(_said_of(one) for one in in_force))
+    seen = {r: _seen(history[r], index.part(0, passed), starts) for r in workload.resources if passed}
+    return Outlook(index, paths, notes, theirs, tuple(_weighed(one, index, seen) for one in in_force), seen, passed)
 
 
 def forecast_live(
@@ -143,21 +133,85 @@ def forecast_live(
     history: Mapping[Resource, pd.Series],
     now: datetime,
     budget: timedelta,
-    others: Iterable[PolicyChange] = (),
+    others: Others = Others(),
+    began: datetime | None = None,
 ) -> Outlook:
-    """`forecast_workload`, with what was measured of the entities of `change` and of the `others` that act on the same
-    demand. Raises OutsideError.
-    """
+    """`forecast_workload`, with what was measured of the entities of all changes that act. Raises OutsideError."""
     usage = ctx.usage(workload)
     entity = {
         name: usage.entity_history(name, now - workload.history, now, workload.slot)
-        for name in dict.fromkeys(one.entity for one in (*others, change))
+        for name in dict.fromkeys([*others.entities, change.entity])
     }
-    return forecast_workload(workload, change, history, now, budget, entity)
+    return forecast_workload(workload, change, history, now, budget, entity, others, began)
 
 
-def _finished(series: pd.Series | None, before: pd.Timestamp, slot: timedelta) -> pd.Series | None:
-    """The samples whose interval ended before the plan begins: the mean of a slot that is not over is no sample."""
+def _ahead(
+    workload: Workload, change: PolicyChange, series: pd.Series, index: SlotIndex, budget: timedelta
+) -> tuple[Floats, list[str]]:
+    """Sample paths of what follows on `series`, on the slots of `index`; and what the forecast says of itself."""
+    import pandas as pd
+
+    from forebay.forecasting import forecast_series
+    from forebay.forecasting.calendar import Calendar
+
+    wanted = pd.DatetimeIndex(list(index))
+    forecast = forecast_series(
+        series,
+        horizon=int((wanted[-1] - series.index[-1]) / workload.slot) + 1,
+        step=workload.slot,
+        seasons=workload.seasons,
+        seed=seed_for(change.change, workload.name),  # one seed: errors of one moment stay together
+        budget_seconds=budget.total_seconds(),
+        calendar=Calendar(workload.zone, workload.holidays),
+    )
+    columns = forecast.index.get_indexer(wanted)
+    assert (columns >= 0).all(), "forecast and plan share one grid"
+    return forecast.paths[:, columns], list(forecast.reasons)
+
+
+def _of_late(workload: Workload, resource: Resource, history: pd.Series | None, now: datetime) -> pd.Series:
+    """What is known of the resource by `now`. Raises InputError where that is nothing, or nothing of late."""
+    series = _finished(history, now, workload.slot)
+    if series is None:
+        raise InputError(
+            f"{workload.name}: no {resource} usage in the last {duration(workload.history)}: check the metric's "
+            f"name and dimensions, or leave {resource} out of the objectives"
+        )
+    if (age := _age(series, now, workload.slot)) > OLDEST:
+        raise InputError(
+            f"{workload.name}: its {resource} usage ends {duration(age)} before now, at "
+            f"{series.index[-1]:%Y-%m-%d %H:%M} UTC: see why nothing has come since, or give the history until now"
+        )
+    return series
+
+
+def _apart(
+    workload: Workload, resource: Resource, total: pd.Series, entity: Entities, start: datetime, now: datetime
+) -> tuple[dict[str, pd.Series], pd.Series]:
+    """Of the usage before `start`: what was measured of each entity, if it still is, and what is left of `total`."""
+    before = _finished(total, start, workload.slot)
+    if before is None:
+        raise InputError(
+            f"{workload.name}: no {resource} usage from before {start:%Y-%m-%d %H:%M} UTC to forecast from"
+        )
+    apart: dict[str, pd.Series] = {}
+    for name, measured in entity.items():
+        known = _finished(measured.get(resource), now, workload.slot)
+        own = _finished(known, start, workload.slot)
+        if known is not None and own is not None and _age(known, now, workload.slot) <= OLDEST:
+            apart[name] = own
+    rest = (before - sum(apart.values())).dropna().clip(lower=0.0)
+    # Where nothing of them was measured at the times of the total, that is all there is.
+    return (apart, rest) if len(rest) else ({}, before)
+
+
+def _age(series: pd.Series, now: datetime, slot: timedelta) -> timedelta:
+    last: datetime = series.index[-1].to_pydatetime()
+    return now - last - slot
+
+
+def _finished(series: pd.Series | None, before: datetime, slot: timedelta) -> pd.Series | None:
+    """The samples whose interval ended `before` then: the mean of a slot that is not over is none. None without any."""
     if series is None or len(known := series.dropna()) == 0:
         return None
     import pandas as pd
@@ -165,7 +219,35 @@ def _finished(series: pd.Series | None, before: pd.Timestamp, slot: timedelta) -
     spacing = pd.Timedelta(slot)
     if len(known) > 1:
         spacing = max(spacing, pd.Timedelta(known.index.to_series().diff().median()))
-    return known[known.index <= before - spacing]
+    finished = known[known.index <= pd.Timestamp(before) - spacing]
+    return finished if len(finished) else None
+
+
+def _known_before(
+    workload: Workload, history: Mapping[Resource, pd.Series], in_force: Sequence[PolicyChange], now: datetime
+) -> list[PolicyChange]:
+    """Those that the history knows longer without than with: else there is too little before them to forecast from."""
+    firsts = [known.index[0] for r in workload.resources if r in history and len(known := history[r].dropna())]
+    return [one for one in in_force if firsts and now - one.effective_at <= one.effective_at - max(firsts)]
+
+
+def _seen(history: pd.Series, index: SlotIndex, starts: Sequence[datetime]) -> Floats:
+    """Usage in each slot; NaN where unknown, and in a slot in the middle of which a change came into force."""
+    known = history.reindex(list(index)).to_numpy(dtype=float)
+    return np.where([any(at < start < at + index.length for start in starts) for at in index], np.nan, known)
+
+
+def _weighed(change: PolicyChange, index: SlotIndex, seen: Mapping[Resource, Floats]) -> PolicyChange:
+    """`change`, doubted where there is anything to learn from: what nothing corrects yet is as it was estimated."""
+    first = index.first_from(change.effective_at)
+    return doubted(change) if any(np.isfinite(values[first:]).any() for values in seen.values()) else change
+
+
+def _said_of(change: PolicyChange) -> str:
+    return (
+        f"{change.change} is in force since {change.effective_at:%d %b %H:%M} UTC: forecast from the history before, "
+        "with its impact as it was estimated, corrected by what was seen since"
+    )
 
 
 def recently_needed(

@@ -16,10 +16,11 @@ from forebay.app.approvals import admit, request_of
 from forebay.app.context import CONTROLLER, Context
 from forebay.app.joint import after_them, carrier, on_the_path, one_way
 from forebay.app.lookup import change_record
+from forebay.app.others import ahead_on, others_on, to_come
 from forebay.app.outlook import Outlook, forecast_live, read_history, recently_needed, seed_for
 from forebay.app.people import deny, turn_down
 from forebay.app.preflight import look_ahead
-from forebay.app.turn import ahead_of, ahead_on, free_from
+from forebay.app.turn import ahead_of, free_from
 from forebay.domain.allocation import TargetState
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError
@@ -30,7 +31,8 @@ from forebay.domain.records import ChangeRecord
 from forebay.domain.resources import Resource
 from forebay.domain.workload import Workload
 from forebay.planning.counter import earliest_for_all
-from forebay.planning.demand import demand_paths
+from forebay.planning.demand import Paths, demand_paths
+from forebay.planning.learning import corrected
 from forebay.planning.plan import draw_plan
 from forebay.planning.slots import plan_end
 from forebay.planning.stacked import promised, stacked_demand
@@ -61,8 +63,9 @@ def draw(
 ) -> ShapingPlan | PlanRefusal:
     """The optimal plan of one workload for its outlook. Deterministic: the random draw is seeded by the change.
 
-    `ahead`: earlier changes that will be in force by then; the demand has their impacts too. `joint`: the plan is one
-    path for all of them, and says in `carries` what it brings for each.
+    `ahead`: earlier changes that will be in force by then; the demand has their impacts too, on top of what is in force
+    already, corrected by what was seen of it. `joint`: the plan is one path for all of those ahead, and says in
+    `carries` what it brings for each.
 
     Under an autoscaler (`floor` given) `start_units` above what demand needs is not counted on: it may scale in
     again before the first step.
@@ -71,9 +74,14 @@ def draw(
     def luck(of: PolicyChange) -> np.random.Generator:
         return np.random.default_rng(seed_for(of.change, workload.name))
 
-    base, own = stacked_demand(workload, ahead, change, outlook.paths, outlook.entity, outlook.index, luck)
-    demand = demand_paths(workload, change, base, outlook.index, luck(change), own)
-    promises = promised(workload, ahead, outlook.paths, outlook.entity, outlook.index, luck) if joint else []
+    def base(earlier: Sequence[PolicyChange], of: PolicyChange) -> tuple[Paths, Paths]:
+        under = [*outlook.in_force, *earlier]
+        total, own = stacked_demand(workload, under, of, outlook.paths, outlook.entity, outlook.index, luck)
+        return corrected(total, own, outlook.seen, outlook.paths, outlook.index)
+
+    total, own = base(ahead, change)
+    demand = demand_paths(workload, change, total, outlook.rest, luck(change), own)
+    promises = promised(workload, ahead, base, outlook.rest, luck) if joint else []
     if floor is not None:
         medians = {r: float(np.median(demand.without_change[r][:, 0])) for r in workload.resources}
         kept = max(floor, math.ceil(workload.units_for(medians)[0]))
@@ -149,7 +157,7 @@ def plan_change(ctx: Context, name: str, lead: timedelta = timedelta(0)) -> Chan
             now = ctx.clock.now()
             history = read_history(ctx, workload)
             with ctx.store.transaction() as tx:
-                others = [a.change for a in ahead_on(tx, record.change, workload_name)]
+                others = others_on(tx, record.change, workload, now)
             outlook = forecast_live(ctx, workload, record.change, history, now, ctx.forecast_budget, others)
             plans.append(draw_live(ctx, workload, record.change, history, outlook, now, lead))
             seen.append(Seen(workload, history, outlook, now))
@@ -247,7 +255,8 @@ def draw_live(
     with ctx.store.snapshot() as tx:
         freezes = tx.rules().freezes_for(change, now, outlook.index.end)
         resized = any(i.new.revision for i in tx.intents(workload.name, change=change.change))
-        ahead = ahead_on(tx, change, workload.name)
+        ahead = ahead_on(tx, change, workload.name, now)
+        under = to_come(tx, change, workload.name, now)
     start, floor, free = state.desired, state.setting.floor, free_from(ahead, workload)
     if ahead and floor is None:
         start = max(start, *(a.units_left for a in ahead))
@@ -265,8 +274,8 @@ def draw_live(
             earliest=max(ctx.clock.now() + lead, free or now),
             freezes=freezes,
             resizable=state.setting.size is not None and not resized and not ahead,
-            ahead=[a.change for a in ahead if a.change.effective_at > now],
-            needed=recently_needed(workload, history, outlook.index.start),
+            ahead=under,
+            needed=recently_needed(workload, history, outlook.rest.start),
         )
 
     in_turn = after_them(ahead, change, workload, outlook.index, drawn) if ahead else drawn(change)
@@ -314,7 +323,7 @@ def draw_carrying(
         freezes=freezes,
         resizable=False,
         ahead=changes[:-1],
-        needed=recently_needed(workload, history, outlook.index.start),
+        needed=recently_needed(workload, history, outlook.rest.start),
         joint=True,
     )
     if isinstance(plan, PlanRefusal):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from forebay.app.outlook import Entities, Outlook, forecast_workload
+from forebay.app.outlook import Entities, Others, Outlook, forecast_workload
 from forebay.app.plan import Seen, agree, draw
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError
@@ -52,7 +52,7 @@ def preview(
 
     `units`: what is allocated at `now`; None: what the usage of the last slot needs. `entity`: by workload and entity,
     the part of the history that is theirs, where it was measured. `pending`: other changes under way, in force no later
-    than this one; the plan of a workload that they touch too is one path for all. Raises InputError.
+    than this one; the plan of a workload that they touch too is one path for all that are to come. Raises InputError.
     """
     names = [change.change, *(other.change for other in pending)]
     if twice := {name for name in names if names.count(name) > 1}:
@@ -65,13 +65,16 @@ def preview(
         if workload is None:
             known = ", ".join(w.name for w in catalog.workloads) or "none"
             raise InputError(f"workload {name!r} is not in the workloads file. Known: {known}")
-        outlook = forecast_workload(workload, change, history.get(name, {}), now, budget, (entity or {}).get(name))
+        others = _others(pending, workload, now)
+        outlook = forecast_workload(
+            workload, change, history.get(name, {}), now, budget, (entity or {}).get(name), others
+        )
         past = {resource: series[series.index < now] for resource, series in history[name].items()}
         seen.append(Seen(workload, history[name], outlook, now))
         starts[name] = units if units is not None else units_now(workload, past)
 
     def drawn(one: Seen, change: PolicyChange) -> ShapingPlan | PlanRefusal:
-        ahead = [other for other in pending if one.workload.name in other.workloads]
+        ahead = _others(pending, one.workload, now).to_come
         if ahead and ahead[-1].effective_at > change.effective_at:
             raise InputError(
                 f"{ahead[-1].change} comes into force at {ahead[-1].effective_at.isoformat()}, after {change.change}: "
@@ -91,6 +94,15 @@ def preview(
 
     plans = agree(change, seen, [drawn(one, change) for one in seen], drawn)
     return [Preview(one.workload, plan, one.outlook, one.history) for one, plan in zip(seen, plans, strict=True)]
+
+
+def _others(pending: Sequence[PolicyChange], workload: Workload, now: datetime) -> Others:
+    """From files nobody knows better than that each took, or will take, force at its effective time."""
+    touching = [other for other in pending if workload.name in other.workloads]
+    return Others(
+        in_force=tuple(other for other in touching if other.effective_at <= now),
+        to_come=tuple(other for other in touching if other.effective_at > now),
+    )
 
 
 def what_if(

@@ -10,10 +10,11 @@ from forebay.app.approvals import gap_of
 from forebay.app.context import Context
 from forebay.app.joint import counted, news
 from forebay.app.learn import draw_rest
+from forebay.app.others import others_on
 from forebay.app.outlook import forecast_live, read_history
 from forebay.app.people import own_version, put_on_hold
 from forebay.app.plan import draw_carrying, draw_live
-from forebay.app.turn import ahead_on, waits_for
+from forebay.app.turn import waits_for
 from forebay.app.writing import check_unchanged, release
 from forebay.control.keep import moved_at
 from forebay.domain.audit import AuditEvent
@@ -243,7 +244,7 @@ def _drawn(
         history = read_history(ctx, workload)
         last = [record.change, *together][-1]
         with ctx.store.transaction() as tx:
-            others = [a.change for a in ahead_on(tx, last, workload.name)]
+            others = others_on(tx, last, workload, now)
         outlook = forecast_live(ctx, workload, last, history, now, budget, others)
         if together:
             return draw_carrying(ctx, workload, [record.change, *together], history, outlook, now, wait)

@@ -27,17 +27,21 @@ CARRYING = MOVING | AFTER | {ChangeState.ARMED}
 
 @dataclass(frozen=True)
 class Ahead:
-    """An earlier change on the same workload: its current plan there, and the floor it gives back (None: a count)."""
+    """An earlier change on the same workload: its current plan there, and the floor it gives back (None: a count).
+
+    `acts_from`: when its policy took force, or will as far as is known: later than its effective time where deferred.
+    """
 
     change: PolicyChange
     plan: ShapingPlan | None
     floor: int | None
     state: ChangeState
+    acts_from: datetime
 
     @property
     def settled_at(self) -> datetime:
         """If all goes as planned."""
-        return self.change.effective_at + self.change.settle
+        return max(self.acts_from, self.change.effective_at) + self.change.settle
 
     @property
     def units_left(self) -> int:
@@ -55,19 +59,7 @@ def ahead_of(tx: Snapshot, change: PolicyChange) -> list[ChangeRecord]:
     return [record for record in earlier if _overlap(record.change, change)]
 
 
-def ahead_on(tx: Snapshot, change: PolicyChange, workload: str) -> list[Ahead]:
-    """Those of them that shape `workload`, the earliest first."""
-    found = []
-    for record in reversed(ahead_of(tx, change)):
-        if workload in record.change.workloads:
-            name = record.change.change
-            original = tx.original(name, workload)
-            back = original.within(record.change.entitlement(workload)) if original else None
-            found.append(Ahead(record.change, tx.plan(name, workload), back.floor if back else None, record.state))
-    return found
-
-
-def waits_for(tx: Snapshot, change: PolicyChange, workload: str | None = None) -> str | None:
+def waits_for(tx: Transaction, change: PolicyChange, workload: str | None = None) -> str | None:
     """In words, whom `change` waits for (on `workload`); None if it is its turn."""
     ahead = [r for r in ahead_of(tx, change) if workload is None or workload in r.change.workloads]
     if not ahead:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import timedelta
 
@@ -9,7 +10,8 @@ import numpy as np
 
 from forebay.domain.change import PolicyChange
 from forebay.domain.resources import Resource
-from forebay.planning.demand import DemandPaths, Floats
+from forebay.planning.demand import DemandPaths, Floats, Paths
+from forebay.planning.slots import SlotIndex
 
 # Estimates of an impact miss their own range far more often than they should: before demand is believed to be as
 # estimated, half and twice the effect must be possible, or what is seen would be taken for a moment's noise.
@@ -18,6 +20,8 @@ DOUBT = 2.0
 MEASURED_WITHIN = 0.02
 # What is seen is taken as means over so long: slot by slot, each of a few dozen paths would be fitted to noise.
 TOGETHER = timedelta(hours=1)
+# Of days seen the means are taken over longer: every one of them costs a pass over all paths and slots.
+MOST_MEANS = 24
 # Standard errors of a correlation among independent values: one below it is what so few paths show by chance.
 BY_CHANCE = 2.0
 
@@ -50,6 +54,25 @@ def learned(demand: DemandPaths, seen: Mapping[Resource, Floats]) -> DemandPaths
     without = {r: paths[:, n_seen:] for r, paths in demand.without_change.items()}
     entity = {r: paths[:, n_seen:] for r, paths in demand.entity.items()}
     return DemandPaths(rest, with_change, without, demand.impact_ranks, entity)
+
+
+def corrected(
+    total: Paths, own: Paths, seen: Mapping[Resource, Floats], forecasts: Paths, index: SlotIndex
+) -> tuple[Paths, Paths]:
+    """`total` demand and one customer's `own` part of it, after the first slots of `index` turned out as `seen`.
+
+    Of the part nothing was seen: it follows as far as it goes with the total. `forecasts`: what the total was made of.
+    """
+    after, part = {}, {}
+    for r, paths in total.items():
+        values, n_slots = seen.get(r, np.empty(0)), paths.shape[1]
+        slots_together = max(1, TOGETHER // index.length, math.ceil(len(values) / MOST_MEANS))
+        both = np.hstack([paths, own[r]]) if r in own else paths
+        both = _updated(both, values, slots_together, _distinct(forecasts[r]))
+        after[r] = both[:, len(values) : n_slots]
+        if r in own:
+            part[r] = np.minimum(both[:, n_slots + len(values) :], after[r])
+    return after, part
 
 
 def _distinct(paths: Floats) -> int:

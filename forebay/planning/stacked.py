@@ -56,18 +56,18 @@ def stacked_demand(
 def promised(
     workload: Workload,
     changes: Sequence[PolicyChange],
-    paths: Paths,
-    measured: Mapping[str, Paths],
+    base: Callable[[Sequence[PolicyChange], PolicyChange], tuple[Paths, Paths]],
     index: SlotIndex,
     luck: Callable[[PolicyChange], np.random.Generator],
 ) -> list[Promise]:
     """What must serve for each of `changes` (by effective time) under it and those before it, whatever comes later.
 
+    `base`: the demand under those before it, and its entity's part, on the slots of `index`, as `stacked_demand` says.
     Raises InputError as `demand_paths`.
     """
     promises = []
     for number, change in enumerate(changes):
-        total, own = stacked_demand(workload, changes[:number], change, paths, measured, index, luck)
+        total, own = base(changes[:number], change)
         demand = demand_paths(workload, change, total, index, luck(change), own)
         begin, end = alignment_window(workload, change.effective_at, index)
         needs = required(workload, demand.under(workload, change, begin, end)).needs

@@ -72,3 +72,19 @@ def test_a_history_by_customer_is_replayed_as_it_is_planned(files: Path, forebay
     assert "CHG-1: closed, in force since" in out
     slots = (files / "out" / "slots.csv").read_text().splitlines()
     assert {row.split(",")[2] for row in slots[1:]} == {"8.0", "12.0"}
+
+
+def test_with_one_that_is_in_force_already_its_impact_is_not_lost(files: Path, forebay) -> None:  # noqa: F811
+    """Of two days of 4 to 7 cores the last hour has twice as many: that will go on, and acme's half doubles on top."""
+    rows = (files / "history.csv").read_text().splitlines()[1:]
+    twice = [row.split(",") for row in rows[-12:]]
+    rows[-12:] = [",".join([*row[:4], str(2 * float(row[4])), row[5]]) for row in twice]
+    (files / "history.csv").write_text(HEADER + "\n".join(rows) + "\n")
+    began = (END - timedelta(hours=1)).isoformat()
+    impact = "scope: workload, factor: 2"
+    other = CHANGE.replace("CHG-1", "CHG-0").replace("effective_in: PT3H", f"effective_at: {began}")
+    (files / "other.yaml").write_text(other.replace("factor: 2, low: 1.8, high: 2.3", impact))
+    (plan,) = json.loads(forebay(*PLAN_JSON, "--with", "other.yaml")[1])["workloads"]
+    alone = json.loads(forebay(*PLAN_JSON)[1])["workloads"][0]
+    assert plan["aligned_units"] > 1.3 * alone["aligned_units"]
+    assert any(note.startswith("CHG-0 is in force since") for note in plan["forecast"]["cpu"])

@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 from forebay.domain.change import PolicyChange
 from forebay.domain.resources import Resource
 from forebay.planning.demand import DemandPaths, Floats
-from forebay.planning.learning import doubted, learned
+from forebay.planning.learning import corrected, doubted, learned
 from forebay.planning.slots import SlotIndex
 from tests.support.planning_cases import change
 
@@ -55,6 +55,17 @@ def test_a_burst_says_nothing_about_what_comes() -> None:
     # 500 paths of chance correlate by about 1/sqrt(n): a twentieth of the surprise of 20, no more.
     assert rest.mean() == pytest.approx(before[:, 1:].mean(), abs=20 / np.sqrt(N_PATHS) * 3)
     assert rest.std() == pytest.approx(before[:, 1:].std(), rel=0.1)
+
+
+def test_a_customers_part_follows_the_total_as_far_as_it_goes_with_it() -> None:
+    """A quarter of each path is theirs, or one core whatever the rest does: seen is the total, 12 of 10."""
+    total = level_errors()
+    index = SlotIndex(START, timedelta(minutes=5), N_SLOTS)
+    for own, expected in ((total / 4, 3.0), (np.ones_like(total), 1.0)):
+        after, part = corrected({CPU: total}, {CPU: own}, {CPU: np.array([12.0, 12.0])}, {CPU: total}, index)
+        assert after[CPU].shape == part[CPU].shape == (N_PATHS, N_SLOTS - 2)
+        assert after[CPU] == pytest.approx(np.full((N_PATHS, N_SLOTS - 2), 12.0), abs=0.2)
+        assert part[CPU] == pytest.approx(np.full((N_PATHS, N_SLOTS - 2), expected), abs=0.1)
 
 
 @pytest.mark.parametrize("seen", [24, 48])

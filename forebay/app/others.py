@@ -1,0 +1,79 @@
+"""Other changes that act on a workload's demand: those ahead of a change, and those that came into force lately."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from forebay.app.outlook import Others
+from forebay.app.people import begun, own_version
+from forebay.app.turn import Ahead, ahead_of
+from forebay.domain.change import PolicyChange
+from forebay.domain.lifecycle import COME_TO_NOTHING, ChangeState
+from forebay.domain.records import ChangeRecord
+from forebay.domain.workload import Workload
+from forebay.ports import Transaction
+
+ACTING = frozenset(ChangeState) - COME_TO_NOTHING - {ChangeState.ROLLING_BACK}
+# Once an impact was there for so many of the workload's shortest seasons, the forecast finds the new level in the
+# history by itself (forecasting/cleaning/levels.py), and what was measured is worth more than an estimate.
+SEASONS_UNTIL_KNOWN = 3
+
+
+def ahead_on(tx: Transaction, change: PolicyChange, workload: str, now: datetime) -> list[Ahead]:
+    """The changes that `change` comes after on `workload`, the earliest first."""
+    found = []
+    for record in reversed(ahead_of(tx, change)):
+        if workload in record.change.workloads:
+            name = record.change.change
+            original = tx.original(name, workload)
+            back = original.within(record.change.entitlement(workload)) if original else None
+            plan, floor = tx.plan(name, workload), back.floor if back else None
+            found.append(Ahead(record.change, plan, floor, record.state, _acts_from(tx, record, now)))
+    return found
+
+
+def others_on(tx: Transaction, change: PolicyChange, workload: Workload, now: datetime) -> Others:
+    """What acts on the demand of `workload` beside `change`, as of `now`."""
+    return Others(_in_force_lately(tx, change, workload, now), to_come(tx, change, workload.name, now))
+
+
+def to_come(tx: Transaction, change: PolicyChange, workload: str, now: datetime) -> tuple[PolicyChange, ...]:
+    """Those ahead of `change` that are not in force yet, the earliest first, as of when they will be."""
+    return tuple(
+        _as_of(record.change, _acts_from(tx, record, now))
+        for record in reversed(ahead_of(tx, change))
+        if workload in record.change.workloads and record.state in ACTING and not begun(own_version(tx, record), now)
+    )
+
+
+def _in_force_lately(
+    tx: Transaction, change: PolicyChange, workload: Workload, now: datetime
+) -> tuple[PolicyChange, ...]:
+    """Those whose impact the history does not know well yet, as of when they took force; closed ones among them."""
+    known_if_before = now - SEASONS_UNTIL_KNOWN * workload.seasons[0]
+    found = []
+    for record in reversed(tx.changes(ACTING)):
+        taking = max((i.adoption.over for i in record.change.impacts if i.workload == workload.name), default=None)
+        if record.change.change == change.change or taking is None or _over(record, known_if_before - taking):
+            continue
+        began = _acts_from(tx, record, now)
+        if begun(own_version(tx, record), now) and began + taking > known_if_before:
+            found.append(_as_of(record.change, began))
+    return tuple(found)
+
+
+def _over(record: ChangeRecord, at: datetime) -> bool:
+    """Whether it was closed by then, as nearly all are that there ever were: no need to read their versions."""
+    return record.state is ChangeState.CLOSED and record.updated_at <= at
+
+
+def _acts_from(tx: Transaction, record: ChangeRecord, now: datetime) -> datetime:
+    """When its policy took force, or will by the clock; where it is deferred it may at any moment."""
+    version, effective_at = own_version(tx, record), record.change.effective_at
+    if version is not None and version.in_force_from is not None:
+        return version.in_force_from
+    return max(effective_at, now) if record.state in ACTING else effective_at
+
+
+def _as_of(change: PolicyChange, at: datetime) -> PolicyChange:
+    return change.model_copy(update={"effective_at": at})
