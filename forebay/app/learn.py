@@ -32,7 +32,7 @@ def draw_rest(
     state = ctx.target(workload).observe()
     workload = workload.sized(state.setting.size)
     history = read_history(ctx, workload)
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         others = others_on(tx, change, workload, now)
     outlook = forecast_live(ctx, workload, change, history, now, budget, others, began)
     if outlook.passed >= len(outlook.index):
@@ -44,7 +44,7 @@ def draw_rest(
     earlier = outlook.in_force
     base, own = stacked_demand(workload, earlier, change, outlook.paths, outlook.entity, outlook.index, luck)
     demand = demand_paths(workload, doubted(change), base, outlook.index, luck(change), own)
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         freezes = tx.rules().freezes_for(change, now, outlook.index.end)
     floor = state.setting.floor
     return draw_plan(

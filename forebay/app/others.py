@@ -11,7 +11,7 @@ from forebay.domain.change import PolicyChange
 from forebay.domain.lifecycle import COME_TO_NOTHING, ChangeState
 from forebay.domain.records import ChangeRecord
 from forebay.domain.workload import Workload
-from forebay.ports import Transaction
+from forebay.ports import Snapshot
 
 ACTING = frozenset(ChangeState) - COME_TO_NOTHING - {ChangeState.ROLLING_BACK}
 # Once an impact was there for so many of the workload's shortest seasons, the forecast finds the new level in the
@@ -19,7 +19,7 @@ ACTING = frozenset(ChangeState) - COME_TO_NOTHING - {ChangeState.ROLLING_BACK}
 SEASONS_UNTIL_KNOWN = 3
 
 
-def ahead_on(tx: Transaction, change: PolicyChange, workload: str, now: datetime) -> list[Ahead]:
+def ahead_on(tx: Snapshot, change: PolicyChange, workload: str, now: datetime) -> list[Ahead]:
     """The changes that `change` comes after on `workload`, the earliest first."""
     found = []
     for record in reversed(ahead_of(tx, change)):
@@ -32,12 +32,12 @@ def ahead_on(tx: Transaction, change: PolicyChange, workload: str, now: datetime
     return found
 
 
-def others_on(tx: Transaction, change: PolicyChange, workload: Workload, now: datetime) -> Others:
+def others_on(tx: Snapshot, change: PolicyChange, workload: Workload, now: datetime) -> Others:
     """What acts on the demand of `workload` beside `change`, as of `now`."""
     return Others(_in_force_lately(tx, change, workload, now), to_come(tx, change, workload.name, now))
 
 
-def to_come(tx: Transaction, change: PolicyChange, workload: str, now: datetime) -> tuple[PolicyChange, ...]:
+def to_come(tx: Snapshot, change: PolicyChange, workload: str, now: datetime) -> tuple[PolicyChange, ...]:
     """Those ahead of `change` that are not in force yet, the earliest first, as of when they will be."""
     return tuple(
         _as_of(record.change, _acts_from(tx, record, now))
@@ -46,9 +46,7 @@ def to_come(tx: Transaction, change: PolicyChange, workload: str, now: datetime)
     )
 
 
-def _in_force_lately(
-    tx: Transaction, change: PolicyChange, workload: Workload, now: datetime
-) -> tuple[PolicyChange, ...]:
+def _in_force_lately(tx: Snapshot, change: PolicyChange, workload: Workload, now: datetime) -> tuple[PolicyChange, ...]:
     """Those whose impact the history does not know well yet, as of when they took force; closed ones among them."""
     known_if_before = now - SEASONS_UNTIL_KNOWN * workload.seasons[0]
     found = []
@@ -67,7 +65,7 @@ def _over(record: ChangeRecord, at: datetime) -> bool:
     return record.state is ChangeState.CLOSED and record.updated_at <= at
 
 
-def _acts_from(tx: Transaction, record: ChangeRecord, now: datetime) -> datetime:
+def _acts_from(tx: Snapshot, record: ChangeRecord, now: datetime) -> datetime:
     """When its policy took force, or will by the clock; where it is deferred it may at any moment."""
     version, effective_at = own_version(tx, record), record.change.effective_at
     if version is not None and version.in_force_from is not None:

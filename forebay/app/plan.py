@@ -156,7 +156,7 @@ def plan_change(ctx: Context, name: str, lead: timedelta = timedelta(0)) -> Chan
             workload = ctx.workload(workload_name)
             now = ctx.clock.now()
             history = read_history(ctx, workload)
-            with ctx.store.transaction() as tx:
+            with ctx.store.snapshot() as tx:
                 others = others_on(tx, record.change, workload, now)
             outlook = forecast_live(ctx, workload, record.change, history, now, ctx.forecast_budget, others)
             plans.append(draw_live(ctx, workload, record.change, history, outlook, now, lead))

@@ -243,7 +243,7 @@ def _drawn(
             return draw_rest(ctx, workload, record.change, began, budget, wait)
         history = read_history(ctx, workload)
         last = [record.change, *together][-1]
-        with ctx.store.transaction() as tx:
+        with ctx.store.snapshot() as tx:
             others = others_on(tx, last, workload, now)
         outlook = forecast_live(ctx, workload, last, history, now, budget, others)
         if together:

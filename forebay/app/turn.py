@@ -59,7 +59,7 @@ def ahead_of(tx: Snapshot, change: PolicyChange) -> list[ChangeRecord]:
     return [record for record in earlier if _overlap(record.change, change)]
 
 
-def waits_for(tx: Transaction, change: PolicyChange, workload: str | None = None) -> str | None:
+def waits_for(tx: Snapshot, change: PolicyChange, workload: str | None = None) -> str | None:
     """In words, whom `change` waits for (on `workload`); None if it is its turn."""
     ahead = [r for r in ahead_of(tx, change) if workload is None or workload in r.change.workloads]
     if not ahead:
