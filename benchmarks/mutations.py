@@ -56,6 +56,13 @@ MUTATIONS = (
         "start = self.armed_at",
     ),
     Mutation(
+        2,
+        "a policy is late",
+        "domain/policy.py",
+        "start = max(self.effective_at, self.armed_at)",
+        "start = max(self.effective_at, self.armed_at).replace(microsecond=1)",
+    ),
+    Mutation(
         1,
         "armed without verification",
         "control/decide.py",
@@ -121,6 +128,20 @@ MUTATIONS = (
         "return step.step.due_at",
     ),
     Mutation(
+        6,
+        "a step is made in a freeze window",
+        "control/decide.py",
+        "if freeze := next((f for f in view.freezes if f.covers(view.now)), None):",
+        "if freeze := next((f for f in view.freezes if f.start > view.now), None):",
+    ),
+    Mutation(
+        8,
+        "a pin stops no step",
+        "control/decide.py",
+        "if view.pin and view.now < view.pin.until:",
+        "if view.pin and view.now < view.change.received_at:",
+    ),
+    Mutation(
         7,
         "missing data counts as zero",
         "control/verify.py",
@@ -175,6 +196,13 @@ MUTATIONS = (
         "app/joint.py",
         "return f\"{', '.join(dict.fromkeys(names))} counts on it\" if names else None",
         "return None",
+    ),
+    Mutation(
+        11,
+        "scheduled without an approval",
+        "app/approvals.py",
+        "    if request.standing.approved:\n        if request",
+        "    if request:\n        if request",
     ),
     Mutation(
         12,

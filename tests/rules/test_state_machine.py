@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -18,17 +19,21 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from forebay.app import arm
 from forebay.app.approvals import approve
 from forebay.app.people import cancel, hold, resume
+from forebay.app.pins import pin
+from forebay.app.rollback import rollback
 from forebay.control.decide import free_at
 from forebay.domain.allocation import Lever
-from forebay.domain.errors import ForebayError, OutsideError, RuleRefusal
+from forebay.domain.errors import ForebayError, InputError, OutsideError, RuleRefusal
 from forebay.domain.lifecycle import MOVING, STEPPING, TERMINAL, ChangeState, StepState
 from tests.support.cloud import ApplyFault, Bomb, Crash
 from tests.support.lives import Watcher, demand_of
 from tests.support.world import MINUTE, NOW, World, a_plan, a_request, a_workload, count, floor
 
 S = ChangeState
+LONG = os.environ.get("FOREBAY_LONG") == "1"
 SECONDS = st.integers(1, 400)
 WHERE = st.integers(0, 1)
+BY_HAND = ["hold", "resume", "cancel", "roll back", "pin", "freeze", "foreign"]
 
 
 class Lives(RuleBasedStateMachine):
@@ -48,18 +53,31 @@ class Lives(RuleBasedStateMachine):
         given_up=st.booleans(),
         calm=st.sampled_from([0, 0, 0, 15]),
         joined=st.booleans(),
+        remembers=st.sampled_from([*[False] * 9, LONG]),
     )
     def begin(
-        self, lever: Lever, defer: bool, two: bool, answer: str, approval: bool, given_up: bool, calm: int, joined: bool
+        self,
+        lever: Lever,
+        defer: bool,
+        two: bool,
+        answer: str,
+        approval: bool,
+        given_up: bool,
+        calm: int,
+        joined: bool,
+        remembers: bool,
     ) -> None:
+        """`remembers`: there is a history, so the rest of a plan is drawn anew from it, which takes its time."""
         self.given_up = given_up
         self.names = ("web", "db") if two else ("web",)
         cores = [2.0]
         workloads = [a_workload(name, on_foreign_write=answer) for name in self.names]
         self.world = World(*workloads, lever=lever, demand=lambda at: demand_of(cores))
         self.watcher = Watcher(self.world, self.names, cores, needs_approval=approval)
-        if approval:
-            self.world.put_rules(rules=[{"name": "careful", "approval": {"approvers": ["bob", "eve"], "quorum": 1}}])
+        self.world.cloud.remembers = remembers
+        careful = {"name": "careful", "approval": {"approvers": ["bob", "eve"], "quorum": 1}}
+        self.change_rules: dict[str, Any] = {"rules": [careful]} if approval else {}
+        self.world.put_rules(**self.change_rules)
         self.misalignment = "defer" if defer else "reject"
         self.submit()
         if joined and lever is Lever.FLOOR:
@@ -283,7 +301,20 @@ class Lives(RuleBasedStateMachine):
         self.world.clock.sleep(timedelta(hours=hours))
 
     @rule(
-        what=st.sampled_from(["hold", "resume", "cancel", "foreign", "blackout", "other driver", "reconcile"]),
+        what=st.sampled_from(
+            [
+                "hold",
+                "resume",
+                "cancel",
+                "foreign",
+                "blackout",
+                "other driver",
+                "reconcile",
+                "roll back",
+                "pin",
+                "freeze",
+            ]
+        ),
         seconds=SECONDS,
         later=st.booleans(),
     )
@@ -293,7 +324,10 @@ class Lives(RuleBasedStateMachine):
         at = self.world.clock.now() + timedelta(seconds=seconds)
         self.world.clock.at(at, lambda: self._happen(what, name))
 
-    @rule(what=st.sampled_from(["hold", "resume", "cancel", "foreign", "dip"]), later=st.booleans())
+    @rule(
+        what=st.sampled_from([*BY_HAND, "dip"]),
+        later=st.booleans(),
+    )
     def now(self, what: str, later: bool) -> None:
         self._happen(what, self._one(later))
 
@@ -327,6 +361,12 @@ class Lives(RuleBasedStateMachine):
                     resume(ctx, name, "bob", "go on")
                 case "cancel":
                     cancel(ctx, name, "ann", "not needed")
+                case "roll back":
+                    rollback(ctx, name, "ann", "not wanted after all")
+                case "pin":
+                    self._pin(name, self.names[-1])
+                case "freeze":
+                    self._freeze(7 * MINUTE)
                 case "arm":
                     arm.try_to_arm(ctx, name)
                 case "dip":
@@ -356,6 +396,26 @@ class Lives(RuleBasedStateMachine):
                     units = max(1, live.units - 1) if live.units > 9 else live.units + 3
                     self.watcher.foreign.append(count(units) if live.lever is Lever.COUNT else floor(units))
                     self.world.cloud.set(self.names[-1], self.watcher.foreign[-1], foreign=True)
+
+    def _pin(self, name: str, workload: str) -> None:
+        now = self.world.clock.now()
+        with suppress(InputError):  # it does not touch this workload
+            pin(
+                self.world.ctx,
+                name,
+                self.world.setting(workload).units + 2,
+                now + 6 * MINUTE,
+                "bob",
+                "a sale",
+                workload,
+            )
+            self.watcher.pinned[name, workload] = now
+
+    def _freeze(self, duration: timedelta) -> None:
+        now = self.world.clock.now()
+        self.watcher.frozen.append((now, now + duration))
+        windows = [{"start": start, "end": end, "reason": "a sale"} for start, end in self.watcher.frozen]
+        self.world.put_rules(**self.change_rules, freezes=windows)
 
     @rule(fault=st.sampled_from(["lost answer", "throttled", "refused"]))
     def fault(self, fault: ApplyFault) -> None:
@@ -399,7 +459,6 @@ class Lives(RuleBasedStateMachine):
             self.watcher.check_at_the_end(self.name)
 
 
-LONG = os.environ.get("FOREBAY_LONG") == "1"
 TestLives = Lives.TestCase
 TestLives.settings = settings(
     max_examples=int(os.environ.get("FOREBAY_LIVES", "10000")) if LONG else 200,

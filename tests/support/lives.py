@@ -12,7 +12,7 @@ from forebay.app.context import CONTROLLER
 from forebay.domain.allocation import Lever, Setting
 from forebay.domain.audit import AuditEvent
 from forebay.domain.lifecycle import ChangeState, StepState
-from forebay.domain.records import Intent, Lease, Outcome, Purpose
+from forebay.domain.records import Intent, Lease, Outcome, Pin, Purpose
 from forebay.domain.resources import Resource
 from forebay.domain.verdict import Verdict
 from tests.support.cloud import Write
@@ -23,13 +23,15 @@ AGAIN = (Purpose.INSIST, Purpose.REGAIN)
 MICROSECOND = timedelta(microseconds=1)
 # Between the look that arms and the record of it something may have happened; within this nobody is blamed.
 JUST_NOW = timedelta(minutes=1)
+BEGUN = {S.ARMED, S.IN_FORCE, S.SETTLING, S.CLOSED}
+TAKEN_BACK = {S.ROLLING_BACK, S.ROLLED_BACK}
 
 
 @dataclass(frozen=True)
 class Seen:
     """What was true at the moment of a write: announced by which open intents, under which lease, from which plan, and
     which armed or enforced changes are carried by whoever makes it; `unseen`: another hand was there, and no read shows
-    it yet.
+    it yet; `barred`: since a while it is pinned, or a freeze window stands.
     """
 
     open: Sequence[Intent]
@@ -39,13 +41,15 @@ class Seen:
     metrics: bool
     cores: float
     unseen: bool
+    barred: str | None
 
 
 @dataclass
 class Watcher:
     """Looks at a world from outside.
 
-    `cores`: every demand there has been; `foreign`: what other hands have set; `dips`: when a unit was lost.
+    `cores`: every demand there has been; `foreign`: what other hands have set; `dips`: when a unit was lost;
+    `frozen`: from when until when nothing may be moved; `pinned`: since when, by change and workload.
     """
 
     world: World
@@ -54,6 +58,8 @@ class Watcher:
     began: dict[tuple[str, int], datetime] = field(default_factory=dict)
     foreign: list[Setting] = field(default_factory=list)
     dips: list[datetime] = field(default_factory=list)
+    frozen: list[tuple[datetime, datetime]] = field(default_factory=list)
+    pinned: dict[tuple[str, str], datetime] = field(default_factory=dict)
     needs_approval: bool = False
     found_at: dict[tuple[str, str], Setting] = field(default_factory=dict)
     holders: dict[tuple[str, int], str] = field(default_factory=dict)
@@ -73,11 +79,22 @@ class Watcher:
                 for record in tx.changes(frozenset({S.ARMED, S.IN_FORCE, S.SETTLING}))
                 if plan and (own := tx.plan(record.change.change, workload)) and own.carried_by == plan.change
             ]
+            barred = self._barred(tx.pins(still_open[0].change), workload) if still_open else None
         self._rule_4_a_new_holder_has_a_new_number(workload, lease)
         service = self.world.cloud.services[workload]
         since = self.world.clock.now() - self.world.cloud.copies
         unseen = any(w.foreign and w.workload == workload and w.at > since for w in self.world.cloud.writes)
-        return Seen(still_open, lease, plan.hash if plan else None, carried, service.metrics, self.cores[-1], unseen)
+        return Seen(
+            still_open, lease, plan.hash if plan else None, carried, service.metrics, self.cores[-1], unseen, barred
+        )
+
+    def _barred(self, pins: Sequence[Pin], workload: str) -> str | None:
+        """By what a step, or a way back, may not be made now; not by what came between its last look and its write."""
+        now = self.world.clock.now()
+        if any(start + JUST_NOW < now < end for start, end in self.frozen):
+            return "in a freeze window"
+        ours = [pin for pin in pins if pin.workload == workload and now < pin.until]
+        return "under a pin" if any(self.pinned[p.change, workload] + JUST_NOW < now for p in ours) else None
 
     def look_at_lease(self, workload: str) -> None:
         """Rule 4, while somebody may be at work: a holder is replaced by one with a higher number only."""
@@ -149,11 +166,14 @@ class Watcher:
         for (entity, number), version in started.items():
             began = version.in_force_from
             assert version.armed_at is not None and began is not None
-            assert version.effective_at <= began
-            assert self.world.record(version.change or "").state in {S.ARMED, S.IN_FORCE, S.SETTLING, S.CLOSED}
+            assert began == max(version.effective_at, version.armed_at), "rule 2: exactly then"
+            set_back = any(v.change is None and v.version > number for (e, _), v in started.items() if e == entity)
+            if version.change:
+                assert self.world.record(version.change).state in (BEGUN | TAKEN_BACK if set_back else BEGUN)
             if self.began.setdefault((entity, number), began) is began:
                 assert self.world.version_at(began - MICROSECOND, entity=entity) != number, "rule 1: early"
-                assert self.world.version_at(began, entity=entity) == number, "rule 2: exactly then"
+                later = [n for (e, n), v in started.items() if e == entity and n > number and v.in_force_from == began]
+                assert later or self.world.version_at(began, entity=entity) == number, "rule 2: exactly then"
             assert self.began[entity, number] == began
         assert set(self.began) <= set(started), "in force is for good"
 
@@ -203,6 +223,7 @@ class Watcher:
         known = self.world.ctx.workload(workload)
         limits = known.limits
         for write, seen, intent in announced:
+            assert not seen.barred or intent.purpose in (*AGAIN, Purpose.PIN), f"{intent.purpose} {seen.barred}"
             largest = limits.soft.largest_move(write.desired)
             assert limits.min_units <= write.after.units <= limits.max_units, "rule 6: out of bounds"
             if seen.unseen:
@@ -264,7 +285,7 @@ def _rule_11_steps_are_those_of_the_current_plan(announced: list[tuple[Write, Se
 def _rule_8_no_step_after_a_cancel(log: Iterable[AuditEvent]) -> None:
     cancelled: set[str | None] = set()
     for event in log:
-        if event.action == "cancelled":
+        if event.action in ("cancelled", "rolling back"):
             cancelled.add(event.change)
         step = event.action.startswith(("step", "correction")) and event.action.endswith("asked")
         assert not (step and event.change in cancelled), "rule 8: a step after the cancel"
