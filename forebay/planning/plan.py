@@ -92,7 +92,8 @@ def _steps(solution: Solution, sizing: str) -> tuple[ShapingStep, ...]:
     if solution.second is None or solution.resized is None:
         return tuple(_moves(first, first.problem, 1))
     # What the first part has to bring is what the second needs, not what it would need to go on alone.
-    bringing = replace(first.problem, low=min(first.problem.low, solution.second.problem.low))
+    low = min(first.problem.low, solution.second.problem.low)
+    bringing = replace(first.problem, low=low, tracked=_tracked_as_sized(solution))
     before = list(_moves(replace(first, needs=_needs_as_sized(solution)), bringing, 1))
     resize = _resize(solution, solution.resized, len(before) + 1, sizing)
     return (*before, resize, *_moves(solution.second, solution.second.problem, len(before) + 2))
@@ -105,6 +106,12 @@ def _needs_as_sized(solution: Solution) -> Required:
         np.hstack([first.needs[:, :cut], last.needs[:, cut:]]),
         {r: np.hstack([paths[:, :cut], last.by_resource[r][:, cut:]]) for r, paths in first.by_resource.items()},
     )
+
+
+def _tracked_as_sized(solution: Solution) -> Ints | None:
+    """What the autoscaler has by itself, slot by slot in units of the size that stands then."""
+    first, last, cut = solution.first.problem.tracked, solution.last.problem.tracked, solution.cut
+    return None if first is None or last is None else np.hstack([first[:, :cut], last[:, cut:]])
 
 
 def _moves(part: Part, problem: ShapingProblem, sequence: int) -> Iterator[ShapingStep]:

@@ -7,10 +7,11 @@ from datetime import datetime
 import numpy as np
 
 from forebay.domain.plan import StepReason
+from forebay.planning.demand import Floats
 from forebay.planning.draft import Draft
-from forebay.planning.optimum import Move, Optimum, expected_shortfall
+from forebay.planning.optimum import Move, Optimum
 from forebay.planning.problem import ShapingProblem, climb_to, latest_climb, latest_descent
-from forebay.planning.required import Required, alignment_window, covering_quantile
+from forebay.planning.required import Ints, Required, alignment_window, covering_quantile
 
 
 class Reasons:
@@ -21,6 +22,8 @@ class Reasons:
         self.confidence = draft.workload.risk.confidence
         self.index = draft.index
         self.high = needs.quantile(self.confidence)
+        # What a step can be for: an autoscaler has the rest by itself.
+        self.left_to_do = self.high if problem.tracked is None else beyond(needs, problem.tracked, self.confidence)
         self.window = alignment_window(draft.workload, draft.change.effective_at, self.index)
         self.climb, self.descent = latest_climb(problem), latest_descent(problem)
 
@@ -58,15 +61,23 @@ class Reasons:
             if need <= self.problem.low - 1:
                 return peak, f"min_units of the limits asks for {self.problem.low} units"
             return peak, f"{{binding}} binds at {self._when(peak)} ({self._share}: {need:.1f} units)"
-        over = np.flatnonzero(self.high[serves:] > move.before)
+        over = np.flatnonzero(self.left_to_do[serves:] > move.before)
         if len(over):
             slot = serves + int(over[0])
             until = self._until_next(move)
-            slot = slot if slot >= until else slot + int(np.argmax(self.high[slot:until]))
-            return slot, f"{{binding}} binds at {self._when(slot)} ({self._share}: {self.high[slot]:.1f} units)"
-        at_risk = expected_shortfall(self.needs.units[:, serves:], np.arange(move.before, move.before + 1))[:, 0]
+            slot = slot if slot >= until else slot + int(np.argmax(self.left_to_do[slot:until]))
+            units = f"{self.left_to_do[slot]:.1f} units{self._too_late}"
+            return slot, f"{{binding}} binds at {self._when(slot)} ({self._share}: {units})"
+        at_risk = self._missing_without(move)[serves:]
         slot = serves + int(np.argmax(at_risk))
-        return slot, f"{{binding}} may run short at {self._when(slot)} (expected shortfall {at_risk.max():.2f} units)"
+        short = f"expected shortfall {at_risk.max():.2f} units"
+        return slot, f"{{binding}} may run short at {self._when(slot)} ({short})"
+
+    def _missing_without(self, move: Move) -> Floats:
+        """Mean over paths of the units missing in each slot (n_slots,), were what is asked for before left as it is."""
+        asked = int(self.optimum.asked[move.slot - 1]) if move.slot else self.problem.start
+        serves = asked if self.problem.tracked is None else np.maximum(self.problem.tracked, asked)
+        return np.asarray(np.maximum(self.needs.units - serves, 0).mean(axis=0), dtype=np.float64)
 
     def _promised(self, move: Move) -> tuple[int, str] | None:
         """The earliest of the other changes on this path for whose effective time the move could not wait."""
@@ -118,9 +129,19 @@ class Reasons:
     def _share(self) -> str:
         return f"{self.confidence * 100:g} % quantile"
 
+    @property
+    def _too_late(self) -> str:
+        return "" if self.problem.tracked is None else ", sooner than the autoscaler has them"
+
     def _when(self, slot: int) -> str:
         """The slot's start; the effective time itself for the slot it lies in."""
         return clock(max(self.index.at(slot), self._effective) if slot == self.window[0] else self.index.at(slot))
+
+
+def beyond(needs: Required, tracked: Ints, quantile: float) -> Floats:
+    """Quantile over paths of what is needed in each slot (n_slots,): nothing where `tracked` is enough."""
+    left = np.where(needs.units > tracked, needs.needs, 0.0)
+    return np.asarray(np.quantile(left, quantile, axis=0, method="inverted_cdf"), dtype=np.float64)
 
 
 def clock(at: datetime) -> str:

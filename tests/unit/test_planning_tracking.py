@@ -119,6 +119,17 @@ def test_a_floor_for_a_peak_is_lowered_after_it() -> None:
     assert all(abs(after - before) <= 3 for before, after in sizes)
 
 
+def test_a_step_names_the_peak_it_serves_and_none_that_the_autoscaler_has_by_then() -> None:
+    """Of two peaks the later one is higher, but what the autoscaler brought for the first one still stands then."""
+    twice = [4.0] * 12 + [7.6] * 2 + [4.0] * 2 + [7.95] * 2 + [4.0] * 18
+    plan = drawn(twice, impacts=[{"workload": "web", "factor": 1.1}])
+    (step,) = [step for step in plan.steps if step.to_units == 16]
+    assert step.reason.forced_by == EFFECTIVE.replace(hour=10)
+    assert step.reason.text.startswith(
+        "cpu binds at 24 Nov 10:00 UTC (95 % quantile: 15.2 units, sooner than the autoscaler has them): "
+    )
+
+
 def test_what_the_autoscaler_has_is_priced() -> None:
     """Floor 2, yet 8 units are allocated, and 12 after the change even without the plan: only later."""
     price = drawn([4.0]).price
