@@ -65,11 +65,24 @@ def after_them(
         return in_turn.because(begins) if isinstance(in_turn, PlanRefusal) else in_turn
     later = change.model_copy(update={"effective_at": index.at(index.first_from(free))})
     plan = drawn(later) if plan_end(later, workload) <= index.end else None
-    earliest = plan.counter_proposal.earliest_effective_at if isinstance(plan, PlanRefusal) else later.effective_at
     return PlanRefusal(
         workload=workload.name,
         reason=f"it takes effect before {names} is settled, at {over.isoformat()}, and overlapping changes take turns",
-        counter_proposal=CounterProposal(earliest_effective_at=earliest if plan else None, relax=()),
+        counter_proposal=_a_later_time(plan),
+    )
+
+
+def _a_later_time(plan: ShapingPlan | PlanRefusal | None) -> CounterProposal:
+    """The time of `plan`, or that which it proposes, and what it takes; no limit makes a turn come sooner."""
+    if plan is None:
+        return CounterProposal(earliest_effective_at=None, relax=())
+    if isinstance(plan, PlanRefusal):
+        return plan.counter_proposal.model_copy(update={"relax": ()})
+    return CounterProposal(
+        earliest_effective_at=plan.effective_at,
+        earliest_costs=plan.price.more,
+        relax=(),
+        currency=plan.price.currency,
     )
 
 

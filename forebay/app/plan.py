@@ -183,7 +183,9 @@ def agree(
     plans: Sequence[ShapingPlan | PlanRefusal],
     drawn: Callable[[Seen, PolicyChange], ShapingPlan | PlanRefusal],
 ) -> list[ShapingPlan | PlanRefusal]:
-    """`plans`, one for each of `seen`; where some are refused these say the earliest time that would do for all."""
+    """`plans`, one for each of `seen`; where some are refused these say the earliest time that would do for all,
+    and what it takes.
+    """
     plans = one_way(plans)
     refusals = [plan for plan in plans if isinstance(plan, PlanRefusal)]
     if not refusals or len(plans) < 2:
@@ -193,8 +195,8 @@ def agree(
         later = change.model_copy(update={"effective_at": when})
         return drawn(one, later) if plan_end(later, one.workload) <= one.outlook.index.end else None
 
-    when = earliest_for_all([partial(at, one) for one in seen], refusals)
-    return [plan.together(when) if isinstance(plan, PlanRefusal) else plan for plan in plans]
+    then = earliest_for_all([partial(at, one) for one in seen], refusals)
+    return [plan.together(then) if isinstance(plan, PlanRefusal) else plan for plan in plans]
 
 
 def agree_live(

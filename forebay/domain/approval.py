@@ -41,7 +41,7 @@ class FreeLimits(Model):
         """Which limit the change goes beyond, in words; None if it stays within all of them."""
         factor = max((impact.factor_range.high for impact in change.impacts), default=1.0)
         units = sum(_peak(plan) - plan.start_units for plan in plans)
-        money = sum((plan.price.shaped.money - plan.price.left_alone.money for plan in plans), Decimal(0))
+        money = sum((plan.price.more for plan in plans), Decimal(0))
         if self.factor is not None and factor > self.factor:
             return f"demand up to times {factor:g}, over {self.factor:g}"
         if self.units is not None and units > self.units:

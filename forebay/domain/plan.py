@@ -87,6 +87,11 @@ class PlanPrice(Model):
     one_jump: Outlay
     without_change: Outlay | None = None
 
+    @property
+    def more(self) -> Decimal:
+        """What the plan takes more than leaving the allocation as it is; negative: less."""
+        return self.shaped.money - self.left_alone.money
+
 
 class ShapingPlan(Model):
     """The plan for one workload of one change.
@@ -147,8 +152,8 @@ class ShapingPlan(Model):
 
 
 class Relaxation(Model):
-    """A limit that would do: which, to what, and what it is now. `costs`: what the plan then takes more than leaving
-    the allocation as it is (negative: less), until its end.
+    """What would do: which limit, to what, and what it is now; or an exception to a freeze. `costs`: what the plan then
+    takes more than leaving the allocation as it is (negative: less), until its end.
     """
 
     limit: str
@@ -156,16 +161,18 @@ class Relaxation(Model):
 
 
 class CounterProposal(Model):
-    """What would do where a plan is refused: an earliest feasible time, or the limit to relax and to what.
+    """What would do where a plan is refused: an earliest feasible time, or what to relax and to what.
 
     `earliest_costs`: what the plan for that time takes more than leaving the allocation as it is. `together_at`: where
-    the change touches several workloads, the earliest time at which there is a plan for each of them.
+    the change touches several workloads, the earliest time at which there is a plan for each of them; `together_costs`:
+    what these take in all, None where their prices have several currencies.
     """
 
     earliest_effective_at: UtcTime | None
     relax: tuple[Relaxation, ...]
     earliest_costs: Decimal | None = None
     together_at: UtcTime | None = None
+    together_costs: Decimal | None = None
     currency: str = ""
 
     @property
@@ -175,6 +182,11 @@ class CounterProposal(Model):
         if self.earliest_effective_at:
             ways.append((self.earliest_effective_at, self._price(self.earliest_costs)))
         return ways + [(way.limit, self._price(way.costs)) for way in self.relax]
+
+    @property
+    def together_price(self) -> str:
+        """In words; empty where it is not known."""
+        return self._price(self.together_costs)
 
     def _price(self, costs: Decimal | None) -> str:
         if costs is None:
@@ -198,10 +210,14 @@ class PlanRefusal(Model):
             counter = counter.model_copy(update={"earliest_effective_at": theirs, "earliest_costs": costs})
         return self.model_copy(update={"reason": f"{self.reason}; {more}", "counter_proposal": counter})
 
-    def together(self, at: datetime | None) -> PlanRefusal:
-        """The same, with the time at which the change has a plan for each of its workloads."""
-        counter = self.counter_proposal.model_copy(update={"together_at": at})
-        return self.model_copy(update={"counter_proposal": counter})
+    def together(self, plans: Sequence[ShapingPlan]) -> PlanRefusal:
+        """The same, with the time of `plans`, one for each workload of the change, and what they take; if any."""
+        if not plans:
+            return self
+        whole: dict[str, object] = {"together_at": plans[0].effective_at}
+        if len({plan.price.currency for plan in plans}) == 1:
+            whole |= {"together_costs": sum(plan.price.more for plan in plans), "currency": plans[0].price.currency}
+        return self.model_copy(update={"counter_proposal": self.counter_proposal.model_copy(update=whole)})
 
     @property
     def text(self) -> str:
@@ -216,6 +232,9 @@ class PlanRefusal(Model):
     @staticmethod
     def texts(refusals: Sequence[PlanRefusal]) -> str:
         """All refusals of a change in words, and the one time that would do for all of its workloads."""
-        times = [at for refusal in refusals if (at := refusal.counter_proposal.together_at)]
-        whole = [f"all workloads together: effective_at {times[0].isoformat()} or later"] if times else []
-        return "; ".join([*(refusal.text for refusal in refusals), *whole])
+        texts = [refusal.text for refusal in refusals]
+        counter = next((r.counter_proposal for r in refusals if r.counter_proposal.together_at), None)
+        if counter and counter.together_at:
+            price = f" ({counter.together_price})" * bool(counter.together_price)
+            texts.append(f"all workloads together: effective_at {counter.together_at.isoformat()} or later{price}")
+        return "; ".join(texts)

@@ -7,27 +7,33 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from forebay.domain.freeze import FreezeWindow
 from forebay.domain.plan import CounterProposal, PlanRefusal, Relaxation, ShapingPlan
 from forebay.planning.draft import Draft, feasible, solve_holding
 from forebay.planning.price import plan_price
 from forebay.planning.problem import earliest_climb, latest_points
 from forebay.planning.reasons import clock
-from forebay.planning.sizing import as_it_is
+from forebay.planning.required import Ints, required
+from forebay.planning.sizing import as_it_is, with_autoscaler
 from forebay.planning.slots import plan_end, slots_in
 
-# A limit that would do, in words, and the draft with it.
+# The most that a soft limit in percent may be.
+MOST_PERCENT = 1000
+
+# What would do, in words, and the draft with it.
 Way = tuple[str, Draft]
 
 
 def refusal(draft: Draft, *, autoscaled: bool) -> PlanRefusal:
-    """Why `draft` cannot be planned, with the earliest effective time and each single limit that would do, priced."""
-    aligned = draft.aligned()
-    relaxed = (relaxed_units, relaxed_percent, relaxed_dwell, relaxed_max_units, relaxed_ceiling)
-    ways = [way for find in relaxed if (way := find(draft, aligned))]
-    at = earliest_effective_at(draft)
+    """Why `draft` cannot be planned, with the earliest effective time and what else would do by itself, priced."""
+    aligned, tracked = draft.aligned(), tracked_before(draft, autoscaled=autoscaled)
+    finds = (relaxed_dwell, relaxed_max_units, relaxed_ceiling, relaxed_freeze)
+    alone = [way for find in finds if (way := find(draft, aligned, tracked))]
+    ways = [*relaxed_moves(draft, aligned, tracked), *alone]
+    at = earliest_effective_at(draft, tracked)
     return PlanRefusal(
         workload=draft.workload.name,
-        reason=reason(draft, aligned),
+        reason=reason(draft, aligned, tracked),
         counter_proposal=CounterProposal(
             earliest_effective_at=at,
             earliest_costs=costs(in_force_at(draft, at), autoscaled=autoscaled) if at else None,
@@ -46,33 +52,31 @@ def costs(draft: Draft, *, autoscaled: bool) -> Decimal | None:
     if plan_end(draft.change, draft.workload) > draft.demand.index.end:
         return None  # the forecast ends before the plan would
     solution = as_it_is(draft, autoscaled)
-    if solution is None:
-        return None
-    price = plan_price(solution)
-    return price.shaped.money - price.left_alone.money
+    return plan_price(solution).more if solution else None
 
 
 def earliest_for_all(
     drawn: Sequence[Callable[[datetime], ShapingPlan | PlanRefusal | None]], refusals: Sequence[PlanRefusal]
-) -> datetime | None:
-    """The earliest time after the one of `refusals` at which there is a plan for each workload of a change.
+) -> list[ShapingPlan]:
+    """The plans for the earliest time after the one of `refusals` at which each workload of a change has one.
 
     `drawn`: one a workload, its plan or refusal for a time; None where the forecast does not reach. Each refusal names
     the first time from there on that would do for its workload, so the latest of them is never too late for all.
+    Empty if there is no such time.
     """
     times = [refusal.counter_proposal.earliest_effective_at for refusal in refusals]
     while all(times):
         at = max(time for time in times if time)
         results = [draw(at) for draw in drawn]
         if any(result is None for result in results):
-            return None
+            return []
         times = [r.counter_proposal.earliest_effective_at for r in results if isinstance(r, PlanRefusal)]
         if not times:
-            return at
-    return None
+            return [r for r in results if isinstance(r, ShapingPlan)]
+    return []
 
 
-def reason(draft: Draft, aligned: int) -> str:
+def reason(draft: Draft, aligned: int, tracked: Ints | None) -> str:
     """Why it cannot be done, with the numbers that say so."""
     problem, limits = draft.bare_problem(aligned), draft.workload.limits
     at = clock(draft.change.effective_at)
@@ -100,11 +104,14 @@ def reason(draft: Draft, aligned: int) -> str:
     )
     if problem.start > problem.high:
         return f"the policy's ceiling of {problem.high} units at {at} cannot be met from {problem.start} units {moves}"
-    reach = earliest_climb(problem, problem.deadline)
-    return f"{must}, but from {problem.start} units only {reach} are within reach {moves}"
+    bare = [attempt.bare_problem(aligned) for attempt in attempts(draft, tracked)]
+    best = max(bare, key=lambda one: earliest_climb(one, one.deadline))
+    reach, stands = earliest_climb(best, best.deadline), max(best.start, int(best.standing[best.legal.argmax()]))
+    helped = "" if best.tracked is None else ", with what the autoscaler brings by then,"
+    return f"{must}, but from {stands} units{helped} only {reach} are within reach {moves}"
 
 
-def earliest_effective_at(draft: Draft) -> datetime | None:
+def earliest_effective_at(draft: Draft, tracked: Ints | None) -> datetime | None:
     """The first slot start after the effective time at which the change could come into force within all limits.
 
     Looked for as far as the forecast reaches; the demand is that of the change coming into force then.
@@ -115,63 +122,74 @@ def earliest_effective_at(draft: Draft) -> datetime | None:
         if at + draft.workload.verified_after > index.end:
             return None
         later = draft.with_change(effective_at=at)
-        if not any(freeze.covers(at) for freeze in draft.clock.freezes) and _would_do(later, later.aligned()):
+        frozen = any(freeze.covers(at) for freeze in draft.clock.freezes)
+        if not frozen and _would_do(later, later.aligned(), tracked):
             return at
     return None
 
 
-def relaxed_units(draft: Draft, aligned: int) -> Way | None:
+def relaxed_moves(draft: Draft, aligned: int, tracked: Ints | None) -> list[Way]:
+    """The least soft limit in units and that in percent that would do alone, or else the two together."""
+    alone = [way for find in (relaxed_units, relaxed_percent) if (way := find(draft, aligned, tracked))]
+    if alone:
+        return alone
+    soft = draft.workload.limits.soft
+    # The least units are those that do where the percent are no limit; the least percent then go with these.
+    units = relaxed_units(with_soft(draft, percent=MOST_PERCENT), aligned, tracked)
+    percent = units and relaxed_percent(with_soft(units[1], percent=soft.percent), aligned, tracked)
+    return [(f"{units[0]} and {percent[0]}", percent[1])] if units and percent else []
+
+
+def relaxed_units(draft: Draft, aligned: int, tracked: Ints | None) -> Way | None:
     """The least soft limit in units that would do, the others as they are."""
     limits = draft.workload.limits
     most = max(draft.start_units, limits.max_units)
 
     def tried(units: int) -> Draft:
-        soft = limits.soft.model_copy(update={"units": units})
-        return draft.with_limits(limits.model_copy(update={"soft": soft}))
+        return with_soft(draft, units=units)
 
-    units = _least(limits.soft.units + 1, most, lambda units: _would_do(tried(units), aligned))
+    units = _least(limits.soft.units + 1, most, lambda units: _would_do(tried(units), aligned, tracked))
     return (f"limits.soft.units {units} (now {limits.soft.units})", tried(units)) if units else None
 
 
-def relaxed_percent(draft: Draft, aligned: int) -> Way | None:
+def relaxed_percent(draft: Draft, aligned: int, tracked: Ints | None) -> Way | None:
     """The least soft limit in whole percent that would do, the others as they are."""
-    limits = draft.workload.limits
+    soft = draft.workload.limits.soft
 
     def tried(percent: int) -> Draft:
-        soft = limits.soft.model_copy(update={"percent": float(percent)})
-        return draft.with_limits(limits.model_copy(update={"soft": soft}))
+        return with_soft(draft, percent=float(percent))
 
-    percent = _least(int(limits.soft.percent) + 1, 1000, lambda percent: _would_do(tried(percent), aligned))
-    return (f"limits.soft.percent {percent} (now {limits.soft.percent:g})", tried(percent)) if percent else None
+    percent = _least(int(soft.percent) + 1, MOST_PERCENT, lambda percent: _would_do(tried(percent), aligned, tracked))
+    return (f"limits.soft.percent {percent} (now {soft.percent:g})", tried(percent)) if percent else None
 
 
-def relaxed_dwell(draft: Draft, aligned: int) -> Way | None:
+def relaxed_dwell(draft: Draft, aligned: int, tracked: Ints | None) -> Way | None:
     """The longest dwell (in whole slots) that would do; it cannot be shorter than a step takes to be verified."""
     workload = draft.workload
     limits, slot = workload.limits, workload.slot
     now, shortest = slots_in(workload.step_spacing, slot), slots_in(workload.verified_after, slot)
 
     def tried(fewer: int) -> Draft:
-        soft = limits.soft.model_copy(update={"dwell": (now - fewer) * slot})
-        return draft.with_limits(limits.model_copy(update={"soft": soft}))
+        return with_soft(draft, dwell=(now - fewer) * slot)
 
-    fewer = _least(1, now - shortest, lambda fewer: _would_do(tried(fewer), aligned))
+    fewer = _least(1, now - shortest, lambda fewer: _would_do(tried(fewer), aligned, tracked))
     if not fewer:
         return None
     return f"limits.soft.dwell {_span((now - fewer) * slot)} (now {_span(limits.soft.dwell)})", tried(fewer)
 
 
-def relaxed_max_units(draft: Draft, aligned: int) -> Way | None:
+def relaxed_max_units(draft: Draft, aligned: int, tracked: Ints | None) -> Way | None:
     """The least hard bound of the workload that would do, where it is what stands in the way."""
     limits = draft.workload.limits
     needed = max(draft.bare_problem(aligned).low, draft.start_units)
     if needed <= limits.max_units:
         return None
     raised = draft.with_limits(limits.model_copy(update={"max_units": needed}))
-    return (f"limits.max_units {needed} (now {limits.max_units})", raised) if _would_do(raised, aligned) else None
+    would_do = _would_do(raised, aligned, tracked)
+    return (f"limits.max_units {needed} (now {limits.max_units})", raised) if would_do else None
 
 
-def relaxed_ceiling(draft: Draft, aligned: int) -> Way | None:
+def relaxed_ceiling(draft: Draft, aligned: int, tracked: Ints | None) -> Way | None:
     """The least ceiling of the policy's own entitlement that would do."""
     entitlement = draft.change.entitlement(draft.workload.name)
     if entitlement is None or entitlement.max_units is None:
@@ -183,8 +201,26 @@ def relaxed_ceiling(draft: Draft, aligned: int) -> Way | None:
         return draft.with_change(entitlements=(eased, *others))
 
     most = max(draft.start_units, draft.workload.limits.max_units)
-    ceiling = _least(entitlement.max_units + 1, most, lambda ceiling: _would_do(tried(ceiling), aligned))
+    ceiling = _least(entitlement.max_units + 1, most, lambda ceiling: _would_do(tried(ceiling), aligned, tracked))
     return (f"entitlement max_units {ceiling} (now {entitlement.max_units})", tried(ceiling)) if ceiling else None
+
+
+def relaxed_freeze(draft: Draft, aligned: int, tracked: Ints | None) -> Way | None:
+    """An exception to one freeze window that would do, the first of them; or else to all that stand in the way."""
+    freezes, effective_at = draft.clock.freezes, draft.change.effective_at
+    barring = [freeze for freeze in freezes if freeze.end > draft.clock.now and freeze.start < effective_at]
+    for let in [*([freeze] for freeze in barring), barring]:
+        left = [freeze for freeze in freezes if freeze not in let]
+        eased = replace(draft, clock=replace(draft.clock, freezes=left))
+        if let and _would_do(eased, aligned, tracked):
+            windows = " and ".join(f"{freeze.reason}, {_from_until(freeze)}" for freeze in let)
+            return f"an exception to the freeze ({windows})", eased
+    return None
+
+
+def with_soft(draft: Draft, **fields: object) -> Draft:
+    limits = draft.workload.limits
+    return draft.with_limits(limits.model_copy(update={"soft": limits.soft.model_copy(update=fields)}))
 
 
 def in_force_at(draft: Draft, at: datetime) -> Draft:
@@ -194,9 +230,26 @@ def in_force_at(draft: Draft, at: datetime) -> Draft:
     return replace(later, demand=replace(draft.demand, with_change=under))
 
 
-def _would_do(draft: Draft, aligned: int) -> bool:
+def tracked_before(draft: Draft, *, autoscaled: bool) -> Ints | None:
+    """What an autoscaler that is counted on has by itself until the change comes into force, whenever that may be.
+
+    It rests on what was needed before, and nothing of the change is before its effective time.
+    """
+    needs = required(draft.workload, draft.demand.without_change).units
+    return next((one.tracked for one in with_autoscaler(draft, needs, draft.needed_before, autoscaled)), None)
+
+
+def attempts(draft: Draft, tracked: Ints | None) -> list[Draft]:
+    """As a plan is tried: with the autoscaler counted on, and without."""
+    return [draft] if tracked is None else [replace(draft, tracked=tracked), draft]
+
+
+def _would_do(draft: Draft, aligned: int, tracked: Ints | None) -> bool:
     """Solved, not only judged reachable: a proposal that a customer acts on must hold."""
-    return feasible(draft, aligned) and solve_holding(draft.bare_problem(aligned), draft.floor) is not None
+    return any(
+        feasible(attempt, aligned) and solve_holding(attempt.bare_problem(aligned), draft.floor) is not None
+        for attempt in attempts(draft, tracked)
+    )
 
 
 def _least(first: int, last: int, would_do: Callable[[int], bool]) -> int | None:
@@ -215,6 +268,10 @@ def _least(first: int, last: int, would_do: Callable[[int], bool]) -> int | None
 def _frozen_points(draft: Draft, deadline: int) -> int:
     points = (draft.demand.index.at(slot) for slot in range(deadline + 1))
     return sum(any(freeze.covers(at) for freeze in draft.clock.freezes) for at in points if at > draft.clock.now)
+
+
+def _from_until(freeze: FreezeWindow) -> str:
+    return f"{clock(freeze.start)} until {clock(freeze.end)}"
 
 
 def _span(span: timedelta) -> str:

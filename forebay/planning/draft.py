@@ -101,8 +101,9 @@ class Draft:
     def bare_problem(self, aligned: int, slack: int = 0) -> ShapingProblem:
         """The constraints alone, without demand and prices, up to the effective time."""
         index = self.demand.index.part(0, self.demand.index.first_from(self.change.effective_at))
+        tracked = None if self.tracked is None else self.tracked[:, : len(index)]
         problem = self.problem(aligned, np.zeros((1, len(index)), dtype=np.int64), index, slack)
-        return replace(problem, unit_price=0.0, shortfall_price=0.0)
+        return replace(problem, unit_price=0.0, shortfall_price=0.0, tracked=tracked)
 
     def with_limits(self, limits: Limits) -> Draft:
         return replace(self, workload=self.workload.model_copy(update={"limits": limits}))
@@ -112,7 +113,7 @@ class Draft:
 
 
 def feasible(draft: Draft, aligned: int) -> bool:
-    """Whether any plan meets the constraints, if `aligned` units must serve."""
+    """Whether any plan meets the constraints, if `aligned` units must serve; under an autoscaler: may meet."""
     problem = draft.bare_problem(aligned)
     hold_by = must_hold_by(problem, draft.floor)
     return (hold_by is None or bool(problem.legal[: hold_by + 1].any())) and reachable(problem)

@@ -227,20 +227,28 @@ def latest_descent(problem: ShapingProblem) -> Ints:
 
 
 def earliest_climb(problem: ShapingProblem, until: int) -> int:
-    """The most units that can be asked for in slot `until`: the largest move at every point from the first on.
+    """The most units that can be asked for in slot `until`.
 
-    Moving as much and as early as possible is best, since from more units at least as many are within reach.
+    From more units at least as many are within reach, so only the most that are asked for whenever a move is free have
+    to be known. Under an autoscaler a move that waits until more stands may reach further than an early one.
     """
-    units, free = problem.start, 0
-    for slot in range(min(until, problem.n_slots - 1) + 1):
-        if problem.legal[slot] and slot >= free and units < problem.high:
-            units = min(units + problem.soft.largest_move(units), problem.high)
-            free = slot + problem.spacing
-    return units
+    slots = range(min(until, problem.n_slots - 1) + 1)
+    legal, standing = problem.legal.tolist(), problem.standing.tolist()
+    free = [problem.start] * (len(slots) + problem.spacing)
+    for slot in slots:
+        units = free[slot] = max(free[slot], free[slot - 1] if slot else problem.start)
+        if legal[slot] and units < problem.high:
+            stands = max(units, standing[slot])
+            lands = min(stands + problem.soft.largest_move(stands), problem.high)
+            free[slot + problem.spacing] = max(free[slot + problem.spacing], lands)
+    return max(free)
 
 
 def reachable(problem: ShapingProblem) -> bool:
-    """Whether any plan meets the constraints, without solving for the best one. No move at slot 0 is looked at."""
+    """Whether any plan meets the constraints, without solving for the best one. No move at slot 0 is looked at.
+
+    Under an autoscaler: whether one may, as what reaches one milestone may not reach another.
+    """
     if max(units for _, units in problem.milestones) > problem.high:
         return False
     if problem.start <= problem.high:

@@ -101,7 +101,7 @@ def as_it_is(draft: Draft, autoscaled: bool) -> Solution | None:
     """The best plan with the size that stands."""
     needs = _needs(draft)
     aligned = draft.aligned()
-    for attempt in [*_tracked(draft, needs.units, draft.needed_before, autoscaled), draft]:
+    for attempt in [*with_autoscaler(draft, needs.units, draft.needed_before, autoscaled), draft]:
         for slack in SLACKS:
             problem = attempt.problem(aligned, needs.units, draft.index, slack)
             optimum = solve_holding(problem, draft.floor)
@@ -123,8 +123,8 @@ def with_resize(draft: Draft, other: Workload, autoscaled: bool) -> Solution | N
         smallest = min(other.unit[r] / workload.unit[r] for r in workload.resources)
         before_in_other = np.ceil(draft.needed_before / smallest).astype(np.int64)
         pairs = zip(
-            _tracked(draft, needs.units, draft.needed_before, autoscaled),
-            _tracked(then, other_needs.units, before_in_other, autoscaled),
+            with_autoscaler(draft, needs.units, draft.needed_before, autoscaled),
+            with_autoscaler(then, other_needs.units, before_in_other, autoscaled),
             strict=True,
         )
     else:
@@ -170,7 +170,7 @@ def _needs(draft: Draft) -> Required:
     return required(draft.workload, paths)
 
 
-def _tracked(draft: Draft, units: Ints, needed: Ints, autoscaled: bool) -> Iterator[Draft]:
+def with_autoscaler(draft: Draft, units: Ints, needed: Ints, autoscaled: bool) -> Iterator[Draft]:
     """The draft with its autoscaler counted on. A policy's ceiling is met without: its maximum is what is cut."""
     entitlement = draft.change.entitlement(draft.workload.name)
     if autoscaled and not (entitlement and entitlement.max_units):

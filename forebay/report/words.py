@@ -94,7 +94,7 @@ def joined(plan: ShapingPlan) -> list[str]:
 
 
 def price_sentence(price: PlanPrice) -> str:
-    more = price.shaped.money - price.left_alone.money
+    more = price.more
     cost = f"{abs(more):.2f} {price.currency} {'more' if more >= 0 else 'less'} than leaving the allocation as it is"
     risk = percent(price.shaped.misaligned)
     if price.shaped.misaligned != price.left_alone.misaligned:
@@ -136,5 +136,7 @@ def _refusal(refusal: PlanRefusal) -> list[str]:
         return [*lines, "Neither a later effective time within the forecast nor any single limit would do."]
     lines += ["Any one of these would do:", *(f"  - {way}" for way in ways)]
     if counter.together_at:
-        lines.append(f"All workloads of the change together: an effective time of {moment(counter.together_at)}.")
+        whole = f"an effective time of {moment(counter.together_at)}"
+        whole += f": {counter.together_price}" * bool(counter.together_price)
+        lines.append(f"All workloads of the change together: {whole}.")
     return lines

@@ -228,6 +228,7 @@ def test_who_cannot_be_carried_is_refused_with_the_time_that_would_do(
         assert why in record.note
         at = datetime.fromisoformat(record.note.split("What would do: effective_at ")[1].split(" ")[0])
         assert at >= minutes(45)
+        assert " USD more than leaving it as it is)" in record.note
         assert not plan_of(world, "CHG-1").carries
 
 

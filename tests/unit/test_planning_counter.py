@@ -18,9 +18,11 @@ from forebay.domain.plan import PlanRefusal, ShapingPlan
 from forebay.domain.resources import Resource
 from forebay.domain.workload import Workload
 from forebay.planning.counter import _span
+from forebay.planning.demand import demand_paths
 from forebay.planning.plan import draw_plan
 from forebay.planning.slots import horizon_slots
-from tests.support.planning_cases import EFFECTIVE, NOW, change, demand, plan, refused, workload
+from forebay.report.words import explain, moment
+from tests.support.planning_cases import EFFECTIVE, NOW, change, demand, drawn, plan, refused, workload
 
 SOON = NOW + timedelta(minutes=28)
 
@@ -41,6 +43,13 @@ SOON = NOW + timedelta(minutes=28)
             "but from 6 units only 9 are within reach in 2 moves of at most 9 units and 30 %, 10 min apart",
             ("limits.soft.percent 50 (now 30)",),
             id="too few percent",
+        ),
+        pytest.param(
+            {"work": workload(soft={"percent": 50}), "to_be": change(effective_at=SOON), "start": 4},
+            "12 units must serve, verified, at 24 Nov 09:30 UTC to carry the demand with 95 % confidence, "
+            "but from 4 units only 9 are within reach in 2 moves of at most 3 units and 50 %, 10 min apart",
+            ("limits.soft.units 4 (now 3) and limits.soft.percent 100 (now 50)",),
+            id="too few units and too few percent",
         ),
         pytest.param(
             {"work": workload(soft={"dwell": "PT20M"}), "to_be": change(effective_at=SOON), "start": 8},
@@ -117,6 +126,31 @@ def test_a_freeze_that_takes_the_points_is_named() -> None:
     assert "no shaping point left (34 slots until then lie in a freeze window)" in refused(freezes=[freeze]).reason
 
 
+@pytest.mark.parametrize(
+    ("windows", "let"),
+    [
+        pytest.param([(0, 180)], "freeze 0, 24 Nov 09:02 UTC until 24 Nov 12:02 UTC", id="the only one"),
+        pytest.param([(0, 60), (60, 180)], "freeze 0, 24 Nov 09:02 UTC until 24 Nov 10:02 UTC", id="one of two"),
+        pytest.param(
+            [(0, 180), (0, 175)],
+            "freeze 0, 24 Nov 09:02 UTC until 24 Nov 12:02 UTC and freeze 1, 24 Nov 09:02 UTC until 24 Nov 11:57 UTC",
+            id="neither alone",
+        ),
+        pytest.param([(0, 180), (200, 300)], "freeze 0, 24 Nov 09:02 UTC until 24 Nov 12:02 UTC", id="not a later one"),
+    ],
+)
+def test_an_exception_to_the_freeze_that_stands_in_the_way_is_proposed(
+    windows: list[tuple[int, int]], let: str
+) -> None:
+    freezes = [
+        FreezeWindow(start=NOW + timedelta(minutes=start), end=NOW + timedelta(minutes=end), reason=f"freeze {number}")
+        for number, (start, end) in enumerate(windows)
+    ]
+    (way,) = refused(freezes=freezes).counter_proposal.relax
+    assert way.limit == f"an exception to the freeze ({let})"
+    assert drawn(freezes=[f for f in freezes if f.reason not in let]).price.more == way.costs
+
+
 def test_no_time_helps_against_a_bound() -> None:
     bounded = workload(limits={"min_units": 2, "max_units": 10, "soft": {"units": 3}})
     refusal = refused(bounded)
@@ -130,25 +164,25 @@ def _followed(refusal: PlanRefusal, soft: dict[str, Any], fields: dict[str, Any]
     if at := refusal.counter_proposal.earliest_effective_at:
         results.append(plan(workload(soft=soft), change(effective_at=at), **fields))
     for way in refusal.counter_proposal.relax:
-        name, value = way.limit.split(" (now")[0].split(" ", 1)
-        relaxed: Any = f"PT{value.removesuffix(' min')}M" if "dwell" in name else int(value)
-        assert name.startswith("limits.soft."), way
-        results.append(
-            plan(workload(soft=soft | {name.rsplit(".", 1)[1]: relaxed}), change(effective_at=SOON), **fields)
-        )
+        eased = dict(soft)
+        for limit in way.limit.split(" and "):
+            name, value = limit.split(" (now")[0].split(" ", 1)
+            assert name.startswith("limits.soft."), way
+            eased[name.rsplit(".", 1)[1]] = f"PT{value.removesuffix(' min')}M" if "dwell" in name else int(value)
+        results.append(plan(workload(soft=eased), change(effective_at=SOON), **fields))
     return results
 
 
 @given(
     start=st.integers(2, 12), units=st.integers(1, 4), percent=st.integers(10, 120), dwell=st.integers(2, 5),
-    floor=st.none() | st.integers(1, 10),
+    floor=st.none() | st.integers(1, 10), autoscaled=st.booleans(),
 )  # fmt: skip
 @settings(max_examples=50, deadline=None)
 def test_every_proposal_that_is_followed_gives_a_plan(
-    start: int, units: int, percent: int, dwell: int, floor: int | None
+    start: int, units: int, percent: int, dwell: int, floor: int | None, autoscaled: bool
 ) -> None:
     soft: dict[str, Any] = {"units": units, "percent": percent, "dwell": f"PT{5 * dwell}M"}
-    fields: dict[str, Any] = {"start": start, "floor": floor}
+    fields: dict[str, Any] = {"start": start, "floor": floor, "autoscaled": autoscaled and floor is not None}
     result = plan(workload(soft=soft), change(effective_at=SOON), **fields)
     if isinstance(result, PlanRefusal):
         assert result.counter_proposal.earliest_effective_at
@@ -164,6 +198,41 @@ def test_each_way_has_its_price_and_it_is_the_price_of_the_plan_that_follows() -
     assert len(costs) == 3 and costs == [price.shaped.money - price.left_alone.money for price in followed]
     assert len({*costs}) > 1, "they differ"
     assert f"limits.soft.units 4 (now 3) ({costs[1]:.2f} USD more than leaving it as it is)" in refusal.text
+
+
+def _rising(at: datetime, **soft: int) -> ShapingPlan | PlanRefusal:
+    """Demand trebles at 10:00, and an autoscaler has what it needs from 10:10 on; the change at `at` adds 5 %."""
+    work = workload(soft={"units": 1} | soft)
+    to_be = change(effective_at=at, impacts=[{"workload": "web", "factor": 1.1}])
+    index = horizon_slots(to_be, work, NOW)
+    path = [4.0 if slot < NOW.replace(hour=10, minute=0) else 12.0 for slot in index]
+    paths = demand_paths(work, to_be, {Resource.CPU: np.tile(path, (2, 1))}, index, np.random.default_rng(1))
+    return draw_plan(
+        change=to_be, workload=work, demand=paths, start_units=8, floor=2, now=NOW, earliest=NOW, forecast_notes={},
+        autoscaled=True,
+    )  # fmt: skip
+
+
+def test_under_an_autoscaler_the_earliest_time_counts_on_what_it_brings() -> None:
+    """One unit a move, 10 minutes apart: from 8 to 26 is three hours' climb, but from 24 it is two moves."""
+    asked = NOW.replace(minute=55)
+    refusal = _rising(asked)
+    assert isinstance(refusal, PlanRefusal)
+    at = refusal.counter_proposal.earliest_effective_at
+    later = [asked + timedelta(minutes=5 * slot) for slot in range(1, 20)]
+    followed = {at: result for at in later if isinstance(result := _rising(at), ShapingPlan)}
+    assert at == min(followed) < NOW.replace(hour=11)
+    assert refusal.counter_proposal.earliest_costs == followed[at].price.more
+
+
+def test_under_an_autoscaler_a_limit_need_not_do_what_it_brings() -> None:
+    """At 10:15 24 units stand: two more in one move would do, while from 8 it would take three in each of many."""
+    at = NOW.replace(hour=10, minute=25)
+    refusal = _rising(at)
+    assert isinstance(refusal, PlanRefusal)
+    assert "only 25 are within reach" in refusal.reason
+    assert [way.limit for way in refusal.counter_proposal.relax] == ["limits.soft.units 2 (now 1)"]
+    assert isinstance(_rising(at, units=2), ShapingPlan)
 
 
 def _two(first: Workload, second: Workload, at: datetime) -> list[ShapingPlan | PlanRefusal]:
@@ -189,9 +258,14 @@ def test_one_time_would_do_for_all_workloads_and_none_before_it(slowest: int, ot
     refusals = [r for r in results if isinstance(r, PlanRefusal)]
     (at,) = {r.counter_proposal.together_at for r in refusals}
     assert at is not None
-    assert all(isinstance(result, ShapingPlan) for result in _two(*works, at))
+    followed = [result for result in _two(*works, at) if isinstance(result, ShapingPlan)]
+    assert len(followed) == 2
     assert any(isinstance(result, PlanRefusal) for result in _two(*works, at - timedelta(minutes=5)))
-    assert PlanRefusal.texts(refusals).endswith(f"all workloads together: effective_at {at.isoformat()} or later")
+    costs = f"{sum(result.price.more for result in followed):.2f} USD more than leaving it as it is"
+    assert PlanRefusal.texts(refusals).endswith(
+        f"all workloads together: effective_at {at.isoformat()} or later ({costs})"
+    )
+    assert explain(refusals[0]).endswith(f"an effective time of {moment(at)}: {costs}.")
 
 
 def test_the_forecast_is_that_of_the_proposed_time() -> None:

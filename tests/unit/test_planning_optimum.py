@@ -15,7 +15,7 @@ from forebay.domain.workload import SoftLimit
 from forebay.planning.draft import solve_holding
 from forebay.planning.optimum import RangeMinimum, cost_of, expected_shortfall, solve
 from forebay.planning.problem import ShapingProblem, latest_descent, reachable
-from tests.support.planning_problems import descent_by_search, random_problem
+from tests.support.planning_problems import descent_by_search, random_problem, under_an_autoscaler
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -79,6 +79,17 @@ def test_what_is_reachable_is_what_can_be_solved(seed: int) -> None:
     problem = random_problem(seed, most_slots=20, most_units=20)
     problem.legal[0] = False
     assert reachable(problem) == (solve(problem) is not None)
+
+
+@given(seeds)
+@settings(max_examples=300, deadline=None)
+def test_under_an_autoscaler_what_can_be_solved_is_reachable(seed: int) -> None:
+    """With one milestone nothing else is; what reaches one of several may not reach another."""
+    problem = under_an_autoscaler(seed)
+    problem.legal[0] = False
+    solved = solve(problem) is not None
+    assert reachable(problem) or not solved
+    assert problem.promises or reachable(problem) == solved
 
 
 def calm(**fields: Any) -> ShapingProblem:
