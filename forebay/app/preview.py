@@ -10,17 +10,21 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from forebay.app.outlook import Entities, Others, Outlook, forecast_workload
+from forebay.app.outlook import Entities, Others, Outlook, forecast_workload, recently_needed
 from forebay.app.plan import Seen, agree, draw
+from forebay.domain.allocation import Lever
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError
 from forebay.domain.model import explain
 from forebay.domain.plan import PlanRefusal, ShapingPlan
 from forebay.domain.resources import Resource
+from forebay.domain.rules import ChangeRules
 from forebay.domain.workload import Workload, WorkloadCatalog
 
 if TYPE_CHECKING:
     import pandas as pd
+
+NOTHING_FROZEN = ChangeRules()
 
 
 @dataclass(frozen=True)
@@ -47,13 +51,22 @@ def preview(
     units: int | None = None,
     entity: Mapping[str, Entities] | None = None,
     pending: Sequence[PolicyChange] = (),
+    lever: Lever = Lever.FLOOR,
+    rules: ChangeRules = NOTHING_FROZEN,
 ) -> list[Preview]:
     """The plans of a change, by workload -> resource -> usage series (aware UTC, canonical units).
 
     `units`: what is allocated at `now`; None: what the usage of the last slot needs. `entity`: by workload and entity,
     the part of the history that is theirs, where it was measured. `pending`: other changes under way, in force no later
-    than this one; the plan of a workload that they touch too is one path for all that are to come. Raises InputError.
+    than this one; the plan of a workload that they touch too is one path for all that are to come, which needs an
+    autoscaler. `lever`: how the workloads are moved, as they tell by themselves where they live; each plan says what
+    was assumed. `rules`: whose freeze windows bind. Raises InputError.
     """
+    if lever is Lever.COUNT and any(other.effective_at > now for other in pending):
+        raise InputError(
+            "changes that overlap where no autoscaler is take turns, each planned once the one before it is over: "
+            "one path is drawn under an autoscaler only"
+        )
     names = [change.change, *(other.change for other in pending)]
     if twice := {name for name in names if names.count(name) > 1}:
         raise InputError(f"{', '.join(sorted(twice))} is to be planned twice: give each change once")
@@ -85,15 +98,32 @@ def preview(
             change,
             one.outlook,
             start_units=starts[one.workload.name],
-            floor=None,
+            floor=one.workload.limits.min_units if lever is Lever.FLOOR else None,
             now=now,
             earliest=now,
+            freezes=[f for each in (change, *ahead) for f in rules.freezes_for(each, now, one.outlook.index.end)],
             ahead=ahead,
+            needed=recently_needed(one.workload, one.history, one.outlook.rest.start),
             joint=bool(ahead),
         )
 
     plans = agree(change, seen, [drawn(one, change) for one in seen], drawn)
-    return [Preview(one.workload, plan, one.outlook, one.history) for one, plan in zip(seen, plans, strict=True)]
+    return [
+        Preview(one.workload, assuming(lever, one.workload, plan), one.outlook, one.history)
+        for one, plan in zip(seen, plans, strict=True)
+    ]
+
+
+def assuming(lever: Lever, workload: Workload, plan: ShapingPlan | PlanRefusal) -> ShapingPlan | PlanRefusal:
+    """`plan`, saying what it takes for granted of a target that nobody has looked at."""
+    match lever:
+        case Lever.FLOOR:
+            words = f"an autoscaler is assumed, its minimum at min_units {workload.limits.min_units}"
+        case Lever.COUNT:
+            words = "no autoscaler is assumed"
+    if isinstance(plan, PlanRefusal):
+        return plan.because(words)
+    return plan.model_copy(update={"preflight": (*plan.preflight, words)})
 
 
 def _others(pending: Sequence[PolicyChange], workload: Workload, now: datetime) -> Others:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from forebay.app.context import Context
+    from forebay.domain.rules import ChangeRules
     from forebay.forecasting.history import History
 
 T = TypeVar("T")
@@ -90,6 +91,31 @@ def history(path: Path) -> History:
         return read_history(path)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error}") from error
+
+
+def rules(path: Path) -> ChangeRules:
+    """The change rules in a file; a freeze's calendar may be a file beside it. Raises InputError."""
+    from forebay.domain.model import parse_yaml, validate
+    from forebay.domain.rules import ChangeRules
+
+    return validate(ChangeRules, _with_calendars(parse_yaml(read(path), str(path)), path.parent), str(path))
+
+
+def _with_calendars(content: Any, folder: Path) -> Any:
+    """The rules as parsed, with the text of each iCalendar file in place of its name. Raises InputError."""
+    from forebay.domain.freeze import CALENDAR_BEGINS
+
+    freezes = content.get("freezes") if isinstance(content, dict) else None
+    if not isinstance(freezes, list):
+        return content
+
+    def inlined(freeze: Any) -> Any:
+        named = freeze.get("calendar") if isinstance(freeze, dict) else None
+        if not isinstance(named, str) or named.lstrip().startswith(CALENDAR_BEGINS):
+            return freeze
+        return freeze | {"calendar": read(folder / named)}
+
+    return content | {"freezes": [inlined(freeze) for freeze in freezes]}
 
 
 def totals(history: History) -> dict[str, dict[Resource, pd.Series]]:

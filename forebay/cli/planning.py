@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -19,8 +20,14 @@ from forebay.domain.plan import PlanRefusal
 if TYPE_CHECKING:
     from forebay.app.preview import Preview
     from forebay.domain.change import PolicyChange
+    from forebay.domain.workload import WorkloadCatalog
 
 app = typer.Typer()
+
+
+LeverOption = Annotated[
+    Lever, typer.Option("--lever", help="floor: an autoscaler stands above it; count: nothing else scales.")
+]
 
 
 class PlanFormat(StrEnum):
@@ -43,6 +50,10 @@ def plan(
     units: Annotated[
         int | None, typer.Option("--units", min=0, help="Units allocated now; default: what usage needs.")
     ] = None,
+    lever: LeverOption = Lever.FLOOR,
+    rules: Annotated[
+        Path | None, typer.Option("--rules", help="Change rules; default: everyone may ask, nothing is frozen.")
+    ] = None,
     output_format: Annotated[PlanFormat, typer.Option("--format")] = PlanFormat.TABLE,
     out: common.Out = None,
     explain: Annotated[bool, typer.Option("--explain", help="In sentences instead of tables.")] = False,
@@ -57,27 +68,29 @@ def plan(
     """Draw the plan of a change from files alone: no cloud, no database."""
     from forebay.app.preview import preview, what_if
     from forebay.domain.rules import ChangeRules
+    from forebay.report.words import supposed
     from forebay.wiring import read_catalog
 
     request = ChangeRequest.parse(common.read(change), str(change))
     catalog = read_catalog(workloads)
+    ruled = common.rules(rules) if rules else ChangeRules()
     recorded = common.history(history)
     series = common.totals(recorded)
     at = common.time(now, "--now") if now else common.end_of(series)
-    accepted = request.accepted(at)
-    ChangeRules().check_request(accepted, at)
     ahead = [ChangeRequest.parse(common.read(path), str(path)).accepted(at) for path in pending or []]
-    entity = common.entities(recorded, {one.entity for one in [accepted, *ahead]})
-    previews = preview(accepted, catalog, series, at, timedelta(seconds=60), units, entity, ahead)
+    entity = common.entities(recorded, {one.entity for one in [request, *ahead]})
+
+    def drawn(change: PolicyChange, catalog: WorkloadCatalog) -> list[Preview]:
+        ruled.check_request(change, at)
+        return preview(change, catalog, series, at, timedelta(seconds=60), units, entity, ahead, lever, ruled)
+
+    accepted = request.accepted(at)
+    previews = drawn(accepted, catalog)
     others: list[Preview] = []
-    if impact_scale != 1.0 or confidence is not None or effective_at is not None:
-        then = common.time(effective_at, "--effective-at") if effective_at else None
-        changed, changed_catalog = what_if(
-            accepted, catalog, impact_scale=impact_scale, confidence=confidence, effective_at=then
-        )
-        ChangeRules().check_request(changed, at)
-        others = preview(changed, changed_catalog, series, at, timedelta(seconds=60), units, entity, ahead)
-    text = _shown(accepted, previews, others, output_format, explain)
+    then = common.time(effective_at, "--effective-at") if effective_at else None
+    if what := supposed(impact_scale, confidence, then):
+        others = drawn(*what_if(accepted, catalog, impact_scale=impact_scale, confidence=confidence, effective_at=then))
+    text = _shown(accepted, previews, others, what, output_format, explain)
     common.write(text, out)
     if refusals := [p.plan for p in previews if isinstance(p.plan, PlanRefusal)]:
         typer.echo(f"forebay: refused: {PlanRefusal.texts(refusals)}", err=True)
@@ -150,9 +163,7 @@ def replay(
     true_factor: Annotated[
         float, typer.Option("--true-factor", min=0, help="True impact as a multiple of the estimated one.")
     ] = 1.0,
-    lever: Annotated[
-        Lever, typer.Option("--lever", help="floor: an autoscaler stands above it; count: nothing else scales.")
-    ] = Lever.FLOOR,
+    lever: LeverOption = Lever.FLOOR,
     units: Annotated[
         int | None, typer.Option("--units", min=0, help="Units allocated now; default: what usage needs.")
     ] = None,
@@ -182,19 +193,27 @@ def replay(
 
 
 def _shown(
-    change: PolicyChange, previews: list[Preview], others: list[Preview], output_format: PlanFormat, in_words: bool
+    change: PolicyChange,
+    previews: Sequence[Preview],
+    others: Sequence[Preview],
+    supposed: str,
+    output_format: PlanFormat,
+    in_words: bool,
 ) -> str:
+    """The plans; with a what-if both under their names, and their figures side by side at the end."""
     from forebay.report.document import documents_json
     from forebay.report.html import Section, plan_html
     from forebay.report.table import comparison_table, plan_table
     from forebay.report.words import explain
 
+    named = [("as asked" if others else "", p) for p in previews] + [(f"what if: {supposed}", p) for p in others]
     match output_format:
         case PlanFormat.JSON:
             return documents_json([p.plan for p in previews], [p.plan for p in others])
         case PlanFormat.TABLE:
-            parts = [explain(p.plan) if in_words else plan_table(p.plan) for p in previews]
+            shown = explain if in_words else plan_table
+            parts = [part for title, p in named for part in (title, shown(p.plan)) if part]
             parts += [comparison_table(p.plan, other.plan) for p, other in zip(previews, others, strict=False)]
             return "\n\n".join(parts)
         case PlanFormat.HTML:
-            return plan_html(change, [Section(p.workload, p.plan, p.samples) for p in [*previews, *others]])
+            return plan_html(change, [Section(p.workload, p.plan, p.samples, title) for title, p in named])

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from forebay.cli import common
-from forebay.domain.model import parse_yaml, validate
 
 if TYPE_CHECKING:
     from forebay.app.context import Context
@@ -25,11 +24,10 @@ def rules_set(
     """Store a new version of the change rules; a freeze's calendar may be a file beside them."""
     from forebay.app.rules import set_rules
     from forebay.domain.amendment import RulesProposal
-    from forebay.domain.rules import ChangeRules
 
-    content = with_calendars(parse_yaml(common.read(rules), str(rules)), rules.parent)
+    content = common.rules(rules)
     ctx = common.context()
-    done = set_rules(ctx, validate(ChangeRules, content, str(rules)), by, reason)
+    done = set_rules(ctx, content, by, reason)
     typer.echo(_said(ctx, done) if isinstance(done, RulesProposal) else f"change rules: version {done}")
 
 
@@ -55,23 +53,6 @@ def _said(ctx: Context, proposal: RulesProposal) -> str:
     with ctx.store.snapshot() as tx:
         waits = proposal.standing(tx.rules(), ctx.clock.now()) if proposal.state == "open" else None
     return f"proposal {proposal.number} is {proposal.state}" + (f": {waits}" if waits else "")
-
-
-def with_calendars(content: Any, folder: Path) -> Any:
-    """The rules as parsed, with the text of each iCalendar file in place of its name. Raises InputError."""
-    from forebay.domain.freeze import CALENDAR_BEGINS
-
-    freezes = content.get("freezes") if isinstance(content, dict) else None
-    if not isinstance(freezes, list):
-        return content
-
-    def inlined(freeze: Any) -> Any:
-        named = freeze.get("calendar") if isinstance(freeze, dict) else None
-        if not isinstance(named, str) or named.lstrip().startswith(CALENDAR_BEGINS):
-            return freeze
-        return freeze | {"calendar": common.read(folder / named)}
-
-    return content | {"freezes": [inlined(freeze) for freeze in freezes]}
 
 
 @app.command("show")

@@ -9,16 +9,20 @@ from forebay.domain.change import PolicyChange
 from forebay.domain.plan import PlanRefusal, ShapingPlan
 from forebay.domain.workload import Workload
 from forebay.report.picture import History, plan_svg
-from forebay.report.words import explain, moment, percent, price_rows, span
+from forebay.report.words import explain, moment, notes, percent, price_rows, span
 
 
 @dataclass(frozen=True)
 class Section:
-    """One workload of the change: its plan or refusal, and the history to be shown with it."""
+    """One workload of the change: its plan or refusal, and the history to be shown with it.
+
+    `title`: which of several it is, where the page shows a what-if too.
+    """
 
     workload: Workload
     result: ShapingPlan | PlanRefusal
     history: History = field(default_factory=dict)
+    title: str = ""
 
 
 def plan_html(change: PolicyChange, sections: Sequence[Section]) -> str:
@@ -33,8 +37,9 @@ def plan_html(change: PolicyChange, sections: Sequence[Section]) -> str:
     environment.filters |= {"moment": moment, "percent": percent, "price_rows": price_rows, "span": span}
     shown = [
         {
-            "workload": section.workload,
+            "heading": ", ".join(part for part in (section.workload.name, section.title) if part),
             "plan": section.result if isinstance(section.result, ShapingPlan) else None,
+            "notes": notes(section.result) if isinstance(section.result, ShapingPlan) else (),
             "sentences": explain(section.result).splitlines(),
             # The only text not escaped: our own drawing, in which matplotlib escaped every name.
             "picture": Markup(_picture(section)),  # noqa: S704

@@ -10,7 +10,7 @@ from forebay.domain.lifecycle import COME_TO_NOTHING
 from forebay.domain.outbox import Message
 from forebay.domain.plan import PlanRefusal, ShapingPlan, ShapingStep
 from forebay.domain.records import ChangeRecord, StepRecord
-from forebay.report.words import comparison_rows, explain, from_now, joined, moment, percent, price_rows, units
+from forebay.report.words import comparison_rows, explain, from_now, moment, notes, percent, price_rows, units
 
 WIDTH = 100
 
@@ -24,11 +24,11 @@ def plan_table(result: ShapingPlan | PlanRefusal) -> str:
         f"{units(result.start_units)} now; {result.aligned_units} must serve then "
         f"({percent(result.confidence)} confidence)"
     )
-    notes = [f"{resource}: {note}" for resource, words in result.forecast.items() for note in words]
-    forecast = "\n".join(["forecast", *(_wrapped(f"  {note}") for note in notes)]) if notes else ""
+    said = [f"{resource}: {note}" for resource, words in result.forecast.items() for note in words]
+    forecast = "\n".join(["forecast", *(_wrapped(f"  {note}") for note in said)]) if said else ""
     if result.sizing:
         head += f"\n{result.sizing}"
-    head += "".join(f"\nnote: {note}" for note in [*result.preflight, *joined(result)])
+    head += "".join(f"\nnote: {note}" for note in notes(result))
     parts = ["\n".join(map(_wrapped, head.splitlines())), steps_table(result), price_table(result), forecast]
     return "\n\n".join(part for part in parts if part)
 

@@ -83,8 +83,20 @@ def comparison_rows(asked: ShapingPlan | PlanRefusal, what_if: ShapingPlan | Pla
     return [header, *((title, mine, other) for title, mine, other in figures)]
 
 
-def joined(plan: ShapingPlan) -> list[str]:
-    """With whom the plan shares its path, for the notes."""
+def supposed(impact_scale: float, confidence: float | None, effective_at: datetime | None) -> str:
+    """What a what-if supposes: `impact x 1.3, confidence 99 %`; nothing where nothing differs."""
+    parts = [] if impact_scale == 1 else [f"impact x {impact_scale:g}"]
+    parts += [] if confidence is None else [f"confidence {percent(confidence)}"]
+    parts += [] if effective_at is None else [f"in force at {moment(effective_at)}"]
+    return ", ".join(parts)
+
+
+def notes(plan: ShapingPlan) -> list[str]:
+    """What people should know of the plan: of its target as it stands, and with whom it shares its path."""
+    return [*plan.preflight, *_joined(plan)]
+
+
+def _joined(plan: ShapingPlan) -> list[str]:
     others = [f"{name} ({units(needed)})" for name, needed in plan.carries.items() if name != plan.change]
     if plan.carried_by:
         return [f"one path with {', '.join(plan.after)}: {plan.carried_by} makes these steps, and holds them for all"]
@@ -113,7 +125,7 @@ def _plan(plan: ShapingPlan) -> list[str]:
     ]
     if plan.sizing:
         lines.append(f"It {plan.sizing}.")
-    lines += [f"Note: {note}." for note in [*plan.preflight, *joined(plan)]]
+    lines += [f"Note: {note}." for note in notes(plan)]
     if not plan.moves:
         lines.append("No step is needed: what is there is enough, and stays.")
     for step in plan.moves:

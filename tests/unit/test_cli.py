@@ -103,7 +103,9 @@ def test_a_what_if_stands_beside_the_plan(files: Path, forebay) -> None:
     assert other["aligned_units"] > asked["aligned_units"]
     code, table, _ = forebay(*words, "--explain")
     assert code == 0
-    assert "Step 1, 2026-03-04" in table and "because" in table
+    both, what_if = table.split("\n\nwhat if: impact x 2, confidence 99 %, in force at 2026-03-04 05:00 UTC\n\n")
+    assert both.startswith("as asked\n\n")
+    assert all("Step 1, 2026-03-04" in part and "because" in part for part in (both, what_if))
     assert f"units that must serve then       {asked['aligned_units']}" in table
 
 

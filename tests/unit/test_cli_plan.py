@@ -35,6 +35,37 @@ def test_a_change_is_not_under_way_beside_itself(files: Path, forebay) -> None: 
     assert (code, out, error) == (2, "", "forebay: CHG-1 is to be planned twice: give each change once\n")
 
 
+def test_the_plan_says_whether_an_autoscaler_was_assumed(files: Path, forebay) -> None:  # noqa: F811
+    _, floor, _ = forebay(*PLAN)
+    _, count, _ = forebay(*PLAN, "--lever", "count", "--explain")
+    assert "note: an autoscaler is assumed, its minimum at min_units 2" in floor
+    assert "Note: no autoscaler is assumed." in count
+    (files / "change.yaml").write_text(CHANGE.replace("PT3H", "PT5M"))
+    assert "an autoscaler is assumed" in forebay(*PLAN)[2]
+
+
+def test_without_an_autoscaler_there_is_no_path_for_two(files: Path, forebay) -> None:  # noqa: F811
+    (files / "other.yaml").write_text(CHANGE.replace("CHG-1", "CHG-0"))
+    code, out, error = forebay(*PLAN, "--lever", "count", "--with", "other.yaml")
+    assert (code, out) == (2, "")
+    assert "take turns" in error
+
+
+def test_change_rules_are_kept_to(files: Path, forebay) -> None:  # noqa: F811
+    rules = "rules: [{name: all, minimum_delay: PT2H}]\nfreezes: [{start: %s, end: %s, reason: release}]\n"
+    frozen = [(END + timedelta(minutes=minutes)).isoformat() for minutes in (60, 170)]
+    (files / "rules.yaml").write_text(rules % tuple(frozen))
+    steps, free = (
+        [step["due_at"] for step in json.loads(forebay(*words)[1])["workloads"][0]["steps"]]
+        for words in ((*PLAN_JSON, "--rules", "rules.yaml"), PLAN_JSON)
+    )
+    assert any(frozen[0] <= at.replace("Z", "+00:00") < frozen[1] for at in free)
+    assert steps and not any(frozen[0] <= at.replace("Z", "+00:00") < frozen[1] for at in steps)
+    (files / "change.yaml").write_text(CHANGE.replace("PT3H", "PT1H"))
+    code, _, error = forebay(*PLAN, "--rules", "rules.yaml")
+    assert code == 3 and "under the minimum delay" in error
+
+
 def test_a_refused_replay_says_why(files: Path, forebay) -> None:  # noqa: F811
     (files / "change.yaml").write_text(CHANGE.replace("PT3H", "PT5M"))
     rows = [f"{(END + timedelta(minutes=5 * i)).isoformat()},checkout,,cpu,4,cores\n" for i in range(24)]

@@ -221,6 +221,15 @@ def test_the_page_stands_alone_and_escapes_what_people_wrote() -> None:
     assert "<h2>api</h2>" in text and "no plan meets the effective time" in text
 
 
+def test_a_what_if_on_the_page_is_called_so() -> None:
+    plan = drawn(start=9).model_copy(update={"preflight": ("no autoscaler is assumed",)})
+    page = plan_html(
+        change(), [Section(workload(), plan, title="as asked"), Section(workload(), plan, title="what if: impact x 2")]
+    )
+    assert "<h2>web, as asked</h2>" in page and "<h2>web, what if: impact x 2</h2>" in page
+    assert page.count("<p>Note: no autoscaler is assumed.</p>") == 2
+
+
 def test_the_steps_table_says_where_the_policy_comes_into_force() -> None:
     ramp = {"shape": "ramp", "over": "PT2H"}
     to_be = change(impacts=[{"workload": "web", "factor": 2.0, "adoption": ramp}])
