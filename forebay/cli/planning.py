@@ -78,7 +78,7 @@ def plan(
     series = common.totals(recorded)
     at = common.time(now, "--now") if now else common.end_of(series)
     ahead = [ChangeRequest.parse(common.read(path), str(path)).accepted(at) for path in pending or []]
-    entity = common.entities(recorded, {one.entity for one in [request, *ahead]})
+    entity = common.entities(recorded, {request.entity, *(one.entity for one in ahead)})
 
     def drawn(change: PolicyChange, catalog: WorkloadCatalog) -> list[Preview]:
         ruled.check_request(change, at)
