@@ -169,7 +169,7 @@ class Workload(Model):
     slot: Duration = timedelta(minutes=5)
     metric_period: Annotated[Duration, AfterValidator(_metric_period)] = timedelta(minutes=1)
     seasons: Annotated[tuple[Duration, ...], Field(min_length=1)] = (timedelta(days=1), timedelta(days=7))
-    history: Duration = timedelta(days=14)
+    history: Duration = timedelta(days=28)
     shares: Mapping[str, Annotated[float, Field(ge=0, le=1)]] = {}
     entity_usage: Mapping[Resource, EntityMetric] = {}
     zone: str = "UTC"

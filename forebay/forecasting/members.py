@@ -1,7 +1,7 @@
 """The simple forecasts a combination is made of: how high the load is now, and what it does at this time of day.
 
 All are forecast from many origins at once. An origin is the number of steps already seen: origin `o` knows
-`values[:o]` and its lead 0 is step `o`. Each season (a day; a week once two of them are known) gives
+`values[:o]` and its lead 0 is step `o`. Each season (a day; a week once three of them are known) gives
 
 - the recent level, remembered for minutes up to days, with the season's usual shape around it: exponential
   smoothing with an additive season (Holt 1957, Winters 1960; Hyndman & Athanasopoulos, "Forecasting: Principles and

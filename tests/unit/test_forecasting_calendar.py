@@ -10,24 +10,28 @@ import pytest
 
 from forebay.forecasting import Forecast, forecast_series
 from forebay.forecasting.calendar import Calendar
+from forebay.forecasting.models import DEFAULT
+from tests.support.world import a_workload
 
 HOUR = timedelta(hours=1)
 BERLIN = "Europe/Berlin"
 
 
-def office(index: pd.DatetimeIndex, zone: str = BERLIN, sundays: float = 1.0) -> pd.Series:
+def office(index: pd.DatetimeIndex, zone: str = BERLIN, sundays: float = 1.0, saturdays: float = 1.0) -> pd.Series:
     """A load that works from eight to six on the wall clock of a zone."""
     local = index.tz_convert(zone)
     busy = (local.hour >= 8) & (local.hour < 18)
-    rest = np.where(local.dayofweek == 6, sundays, 1.0)
+    rest = np.select([local.dayofweek == 6, local.dayofweek == 5], [sundays, saturdays], 1.0)
     noise = np.random.default_rng(0).normal(0, 0.1, len(index))
     return pd.Series((10 + 30 * busy) * rest + noise, index=index)
 
 
-def ahead(origin: str, calendar: Calendar | None, days: int = 14, **more: float) -> tuple[Forecast, pd.Series]:
+def ahead(
+    origin: str, calendar: Calendar | None, days: int = 14, models: tuple[str, ...] = DEFAULT, **more: float
+) -> tuple[Forecast, pd.Series]:
     end = pd.Timestamp(origin)
     history = office(pd.date_range(end - pd.Timedelta(days=days), end, freq="1h", inclusive="left"), **more)  # type: ignore[arg-type]
-    got = forecast_series(history, horizon=48, step=HOUR, budget_seconds=0, calendar=calendar)
+    got = forecast_series(history, horizon=48, step=HOUR, budget_seconds=0, calendar=calendar, models=models)
     return got, office(got.index, **more)  # type: ignore[arg-type]
 
 
@@ -64,6 +68,15 @@ def test_a_holiday_is_forecast_like_sundays() -> None:
     assert np.allclose(got.quantiles[0.5][:24], 0.4 * usual[:24], atol=2.5)
     assert np.allclose(got.quantiles[0.5][24:], usual[24:], atol=2.5)
     assert any("holiday on 26 Nov 2026: like Sundays, 40% of a working day" in reason for reason in got.reasons)
+
+
+def test_a_workload_read_by_default_keeps_its_week() -> None:
+    """On Saturday noon: a Sunday is no Saturday, and Monday morning is none of both."""
+    days, seasons = a_workload().history, a_workload().seasons
+    end = pd.Timestamp("2026-11-21T12:00Z")
+    history = office(pd.date_range(end - days, end, freq="1h", inclusive="left"), "UTC", sundays=0.3, saturdays=0.6)
+    got = forecast_series(history, horizon=60, step=HOUR, seasons=seasons, budget_seconds=0)
+    assert np.allclose(got.quantiles[0.5], office(got.index, "UTC", sundays=0.3, saturdays=0.6), atol=2.5)
 
 
 def test_a_holiday_of_a_load_without_a_week_is_any_day() -> None:
