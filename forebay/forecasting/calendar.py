@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -14,7 +14,7 @@ from forebay.forecasting.regular import RegularSeries
 
 Floats = npt.NDArray[np.float64]
 
-SUNDAY, FIRST_OF_WEEKEND = 6, 5
+SATURDAY, SUNDAY = 5, 6
 RATIO_BOUNDS = (0.1, 3.0)  # of a holiday's hour to a working day's: beyond, a few odd values speak
 
 
@@ -62,46 +62,96 @@ class WallClock:
 def is_holiday(local: pd.DatetimeIndex, holidays: Collection[date]) -> npt.NDArray[np.bool_]:
     """Which local times lie on a holiday that is not on a weekend anyway."""
     free = pd.DatetimeIndex([pd.Timestamp(day) for day in holidays])
-    return np.asarray(local.tz_localize(None).normalize().isin(free) & (local.dayofweek < FIRST_OF_WEEKEND))
+    return np.asarray(local.tz_localize(None).normalize().isin(free) & (local.dayofweek < SATURDAY))
 
 
-def holiday_ratios(series: RegularSeries, offset: pd.Timedelta, holidays: Collection[date]) -> tuple[Floats, str]:
-    """Shape (24,): usage of each hour of a holiday over a working day's; and in words what a holiday is like.
+@dataclass(frozen=True)
+class RestRatios:
+    """Usage of each hour of a day of rest over a working day's: what a forecast of working days is multiplied by.
 
-    As the holidays in the history, else as its Sundays; all 1 where it holds neither, or where the mean of one of
-    them lies within those of the working days: such a load, measured, keeps no week, and ratios would be noise.
+    Each of shape (24,); all 1 where such a day is like any other. `like`: what holidays are like, in words.
+    """
+
+    saturdays: Floats
+    sundays: Floats
+    holidays: Floats
+    like: str
+
+    def of(self, local: pd.DatetimeIndex, holidays: Collection[date]) -> Floats:
+        """Of each local time, 1 on working days."""
+        day = np.asarray(local.dayofweek)
+        kind = np.select([is_holiday(local, holidays), day == SATURDAY, day == SUNDAY], [1, 2, 3])
+        by_kind = np.stack([np.ones(24), self.holidays, self.saturdays, self.sundays])
+        return np.asarray(by_kind[kind, np.asarray(local.hour)])
+
+
+def rest_ratios(series: RegularSeries, offset: pd.Timedelta, holidays: Collection[date]) -> RestRatios:
+    """From the history; a holiday is as those in it, else as its Sundays, else as any day.
+
     `offset`: what to add to the series' times to get local ones.
     """
-    local = pd.date_range(series.start + offset, periods=len(series.values), freq=pd.Timedelta(series.step))
-    values = pd.Series(series.values, index=local)
-    free = is_holiday(local, holidays)
-    working = values[~free & (local.dayofweek < FIRST_OF_WEEKEND)]
-    for resting, what in ((values[free], "the holidays before"), (values[local.dayofweek == SUNDAY], "Sundays")):
-        of_working, of_resting = _by_hour(working), _by_hour(resting)
-        if np.isfinite([of_working, of_resting]).all():
-            days, lazy = _daily_means(working), _daily_means(resting)
-            if not (lazy.max() < days.min() or lazy.min() > days.max()):
-                return np.ones(24), f"any day, as {what} are"
-            ratios = np.where(of_working > 0, of_resting / np.maximum(of_working, 1e-300), 1.0)
-            return np.clip(ratios, *RATIO_BOUNDS), what
-    return np.ones(24), "any day, as the history holds neither a holiday nor a Sunday"
+    local = _local(series, offset, len(series.values))
+    values, free = pd.Series(series.values, index=local), is_holiday(local, holidays)
+    working = values[~free & (local.dayofweek < SATURDAY)]
+    saturdays, sundays = (_ratios(values[local.dayofweek == day], working) for day in (SATURDAY, SUNDAY))
+    before = _ratios(values[free], working)
+    of_holidays, like = (sundays, "Sundays") if before is None else (before, "the holidays before")
+    if of_holidays is None:
+        like = "any day, as the history holds neither a whole holiday nor a whole Sunday"
+    elif (of_holidays == 1).all():
+        like = f"any day, as {like} are"
+    any_day = np.ones(24)
+    return RestRatios(
+        any_day if saturdays is None else saturdays,
+        any_day if sundays is None else sundays,
+        any_day if of_holidays is None else of_holidays,
+        like,
+    )
 
 
 def forgotten(series: RegularSeries, offset: pd.Timedelta, holidays: Collection[date]) -> RegularSeries:
     """The series with holidays unknown, so that no other day is forecast after them."""
-
-    def left(values: Floats) -> Floats:
-        local = pd.date_range(end=series.end + offset, periods=len(values) + 1, freq=pd.Timedelta(series.step))[:-1]
-        return np.where(is_holiday(local, holidays), np.nan, values)
-
-    values = left(series.values)
-    if not np.isfinite(values).any():
+    left = _changed(
+        series, lambda values: np.where(is_holiday(_local(series, offset, len(values)), holidays), np.nan, values)
+    )
+    if not np.isfinite(left.values).any():
         return series
-    first = int(np.argmax(np.isfinite(values)))
-    undamped = None if series.undamped is None else left(series.undamped)[first:]
-    recorded = None if series.recorded is None else left(series.recorded)
-    series = replace(series, values=values[first:], undamped=undamped, recorded=recorded)
-    return replace(series, start=series.start + first * series.step)
+    first = int(np.argmax(np.isfinite(left.values)))
+    undamped = None if left.undamped is None else left.undamped[first:]
+    return replace(left, values=left.values[first:], undamped=undamped, start=series.start + first * series.step)
+
+
+def as_working_days(
+    series: RegularSeries, offset: pd.Timedelta, holidays: Collection[date], ratios: RestRatios
+) -> RegularSeries:
+    """The series with each day of rest at the usage a working day would have had instead."""
+    return _changed(series, lambda values: values / ratios.of(_local(series, offset, len(values)), holidays))
+
+
+def _local(series: RegularSeries, offset: pd.Timedelta, count: int) -> pd.DatetimeIndex:
+    """Local times of the last `count` slots."""
+    return pd.date_range(end=series.end + offset, periods=count + 1, freq=pd.Timedelta(series.step))[:-1]
+
+
+def _changed(series: RegularSeries, change: Callable[[Floats], Floats]) -> RegularSeries:
+    undamped = None if series.undamped is None else change(series.undamped)
+    recorded = None if series.recorded is None else change(series.recorded)
+    return replace(series, values=change(series.values), undamped=undamped, recorded=recorded)
+
+
+def _ratios(resting: pd.Series, working: pd.Series) -> Floats | None:
+    """Shape (24,); None where an hour, or a whole day, of either was never seen.
+
+    All 1 where the mean of a resting day lies within those of the working days: such a load, measured, keeps no week,
+    and ratios would be noise.
+    """
+    of_working, of_resting = _by_hour(working), _by_hour(resting)
+    days, lazy = _daily_means(working), _daily_means(resting)
+    if not np.isfinite([of_working, of_resting]).all() or not (days.size and lazy.size):
+        return None
+    if not (lazy.max() < days.min() or lazy.min() > days.max()):
+        return np.ones(24)
+    return np.clip(np.where(of_working > 0, of_resting / np.maximum(of_working, 1e-300), 1.0), *RATIO_BOUNDS)
 
 
 def _by_hour(values: pd.Series) -> Floats:
@@ -109,4 +159,8 @@ def _by_hour(values: pd.Series) -> Floats:
 
 
 def _daily_means(values: pd.Series) -> Floats:
-    return np.asarray(values.groupby(pd.DatetimeIndex(values.index).normalize()).mean().dropna(), dtype=float)
+    """Of whole days only: the night of one that is not over yet is no quiet day."""
+    known = values.dropna()
+    times = pd.DatetimeIndex(known.index)
+    whole = pd.Series(times.hour, index=known.index).groupby(times.normalize()).nunique() == 24
+    return np.asarray(known.groupby(times.normalize()).mean()[whole], dtype=float)

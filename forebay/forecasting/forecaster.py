@@ -13,7 +13,7 @@ import pandas as pd
 
 from forebay.domain.wording import days
 from forebay.forecasting import calibration
-from forebay.forecasting.calendar import Calendar, WallClock, forgotten, holiday_ratios, is_holiday
+from forebay.forecasting.calendar import Calendar, WallClock, as_working_days, forgotten, is_holiday, rest_ratios
 from forebay.forecasting.candidates import Candidate, chosen
 from forebay.forecasting.cleaning import ALL_STAGES, StageName, cleaned
 from forebay.forecasting.models import DEFAULT, named
@@ -96,9 +96,7 @@ def forecast_series(
         judge=lambda values, held_out: _held_out_loss(replace(series, values=values), season_slots, held_out),
         stages=stages,
     )
-    ratios, said = _holidays(series, calendar, clock, index)
-    if calendar.holidays:
-        series = forgotten(series, clock.offset(), calendar.holidays)
+    series, ratios, said = _holidays(series, calendar, clock, index)
     reasons = [*series.reasons, *reasons, *said]
     known = series.values[np.isfinite(series.values)]
     if len(known) > 1 and np.ptp(known) <= 1e-9 * abs(known[-1]):
@@ -127,17 +125,21 @@ def forecast_series(
 
 def _holidays(
     series: RegularSeries, calendar: Calendar, clock: WallClock, index: pd.DatetimeIndex
-) -> tuple[Floats, list[str]]:
-    """What the forecast of each slot is multiplied by, and the sentence about it."""
-    local = index.tz_convert(calendar.zone)
-    free = is_holiday(local, calendar.holidays)
-    factors = np.ones(len(index))
+) -> tuple[RegularSeries, Floats, list[str]]:
+    """The series to forecast, what the forecast of each slot is multiplied by, and the sentence about it.
+
+    A holiday is forecast as a part of a working day: with one ahead, days of rest in the history are brought to a
+    working day's usage first. Otherwise what follows a Sunday would be taken down twice.
+    """
+    local, offset, holidays = index.tz_convert(calendar.zone), clock.offset(), calendar.holidays
+    usual, free = forgotten(series, offset, holidays), is_holiday(local, holidays)
     if not free.any():
-        return factors, []
+        return usual, np.ones(len(index)), []
     when = days(sorted({time.normalize() for time in local[free]}))
-    ratios, like = holiday_ratios(series, clock.offset(), calendar.holidays)
-    factors[free] = ratios[np.asarray(local.hour)[free]]
-    return factors, [f"holiday on {when}: like {like}, {np.mean(factors[free]):.0%} of a working day"]
+    ratios = rest_ratios(series, offset, holidays)
+    factors = ratios.of(local, holidays)
+    said = f"holiday on {when}: like {ratios.like}, {np.mean(factors[free]):.0%} of a working day"
+    return as_working_days(usual, offset, holidays, ratios), factors, [said]
 
 
 def _held_out_loss(series: RegularSeries, season_slots: Sequence[float], held_out: int) -> float:

@@ -65,7 +65,7 @@ def test_a_forecast_is_judged_with_the_calendar_of_its_workload(world: World) ->
     for workload in (HOURLY, known):
         daily.backtest_workload(context(world, series), workload)
         losses.append(daily.recorded(world.ctx)[-1].relative_loss)
-    assert losses[1] < 0.9 < 1 < losses[0], "the holiday is forecast like the Sundays before, not like a working day"
+    assert losses[1] < 0.95 < 1.2 < losses[0], "the holiday is forecast like the Sundays before, not like a working day"
 
 
 def test_what_it_finds_is_recorded_and_run_again_replaced(world: World) -> None:

@@ -70,6 +70,32 @@ def test_a_holiday_is_forecast_like_sundays() -> None:
     assert any("holiday on 26 Nov 2026: like Sundays, 40% of a working day" in reason for reason in got.reasons)
 
 
+@pytest.mark.parametrize("saturdays", [1.0, 0.3])
+@pytest.mark.parametrize("models", [DEFAULT, ("seasonal-naive",)], ids=["default", "seasonal naive"])
+def test_a_holiday_after_a_day_of_rest_is_discounted_once(models: tuple[str, ...], saturdays: float) -> None:
+    monday = Calendar(holidays=(date(2026, 11, 23),))
+    got, usual = ahead("2026-11-23T00:00Z", monday, models=models, zone="UTC", sundays=0.3, saturdays=saturdays)  # type: ignore[arg-type]
+    assert np.allclose(got.quantiles[0.5][:24], 0.3 * usual[:24], atol=2.5)
+    assert np.allclose(got.quantiles[0.5][24:], usual[24:], atol=2.5), "and Tuesday is a working day"
+
+
+def test_a_weekend_ahead_of_a_holiday_is_one_too() -> None:
+    monday = Calendar(holidays=(date(2026, 11, 30),))
+    history = office(
+        pd.date_range("2026-11-14T12:00Z", "2026-11-28T12:00Z", freq="1h", inclusive="left"), "UTC", 0.3, 0.6
+    )
+    got = forecast_series(history, horizon=84, step=HOUR, budget_seconds=0, calendar=monday)
+    coming = office(got.index, "UTC", 0.3, 0.6)
+    coming[-24 - 24 : -24] *= 0.3
+    assert np.allclose(got.quantiles[0.5], coming, atol=3)
+
+
+def test_the_night_of_a_day_that_is_not_over_is_no_quiet_day() -> None:
+    """Ten at night is less than a Sunday's mean: counted as a working day's, Sundays would look like any other."""
+    got, usual = ahead("2026-11-25T06:00Z", THANKSGIVING, zone="UTC", sundays=0.5)  # type: ignore[arg-type]
+    assert np.allclose(got.quantiles[0.5][18:42], 0.5 * usual[18:42], atol=2.5)
+
+
 def test_a_workload_read_by_default_keeps_its_week() -> None:
     """On Saturday noon: a Sunday is no Saturday, and Monday morning is none of both."""
     days, seasons = a_workload().history, a_workload().seasons
