@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from forebay.app.context import Context
     from forebay.domain.rules import ChangeRules
+    from forebay.domain.workload import Workload
     from forebay.forecasting.history import History
 
 T = TypeVar("T")
@@ -46,6 +49,11 @@ Out = Annotated[
     ),
 ]
 Workloads = Annotated[Path, typer.Option("--workloads", help="The workloads file, YAML.")]
+OnlyWorkloads = Annotated[
+    Path | None,
+    typer.Option("--workloads", help="Only what these workloads plan on, by their slots, seasons and calendars."),
+]
+Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Processes; default: one a core where it pays.")]
 
 
 def context() -> Context:
@@ -118,6 +126,17 @@ def _with_calendars(content: Any, folder: Path) -> Any:
     return content | {"freezes": [inlined(freeze) for freeze in freezes]}
 
 
+def history_of(path: Path, workloads: Path | None) -> tuple[History, Sequence[Workload]]:
+    """A history, cut to what the workloads of a file plan on where one is named; and those workloads."""
+    from forebay.wiring import read_catalog
+
+    recorded = history(path)
+    if workloads is None:
+        return recorded, ()
+    catalog = read_catalog(workloads).workloads
+    return recorded.planned(catalog), catalog
+
+
 def totals(history: History) -> dict[str, dict[Resource, pd.Series]]:
     return {
         name: {Resource(r): history.total(name, r) for r in history.resources(name)} for name in history.workloads()
@@ -140,11 +159,32 @@ def own(history: History, name: str) -> dict[str, dict[Resource, pd.Series]]:
 
 def counted(items: Iterable[T], total: int) -> Iterator[T]:
     """The items; on a terminal the count of those that are there already stands on standard error meanwhile."""
-    shown = sys.stderr.isatty()
-    for number, item in enumerate(items, start=1):
-        if shown:
-            typer.echo(f"\r{number} of {total} series", nl=number == total, err=True)
-        yield item
+    if not sys.stderr.isatty():
+        yield from items
+        return
+
+    def show(number: int) -> None:
+        typer.echo(f"\r{number} of {total} series", nl=False, err=True)
+
+    show(0)
+    try:
+        for number, item in enumerate(items, start=1):
+            show(number)
+            yield item
+    finally:
+        typer.echo(err=True)  # what is printed next, an error too, has a line of its own
+
+
+def print_together(texts: Iterable[str]) -> None:
+    """Print the texts once all are there: of an input that is refused nothing is shown.
+
+    Meanwhile they lie in a file: those of a thousand series would not fit in memory.
+    """
+    with TemporaryFile("w+", encoding="utf-8") as waiting:
+        waiting.writelines(texts)
+        waiting.seek(0)
+        for piece in iter(partial(waiting.read, 2**20), ""):
+            typer.echo(piece, nl=False)
 
 
 def time(text: str, what: str) -> datetime:

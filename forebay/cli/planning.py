@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import timedelta
 from enum import StrEnum
@@ -37,6 +36,7 @@ class PlanFormat(StrEnum):
 
 
 class SeriesFormat(StrEnum):
+    TABLE = "table"
     JSON = "json"
     CSV = "csv"
 
@@ -100,54 +100,40 @@ def plan(
 @app.command()
 def forecast(
     history: Annotated[Path, typer.Argument(help="Usage history, CSV or Parquet.")],
+    workloads: common.OnlyWorkloads = None,
     horizon: Annotated[
         str, typer.Option("--horizon", help="How far, for example 48h, 90m or 3d; at most 92d.")
     ] = "48h",
-    output_format: Annotated[SeriesFormat, typer.Option("--format")] = SeriesFormat.CSV,
+    output_format: Annotated[
+        SeriesFormat, typer.Option("--format", help="table: peak and total of each series; csv, json: slot by slot.")
+    ] = SeriesFormat.CSV,
     model: common.Models = None,
     budget: Annotated[float, typer.Option("--budget", min=0, help="Seconds for each series.")] = 20.0,
-    workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Processes; default: one a core where it pays.")
-    ] = None,
+    workers: common.Workers = None,
 ) -> None:
-    """Forecast every series of a history, with quantiles."""
+    """Forecast every series of a history, with quantiles of each slot, of the peak and of the total."""
     from forebay.forecasting import forecast_many
     from forebay.forecasting.models import DEFAULT
+    from forebay.report.forecasts import forecasts_csv, forecasts_json, forecasts_table
 
-    recorded = common.history(history)
+    recorded, catalog = common.history_of(history, workloads)
     forecasts = common.counted(
         forecast_many(
             recorded,
             read_duration(horizon, "--horizon", LONGEST_AHEAD),
+            workloads=catalog,
             models=model or DEFAULT,
             budget_seconds=budget,
             workers=workers,
         ),
         len(recorded.series),
     )
-    if output_format is SeriesFormat.JSON:
-        typer.echo(
-            json.dumps(
-                [
-                    {
-                        **key._asdict(),
-                        "model": f.model,
-                        "reasons": f.reasons,
-                        "timestamps": [t.isoformat() for t in f.index],
-                        "quantiles": {str(level): f.quantiles[level].round(6).tolist() for level in f.quantiles},
-                    }
-                    for key, f in forecasts
-                ]
-            )
-        )
-        return
-    named = ["timestamp", "workload", "resource", "entity"]
-    lines: list[str] = []  # printed together: of an input that is refused nothing is shown
-    for key, f in forecasts:
-        table = f.quantiles.rename_axis("timestamp").reset_index().assign(**key._asdict())
-        columns = named + [c for c in table.columns if c not in named]
-        lines.append(table[columns].to_csv(index=False, header=not lines))
-    typer.echo("".join(lines), nl=False)
+    written = {
+        SeriesFormat.CSV: forecasts_csv,
+        SeriesFormat.JSON: forecasts_json,
+        SeriesFormat.TABLE: forecasts_table,
+    }
+    common.print_together(written[output_format](forecasts))
 
 
 @app.command()

@@ -13,9 +13,11 @@ disagree.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from forebay.forecasting.scores import SCORED_LEVELS, quantile_loss
 
@@ -146,6 +148,17 @@ def sample_paths(futures: Floats, n_paths: int, seed: int) -> Floats:
 def path_quantiles(paths: Floats, levels: Sequence[float]) -> Floats:
     """Shape (horizon, levels): pointwise quantiles of the paths; never crossing, as they are of one sample."""
     return np.asarray(np.quantile(paths, levels, axis=0).T)
+
+
+def window_quantiles(paths: Floats, levels: Sequence[float], step: timedelta) -> pd.DataFrame:
+    """Quantiles of a window's `peak` and `total` (the rows): usage, and usage x hours; one column a level.
+
+    `paths`: shape (n_paths, slots of the window). Peak and total of each path are taken before the quantile: those of
+    the slots neither add up, nor is the largest of them the peak's.
+    """
+    hours = step / timedelta(hours=1)
+    rows = [np.quantile(of_path, levels) for of_path in (paths.max(axis=1), paths.sum(axis=1) * hours)]
+    return pd.DataFrame(rows, index=["peak", "total"], columns=list(levels))
 
 
 def backtest_loss(actual: Floats, forecasts: Floats) -> float:

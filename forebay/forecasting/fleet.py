@@ -1,22 +1,28 @@
-"""Many series in one call: batches over processes, answered in order, with only a few batches in memory at a time."""
+"""Many series in one call: spread over processes, answered in order, with only so many bytes in memory at a time."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
+from itertools import chain
+from typing import NamedTuple, TypeVar
 
 import pandas as pd
 
+from forebay.domain.workload import Workload
+from forebay.forecasting.calendar import Calendar
 from forebay.forecasting.errors import HistoryError
 from forebay.forecasting.forecaster import (
     DAY_AND_WEEK,
     DEFAULT_BUDGET_SECONDS,
     DEFAULT_LEVELS,
+    DEFAULT_PATHS,
     Forecast,
     forecast_series,
     sampling_interval,
@@ -25,10 +31,26 @@ from forebay.forecasting.history import History, SeriesKey
 from forebay.forecasting.models import DEFAULT
 
 BATCH = 16  # series: enough to make a message worth sending, few enough that the last ones keep all cores busy
+MESSAGE_BYTES = 16 * 2**20  # of answers at most, if they are more than one: long horizons make them large
 AHEAD = 2  # batches a worker: one at work, one waiting
 WORTH_A_PROCESS = 64  # series: a new process spends a second or two on imports
 
-Answers = list[tuple[SeriesKey, Forecast]]
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Asked(NamedTuple):
+    """One series with what is its own of the terms."""
+
+    key: SeriesKey
+    history: pd.Series
+    step: timedelta
+    seasons: Sequence[timedelta]
+    calendar: Calendar
+
+    @property
+    def name(self) -> str:
+        return "/".join(filter(None, self.key))
 
 
 @dataclass(frozen=True)
@@ -36,18 +58,36 @@ class Terms:
     """What is asked of every series; see `forecast_series`."""
 
     horizon: timedelta
-    step: timedelta | None
-    seasons: Sequence[timedelta]
     levels: Sequence[float]
     seed: int
     budget_seconds: float
     models: Sequence[str]
+    keep_paths: bool
+
+
+def asked_of(
+    history: History,
+    workloads: Sequence[Workload] = (),
+    step: timedelta | None = None,
+    seasons: Sequence[timedelta] = DAY_AND_WEEK,
+) -> list[Asked]:
+    """Every series, in order; those of the `workloads` by their own slots, seasons and calendars."""
+    by_name = {workload.name: workload for workload in workloads}
+
+    def asked(key: SeriesKey, series: pd.Series) -> Asked:
+        if (workload := by_name.get(key.workload)) is None:
+            return Asked(key, series, step or sampling_interval(series), seasons, Calendar())
+        calendar = Calendar(workload.zone, workload.holidays)
+        return Asked(key, series, step or workload.slot, workload.seasons, calendar)
+
+    return [asked(key, series) for key, series in history.series.items()]
 
 
 def forecast_many(
     history: History,
     horizon: timedelta,
     *,
+    workloads: Sequence[Workload] = (),
     step: timedelta | None = None,
     seasons: Sequence[timedelta] = DAY_AND_WEEK,
     levels: Sequence[float] = DEFAULT_LEVELS,
@@ -55,31 +95,47 @@ def forecast_many(
     budget_seconds: float = DEFAULT_BUDGET_SECONDS,
     models: Sequence[str] = DEFAULT,
     workers: int | None = None,
+    keep_paths: bool = False,
 ) -> Iterator[tuple[SeriesKey, Forecast]]:
     """The forecast of every series of a history, in its order and in canonical units, as they are ready.
 
-    `step`: length of a slot; without it each series keeps its own sampling interval. `horizon` is rounded up to
-    whole slots. `budget_seconds` of computing are for each of them: a forecast depends neither on how many others there
-    are nor on `workers` (processes; default: one a core, and none beside this one for a few series).
-    Whoever does not keep the forecasts needs memory for a few dozen of them.
+    `workloads`: whose slots, seasons and calendars their series are forecast by. `step`: length of a slot; without it
+    each other series keeps its own sampling interval. `horizon` is rounded up to whole slots. `budget_seconds` of
+    computing are for each of them: a forecast depends neither on how many others there are nor on `workers`
+    (processes; default: one a core, and none beside this one for a few series).
+
+    The paths are dropped but for `keep_paths`. Whoever does not keep the forecasts needs memory for the work on one in
+    each process, and for a few messages of MESSAGE_BYTES.
 
     Raises HistoryError naming the series, else as `forecast_series`.
     """
-    keys = list(history.series)
-    terms = Terms(horizon, step, seasons, levels, seed, budget_seconds, tuple(models))
-    batches = ([(key, history.series[key]) for key in keys[i : i + BATCH]] for i in range(0, len(keys), BATCH))
+    asked = asked_of(history, workloads, step, seasons)
+    terms = Terms(horizon, levels, seed, budget_seconds, tuple(models), keep_paths)
     if workers is None:
-        workers = len(os.sched_getaffinity(0)) if len(keys) >= WORTH_A_PROCESS else 1
+        workers = cores() if len(asked) >= WORTH_A_PROCESS else 1
+    yield from spread(partial(_forecast, terms), asked, workers, _batch(asked, terms))
+
+
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def spread(work: Callable[[T], R], items: Sequence[T], workers: int, batch: int) -> Iterator[R]:
+    """`work` of each item, in their order, as it is done; with more than one worker by as many processes.
+
+    `batch`: items sent to a process at once; they, `work` and its results are pickled.
+    """
     if workers <= 1:
-        for batch in batches:
-            yield from _answered(batch, terms)
+        yield from chain.from_iterable(_done(work, [item]) for item in items)
         return
+    batches = [items[i : i + batch] for i in range(0, len(items), batch)]
     # spawned, as a fork of a process with threads (BLAS, a flow's runner) may never come back
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        waiting: deque[Future[Answers]] = deque()
+        waiting: deque[Future[list[R]]] = deque()
         try:
-            for batch in batches:
-                waiting.append(pool.submit(_answered, batch, terms))
+            for each in batches:
+                waiting.append(pool.submit(_done, work, each))
                 if len(waiting) >= AHEAD * workers:
                     yield from waiting.popleft().result()
             while waiting:
@@ -89,25 +145,33 @@ def forecast_many(
                 future.cancel()
 
 
-def _answered(batch: Sequence[tuple[SeriesKey, pd.Series]], terms: Terms) -> Answers:
+def _done(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     with threadpool_limits(1):  # the cores are taken by series; threads within one only wait for each other
-        return [(key, _forecast(key, series, terms)) for key, series in batch]
+        return [work(item) for item in items]
 
 
-def _forecast(key: SeriesKey, series: pd.Series, terms: Terms) -> Forecast:
-    step = terms.step or sampling_interval(series)
+def _batch(asked: Sequence[Asked], terms: Terms) -> int:
+    """How many forecasts are sent at once."""
+    slots = max(-(-terms.horizon // each.step) for each in asked) if asked else 1
+    numbers = len(terms.levels) + 1 + DEFAULT_PATHS * terms.keep_paths  # a slot: its quantiles, its time, its paths
+    return max(1, min(BATCH, MESSAGE_BYTES // (8 * slots * numbers)))
+
+
+def _forecast(terms: Terms, asked: Asked) -> tuple[SeriesKey, Forecast]:
     try:
-        return forecast_series(
-            series,
-            horizon=-(-terms.horizon // step),
-            step=step,
-            seasons=terms.seasons,
+        forecast = forecast_series(
+            asked.history,
+            horizon=-(-terms.horizon // asked.step),
+            step=asked.step,
+            seasons=asked.seasons,
             levels=terms.levels,
             seed=terms.seed,
             budget_seconds=terms.budget_seconds,
             models=terms.models,
+            calendar=asked.calendar,
         )
     except HistoryError as error:
-        raise HistoryError(f"{'/'.join(filter(None, key))}: {error}") from error
+        raise HistoryError(f"{asked.name}: {error}") from error
+    return asked.key, forecast if terms.keep_paths else forecast.without_paths()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
@@ -40,11 +40,34 @@ class Forecast:
     """One row a slot, one column a level (float), absolute units; pointwise quantiles of `paths`."""
     paths: Floats = field(repr=False)
     """Shape (n_paths, horizon): joint samples, equally likely; a path keeps the persistence of real errors."""
+    step: timedelta
+    """Length of a slot."""
+    whole: pd.DataFrame
+    """Quantiles of the peak and of the total over the whole horizon: see `over`."""
     model: str
     reasons: list[str]
     """In people's words: which model and why, what was filled or left out, what was not reached."""
     seconds: float
     """Spent, by the clock passed in."""
+
+    def over(self, begin: datetime, end: datetime) -> pd.DataFrame:
+        """Quantiles of the rows `peak` and `total` (usage x hours) over the slots that start in [begin, end), aware.
+
+        They come from the paths, at the levels of `quantiles`. Raises ValueError where the window holds no slot or the
+        paths were dropped.
+        """
+        within = np.asarray((self.index >= pd.Timestamp(begin)) & (self.index < pd.Timestamp(end)))
+        if not within.any():
+            raise ValueError(f"no slot of the forecast, {self.index[0]} to {self.index[-1]}, is in {begin} to {end}")
+        if not len(self.paths):
+            raise ValueError("the forecast's paths were dropped: ask for them to be kept")
+        return calibration.window_quantiles(
+            self.paths[:, within], self.quantiles.columns.to_numpy(dtype=float).tolist(), self.step
+        )
+
+    def without_paths(self) -> Forecast:
+        """The same, small enough to be kept in thousands: paths are fifty times what else there is."""
+        return replace(self, paths=np.empty((0, len(self.index))))
 
 
 def forecast_series(
@@ -120,7 +143,8 @@ def forecast_series(
         paths = calibration.sample_paths(best.futures, n_paths, seed)[:, leads]
     paths = paths * ratios
     quantiles = pd.DataFrame(calibration.path_quantiles(paths, levels), index=index, columns=levels)
-    return Forecast(index, quantiles, paths, model, reasons, monotonic() - started)
+    whole = calibration.window_quantiles(paths, levels, step)
+    return Forecast(index, quantiles, paths, step, whole, model, reasons, monotonic() - started)
 
 
 def _holidays(

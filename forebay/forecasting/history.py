@@ -7,7 +7,7 @@ Rows may come in any order, as a tidy file's order carries no meaning. An empty 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from forebay.domain.resources import CANONICAL_UNIT, UNIT_FACTOR, Resource
+from forebay.domain.workload import Workload
 from forebay.forecasting.counters import COUNTER_UNITS, looks_like_a_counter, rate
 from forebay.forecasting.errors import HistoryError
 
@@ -80,6 +81,23 @@ class History:
             return self.get(workload, resource)
         table = pd.concat([self.get(workload, resource, entity) for entity in entities], axis=1, sort=True)
         return table.sum(axis=1, skipna=False)
+
+    def planned(self, workloads: Iterable[Workload]) -> History:
+        """What plans of these workloads rest on: of each planned resource the total, and each entity that is measured.
+
+        Raises HistoryError where it holds none of the workloads, or not a resource of one of them.
+        """
+        series: dict[SeriesKey, pd.Series] = {}
+        wanted = list(workloads)
+        for workload in wanted:
+            for resource in workload.resources if workload.name in self.workloads() else ():
+                series[SeriesKey(workload.name, resource.value, "")] = self.total(workload.name, resource)
+                for entity in self.entities(workload.name, resource):
+                    series[SeriesKey(workload.name, resource.value, entity)] = self.get(workload.name, resource, entity)
+        if not series:
+            names = ", ".join(workload.name for workload in wanted)
+            raise HistoryError(f"history: it holds none of the workloads {names}; it has {', '.join(self.workloads())}")
+        return History(series)
 
 
 def read_history(path: Path | str) -> History:

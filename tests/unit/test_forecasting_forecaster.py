@@ -109,6 +109,29 @@ def test_paths_keep_the_persistence_of_errors_and_agree_with_the_quantiles() -> 
     assert neighbours > 0.4 > abs(shuffled), "slot-wise noise would not hang together"
 
 
+def test_peak_and_total_of_a_window_come_from_its_paths() -> None:
+    got = forecast_series(
+        hourly(daily_load(336), "30min"), horizon=24, step=HOUR / 2, levels=LEVELS, seasons=[12 * HOUR]
+    )
+    window = got.over(got.index[4], got.index[12])
+    paths = got.paths[:, 4:12]
+    assert window.loc["peak"].to_numpy() == pytest.approx(np.quantile(paths.max(axis=1), LEVELS))
+    assert window.loc["total"].to_numpy() == pytest.approx(np.quantile(paths.sum(axis=1) / 2, LEVELS)), "usage x hours"
+    slots = got.quantiles.iloc[4:12]
+    assert window.loc["peak", 0.95] > slots[0.95].max(), "some slot is high more often than any one of them"
+    assert window.loc["total", 0.95] < slots[0.95].sum() / 2, "not all slots are high together"
+    whole = got.over(got.index[0], got.index[-1] + pd.Timedelta(HOUR))
+    assert got.whole.equals(whole) and got.without_paths().whole.equals(whole)
+
+
+def test_a_window_needs_slots_and_paths() -> None:
+    got = run(daily_load(96))
+    with pytest.raises(ValueError, match="no slot of the forecast"):
+        got.over(got.index[0], got.index[0])
+    with pytest.raises(ValueError, match="paths were dropped"):
+        got.without_paths().over(got.index[0], got.index[-1])
+
+
 def test_the_same_seed_gives_the_same_paths() -> None:
     load = daily_load(240)
     assert (run(load, seed=1).paths == run(load, seed=1).paths).all()

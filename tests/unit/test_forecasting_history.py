@@ -9,6 +9,7 @@ import pytest
 
 from forebay.domain.errors import InputError
 from forebay.forecasting.history import SeriesKey, read_history
+from tests.support.world import a_workload
 
 HEADER = "timestamp,workload,entity,resource,value,unit\n"
 
@@ -208,3 +209,22 @@ def test_an_outage_of_weeks_is_a_gap(tmp_path: Path) -> None:
     days = [*pd.date_range("2026-01-01", periods=60, tz="UTC"), *pd.date_range("2026-04-10", periods=2, tz="UTC")]
     rows = [f"{day.isoformat()},web,,cpu,{n % 7},cores" for n, day in enumerate(days)]
     assert len(read_history(written(tmp_path, "\n".join(rows))).get("web", "cpu")) == 62
+
+
+def test_what_workloads_plan_on_is_their_totals_and_measured_entities(tmp_path: Path) -> None:
+    rows = [
+        f"2026-11-02T0{hour}:00:00Z,{name},{entity},{resource},{value},{unit}"
+        for hour in range(2)
+        for name, entity, resource, value, unit in (
+            ("web", "acme", "cpu", 1, "cores"),
+            ("web", "bolt", "cpu", 2, "cores"),
+            ("web", "", "memory", 1, "GiB"),
+            ("cart", "", "cpu", 1, "cores"),
+        )
+    ]
+    recorded = read_history(written(tmp_path, "\n".join(rows)))
+    planned = recorded.planned([a_workload("web"), a_workload("gone")])
+    assert list(planned) == [("web", "cpu", ""), ("web", "cpu", "acme"), ("web", "cpu", "bolt")]
+    assert planned.get("web", "cpu").tolist() == [3, 3]
+    with pytest.raises(InputError, match="holds none of the workloads gone; it has cart, web"):
+        recorded.planned([a_workload("gone")])
