@@ -14,11 +14,6 @@ from forebay.domain.errors import InputError
 from forebay.domain.model import read_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import timedelta
-
-    import pandas as pd
-
     from forebay.domain.accuracy import SeriesBacktest
 
 app = typer.Typer()
@@ -33,13 +28,12 @@ class BacktestFormat(StrEnum):
 @app.command()
 def backtest(
     history: Annotated[Path | None, typer.Argument(help="Usage history, CSV or Parquet.")] = None,
-    workloads: Annotated[
-        Path | None, typer.Option("--workloads", help="Only these workloads, by their slots, seasons and calendars.")
-    ] = None,
+    workloads: common.OnlyWorkloads = None,
     horizon: Annotated[str, typer.Option("--horizon", help="How far, for example 24h, 90m or 3d.")] = "24h",
     origins: Annotated[int, typer.Option("--origins", min=1, help="Past moments to forecast from.")] = 5,
     model: common.Models = None,
     budget: Annotated[float, typer.Option("--budget", min=0, help="Seconds for each series.")] = 120.0,
+    workers: common.Workers = None,
     output_format: Annotated[BacktestFormat, typer.Option("--format")] = BacktestFormat.TABLE,
     out: common.Out = None,
     recorded: Annotated[
@@ -54,7 +48,7 @@ def backtest(
         return
     if history is None:
         raise InputError("name a history file, or ask for what the daily backtest recorded by --recorded")
-    results = _results(history, workloads, horizon, origins, model, budget)
+    results = _results(history, workloads, horizon, origins, model, budget, workers)
     match output_format:
         case BacktestFormat.TABLE:
             text = accuracy.backtest_table(results)
@@ -76,46 +70,26 @@ def _recorded(output_format: BacktestFormat) -> str:
 
 
 def _results(
-    path: Path, workloads: Path | None, horizon: str, origins: int, models: list[str] | None, budget: float
+    path: Path,
+    workloads: Path | None,
+    horizon: str,
+    origins: int,
+    models: list[str] | None,
+    budget: float,
+    workers: int | None,
 ) -> list[SeriesBacktest]:
-    from forebay.forecasting.calendar import Calendar
-    from forebay.forecasting.evaluation import backtest_series
-    from forebay.forecasting.forecaster import DAY_AND_WEEK, sampling_interval
-    from forebay.forecasting.history import SeriesKey
+    from forebay.forecasting.evaluation import backtest_many
     from forebay.forecasting.models import MODELS
-    from forebay.wiring import read_catalog
 
-    span, recorded = read_duration(horizon, "--horizon", LONGEST_AHEAD), common.history(path)
-    asked: list[tuple[SeriesKey, pd.Series, timedelta, Sequence[timedelta], Calendar]] = [
-        (key, series, sampling_interval(series), DAY_AND_WEEK, Calendar()) for key, series in recorded.series.items()
-    ]
-    if workloads is not None:
-        catalog = read_catalog(workloads)
-        asked = [
-            (
-                SeriesKey(w.name, resource, ""),
-                recorded.total(w.name, resource),
-                w.slot,
-                w.seasons,
-                Calendar(w.zone, w.holidays),
-            )
-            for w in catalog.workloads
-            if w.name in recorded.workloads()
-            for resource in w.resources
-        ]
-        if not asked:
-            raise InputError(f"{path} holds none of the workloads of {workloads}: it has {recorded.workloads()}")
-    return [
-        backtest_series(
-            key,
-            series,
-            horizon=-(-span // step),
-            step=step,
-            seasons=seasons,
-            models=models or tuple(MODELS),
-            calendar=calendar,
-            origins=origins,
-            budget_seconds=budget,
-        )
-        for key, series, step, seasons, calendar in asked
-    ]
+    span = read_duration(horizon, "--horizon", LONGEST_AHEAD)
+    recorded, catalog = common.history_of(path, workloads)
+    results = backtest_many(
+        recorded,
+        span,
+        workloads=catalog,
+        models=models or tuple(MODELS),
+        origins=origins,
+        budget_seconds=budget,
+        workers=workers,
+    )
+    return list(common.counted(results, len(recorded.series)))

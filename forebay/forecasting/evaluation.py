@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +15,15 @@ import pandas as pd
 
 from forebay.domain.accuracy import BandSlot, Score, SeriesBacktest
 from forebay.domain.wording import duration
+from forebay.domain.workload import Workload
 from forebay.forecasting.calendar import Calendar
 from forebay.forecasting.candidates import JUDGED_FROM
 from forebay.forecasting.errors import HistoryError
+from forebay.forecasting.fleet import Asked, asked_of, cores, spread
 from forebay.forecasting.forecaster import DAY_AND_WEEK, forecast_series
-from forebay.forecasting.history import SeriesKey
+from forebay.forecasting.history import History, SeriesKey
 from forebay.forecasting.models import DEFAULT, MODELS, Model, named
-from forebay.forecasting.regular import RegularSeries, regular_series
+from forebay.forecasting.regular import RegularSeries, gridded
 from forebay.forecasting.scores import SCORED_LEVELS, coverage, mase, quantile_loss, share_above
 
 Floats = npt.NDArray[np.float64]
@@ -61,7 +64,8 @@ def backtest_series(
     the whole series. `calendar`: see `forecast_series`. Raises HistoryError when fewer than three seasons are known
     before the first horizon to judge, InputError for a model that is not there.
     """
-    series = regular_series(history, step, seasons[0])
+    # gaps stay open: one across an origin, filled, would hold what came after it, and then be judged as if it had come
+    series = gridded(history, step, seasons[0])
     least = math.ceil(JUDGED_FROM * (seasons[0] / step))
     starts = list(range(len(series.values) - horizon, least - 1, -horizon))[:origins][::-1]
     if not starts:
@@ -95,6 +99,42 @@ def backtest_series(
         champion=champion,
         reasons=(_verdict(scores, len(starts)), *dict.fromkeys(reasons), *_last_words(made[DEFAULT_NAME])),
         shown=tuple(_shown(series, starts, actual, made[DEFAULT_NAME].quantiles)),
+    )
+
+
+def backtest_many(
+    history: History,
+    horizon: timedelta,
+    *,
+    workloads: Sequence[Workload] = (),
+    models: Sequence[str] = tuple(MODELS),
+    origins: int = ORIGINS,
+    budget_seconds: float = BUDGET_SECONDS,
+    workers: int | None = None,
+) -> Iterator[SeriesBacktest]:
+    """`backtest_series` of every series of a history, in its order, as they are ready, `budget_seconds` for each.
+
+    `workloads`, `horizon` and `workers`: see `fleet.forecast_many`; one series alone takes seconds, so that two are
+    worth a process each.
+    """
+    asked = asked_of(history, workloads)
+    work = partial(_backtest, horizon, tuple(models), origins, budget_seconds)
+    yield from spread(work, asked, min(len(asked), cores()) if workers is None else workers, batch=1)
+
+
+def _backtest(
+    horizon: timedelta, models: Sequence[str], origins: int, budget_seconds: float, asked: Asked
+) -> SeriesBacktest:
+    return backtest_series(
+        asked.key,
+        asked.history,
+        horizon=-(-horizon // asked.step),
+        step=asked.step,
+        seasons=asked.seasons,
+        models=models,
+        calendar=asked.calendar,
+        origins=origins,
+        budget_seconds=budget_seconds,
     )
 
 

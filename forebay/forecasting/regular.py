@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import numpy as np
@@ -41,10 +41,21 @@ class RegularSeries:
 
 
 def regular_series(history: pd.Series, step: timedelta, season: timedelta) -> RegularSeries:
-    """Put a history on slots of length `step`.
+    """Put a history on slots of length `step`, as `gridded` does, with short gaps filled.
+
+    Gaps up to a 24th of `season` are filled on a straight line; longer ones stay NaN, never zero. Raises HistoryError.
+    """
+    series = gridded(history, step, season)
+    reasons = list(series.reasons)
+    values = _filled(series.values, max(1, round(GAPS_FILLED_UP_TO * (season / step))), step, reasons)
+    return replace(series, values=values, reasons=reasons)
+
+
+def gridded(history: pd.Series, step: timedelta, season: timedelta) -> RegularSeries:
+    """What was recorded of slots of length `step`, NaN in every gap.
 
     Samples are averaged into the slot they start in; a history coarser than `step` is held over each sample's
-    interval. Gaps up to a 24th of `season` are filled on a straight line; longer ones stay NaN, never zero.
+    interval. Of a history longer than SEASONS_KEPT seasons the last ones are used.
 
     Raises HistoryError for what cannot be mended by guessing: no samples, naive or repeated or unordered
     timestamps, negative or infinite usage.
@@ -75,7 +86,6 @@ def regular_series(history: pd.Series, step: timedelta, season: timedelta) -> Re
     elif len(times) > 2 and np.any((np.diff(times) % spacing_ns) != 0):
         reasons.append(f"irregular sampling: averaged into {duration(step)} slots")
     values, first_slot = _held(samples, step_ns, spacing_ns) if held else _averaged(times, samples.to_numpy(), step_ns)
-    values = _filled(values, max(1, round(GAPS_FILLED_UP_TO * (season / step))), step, reasons)
     start = pd.Timestamp(first_slot * step_ns, unit="ns", tz="UTC")
     return RegularSeries(values, start, step, reasons)
 

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from forebay.domain.accuracy import SeriesBacktest
-from forebay.forecasting import HistoryError, SeriesKey, models
-from forebay.forecasting.evaluation import backtest_series
+from forebay.forecasting import History, HistoryError, SeriesKey, models
+from forebay.forecasting.evaluation import backtest_many, backtest_series
 from forebay.report import accuracy
 
 HOUR = timedelta(hours=1)
@@ -62,6 +62,30 @@ def test_a_gap_is_not_judged() -> None:
     got = run(history, origins=1)
     assert sum(slot.actual is None for slot in got.shown) == 12
     assert got.scores[0].coverage in {k / 12 for k in range(13)}
+
+
+def test_a_gap_across_an_origin_is_neither_filled_from_after_it_nor_judged() -> None:
+    half_hourly = pd.date_range("2026-11-02", periods=48 * 8, freq="30min", tz="UTC")
+    history = pd.Series(np.repeat(load(8).to_numpy(), 2), index=half_hourly)
+    origin = len(history) - 48
+    history.iloc[origin - 1 : origin + 1] = np.nan
+    changed = history.copy()
+    changed.iloc[origin + 1 :] = 500.0
+    before, after = (
+        backtest_series(KEY, usage, horizon=48, step=HOUR / 2, models=CHEAP, origins=1) for usage in (history, changed)
+    )
+    assert [(s.low, s.median, s.high) for s in before.shown] == [(s.low, s.median, s.high) for s in after.shown]
+    assert [slot.actual is None for slot in before.shown] == [True] + [False] * 47
+
+
+def test_many_series_are_judged_as_each_alone_whatever_the_number_of_processes() -> None:
+    history = History({KEY: load(5), KEY._replace(entity="acme"): load(5, seed=1) / 2})
+    alone, shared = (
+        list(backtest_many(history, 24 * HOUR, models=CHEAP, origins=1, workers=workers)) for workers in (1, 2)
+    )
+    assert [found.name for found in alone] == ["checkout/cpu", "checkout/cpu/acme"]
+    assert [found.shown for found in alone] == [found.shown for found in shared]
+    assert alone[0].shown == run(load(5), origins=1).shown
 
 
 def test_origins_stop_where_too_little_was_known() -> None:

@@ -1,0 +1,115 @@
+"""`forebay forecast` and `forebay backtest`: by the workloads' own terms, all or nothing, and counted on a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from forebay.cli import common
+from forebay.domain.errors import InputError
+from tests.unit.test_cli import HEADER, START, WORKLOADS, files, forebay  # noqa: F401
+
+BY_WORKLOADS = ("--workloads", "workloads.yaml")
+
+
+def hourly(days: int, name: str = "checkout", entity: str = "", rest: float = 1.0) -> str:
+    hours = [START + timedelta(hours=i) for i in range(24 * days)]
+    return "".join(
+        f"{at.isoformat()},{name},{entity},cpu,"
+        f"{(4 + at.hour / 8 + at.day % 3 / 9) * (rest if at.weekday() == 6 else 1):.3f},cores\n"
+        for at in hours
+    )
+
+
+def test_a_forecast_says_peak_and_total_beside_the_slots(files: Path, forebay) -> None:  # noqa: F811
+    code, text, _ = forebay("forecast", "history.csv", "--horizon", "6h", "--format", "json")
+    (series,) = json.loads(text)
+    assert code == 0
+    slots = series["quantiles"]["0.5"]
+    assert series["peak"]["0.5"] >= max(slots)
+    assert series["total"]["0.5"] == pytest.approx(sum(slots) / 12, rel=0.1), "core-hours of 5-minute slots"
+    code, table, _ = forebay("forecast", "history.csv", "--horizon", "6h", "--format", "table")
+    assert code == 0
+    assert table.startswith("checkout/cpu: 2026-03-04 00:00 to 2026-03-04 05:55 UTC\n")
+    peak, total = (next(line for line in table.splitlines() if line.startswith(what)) for what in ("peak", "total"))
+    assert peak.split()[:2] == ["peak", "(cores)"] and f"{series['peak']['0.95']:.4g}" in peak.split()
+    assert total.split()[:4] == ["total", "(cores", "x", "h)"] and f"{series['total']['0.5']:.4g}" in total.split()
+
+
+def test_a_forecast_by_workloads_knows_their_calendar_and_only_what_they_plan_on(files: Path, forebay) -> None:  # noqa: F811
+    (files / "history.csv").write_text(HEADER + hourly(14, rest=0.3) + hourly(14, name="cart"))
+    monday = (START + timedelta(days=14)).date()
+    known = f"name: checkout\n    slot: PT1H\n    holidays: [{monday}]"
+    (files / "workloads.yaml").write_text(WORKLOADS.replace("name: checkout", known))
+    words = ("forecast", "history.csv", "--horizon", "24h", "--format", "json")
+    code, text, _ = forebay(*words)
+    usual, cart = json.loads(text)[::-1]
+    assert code == 0 and (usual["workload"], cart["workload"]) == ("checkout", "cart")
+    code, text, _ = forebay(*words, *BY_WORKLOADS)
+    (free,) = json.loads(text)
+    assert code == 0 and any(f"holiday on {monday:%d %b %Y}" in reason for reason in free["reasons"])
+    assert free["peak"]["0.5"] < 0.5 * 7 < usual["peak"]["0.99"]
+
+
+def test_with_workloads_their_measured_entities_are_forecast_and_judged_too(files: Path, forebay) -> None:  # noqa: F811
+    (files / "history.csv").write_text(HEADER + hourly(5, entity="acme") + hourly(5, entity="bolt"))
+    (files / "workloads.yaml").write_text(WORKLOADS.replace("name: checkout", "name: checkout\n    slot: PT1H"))
+    code, text, _ = forebay("forecast", "history.csv", "--format", "json", *BY_WORKLOADS)
+    assert code == 0 and [series["entity"] for series in json.loads(text)] == ["", "acme", "bolt"]
+    words = ("--origins", "1", "--model", "theta", "--format", "json", "--workers", "2")
+    code, text, _ = forebay("backtest", "history.csv", *words, *BY_WORKLOADS)
+    assert code == 0 and [series["entity"] for series in json.loads(text)["series"]] == ["", "acme", "bolt"]
+
+
+def test_of_an_input_that_is_refused_nothing_is_printed(files: Path, forebay) -> None:  # noqa: F811
+    empty = "".join(f"{(START + timedelta(hours=i)).isoformat()},worn,,cpu,,cores\n" for i in range(24))
+    (files / "history.csv").write_text(HEADER + hourly(4) + empty)
+    code, text, error = forebay("forecast", "history.csv", "--horizon", "6h")
+    assert (code, text) == (2, "") and "worn/cpu: history: every value is missing" in error
+
+
+@contextmanager
+def terminal() -> Iterator[Callable[[], str]]:
+    """Standard error is a terminal meanwhile; yields what reads what was written to it, up to the end of a line."""
+    ours, theirs = os.openpty()
+
+    def shown() -> str:
+        text = ""
+        while not text.endswith("\n") and select.select([ours], [], [], 10)[0]:
+            text += os.read(ours, 1000).decode()
+        return text
+
+    with os.fdopen(theirs, "w") as stream, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stderr", stream)
+        yield shown
+    os.close(ours)
+
+
+def test_on_a_terminal_the_count_stands_on_one_line() -> None:
+    with terminal() as shown:
+        assert list(common.counted("abc", 3)) == ["a", "b", "c"]
+        assert shown() == "".join(f"\r{n} of 3 series" for n in range(4)) + "\r\n"
+
+
+def test_what_is_said_after_a_count_that_broke_off_has_its_own_line() -> None:
+    def broken() -> Iterator[str]:
+        yield "a"
+        raise InputError("no more")
+
+    with terminal() as shown:
+        with pytest.raises(InputError):
+            list(common.counted(broken(), 3))
+        assert shown() == "\r0 of 3 series\r1 of 3 series\r\n"
+
+
+def test_without_a_terminal_nothing_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(common.counted("abc", 3)) == ["a", "b", "c"]
+    assert capsys.readouterr().err == ""
