@@ -105,8 +105,8 @@ def reason(draft: Draft, aligned: int, tracked: Ints | None) -> str:
     if problem.start > problem.high:
         return f"the policy's ceiling of {problem.high} units at {at} cannot be met from {problem.start} units {moves}"
     bare = [attempt.bare_problem(aligned) for attempt in attempts(draft, tracked)]
-    best = max(bare, key=lambda one: earliest_climb(one, one.deadline))
-    reach, stands = earliest_climb(best, best.deadline), max(best.start, int(best.standing[best.legal.argmax()]))
+    best = max(bare, key=lambda one: earliest_climb(one)[one.deadline])
+    reach, stands = earliest_climb(best)[best.deadline], max(best.start, int(best.standing[best.legal.argmax()]))
     helped = "" if best.tracked is None else ", with what the autoscaler brings by then,"
     return f"{must}, but from {stands} units{helped} only {reach} are within reach {moves}"
 

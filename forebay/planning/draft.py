@@ -12,7 +12,7 @@ from forebay.domain.errors import InputError
 from forebay.domain.workload import Limits, Workload
 from forebay.planning.demand import DemandPaths
 from forebay.planning.optimum import Move, Optimum, solve
-from forebay.planning.problem import Clock, Promise, ShapingProblem, reachable, shaping_problem
+from forebay.planning.problem import Clock, Promise, ShapingProblem, as_soon_as_can_be, reachable, shaping_problem
 from forebay.planning.required import Ints, aligned_units, alignment_window, required
 from forebay.planning.slots import SlotIndex, plan_end
 
@@ -26,9 +26,9 @@ class Draft:
 
     `floor`: where the floor lever stands, None for a count. `tracked`: what the autoscaler above it brings by itself,
     (n_paths, slots of the demand); None where none is counted on; `needed` is what that rests on (see
-    `tracked_units`), `start_units` if None. `in_force`: the change is, so that nothing has to
-    be aligned any more: what is planned is the rest of its life. `promises`: what the same path must have for other
-    changes, none of them later than `change`.
+    `tracked_units`), `start_units` if None. `in_force`: the change is, so that nothing has to be aligned any more:
+    what is planned is the rest of its life, within its bounds as soon as can be. `promises`: what the same path must
+    have for other changes, none of them later than `change`.
     """
 
     change: PolicyChange
@@ -85,7 +85,7 @@ class Draft:
         return units if self.tracked is None else np.maximum(units, self.tracked)
 
     def problem(self, aligned: int, units: Ints, index: SlotIndex, slack: int) -> ShapingProblem:
-        return shaping_problem(
+        problem = shaping_problem(
             self.workload,
             self.change,
             index,
@@ -97,6 +97,7 @@ class Draft:
             tracked=self.tracked,
             promises=self.promises,
         )
+        return as_soon_as_can_be(problem, self.floor) if self.in_force else problem
 
     def bare_problem(self, aligned: int, slack: int = 0) -> ShapingProblem:
         """The constraints alone, without demand and prices, up to the effective time."""

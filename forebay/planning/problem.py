@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -226,22 +226,58 @@ def latest_descent(problem: ShapingProblem) -> Ints:
     return most
 
 
-def earliest_climb(problem: ShapingProblem, until: int) -> int:
-    """The most units that can be asked for in slot `until`.
+def earliest_climb(problem: ShapingProblem) -> Ints:
+    """The most units (n_slots,) that can be asked for in each slot."""
+    standing, soft = problem.standing, problem.soft
 
-    From more units at least as many are within reach, so only the most that are asked for whenever a move is free have
-    to be known. Under an autoscaler a move that waits until more stands may reach further than an early one.
+    def climbed(slot: int, units: int) -> int:
+        stands = max(units, int(standing[slot]))
+        return max(units, min(stands + soft.largest_move(stands), problem.high))
+
+    return _soonest(problem, climbed, max)
+
+
+def earliest_descent(problem: ShapingProblem) -> Ints:
+    """The fewest units (n_slots,) that can be asked for in each slot on the way to the ceiling; `start` without one."""
+    soft, ceiling = problem.soft, problem.ceiling
+
+    def descended(_: int, units: int) -> int:
+        return units if ceiling is None else min(units, max(units - soft.largest_move(units), ceiling))
+
+    return _soonest(problem, descended, min)
+
+
+def _soonest(problem: ShapingProblem, moved: Callable[[int, int], int], best: Callable[[int, int], int]) -> Ints:
+    """The best units (n_slots,) that can be asked for in each slot. `moved`: the best one move leads to at a slot.
+
+    From better units at least as good ones are within reach, so of all plans the best so far is enough to know. It
+    need not be the one that moves at once: where more will stand by itself, waiting may lead further.
     """
-    slots = range(min(until, problem.n_slots - 1) + 1)
-    legal, standing = problem.legal.tolist(), problem.standing.tolist()
-    free = [problem.start] * (len(slots) + problem.spacing)
-    for slot in slots:
-        units = free[slot] = max(free[slot], free[slot - 1] if slot else problem.start)
-        if legal[slot] and units < problem.high:
-            stands = max(units, standing[slot])
-            lands = min(stands + problem.soft.largest_move(stands), problem.high)
-            free[slot + problem.spacing] = max(free[slot + problem.spacing], lands)
-    return max(free)
+    asked: list[int] = []
+    for slot in range(problem.n_slots):
+        units = asked[-1] if asked else problem.start
+        if problem.legal[slot]:
+            free_with = asked[slot - problem.spacing] if slot >= problem.spacing else problem.start
+            units = best(units, moved(slot, free_with))
+        asked.append(units)
+    return np.array(asked, dtype=np.int64)
+
+
+def as_soon_as_can_be(problem: ShapingProblem, floor: int | None) -> ShapingProblem:
+    """The problem of a change that is in force: its bounds hold from the first slot on by which they can be met.
+
+    Nothing makes the units stand at once that ought to; held from slot 0 on, the bounds would leave no plan at all
+    just where one is needed. Where even the last slot is too early, they are come as near to as can be. `floor`: as
+    in `Draft`; one below `low` takes a step to hold the units, even where they stand.
+    """
+    climb, descent = earliest_climb(problem), earliest_descent(problem)
+    high = max(problem.high, int(descent[-1]))
+    low = min(problem.low, int(climb[-1]), high)
+    met = (climb >= low) & (descent <= high)
+    if floor is not None and floor < low:
+        met &= np.logical_or.accumulate(problem.legal)
+    ceiling = None if problem.ceiling is None else max(problem.ceiling, high)
+    return replace(problem, deadline=int(np.argmax(met)), low=low, high=high, ceiling=ceiling)
 
 
 def reachable(problem: ShapingProblem) -> bool:
@@ -252,6 +288,7 @@ def reachable(problem: ShapingProblem) -> bool:
     if max(units for _, units in problem.milestones) > problem.high:
         return False
     if problem.start <= problem.high:
-        return all(earliest_climb(problem, slot) >= units for slot, units in problem.milestones)
+        climb = earliest_climb(problem)
+        return all(climb[slot] >= units for slot, units in problem.milestones)
     # Only a ceiling lets capacity shrink; once down at it, nothing is missing.
     return problem.ceiling == problem.high and problem.start <= int(latest_descent(problem)[0])

@@ -49,7 +49,7 @@ class Reasons:
         if move.after < move.before and self.problem.tracked is not None:
             return move.slot, f"the autoscaler is early enough from {self._when(move.slot)} on"
         if move.after < move.before:
-            return begin, f"the policy allows {self.problem.high} units at most from {clock(self._effective)} on"
+            return begin, f"the policy allows {self._ceiling} units at most from {clock(self._effective)} on"
         if promised := self._promised(move):
             return promised
         serves = min(move.slot + self.problem.lead, len(self.index) - 1)
@@ -57,9 +57,9 @@ class Reasons:
         if move.slot <= self.problem.deadline and (move.after == move.before or move.before < self.climb[move.slot]):
             need = covering_quantile(self.needs.needs[:, begin:end], self.confidence)
             if entitlement and (entitlement.min_units or 0) >= max(need, self.problem.low):
-                return peak, f"the policy guarantees {self.problem.low} units from {clock(self._effective)} on"
+                return peak, f"the policy guarantees {entitlement.min_units} units from {clock(self._effective)} on"
             if need <= self.problem.low - 1:
-                return peak, f"min_units of the limits asks for {self.problem.low} units"
+                return peak, f"min_units of the limits asks for {self.draft.workload.limits.min_units} units"
             return peak, f"{{binding}} binds at {self._when(peak)} ({self._share}: {need:.1f} units)"
         over = np.flatnonzero(self.left_to_do[serves:] > move.before)
         if len(over):
@@ -96,8 +96,8 @@ class Reasons:
             return "floor", f"so that the autoscaler cannot drop below it (its minimum is {self.draft.floor} now)"
         if move.after < move.before and self.problem.tracked is not None:
             return "none", "the floor only: what demand still needs stays"
-        if move.after < move.before and move.after == self.problem.high:
-            return f"entitlement max_units {self.problem.high}", "which meets the policy's ceiling"
+        if move.after < move.before and move.after == self._ceiling:
+            return f"entitlement max_units {self._ceiling}", "which meets the policy's ceiling"
         if size == soft.largest_move(move.before):
             by_percent = int(move.before * soft.percent / 100 + 1e-9) < soft.units
             name = f"soft limit {soft.percent:g} percent" if by_percent else f"soft limit {soft.units} units"
@@ -124,6 +124,12 @@ class Reasons:
     @property
     def _effective(self) -> datetime:
         return self.draft.change.effective_at
+
+    @property
+    def _ceiling(self) -> int | None:
+        """The policy's own, which the last slot may be too early for."""
+        entitlement = self.draft.change.entitlement(self.draft.workload.name)
+        return entitlement.max_units if entitlement else None
 
     @property
     def _share(self) -> str:
