@@ -49,13 +49,20 @@ class Draft:
         return whole.part(0, min(len(whole), whole.first_from(plan_end(self.change, self.workload))))
 
     def check(self) -> None:
-        """Raises InputError if the effective time is not ahead, ValueError if the demand does not cover the plan."""
+        """Raises InputError if the effective time is not ahead, or if what is in force has no life left to plan;
+        ValueError if the demand does not cover the plan.
+        """
         if self.change.effective_at <= self.clock.now and not self.in_force:
             raise InputError(
                 f"change {self.change.change}: effective_at {self.change.effective_at.isoformat()} is not after now "
                 f"({self.clock.now.isoformat()}): there is no time left to move capacity in; set a later effective_at"
             )
         whole, end = self.demand.index, plan_end(self.change, self.workload)
+        if whole.start >= end:  # as of one that a pin keeps up
+            raise InputError(
+                f"change {self.change.change}: in force since {self.change.effective_at.isoformat()}, settled, and its "
+                f"life over at {end.isoformat()}: there is nothing left to plan"
+            )
         if whole.start > self.clock.now or whole.end < end:
             raise ValueError(
                 f"demand covers {whole.start.isoformat()} until {whole.end.isoformat()}; the plan needs "

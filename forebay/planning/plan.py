@@ -57,8 +57,8 @@ def draw_plan(
     passed; `demand` is what is left of it, and nothing has to be aligned any more. `promises`: what the same path must
     have for other changes, whose effective times are no later.
 
-    Raises InputError if the effective time is not after `now`, or if nothing is within the limits once the change is
-    in force (there is no proposal to make then); ValueError if `demand` does not cover the plan.
+    Raises InputError if the effective time is not after `now`, or if nothing is left to plan or to be done once the
+    change is in force (there is no proposal to make then); ValueError if `demand` does not cover the plan.
     """
     clock = Clock(now, earliest, freezes)
     draft = Draft(

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forebay.domain.change import PolicyChange
+from forebay.domain.errors import InputError
 from forebay.domain.freeze import FreezeWindow
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.workload import SoftLimit
@@ -86,6 +87,11 @@ def test_the_rest(to_be: PolicyChange, fields: dict[str, Any], expected: list[tu
 )  # fmt: skip
 def test_the_last_step_says_what_the_policy_says(to_be: PolicyChange, fields: dict[str, Any], text: str) -> None:
     assert rest(to_be, **fields).steps[-1].reason.text == text
+
+
+def test_what_a_pin_keeps_beyond_its_life_has_no_rest_to_plan() -> None:
+    with pytest.raises(InputError, match="life over at 2026-11-24T08:57"):
+        rest(begun(timedelta(0), min_units=14))
 
 
 CLIMB = ShapingProblem(
