@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 
 import numpy as np
 import pytest
@@ -80,10 +80,13 @@ def drawn(seed: int, moves_cost: str | None = None) -> Drawn | PlanRefusal:
     return result if isinstance(result, PlanRefusal) else Drawn(seed, work, to_be, result, floor, earliest, freezes)
 
 
-def integer_units(case: Drawn) -> None:
-    assert all(
-        isinstance(units, int) and units >= 0 for step in case.plan.steps for units in (step.from_units, step.to_units)
-    )
+def each_step_begins_where_the_last_one_ended(case: Drawn) -> None:
+    """Whole units, none lost on the way: the steps alone make the profile that the plan shows."""
+    if case.floor is None:
+        ends = [case.plan.start_units, *(step.to_units for step in case.plan.steps)]
+        assert [step.from_units for step in case.plan.steps] == ends[:-1]
+        assert [slot.asked for slot in case.plan.slots] == list(case.asked.values())
+    assert all(step.to_units != step.from_units for step in case.plan.steps) or case.floor is not None
 
 
 def soft_limit_in_units(case: Drawn) -> None:
@@ -104,10 +107,26 @@ def a_verdict_between_steps(case: Drawn) -> None:
     assert all(later.due_at >= earlier.verified_by for earlier, later in pairwise(case.plan.steps))
 
 
+def a_rise_serves_after_the_lead_time(case: Drawn) -> None:
+    """Not a slot earlier, and from then on; of a floor's units the autoscaler may have more."""
+    for step, after in zip_longest(case.plan.steps, case.plan.steps[1:]):
+        if case.floor is None and step.to_units > step.from_units:
+            until = after.due_at if after else case.plan.slots[-1].at
+            under_way = [s.serving for s in case.plan.slots if 0 <= (s.at - step.due_at) / case.workload.lead_time < 1]
+            there = [s for s in case.plan.slots if s.at >= step.due_at + case.workload.lead_time and s.at < until]
+            assert set(under_way) == {step.from_units}
+            assert {s.serving for s in there} <= {step.to_units}
+
+
 def serving_before_it_is_verified(case: Drawn) -> None:
+    """A full window of measured usage lies between the units' serving and the verdict, and then the next step."""
     verification = case.workload.verification
-    until_known = case.workload.lead_time + verification.metric_delay + verification.window
-    assert all(step.verified_by - step.due_at >= until_known for step in case.plan.steps)
+    for step, after in zip_longest(case.plan.steps, case.plan.steps[1:]):
+        serves = step.due_at + case.workload.lead_time
+        known = serves + verification.window + verification.metric_delay
+        assert known <= step.verified_by
+        assert after is None or known <= after.due_at
+        assert known <= case.plan.effective_at or step.due_at >= case.plan.effective_at
 
 
 def no_step_in_a_freeze_window(case: Drawn) -> None:
@@ -180,8 +199,9 @@ def held(case: Drawn) -> bool:
 
 
 PROPERTIES = [
-    integer_units, soft_limit_in_units, soft_limit_in_percent, dwell_between_steps, a_verdict_between_steps,
-    serving_before_it_is_verified, no_step_in_a_freeze_window, no_step_too_early, within_the_bounds,
+    each_step_begins_where_the_last_one_ended, soft_limit_in_units, soft_limit_in_percent, dwell_between_steps,
+    a_verdict_between_steps, a_rise_serves_after_the_lead_time, serving_before_it_is_verified,
+    no_step_in_a_freeze_window, no_step_too_early, within_the_bounds,
     entitlement_floor_from_the_effective_time_on, entitlement_ceiling_from_the_effective_time_on,
     no_shrink_without_a_ceiling, no_shrink_below_the_ceiling, dearer_moves_are_never_more,
     three_resources_are_carried, aligned_at_its_confidence, verified_before_the_effective_time,
