@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -232,3 +233,34 @@ def test_on_a_real_trace_the_cleaning_gives_back_most_of_what_a_defect_cost(edit
     clean, off, on = forecast_of(past, stages=()), forecast_of(dirty, stages=()), forecast_of(dirty)
     assert any(said in reason for reason in on.reasons)
     assert loss(on) - loss(clean) < 0.5 * (loss(off) - loss(clean))
+
+
+DIRT: dict[str, tuple[Edit, str]] = {
+    "restart": (
+        put(slice(8 * DAY + 11, 8 * DAY + 13), 0.1),
+        "a restart bridged: near zero for 2 h on 09 Jan 11:00 UTC",
+    ),
+    "spike": (put(slice(12 * DAY + 4, 12 * DAY + 5), 200), "an outlier"),
+    "new level": (a_new_level, "level shift on 10 Jan"),
+    "short gap": (put(slice(13 * DAY + 6, 13 * DAY + 7), np.nan), "0.3 % of slots filled"),
+    "long gap": (put(slice(4 * DAY + 3, 4 * DAY + 20), np.nan), "longer gaps left out"),
+    "a day away": (put(slice(3 * DAY, 4 * DAY), np.nan), "longer gaps left out"),
+}
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [pytest.param(kinds, id=" and ".join(kinds)) for kinds in [*combinations(DIRT, 2), tuple(DIRT)]],
+)
+def test_several_kinds_of_dirt_at_once_are_each_mended_and_said(kinds: tuple[str, ...]) -> None:
+    """What one defect leaves behind is not taken for another, and hides none."""
+    clean = load(days=15)
+    dirty = clean[: 14 * DAY].copy()
+    for kind in sorted(kinds, key="new level".__ne__):  # the level first: it moves what was recorded of the others
+        DIRT[kind][0](dirty)
+    got = forecast_of(dirty)
+    for kind, (_, words) in DIRT.items():
+        assert any(words in reason for reason in got.reasons) or kind not in kinds, (kind, got.reasons)
+    assert not [r for r in got.reasons if "outlier" in r and "spike" not in kinds], got.reasons
+    assert not [r for r in got.reasons if "restart" in r and "restart" not in kinds], got.reasons
+    assert np.abs(got.quantiles[0.5].to_numpy() - clean[14 * DAY :]).mean() < 1.0

@@ -28,8 +28,9 @@ def level_shift(values: Floats, season: int) -> tuple[int, float] | None:
     that leaves the smallest squares. `values`: shape (n,), NaN in gaps.
     """
     whole = by_season(values, season)[1 if len(values) % season else 0 :]
-    levels = median(whole, axis=1)
-    if len(levels) < 2 * SEASONS_EACH_SIDE or np.isnan(levels).any():
+    seen = np.flatnonzero(np.isfinite(whole).any(axis=1))  # a season of which nothing is known hides no shift
+    levels = median(whole[seen], axis=1)
+    if len(levels) < 2 * SEASONS_EACH_SIDE:
         return None
     splits = range(SEASONS_EACH_SIDE, len(levels) - SEASONS_EACH_SIDE + 1)
     strayed = {k: np.abs(np.concatenate([_centred(levels[:k]), _centred(levels[k:])])) for k in splits}
@@ -38,11 +39,12 @@ def level_shift(values: Floats, season: int) -> tuple[int, float] | None:
     noise = max(CLEAR * 1.4826 * float(np.median(strayed[split])), float(strayed[split].max()))
     if min(before, after) <= 0 or max(after / before, before / after) < LEAST_RATIO or abs(after - before) < noise:
         return None
-    shape = np.nan_to_num(median(whole - levels[:, None], axis=0))
-    around = (whole - shape)[split - 1 : split + 1].ravel()
-    squares = [_squares(around, k) for k in range(1, len(around))]
-    first = len(values) - (len(levels) - split + 1) * season
-    return first + 1 + int(np.argmin(squares)), after / before
+    shape = np.nan_to_num(median(whole[seen] - levels[:, None], axis=0))
+    around = (whole - shape)[seen[split - 1] : seen[split] + 1].ravel()
+    known = np.flatnonzero(np.isfinite(around))
+    squares = [_squares(around[known], k) for k in range(1, len(known))]
+    first = len(values) - (len(whole) - seen[split - 1]) * season
+    return int(first + known[1 + np.argmin(squares)]), after / before
 
 
 def with_one_level(series: RegularSeries, season: int, judge: Judge) -> RegularSeries:
@@ -73,4 +75,4 @@ def _centred(levels: Floats) -> Floats:
 
 
 def _squares(values: Floats, split: int) -> float:
-    return sum(float(np.nansum((part - np.nanmean(part)) ** 2)) for part in (values[:split], values[split:]))
+    return sum(float(((part - part.mean()) ** 2).sum()) for part in (values[:split], values[split:]))
