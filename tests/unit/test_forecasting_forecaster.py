@@ -176,6 +176,7 @@ def test_a_day_may_be_24_minutes() -> None:
 SHORT = {
     "one sample": (1, "last value", "only 1 h of history, 3 days needed"),
     "under a season": (20, "last value", "only 20 h of history, 3 days needed"),
+    "a season": (24, "last value", "only 1 day of history, 3 days needed"),
     "over a season": (29, "seasonal naive", "only 1.2 days of history, 3 days needed"),
     "enough": (72, None, "past origins"),
 }
@@ -186,6 +187,40 @@ def test_short_histories_fall_back_and_say_so(n: int, model: str | None, said: s
     got = run(daily_load(n))
     assert model is None or got.model == model
     assert any(said in reason for reason in got.reasons), got.reasons
+
+
+@pytest.mark.parametrize("minutes", [1, 5, 60])
+def test_exactly_a_day_is_forecast_with_a_band_that_holds_the_next(minutes: int) -> None:
+    """A day has come once: nothing says that it comes again, so the band alone must hold what it does."""
+    season = 1440 // minutes
+    load = daily_load(2 * season, season)
+    step = timedelta(minutes=minutes)
+    past = hourly(load[:season], freq=f"{minutes}min")
+    got = forecast_series(past, horizon=season, step=step, levels=LEVELS)
+    assert (got.model, got.index[0], len(got.index)) == ("last value", MONDAY + pd.Timedelta(days=1), season)
+    assert "last value: only 1 day of history, 3 days needed" in got.reasons
+    low, high = got.quantiles[0.05].to_numpy(), got.quantiles[0.95].to_numpy()
+    assert coverage(load[season:], low, high) > 0.9
+    assert low.min() >= 0 and high.max() < 3 * load.max()
+
+
+@pytest.mark.parametrize("dirty", [False, True], ids=["clean", "dirty"])
+def test_a_month_of_minutes(dirty: bool) -> None:
+    """43,200 slots: the last 28 days are used, and the next hours follow the wave."""
+    load = daily_load(31 * 1440, 1440)
+    past, came = load[: 30 * 1440].copy(), load[30 * 1440 : 30 * 1440 + 180]
+    if dirty:
+        past[20 * 1440 + 600 : 20 * 1440 + 690] = 0.0  # a restart of an hour and a half
+        past[22 * 1440 + 60 : 22 * 1440 + 90] = np.nan
+        past[25 * 1440 : 26 * 1440] = np.nan
+        past[27 * 1440 + 300 : 27 * 1440 + 310] = 10 * load.max()
+    got = forecast_series(hourly(past, freq="1min"), horizon=180, step=timedelta(minutes=1), levels=LEVELS)
+    assert "used the last 28 days of the history" in got.reasons
+    assert (got.index[0], len(got.index)) == (MONDAY + pd.Timedelta(days=30), 180)
+    assert np.abs(got.quantiles[0.5].to_numpy() - came).mean() < 2.5
+    assert got.quantiles[0.95].max() < 1.5 * load.max() and got.quantiles[0.05].min() > 5
+    said = " ".join(got.reasons)
+    assert all((words in said) is dirty for words in ("a restart bridged", "slots filled", "left out", "an outlier"))
 
 
 def test_the_band_of_a_last_value_widens() -> None:
