@@ -66,6 +66,43 @@ def under_an_autoscaler(seed: int) -> ShapingProblem:
     )
 
 
+def in_force(problem: ShapingProblem, seed: int) -> ShapingProblem:
+    """The same once its change is in force: bound from the first slot on, at which no move can be made any more."""
+    rng = np.random.default_rng([seed, 2])
+    legal = rng.random(problem.n_slots) < rng.choice([0.6, 1.0])
+    legal[0] = False
+    return replace(problem, legal=legal, deadline=0, promises=())
+
+
+def bound_by_search(problem: ShapingProblem) -> ShapingProblem:
+    """`as_soon_as_can_be`, by following every way there is; no floor that must be held."""
+    low, high, soft, stands = problem.low, problem.high, problem.soft, standing_by_hand(problem)
+    states, asked = {(problem.start, 0)}, []
+    for slot in range(problem.n_slots):
+        for units, free in list(states):
+            if not problem.legal[slot] or slot < free:
+                continue
+            from_units = max(units, stands[slot])
+            up = range(units + 1, min(from_units + soft.largest_move(from_units), high) + 1)
+            down = range(max(units - soft.largest_move(units), problem.ceiling or 0), units)
+            ways = [*up, *(down if problem.ceiling is not None else [])]
+            states |= {(after, slot + problem.spacing) for after in ways}
+        asked.append({units for units, _ in states})
+    high = max(high, min(asked[-1]))
+    low = min(low, max(asked[-1]), high)
+    met = [slot for slot, ways in enumerate(asked) if any(low <= units <= high for units in ways)]
+    ceiling = problem.ceiling if problem.ceiling is None else max(problem.ceiling, high)
+    return replace(problem, deadline=met[0] if met else 0, low=low, high=high, ceiling=ceiling)
+
+
+def standing_by_hand(problem: ShapingProblem) -> list[int]:
+    """What an autoscaler has on all but one path in twenty; fewer than 21 paths are too few to leave one out."""
+    if problem.tracked is None:
+        return [0] * problem.n_slots
+    left_out = (len(problem.tracked) - 1) // 20
+    return [sorted(units)[left_out] for units in problem.tracked.T.tolist()]
+
+
 def descent_by_search(problem: ShapingProblem) -> list[int]:
     """Per slot the most units from which the ceiling is still met if the first shrink comes after that slot."""
 
@@ -97,7 +134,7 @@ def optimum_by_milp(problem: ShapingProblem) -> float | None:
     short = len(names) * n_slots + np.arange(n_paths * n_slots).reshape(n_paths, n_slots)
     has, serves, helped = (short + k * short.size for k in (1, 2, 3))
     n_variables = int(helped[-1, -1]) + 1
-    tracked, standing = problem.tracked, problem.standing
+    tracked, standing = problem.tracked, standing_by_hand(problem)
     rows: list[np.ndarray] = []
     uppers: list[float] = []
 
@@ -146,13 +183,13 @@ def optimum_by_milp(problem: ShapingProblem) -> float | None:
     for made in ("rises", "falls", "tiny", "brought"):
         high[at[made]] = 1
     high[helped] = 1
-    low[at["asked"]] = problem.bottom
+    if tracked is not None:  # a count is kept up by its falls alone
+        low[at["asked"]] = min(problem.start, problem.lowest)
     high[at["rises"][~problem.legal]] = 0
     high[at["falls"][~problem.legal]] = 0
     if descent is None and tracked is None:
         high[at["falls"]] = 0
-    low[at["asked"][problem.deadline :]] = max(problem.low, problem.bottom)
-    for slot, units in problem.promises:
+    for slot, units in [(problem.deadline, problem.low), *problem.promises]:
         low[at["asked"][slot:]] = np.maximum(low[at["asked"][slot:]], units)
     high[at["asked"][problem.deadline :]] = problem.high
     if (low > high).any():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache
 from types import SimpleNamespace
@@ -99,8 +99,21 @@ class Rows:
         self.terms.append((row, bound))
 
 
-def least_cost(draft: Draft, spare: int) -> float | None:
-    """By HiGHS, with `spare` slots between the last verdict and each effective time; None if there is no plan."""
+@cache
+def case_in_force(seed: int) -> Draft:
+    """The same once its change is in force, for a few minutes or an hour, and still to settle."""
+    draft, rng = case(seed), np.random.default_rng([seed, 8])
+    since = int(rng.integers(0, 60))
+    began = {"effective_at": NOW - since * MINUTE, "settle": (since + int(rng.integers(1, 46))) * MINUTE}
+    begun = draft.change.model_copy(update=began)
+    return replace(draft, change=begun, start_units=int(rng.integers(1, 12)), promises=(), in_force=True)
+
+
+def least_cost(draft: Draft, spare: int, met: tuple[int, int, int] | None = None) -> float | None:
+    """By HiGHS, with `spare` slots between the last verdict and each effective time; None if there is no plan.
+
+    `met`: the slot from which on the units must lie within the two bounds after it, once the change is in force.
+    """
     work, to_be, soft = draft.workload, draft.change, draft.workload.limits.soft
     first = NOW - (NOW - datetime(2026, 1, 1, tzinfo=NOW.tzinfo)) % SLOT
     verified = work.lead_time + 2 * MINUTE
@@ -120,6 +133,10 @@ def least_cost(draft: Draft, spare: int) -> float | None:
     ceiling = bound.max_units if bound else None
     most, start = work.limits.max_units, draft.start_units
     high = most if ceiling is None else min(most, ceiling)
+    low = max(work.limits.min_units, (bound and bound.min_units) or 0)
+    if met is not None:
+        due, low, high = met
+        ceiling = None if ceiling is None else max(ceiling, high)
     carries = {r: work.unit[r] * work.objectives[r] for r in work.resources}
     demand, n_paths = draft.demand.with_change, 5
     big = 60.0
@@ -161,7 +178,7 @@ def least_cost(draft: Draft, spare: int) -> float | None:
             of.at_most(big - stay_above[t], (-1, asked), (big, falls))
         of.at_most(most + big, (1, asked), (big, rises))
         if t >= due:
-            of.low[asked], of.high[asked] = max(work.limits.min_units, (bound and bound.min_units) or 0), high
+            of.low[asked], of.high[asked] = low, high
             of.at_most(0, (1, enough), (-1, asked))
         for promise in draft.promises:
             if t >= last[promise.effective_at]:
@@ -182,7 +199,8 @@ def least_cost(draft: Draft, spare: int) -> float | None:
         of.at_most(1, *[(1, of(kind, i)) for i in window for kind in ("rises", "falls")])
     covered = [of("covered", k, high=1) for k in range(n_paths)]
     whole |= {enough, *covered}
-    of.at_most(-work.risk.confidence * n_paths + 1e-6, *[(-1, z) for z in covered])
+    if met is None:
+        of.at_most(-work.risk.confidence * n_paths + 1e-6, *[(-1, z) for z in covered])
     for t, at in enumerate(starts):
         if at + SLOT > to_be.effective_at and (at < to_be.effective_at + verified):
             for k, z in enumerate(covered):
@@ -210,6 +228,20 @@ def by_solver(draft: Draft) -> float | None:
     return least_cost(draft, 0) if with_one_to_spare is None else with_one_to_spare
 
 
+def by_solver_in_force(draft: Draft) -> float | None:
+    """As near to the bounds as the last slot lets it, and then there as soon as can be: tried one by one."""
+    bound = draft.change.entitlement("web")
+    low = max(draft.workload.limits.min_units, (bound and bound.min_units) or 0)
+    high = min(draft.workload.limits.max_units, (bound and bound.max_units) or 60)
+    last = len(draft.index) - 1
+    down = range(high, max(high, draft.start_units) + 1)
+    up = range(min(low, high), -1, -1)
+    ways = ((a, b) for b in down for a in up if a <= b)
+    near = next((way for way in ways if least_cost(draft, 0, (last, *way)) is not None), None)
+    costs = (least_cost(draft, 0, (due, *near)) for due in range(last + 1)) if near else iter(())
+    return next((cost for cost in costs if cost is not None), None)
+
+
 def ours(draft: Draft) -> Solution | None:
     return choose(draft, autoscaled=False, resizable=False)[0]
 
@@ -218,6 +250,15 @@ def ours(draft: Draft) -> Solution | None:
 def test_the_plan_costs_what_the_solver_finds(seed: int) -> None:
     draft = case(seed)
     found, theirs = ours(draft), by_solver(draft)
+    assert (found is None) == (theirs is None), f"{found and found.first.optimum.moves} against {theirs}"
+    if found is not None:
+        assert found.cost == pytest.approx(theirs, abs=1e-5), found.first.optimum.moves
+
+
+@pytest.mark.parametrize("seed", range(SEEDS // 2))
+def test_once_in_force_the_rest_costs_what_the_solver_finds(seed: int) -> None:
+    draft = case_in_force(seed)
+    found, theirs = ours(draft), by_solver_in_force(draft)
     assert (found is None) == (theirs is None), f"{found and found.first.optimum.moves} against {theirs}"
     if found is not None:
         assert found.cost == pytest.approx(theirs, abs=1e-5), found.first.optimum.moves
@@ -244,3 +285,12 @@ def test_the_cases_are_of_every_kind() -> None:
         counts["entitlement ceiling"] += bool(entitlement and entitlement.max_units)
     assert len(counts) == 11, counts
     assert min(counts.values()) >= 3, counts
+    counts = Counter[str]()
+    for seed in range(60):
+        found = ours(case_in_force(seed))
+        assert found is not None, seed
+        problem = found.first.problem
+        counts["rise at once"] += problem.deadline > 0 and problem.start < problem.low
+        counts["decrease at once"] += problem.deadline > 0 and problem.start > problem.high
+        counts["within the bounds"] += problem.deadline == 0
+    assert len(counts) == 3 and min(counts.values()) >= 3, counts
