@@ -1,4 +1,4 @@
-"""The dynamic programme finds what an independent solver of the same problem finds: 560 times, 9,000 with FOREBAY_LONG=1.
+"""The dynamic programme finds what an independent solver of the same problem finds: 560 times, 9,000 by `make milp`.
 
 What the optimum is promised to respect, and which test holds it: *milp* is this file (problems as plain numbers),
 *whole* is `test_planning_milp_whole.py` (from a workload, a change and demand in three resources, with nothing of ours
