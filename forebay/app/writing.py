@@ -9,6 +9,7 @@ from forebay.app.context import Context
 from forebay.app.joint import counts_on
 from forebay.app.observe import observe
 from forebay.control.decide import Ask, View
+from forebay.control.keep import only_more_room
 from forebay.domain.allocation import Setting, in_words
 from forebay.domain.errors import OutsideError, RuleRefusal
 from forebay.domain.lifecycle import AFTER, ChangeState, StepState
@@ -307,6 +308,9 @@ def adopt(
         ctx.event(record.change, "value of another adopted", why, actor, **values),
     )
     tx.settle_intent(intent.number, Outcome.DONE, ctx.event(record.change, "write done", "it stands", **values))
+    if only_more_room(live, done):
+        _leave_room(tx, ctx, record, workload, live)
+        return  # what the steps have asked for stands
     steps = [step for step in tx.steps(change, workload) if step.state is not StepState.DROPPED]
     ahead = [s for s in steps if s.step.due_at < record.change.effective_at]
     for step in steps:
@@ -314,6 +318,17 @@ def adopt(
         undone = reached_last and _raised_above(step.step, live)
         if step.state is StepState.ASKED or undone:
             tx.put_step(step.model_copy(update={"state": StepState.PENDING, "serving_at": None, "passed_at": None}))
+
+
+def _leave_room(tx: Transaction, ctx: Context, record: ChangeRecord, workload: str, live: Setting) -> None:
+    """A maximum that another hand has raised is theirs: it stays when the rest is given back."""
+    original = tx.original(record.change.change, workload)
+    if original is None or original.ceiling is None:
+        return
+    wider = original.model_copy(update={"ceiling": live.ceiling})
+    words = "original recorded", "to be restored, but for the maximum that another has raised"
+    event = ctx.event(record.change, *words, workload=workload, old=in_words(wider))
+    tx.put_original(record.change.change, workload, wider, event)
 
 
 def _raised_above(step: ShapingStep, live: Setting) -> bool:

@@ -55,7 +55,7 @@ def keep(
 
     `insist` writes ours again, at most INSISTENCE times and within the soft limits, and never takes a count away;
     `yield` takes the other's value over if it carries what ours did; `hold` (and each of them where it cannot) says
-    that a person must look.
+    that a person must look. Only a higher maximum over a floor that stands needs no rule.
     """
     done = [i for i in intents if i.outcome is Outcome.DONE]
     if not done:
@@ -69,6 +69,8 @@ def keep(
             return _again(workload, target, meant, Purpose.REGAIN, intents, now, "what another hand took is regained")
         return None
     text = f"changed by {hand}: {workload.name} stands at {in_words(live)}, we had set {in_words(ours)}"
+    if ours.units >= meant.units and only_more_room(live, done):
+        return Adopt(live, f"{text}; a higher maximum takes nothing from the floor and is gone on from")
     resized = (live.size, live.revision) != (ours.size, ours.revision)
     if resized and target.failures:
         text = f"a deployment failed: {'; '.join(target.failures)}; {text}"
@@ -83,6 +85,17 @@ def keep(
     if live.lever is Lever.COUNT and live.units > meant.units:
         return Clash(f"{text}; to write ours again would take capacity away")
     return _again(workload, target, meant, Purpose.INSIST, intents, now, text)
+
+
+def only_more_room(live: Setting, done: Sequence[Intent]) -> bool:
+    """Whether an autoscaler's higher maximum is all that differs from what was set last. `done`: what the change has
+    set, oldest first. A maximum that it has lowered is its own to hold.
+    """
+    ours, before = done[-1].new, done[0].old
+    if live.ceiling is None or ours.ceiling is None or live.ceiling <= ours.ceiling:
+        return False
+    lowered = before.ceiling is not None and ours.ceiling < before.ceiling
+    return not lowered and live == ours.model_copy(update={"ceiling": live.ceiling})
 
 
 def keep_pin(

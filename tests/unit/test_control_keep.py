@@ -19,7 +19,7 @@ BOTH = pytest.mark.parametrize("lever", list(Lever))
 Answer = type[Keep] | type[Adopt] | type[Clash] | type[Later] | None
 
 
-def wrote(new: Setting, purpose: Purpose = Purpose.STEP, at: float = 0) -> Intent:
+def wrote(new: Setting, purpose: Purpose = Purpose.STEP, at: float = 0, old: Setting | None = None) -> Intent:
     return Intent(
         number=1,
         change="CHG-1",
@@ -27,7 +27,7 @@ def wrote(new: Setting, purpose: Purpose = Purpose.STEP, at: float = 0) -> Inten
         sequence=None,
         plan_hash=None,
         units=new.units,
-        old=count(1),
+        old=old or count(1),
         new=new,
         why="why",
         fencing=1,
@@ -62,6 +62,24 @@ ROWS: dict[str, tuple[str, TargetState, list[Intent], Answer, Setting | str | No
         count(8),
     ),
     "insist takes no count away": ("insist", stands(count(9)), [EIGHT], Clash, "take capacity away"),
+    "a higher maximum is gone on from": ("hold", stands(floor(8, 40)), [wrote(floor(8))], Adopt, floor(8, 40)),
+    "and not written over": ("insist", stands(floor(8, 40)), [wrote(floor(8))], Adopt, floor(8, 40)),
+    "a lower maximum": ("hold", stands(floor(8, 15)), [wrote(floor(8))], Clash, "stands at floor 8 (ceiling 15)"),
+    "a higher minimum is another's": ("hold", stands(floor(9)), [wrote(floor(8))], Clash, "stands at floor 9"),
+    "a maximum that the change has lowered": (
+        "hold",
+        stands(floor(4, 20)),
+        [wrote(floor(4, 6), old=floor(4, 20))],
+        Clash,
+        "had set floor 4 (ceiling 6)",
+    ),
+    "a higher maximum while the rest is regained": (
+        "insist",
+        stands(floor(6, 40)),
+        [wrote(floor(8)), wrote(floor(6), INSIST, 0)],
+        Keep,
+        floor(8),
+    ),
     "insist on a floor": ("insist", stands(floor(1), desired=8), [wrote(floor(8))], Keep, floor(8)),
     "insist on a floor another raised": ("insist", stands(floor(9), desired=9), [wrote(floor(8))], Keep, floor(8)),
     "a ceiling that ours would cut stays": (
@@ -112,6 +130,21 @@ def test_insist_writes_ours_again_and_the_change_lives_on(lever: Lever, at: floa
         assert "changed by another" in [e.action for e in world.people.events]
         world.run_until(minutes(60))
         assert (world.state, world.version_at(EFFECTIVE)) == (S.CLOSED, 1)
+
+
+@pytest.mark.parametrize("rule", ["hold", "insist", "yield"])
+@pytest.mark.parametrize("at", [3, 5, 15], ids=["in a step", "between steps", "armed"])
+def test_a_maximum_that_another_raises_delays_nothing_and_stays(rule: str, at: float) -> None:
+    with a_world(rule, Lever.FLOOR) as world:
+        world.submit()
+        world.clock.at(minutes(at), lambda: world.cloud.set("web", floor(world.setting().units, 40), foreign=True))
+        world.run_until(minutes(28))
+        assert (world.state, world.setting()) == (S.ARMED, floor(8, 40))
+        assert [w.at.minute for w in world.cloud.ours()] == [1, 7], "no step is asked twice, none waits"
+        assert "changed by another" in [e.action for e in world.people.events] or at == 15
+        assert "value of another adopted" in world.actions()
+        world.run_until(minutes(60))
+        assert (world.state, world.setting()) == (S.CLOSED, floor(1, 40)), "what is another's is not given back"
 
 
 def test_two_that_insist_come_to_an_end() -> None:
