@@ -155,7 +155,20 @@ class DeploymentFault(_Model):
     duration_s: float | None = Field(None, gt=0)
 
 
-Fault = Annotated[ApiFault | CapacityFault | MetricsFault | DeploymentFault, Field(discriminator="kind")]
+class TaskFault(_Model):
+    """Tasks that start never serve: they stop, are listed as stopped, and say why."""
+
+    kind: Literal["tasks_stop"]
+    target: str = Field("*", description="pattern on cluster/service")
+    code: Literal["TaskFailedToStart", "EssentialContainerExited"] = "TaskFailedToStart"
+    reason: str = (
+        "CannotPullContainerError: pull image manifest has been retried 5 time(s): failed to resolve ref "
+        "docker.io/library/web:latest: not found"
+    )
+    duration_s: float | None = Field(None, gt=0)
+
+
+Fault = Annotated[ApiFault | CapacityFault | MetricsFault | DeploymentFault | TaskFault, Field(discriminator="kind")]
 
 
 class SandboxConfig(_Model):

@@ -7,16 +7,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import NAMESPACE_OID, uuid4, uuid5
 from weakref import WeakKeyDictionary
 
 from moto.ecs.models import Service, ecs_backends
 
-from sandbox.config import Amount
+from sandbox.config import Amount, TaskFault
 from sandbox.world import StartRate, World
 
 BLOCKED_EVENT_EVERY = timedelta(seconds=60)  # ECS repeats "unable to place a task" with a backoff
 EVENTS_KEPT = 100
+STOPPED_KEPT = 200
 
 
 @dataclass
@@ -47,11 +48,13 @@ class Rollout:
 
 @dataclass
 class Fleet:
-    """The deployments of one service, PRIMARY first."""
+    """The deployments of one service, PRIMARY first. `stopped`: tasks that did, as DescribeTasks gives them."""
 
     rollouts: list[Rollout]
     rate: StartRate
     blocked: datetime | None = None
+    stopped: list[dict[str, Any]] = field(default_factory=list)
+    protected: set[str] = field(default_factory=set)
 
 
 class Services:
@@ -155,8 +158,34 @@ class Services:
             if failing:
                 rollout.failed += arrived
                 rollout.deployment["failedTasks"] = rollout.failed
+            elif fault := self.world.faults.tasks(target_of(service), now):
+                stopped = [self._stopped(service, rollout, fault) for _ in range(arrived)]
+                fleet.stopped = [*stopped, *fleet.stopped][:STOPPED_KEPT]
             else:
                 rollout.running += arrived
+
+    def _stopped(self, service: Service, rollout: Rollout, fault: TaskFault) -> dict[str, Any]:
+        now = self.world.naive_now()
+        return {
+            "taskArn": task_arn(service, uuid4().hex),
+            "taskDefinitionArn": rollout.deployment["taskDefinition"],
+            "group": f"service:{service.name}",
+            "startedBy": rollout.deployment["id"],
+            "desiredStatus": "STOPPED",
+            "lastStatus": "STOPPED",
+            "stopCode": fault.code,
+            "stoppedReason": fault.reason,
+            "stoppedAt": now,
+            "containers": [],
+        }
+
+    def running_arns(self, service: Service) -> list[str]:
+        """The n-th running task of a deployment has one name as long as so many of it run."""
+        return [
+            task_arn(service, uuid5(NAMESPACE_OID, f"{r.deployment['id']}/{n}").hex)
+            for r in self.fleet(service).rollouts
+            for n in range(r.running)
+        ]
 
     @staticmethod
     def _stop(service: Service, primary: Rollout, old: list[Rollout]) -> None:
@@ -264,6 +293,11 @@ class Services:
 
 def target_of(service: Service) -> str:
     return f"{service.cluster_name}/{service.name}"
+
+
+def task_arn(service: Service, name: str) -> str:
+    backend = service._backend
+    return f"arn:aws:ecs:{backend.region_name}:{backend.account_id}:task/{service.cluster_name}/{name}"
 
 
 def task_size(service: Service, task_definition_arn: str | None) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from moto.core.responses import ActionResult
@@ -13,7 +14,8 @@ from sandbox.ecs import Services
 from sandbox.world import Patches
 
 MOST_SERVICES = 10  # DescribeServices
-MOST_LISTED = 100  # ListTaskDefinitions
+MOST_LISTED = 100  # ListTaskDefinitions, ListTasks
+STOPPED_SHOWN = timedelta(hours=1)
 
 # CPU units -> memory in MiB that Fargate offers (AWS documentation, "Task CPU and memory")
 FARGATE_MEMORY_MIB: dict[int, list[int]] = {
@@ -34,6 +36,7 @@ def install(patches: Patches, services: Services) -> None:
     _register(patches)
     _create(patches, services)
     _update(patches, services)
+    _tasks(patches, services)
     describe = responses.EC2ContainerServiceResponse.describe_services
 
     def describe_services(self: Any) -> Any:
@@ -127,3 +130,46 @@ def _update(patches: Patches, services: Services) -> None:
         return service
 
     patches.set(EC2ContainerServiceBackend, "update_service", update_service)
+
+
+def _tasks(patches: Patches, services: Services) -> None:
+    """Those of services; tasks that were run one by one are moto's own."""
+    moto_list, moto_describe = (
+        responses.EC2ContainerServiceResponse.list_tasks,
+        responses.EC2ContainerServiceResponse.describe_tasks,
+    )
+
+    def list_tasks(self: Any) -> Any:
+        name = self._get_param("serviceName")
+        if name is None:
+            return moto_list(self)
+        service = self.ecs_backend._get_service(self._get_param("cluster", "default"), name.split("/")[-1])
+        if self._get_param("desiredStatus", "RUNNING") == "STOPPED":
+            since = services.world.naive_now() - STOPPED_SHOWN
+            arns = [task["taskArn"] for task in services.fleet(service).stopped if task["stoppedAt"] > since]
+        else:
+            arns = services.running_arns(service)
+        return ActionResult({"taskArns": arns[: self._get_param("maxResults") or MOST_LISTED]})
+
+    def describe_tasks(self: Any) -> Any:
+        wanted = set(self._get_param("tasks", []))
+        if len(wanted) > MOST_LISTED:
+            raise InvalidParameterException("tasks can have at most 100 items.")
+        found = [task for s in services.all() for task in services.fleet(s).stopped if task["taskArn"] in wanted]
+        return ActionResult({"tasks": found, "failures": []}) if found else moto_describe(self)
+
+    def update_task_protection(self: Any) -> ActionResult:
+        on, wanted = self._get_param("protectionEnabled"), set(self._get_param("tasks", []))
+        for service in services.all():
+            own = wanted & set(services.running_arns(service))
+            protected = services.fleet(service).protected
+            protected.update(own) if on else protected.difference_update(own)
+        return get_task_protection(self)
+
+    def get_task_protection(self: Any) -> ActionResult:
+        protected = {arn for service in services.all() for arn in services.fleet(service).protected}
+        rows = [{"taskArn": t, "protectionEnabled": t in protected} for t in self._get_param("tasks", [])]
+        return ActionResult({"protectedTasks": rows, "failures": []})
+
+    for made in (list_tasks, describe_tasks, update_task_protection, get_task_protection):
+        patches.set(responses.EC2ContainerServiceResponse, made.__name__, made)

@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import TypeVar
 
-from sandbox.config import ApiFault, CapacityFault, DeploymentFault, Fault, MetricsFault
+from sandbox.config import ApiFault, CapacityFault, DeploymentFault, Fault, MetricsFault, TaskFault
 
-F = TypeVar("F", ApiFault, CapacityFault, DeploymentFault, MetricsFault)
+F = TypeVar("F", ApiFault, CapacityFault, DeploymentFault, MetricsFault, TaskFault)
 
 
 @dataclass
@@ -78,6 +78,10 @@ class FaultBook:
         """The fault that lets the tasks of `revision` (family:revision) die."""
         faults = (f for f in self._of(DeploymentFault, now) if fnmatchcase(target, f.target))
         return next((f for f in faults if fnmatchcase(revision, f.revision)), None)
+
+    def tasks(self, target: str, now: datetime) -> TaskFault | None:
+        """The fault that lets tasks of `target` stop before they serve."""
+        return next((f for f in self._of(TaskFault, now) if fnmatchcase(target, f.target)), None)
 
     def hides(self, target: str, metric: str, now: datetime) -> bool:
         """Whether the datapoint of `metric` (namespace/name) of `target` is lost."""

@@ -83,19 +83,20 @@ def auto_scaling_group(world: World, groups: Groups, workload: Workload) -> None
                 f"{workload.name}.target_tracking.metric: a group has no predefined memory metric; use cpu"
             )
         policy["PredefinedMetricSpecification"] = {"PredefinedMetricType": "ASGAverageCPUUtilization"}
+        nothing: Any = None  # as moto hands over what a call leaves out, so that DescribePolicies can tell it
         backend.put_scaling_policy(
             name="target-tracking",
             policy_type="TargetTrackingScaling",
-            metric_aggregation_type="",
-            adjustment_type="",
+            metric_aggregation_type=nothing,
+            adjustment_type=nothing,
             as_name=workload.target,
-            min_adjustment_magnitude="",
+            min_adjustment_magnitude=nothing,
             scaling_adjustment=None,
             cooldown=None,
             target_tracking_config=policy,
-            step_adjustments="",
-            estimated_instance_warmup="",
-            predictive_scaling_configuration="",
+            step_adjustments=[],  # type: ignore[arg-type]
+            estimated_instance_warmup=nothing,
+            predictive_scaling_configuration={},  # type: ignore[arg-type]
         )
 
 

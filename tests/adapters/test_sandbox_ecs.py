@@ -188,3 +188,31 @@ def test_calls_that_aws_refuses_are_refused(cloud):
 def test_service_quotas_are_answered(cloud):
     quota = client(cloud, "service-quotas").get_service_quota(ServiceCode="fargate", QuotaCode="L-3032A538")
     assert quota["Quota"]["Value"] == 256
+
+
+def test_tasks_that_stop_before_they_serve_are_listed_for_an_hour_with_their_reason(cloud):
+    ecs = client(cloud, "ecs")
+    where = {"cluster": "prod", "serviceName": "web"}
+    cloud.fault(kind="tasks_stop", target="prod/web", reason="CannotPullContainerError: not found", duration_s=50)
+    ecs.update_service(cluster="prod", service="web", desiredCount=6)
+    assert ecs.list_tasks(**where, desiredStatus="STOPPED")["taskArns"] == []
+    cloud.advance(40)
+    arns = ecs.list_tasks(**where, desiredStatus="STOPPED")["taskArns"]
+    tasks = ecs.describe_tasks(cluster="prod", tasks=arns)["tasks"]
+    assert {(t["stopCode"], t["stoppedReason"]) for t in tasks} == {
+        ("TaskFailedToStart", "CannotPullContainerError: not found")
+    }
+    assert len(tasks) == 2 and counts(cloud)[:2] == (6, 4), "they are started anew at once"
+    cloud.advance(60)
+    assert counts(cloud) == (6, 6, 0) and len(ecs.list_tasks(**where)["taskArns"]) == 6
+    cloud.advance(3600, step_s=60)
+    assert ecs.list_tasks(**where, desiredStatus="STOPPED")["taskArns"] == []
+
+
+def test_the_protection_of_a_task_is_kept_until_it_is_taken_back(cloud):
+    ecs = client(cloud, "ecs")
+    first, *rest = ecs.list_tasks(cluster="prod", serviceName="web")["taskArns"]
+    for on in (True, False):
+        ecs.update_task_protection(cluster="prod", tasks=[first], protectionEnabled=on)
+        told = ecs.get_task_protection(cluster="prod", tasks=[first, *rest])["protectedTasks"]
+        assert [t["protectionEnabled"] for t in told] == [on, *[False] * len(rest)]
