@@ -63,8 +63,8 @@ class Target(Protocol):
         """Who made the target stand at `setting`, as far as its own records of late tell. Raises OutsideError."""
 
     def foresee(self, ahead: Sequence[Span], cpu_cores: float, running: int) -> Foreseen:
-        """What is in the way of holding `ahead`, units of `cpu_cores` each, where `running` run now: quotas of the
-        account, scheduled actions of others that would go below it. Raises OutsideError.
+        """What is in the way of holding `ahead`, units of `cpu_cores` each, where `running` run now: bounds of a count,
+        a size that cannot be deployed, quotas of the account, scheduled actions of others. Raises OutsideError.
         """
 
     def apply(self, setting: Setting) -> None:

@@ -1,4 +1,4 @@
-"""Looking ahead over the whole time a change holds something: its account's quotas, others' scheduled actions."""
+"""Looking ahead over the whole time a change holds something: bounds, quotas, others' scheduled actions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def spans(plan: ShapingPlan, change: PolicyChange, workload: Workload, now: date
     handed_back = change.effective_at + change.settle + workload.verified_after
     ends = [*(step.due_at for step in plan.steps[1:]), handed_back][: len(plan.steps)]
     return tuple(
-        Span(start=max(step.due_at, now), end=end, units=step.to_units)
+        Span(start=max(step.due_at, now), end=end, units=step.to_units, resized=step.size is not None)
         for step, end in zip(plan.steps, ends, strict=True)
         if end > max(step.due_at, now)
     )

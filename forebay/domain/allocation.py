@@ -78,11 +78,12 @@ class TargetState(Model):
 
 
 class Span(Model):
-    """So many units are to be held from `start` until `end` (aware UTC)."""
+    """So many units are to be held from `start` until `end` (aware UTC). `resized`: of another size from `start` on."""
 
     start: UtcTime
     end: UtcTime
     units: int
+    resized: bool = False
 
 
 class Foreseen(Model):
@@ -90,6 +91,10 @@ class Foreseen(Model):
 
     refusals: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    def __add__(self, other: Foreseen) -> Foreseen:
+        """Both together."""
+        return Foreseen(refusals=self.refusals + other.refusals, warnings=self.warnings + other.warnings)
 
 
 def setting_for(now: Setting, units: int, *, lower: bool = False) -> Setting:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from forebay.aws import AwsClients
@@ -17,9 +18,9 @@ from forebay.domain.size import TaskSize
 from forebay.domain.workload import AsgTarget
 from forebay.ports import Clock
 from forebay.targets.causes import changes_size, names_quota, newest_first
-from forebay.targets.preflight import group_refusals, group_warnings
+from forebay.targets.preflight import foresee_scaling, group_refusals, group_warnings
 from forebay.targets.quotas import EC2_STANDARD, is_standard, quota_in_words, read_quota
-from forebay.targets.schedules import AHEAD, BEHIND, ahead_in_words, lowers, runs_within, sets
+from forebay.targets.schedules import AHEAD, BEHIND, Scheduled, runs_within, sets
 
 if TYPE_CHECKING:
     from mypy_boto3_autoscaling.type_defs import (
@@ -76,17 +77,18 @@ class AutoScalingGroup:
     def foresee(self, ahead: Sequence[Span], cpu_cores: float, running: int) -> Foreseen:
         """The quota is that of the standard On-Demand families; other families and Spot have others, unread here.
 
-        IAM: autoscaling:DescribeAutoScalingGroups, DescribeScheduledActions, and what `read_quota` names.
+        IAM: autoscaling:DescribeAutoScalingGroups, DescribePolicies, DescribeScheduledActions, and what `read_quota`
+        names.
         """
         group = self._describe()
         asleep = any(p["ProcessName"] == "ScheduledActions" for p in group.get("SuspendedProcesses", []))
-        by_count = not self._has_policies()
-        warnings = () if asleep else tuple(scheduled_ahead(self._scheduled(), ahead, by_count=by_count))
+        lever = Lever.FLOOR if self._has_policies() else Lever.COUNT
+        actions = [] if asleep else map(_action, self._scheduled())
+        found = foresee_scaling(ahead, lever, group["MinSize"], group["MaxSize"], "the group", actions)
         if not (cpu_cores and _counts_as_standard(group)):
-            return Foreseen(warnings=warnings)
+            return found
         quota = read_quota(self._clients, EC2_STANDARD, self._clock.now())
-        room = quota.foresee(max(span.units for span in ahead), running, cpu_cores)
-        return room.model_copy(update={"warnings": (*warnings, *room.warnings)})
+        return found + quota.foresee(max(span.units for span in ahead), running, cpu_cores)
 
     def apply(self, setting: Setting) -> None:
         """One write. Floor: the desired capacity follows into [floor, ceiling] at once. Count: AWS refuses one
@@ -210,29 +212,22 @@ def _problems(
         yield "scaling policies are suspended (AlarmNotification): nothing would answer load above the floor; resume it"
     if "ScheduledActions" in suspended:
         return
-    for action in scheduled:
-        wanted = _sizes(action, by_count=setting.lever is Lever.COUNT)
-        if lowers(setting.units, *wanted) and _runs(action, now, now + AHEAD):
+    for action in map(_action, scheduled):
+        if action.lowers(setting.units, setting.lever) and action.runs(now, now + AHEAD):
             yield (
-                f"the scheduled action {action['ScheduledActionName']!r} may soon go below {setting.units} units: "
-                "suspend ScheduledActions until the change is through, or raise its sizes"
+                f"the scheduled action {action.name} may soon go below {setting.units} units: suspend ScheduledActions "
+                "until the change is through, or raise its sizes"
             )
 
 
-def scheduled_ahead(
-    scheduled: Sequence[ScheduledUpdateGroupActionTypeDef], ahead: Sequence[Span], *, by_count: bool
-) -> Iterator[str]:
-    """Each action that goes below what is to be held while it is, and when first. Pure."""
-    for action in scheduled:
-        for span in ahead:
-            if lowers(span.units, *_sizes(action, by_count=by_count)) and _runs(action, span.start, span.end):
-                yield ahead_in_words(repr(action["ScheduledActionName"]), span)
-                break
-
-
-def _sizes(action: ScheduledUpdateGroupActionTypeDef, *, by_count: bool) -> tuple[int | None, int | None]:
-    """What of an action can take units away: the minimum, or where the count is the lever the count; the maximum."""
-    return action.get("DesiredCapacity") if by_count else action.get("MinSize"), action.get("MaxSize")
+def _action(action: ScheduledUpdateGroupActionTypeDef) -> Scheduled:
+    return Scheduled(
+        repr(action["ScheduledActionName"]),
+        action.get("MinSize"),
+        action.get("MaxSize"),
+        partial(_runs, action),
+        action.get("DesiredCapacity"),
+    )
 
 
 def _counts_as_standard(group: AutoScalingGroupTypeDef) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from forebay.aws import AwsClients
@@ -14,14 +15,22 @@ from forebay.domain.size import TaskSize
 from forebay.domain.workload import EcsTarget
 from forebay.ports import Clock
 from forebay.targets.causes import names_quota, newest_first, tells_trouble
-from forebay.targets.preflight import service_refusals, service_warnings
+from forebay.targets.preflight import (
+    foresee_scaling,
+    no_resize,
+    out_of_bounds,
+    service_refusals,
+    service_warnings,
+)
 from forebay.targets.quotas import FARGATE, quota_in_words, read_quota
 from forebay.targets.revisions import Revisions
-from forebay.targets.schedules import AHEAD, BEHIND, ahead_in_words, lowers, runs_within, sets
+from forebay.targets.schedules import AHEAD, BEHIND, Scheduled, runs_within, sets
 
 if TYPE_CHECKING:
     from mypy_boto3_application_autoscaling.type_defs import ScalableTargetTypeDef, ScheduledActionTypeDef
     from mypy_boto3_ecs.type_defs import ServiceTypeDef
+
+BOUNDS = "its scalable target"
 
 
 class EcsService:
@@ -82,16 +91,21 @@ class EcsService:
     def foresee(self, ahead: Sequence[Span], cpu_cores: float, running: int) -> Foreseen:
         """The quota is that of Fargate On-Demand; tasks on instances or on Spot count against others, unread here.
 
-        IAM: ecs:DescribeServices, application-autoscaling:DescribeScalableTargets, DescribeScheduledActions, and what
-        `read_quota` names.
+        IAM: ecs:DescribeServices, application-autoscaling:DescribeScalableTargets, DescribeScalingPolicies,
+        DescribeScheduledActions, and what `read_quota` names.
         """
-        scalable = self._scalable_target()
-        warnings = tuple(scheduled_ahead(self._scheduled(), ahead)) if scalable and not _asleep(scalable) else ()
-        if not (cpu_cores and _counts_as_fargate(self._ref, self._service())):
-            return Foreseen(warnings=warnings)
+        service, scalable = self._service(), self._scalable_target()
+        found = Foreseen()
+        if scalable:
+            lever = Lever.FLOOR if self._has_policies() else Lever.COUNT
+            actions = [] if _asleep(scalable) else map(_action, self._scheduled())
+            found += foresee_scaling(ahead, lever, scalable["MinCapacity"], scalable["MaxCapacity"], BOUNDS, actions)
+        if any(span.resized for span in ahead) and (obstacle := no_resize(service)):
+            found += Foreseen(refusals=(obstacle,))
+        if not (cpu_cores and _counts_as_fargate(self._ref, service)):
+            return found
         quota = read_quota(self._clients, FARGATE, self._clock.now())
-        room = quota.foresee(max(span.units for span in ahead), running, cpu_cores)
-        return room.model_copy(update={"warnings": (*warnings, *room.warnings)})
+        return found + quota.foresee(max(span.units for span in ahead), running, cpu_cores)
 
     def apply(self, setting: Setting) -> None:
         """One write; with a floor and a revision two. Floor: on AWS the count follows into [floor, ceiling] at once.
@@ -147,13 +161,8 @@ class EcsService:
 
     def _check_count(self, count: int) -> None:
         scalable = self._scalable_target()
-        if scalable and not scalable["MinCapacity"] <= count <= scalable["MaxCapacity"]:
-            raise OutsideError(
-                f"{self._what}: a count of {count} lies outside the bounds {scalable['MinCapacity']} to "
-                f"{scalable['MaxCapacity']} of its scalable target: adapt its bounds, or attach a scaling policy "
-                "so that the minimum becomes the lever",
-                retryable=False,
-            )
+        if scalable and (found := out_of_bounds(count, scalable["MinCapacity"], scalable["MaxCapacity"], BOUNDS)):
+            raise OutsideError(f"{self._what}: {found}", retryable=False)
 
     def _service(self) -> ServiceTypeDef:
         with aws_call("ecs:DescribeServices", self._what):
@@ -238,20 +247,6 @@ def deployed_revision(service: ServiceTypeDef) -> str:
     return primary["taskDefinition"] if primary else service["taskDefinition"]
 
 
-def no_resize(service: ServiceTypeDef) -> str | None:
-    """Why a rolling deployment of this service would not do for a resize, and how to mend it."""
-    controller = service.get("deploymentController", {}).get("type", "ECS")
-    if controller != "ECS":
-        return f"its deployments are made by {controller}: only rolling ones of ECS can resize it; list no sizes"
-    configuration = service.get("deploymentConfiguration", {})
-    least, most = configuration.get("minimumHealthyPercent", 100), configuration.get("maximumPercent", 200)
-    if least < 100:
-        return f"its minimumHealthyPercent is {least}: a resize would take capacity away meanwhile; set it to 100"
-    if most <= 100:
-        return f"its maximumPercent is {most}: no task of another size could be started; set it to 200"
-    return None
-
-
 def _problems(
     service: ServiceTypeDef,
     scalable: ScalableTargetTypeDef | None,
@@ -269,26 +264,18 @@ def _problems(
     if setting.lever is Lever.FLOOR and suspended.get("DynamicScalingOutSuspended"):
         yield "scaling out is suspended on the scalable target: resume DynamicScalingOut"
     if scalable and not _asleep(scalable):
-        for action in scheduled:
-            wanted = action.get("ScalableTargetAction", {})
-            if lowers(setting.units, wanted.get("MinCapacity"), wanted.get("MaxCapacity")) and _runs(
-                action, now, now + AHEAD
-            ):
+        for action in map(_action, scheduled):
+            if action.lowers(setting.units, setting.lever) and action.runs(now, now + AHEAD):
                 yield (
-                    f"the scheduled action {action['ScheduledActionName']!r} ({action['Schedule']}) may soon go below "
-                    f"{setting.units} units: suspend ScheduledScaling until the change is through, or raise its bounds"
+                    f"the scheduled action {action.name} may soon go below {setting.units} units: suspend "
+                    "ScheduledScaling until the change is through, or raise its bounds"
                 )
 
 
-def scheduled_ahead(scheduled: Sequence[ScheduledActionTypeDef], ahead: Sequence[Span]) -> Iterator[str]:
-    """Each action that goes below what is to be held while it is, and when first. Pure."""
-    for action in scheduled:
-        wanted = action.get("ScalableTargetAction", {})
-        for span in ahead:
-            below = lowers(span.units, wanted.get("MinCapacity"), wanted.get("MaxCapacity"))
-            if below and _runs(action, span.start, span.end):
-                yield ahead_in_words(f"{action['ScheduledActionName']!r} ({action['Schedule']})", span)
-                break
+def _action(action: ScheduledActionTypeDef) -> Scheduled:
+    wanted = action.get("ScalableTargetAction", {})
+    name = f"{action['ScheduledActionName']!r} ({action['Schedule']})"
+    return Scheduled(name, wanted.get("MinCapacity"), wanted.get("MaxCapacity"), partial(_runs, action))
 
 
 def _asleep(scalable: ScalableTargetTypeDef) -> bool:

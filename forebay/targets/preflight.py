@@ -6,8 +6,11 @@ Looked at with every observation: when a plan is drawn, and again before each st
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
+
+from forebay.domain.allocation import Foreseen, Lever, Span
+from forebay.targets.schedules import Scheduled, actions_ahead
 
 if TYPE_CHECKING:
     from mypy_boto3_autoscaling.type_defs import AutoScalingGroupTypeDef
@@ -15,6 +18,40 @@ if TYPE_CHECKING:
 
 # ECS puts it on a group whose size a capacity provider manages (ECS guide, "Amazon ECS cluster auto scaling").
 MANAGED_BY_ECS = "AmazonECSManaged"
+
+
+def out_of_bounds(count: int, low: int, high: int, whose: str) -> str | None:
+    """Why AWS takes no such count where the count is the lever, and how to mend it."""
+    if low <= count <= high:
+        return None
+    return (
+        f"a count of {count} lies outside the bounds {low} to {high} of {whose}: adapt its bounds, or attach a scaling "
+        "policy so that the minimum becomes the lever"
+    )
+
+
+def foresee_scaling(
+    ahead: Sequence[Span], lever: Lever, low: int, high: int, whose: str, actions: Iterable[Scheduled]
+) -> Foreseen:
+    """What is in the way of holding `ahead` between the bounds that stand now, those of `whose`."""
+    peak_and_least = {max(span.units for span in ahead), min(span.units for span in ahead)}
+    outside = [out_of_bounds(count, low, high, whose) for count in sorted(peak_and_least) if lever is Lever.COUNT]
+    refusals, warnings = (text for text in outside if text), actions_ahead(actions, ahead, lever, high)
+    return Foreseen(refusals=tuple(refusals), warnings=tuple(warnings))
+
+
+def no_resize(service: ServiceTypeDef) -> str | None:
+    """Why a rolling deployment of this service would not do for a resize, and how to mend it."""
+    controller = service.get("deploymentController", {}).get("type", "ECS")
+    if controller != "ECS":
+        return f"its deployments are made by {controller}: only rolling ones of ECS can resize it; list no sizes"
+    configuration = service.get("deploymentConfiguration", {})
+    least, most = configuration.get("minimumHealthyPercent", 100), configuration.get("maximumPercent", 200)
+    if least < 100:
+        return f"its minimumHealthyPercent is {least}: a resize would take capacity away meanwhile; set it to 100"
+    if most <= 100:
+        return f"its maximumPercent is {most}: no task of another size could be started; set it to 200"
+    return None
 
 
 def service_refusals(service: ServiceTypeDef) -> Iterator[str]:

@@ -1,9 +1,10 @@
-"""Whether a user's own scheduled scaling action runs soon, and would take away what a step has put there. Pure."""
+"""Whether a user's own scheduled scaling action runs while something is held, and what it would do to that. Pure."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -18,18 +19,63 @@ _MONTH_NUMBERS = {name: number for number, name in enumerate(_MONTHS, start=1)}
 _DAY_NUMBERS = {name: number for number, name in enumerate(_DAYS, start=1)}
 
 
-def lowers(units: int, *wanted: int | None) -> bool:
-    """Whether an action that sets one of the `wanted` values (a minimum, a maximum, a count) goes below `units`."""
-    return any(value is not None and value < units for value in wanted)
+@dataclass(frozen=True)
+class Scheduled:
+    """A scheduled action: what it sets (None: it leaves what stands), and whether it may run in (start, end]."""
+
+    name: str
+    low: int | None
+    high: int | None
+    runs: Callable[[datetime, datetime], bool]
+    count: int | None = None
+
+    def lowers(self, units: int, lever: Lever) -> bool:
+        """Whether it takes away of `units`; a lower minimum takes nothing from a count."""
+        own = self.low if lever is Lever.FLOOR else self.count
+        return any(value is not None and value < units for value in (own, self.high))
+
+    def others(self, units: int, lever: Lever, ceiling: int | None) -> list[str]:
+        """What it sets other than what is held then, in words."""
+        if lever is Lever.FLOOR:
+            named = [("minimum", self.low, units), ("maximum", self.high, ceiling)]
+        else:
+            raised = self.low if self.low is not None and self.low > units else None
+            named = [("count", self.count, units), ("minimum", raised, units)]
+        return [f"the {what} {value}" for what, value, held in named if value not in (None, held)]
 
 
-def ahead_in_words(action: str, span: Span) -> str:
-    """For people: what to do about an action that is found before it runs."""
-    return (
-        f"the scheduled action {action} would go below the {span.units} units that are held from "
-        f"{span.start:%d %b %H:%M} to {span.end:%d %b %H:%M} UTC: suspend it until the change is through, or raise its "
-        "bounds"
-    )
+def actions_ahead(
+    actions: Iterable[Scheduled], ahead: Sequence[Span], lever: Lever, ceiling: int | None
+) -> Iterator[str]:
+    """What to know of each action that would set other values than those held, for people: that it goes below them, or
+    what it sets, and when first. `ceiling`: the maximum that stands now; a floor above it lifts it.
+    """
+    for action in actions:
+        below = next((s for s in ahead if action.lowers(s.units, lever) and action.runs(s.start, s.end)), None)
+        if below:
+            yield (
+                f"the scheduled action {action.name} would go below the {below.units} units that are held "
+                f"{_when(below)}: suspend it until the change is through, or raise its bounds"
+            )
+        else:
+            yield from _beside(action, ahead, lever, ceiling)
+
+
+def _beside(action: Scheduled, ahead: Sequence[Span], lever: Lever, ceiling: int | None) -> Iterator[str]:
+    for span in ahead:
+        ceiling = None if ceiling is None else max(ceiling, span.units)
+        others = action.others(span.units, lever, ceiling)
+        if others and action.runs(span.start, span.end):
+            yield (
+                f"the scheduled action {action.name} would set {' and '.join(others)} while {span.units} units are "
+                f"held {_when(span)}: a higher maximum alone is gone on from, for the rest on_foreign_write says what "
+                "follows; suspend it until the change is through where that will not do"
+            )
+            return
+
+
+def _when(span: Span) -> str:
+    return f"from {span.start:%d %b %H:%M} to {span.end:%d %b %H:%M} UTC"
 
 
 def sets(setting: Setting, low: int | None, high: int | None, count: int | None = None) -> bool:

@@ -1,4 +1,4 @@
-"""What is found ahead of a change: the vCPU quota it counts against, and scheduled actions while it holds."""
+"""What is found ahead of a change: bounds, the vCPU quota it counts against, and scheduled actions while it holds."""
 
 from __future__ import annotations
 
@@ -16,22 +16,27 @@ from tests.support.aws import ASG, ECS, TIMING, TRACKING, CloudClock, clients, p
 
 KINDS = pytest.mark.parametrize("kind", ["ecs", "asg"])
 CODES = {"ecs": FARGATE, "asg": EC2_STANDARD}
+SERVICE = {
+    "ServiceNamespace": "ecs",
+    "ResourceId": "service/prod/web",
+    "ScalableDimension": "ecs:service:DesiredCount",
+}
 MENDED = "raise it in Service Quotas first"
 
 
 @pytest.fixture
 def made(tmp_path, monkeypatch):
-    """A function that makes the cloud with a target of 4 units of a core, under a quota of 10 vCPUs."""
+    """A function that makes the cloud with a target of 4 units of a core, under a quota of 10 vCPUs, for 1 to 20."""
     stack = []
 
-    def make(kind, others=0.0):
-        where = {"target_tracking": TRACKING} if kind == "ecs" else {"asg": "web"}
+    def make(kind, others=0.0, *, autoscaled=True):
+        where = {"asg": "web"} if kind == "asg" else ({"target_tracking": TRACKING} if autoscaled else {})
         code = "/".join(CODES[kind])
         given = {"quotas": {code: 10.0}, "used_by_others": {code: others}, "timing": TIMING}
         stack.append(fresh({"workloads": [played(tmp_path, **where)], **given}))
         cloud = stack[-1].__enter__()
         aws = clients(cloud, monkeypatch)
-        if kind == "asg":
+        if kind == "asg" and autoscaled:
             track_group(aws)
         of = EcsService(ECS, aws, CloudClock(cloud)) if kind == "ecs" else AutoScalingGroup(ASG, aws, CloudClock(cloud))
         return cloud, aws, of
@@ -44,6 +49,26 @@ def made(tmp_path, monkeypatch):
 def held(cloud, units, start=1, end=24):
     now = cloud.now()
     return Span(start=now + timedelta(hours=start), end=now + timedelta(hours=end), units=units)
+
+
+def schedule(kind, aws, at, low=None, high=None):
+    """The scheduled action `nightly`."""
+    if kind == "ecs":
+        wanted = {"MinCapacity": low, "MaxCapacity": high}
+        aws.application_autoscaling.put_scheduled_action(
+            **SERVICE,
+            ScheduledActionName="nightly",
+            Schedule=f"at({at:%Y-%m-%dT%H:%M:%S})",
+            ScalableTargetAction={name: value for name, value in wanted.items() if value is not None},
+        )
+    else:
+        wanted = {"MinSize": low, "MaxSize": high}
+        aws.autoscaling.put_scheduled_update_group_action(
+            AutoScalingGroupName="web",
+            ScheduledActionName="nightly",
+            StartTime=at,
+            **{name: value for name, value in wanted.items() if value is not None},
+        )
 
 
 @KINDS
@@ -84,24 +109,75 @@ def test_the_cause_of_units_that_do_not_come_has_the_quotas_figures(made, kind):
 )
 def test_scheduled_actions_are_found_as_long_as_units_are_held(made, kind, hours, low, found):
     cloud, aws, target = made(kind)
-    at = cloud.now() + timedelta(hours=hours)
-    if kind == "ecs":
-        aws.application_autoscaling.put_scheduled_action(
-            ServiceNamespace="ecs",
-            ResourceId="service/prod/web",
-            ScalableDimension="ecs:service:DesiredCount",
-            ScheduledActionName="nightly",
-            Schedule=f"at({at:%Y-%m-%dT%H:%M:%S})",
-            ScalableTargetAction={"MinCapacity": low, "MaxCapacity": 20},
-        )
-    else:
-        aws.autoscaling.put_scheduled_update_group_action(
-            AutoScalingGroupName="web", ScheduledActionName="nightly", StartTime=at, MinSize=low
-        )
+    schedule(kind, aws, cloud.now() + timedelta(hours=hours), low, 20)
     warnings = target.foresee([held(cloud, 5, end=2), held(cloud, 6, start=2)], 1.0, 4).warnings
     assert len(warnings) == found
     assert not found or ("'nightly'" in warnings[0] and "below the 6 units that are held from" in warnings[0])
     assert target.observe().problems == (), "it is not soon"
+
+
+@KINDS
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        pytest.param(8, None, "would set the minimum 8 while 5 units are held from", id="a higher minimum"),
+        pytest.param(5, 15, "would set the maximum 15 while 5 units", id="a lower maximum that is high enough"),
+        pytest.param(None, 40, "would set the maximum 40 while 5 units", id="a higher maximum"),
+        pytest.param(3, 40, "below the 5 units", id="what goes below is said before anything else"),
+        pytest.param(5, 20, None, id="what stands then"),
+    ],
+)
+def test_scheduled_actions_that_set_other_values_are_found_too(made, kind, low, high, words):
+    cloud, aws, target = made(kind)
+    schedule(kind, aws, cloud.now() + timedelta(hours=2), low, high)
+    warnings = target.foresee([held(cloud, 5)], 1.0, 4).warnings
+    assert len(warnings) == (words is not None)
+    assert words is None or words in warnings[0]
+    assert target.observe().problems == (), "4 units are no more than what is asked for"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        pytest.param(2, None, None, id="a lower minimum"),
+        pytest.param(None, 40, None, id="a higher maximum"),
+        pytest.param(8, None, "would set the minimum 8", id="a minimum above it"),
+        pytest.param(None, 3, "below the 5 units", id="a maximum below it"),
+    ],
+)
+def test_what_a_scheduled_action_does_to_a_count(made, low, high, words):
+    cloud, aws, target = made("ecs", autoscaled=False)
+    schedule("ecs", aws, cloud.now() + timedelta(hours=1.5), low, high)
+    warnings = target.foresee([held(cloud, 5)], 1.0, 4).warnings
+    assert len(warnings) == (words is not None) and (words is None or words in warnings[0])
+    assert bool(target.observe().problems) == (high == 3), "a lower minimum takes nothing from a count"
+
+
+@KINDS
+def test_without_an_autoscaler_a_count_outside_the_bounds_is_refused_before_anything_is_moved(made, kind):
+    cloud, _, target = made(kind, autoscaled=False)
+    (refusal,) = target.foresee([held(cloud, 6), held(cloud, 21)], 0.0, 4).refusals
+    assert "a count of 21 lies outside the bounds 1 to 20 of" in refusal and "attach a scaling policy" in refusal
+    (refusal,) = target.foresee([held(cloud, 6), held(cloud, 0)], 0.0, 4).refusals
+    assert "a count of 0 lies outside" in refusal
+    assert target.foresee([held(cloud, 1), held(cloud, 20)], 0.0, 4) == Foreseen()
+
+
+@KINDS
+def test_under_an_autoscaler_the_bounds_are_moved_and_refuse_nothing(made, kind):
+    cloud, _, target = made(kind)
+    assert target.foresee([held(cloud, 21)], 0.0, 4) == Foreseen()
+
+
+def test_a_resize_that_would_take_capacity_away_is_refused_when_it_is_planned(made):
+    cloud, aws, target = made("ecs")
+    aws.ecs.update_service(
+        cluster="prod", service="web", deploymentConfiguration={"minimumHealthyPercent": 50, "maximumPercent": 200}
+    )
+    plain = held(cloud, 5)
+    (refusal,) = target.foresee([plain, plain.model_copy(update={"resized": True})], 1.0, 4).refusals
+    assert "minimumHealthyPercent is 50" in refusal
+    assert target.foresee([plain], 1.0, 4) == Foreseen(), "what is not resized is not replaced"
 
 
 def recurs_in_a_group(cloud, aws, days):

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forebay.domain.allocation import Lever
 from forebay.targets.causes import newest_first, tells_trouble
-from forebay.targets.schedules import lowers, runs_within
+from forebay.targets.schedules import Scheduled, runs_within
 from sandbox import schedules
 
 MONDAY = datetime(2026, 3, 2, 21, 0, tzinfo=UTC)
@@ -61,10 +62,24 @@ def test_reads_a_cron_expression_as_the_simulated_cloud_runs_it(fields, minute, 
     assert runs_within(expression, zone, start, end) == schedules.due(expression, zone, start, start, end)
 
 
-def test_lowers_if_any_value_given_is_below():
-    assert lowers(4, None, 3)
-    assert not lowers(4, None, 4)
-    assert not lowers(4, None, None)
+@pytest.mark.parametrize(
+    ("lever", "low", "high", "count", "lowers", "others"),
+    [
+        pytest.param(Lever.FLOOR, None, 3, None, True, ["the maximum 3"], id="a maximum below the floor"),
+        pytest.param(Lever.FLOOR, 4, 20, 9, False, [], id="what stands; a count is the autoscaler's matter"),
+        pytest.param(Lever.FLOOR, None, None, None, False, [], id="nothing"),
+        pytest.param(Lever.FLOOR, 3, None, None, True, ["the minimum 3"], id="a lower minimum"),
+        pytest.param(Lever.FLOOR, 9, 30, None, False, ["the minimum 9", "the maximum 30"], id="both higher"),
+        pytest.param(Lever.COUNT, 1, 40, None, False, [], id="bounds that leave a count where it is"),
+        pytest.param(Lever.COUNT, 9, None, None, False, ["the minimum 9"], id="a minimum that lifts a count"),
+        pytest.param(Lever.COUNT, None, 3, None, True, [], id="a maximum that cuts a count"),
+        pytest.param(Lever.COUNT, None, None, 3, True, ["the count 3"], id="a lower count"),
+        pytest.param(Lever.COUNT, None, None, 9, False, ["the count 9"], id="a higher count"),
+    ],
+)
+def test_what_an_action_does_to_four_units_under_a_maximum_of_twenty(lever, low, high, count, lowers, others):
+    action = Scheduled("nightly", low, high, lambda start, end: True, count)
+    assert (action.lowers(4, lever), action.others(4, lever, 20)) == (lowers, others)
 
 
 @pytest.mark.parametrize(

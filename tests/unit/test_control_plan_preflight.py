@@ -9,14 +9,16 @@ import pytest
 
 from forebay.app.outlook import Outlook
 from forebay.app.plan import draw_live, store_plans
+from forebay.app.preflight import spans
 from forebay.app.receive import receive
 from forebay.domain.allocation import Foreseen
 from forebay.domain.errors import InputError
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.resources import Resource
+from forebay.domain.size import TaskSize
 from forebay.planning.slots import horizon_slots
 from forebay.report.table import plan_table
-from tests.support.world import EFFECTIVE, NOW, World, a_request, minutes
+from tests.support.world import EFFECTIVE, NOW, World, a_plan, a_request, minutes
 
 
 def drawn(world: World) -> ShapingPlan:
@@ -66,6 +68,15 @@ def test_what_is_foreseen_until_it_is_handed_back_is_told_or_refused_with_the_pl
         world.cloud.services["web"].foreseen = Foreseen(refusals=("8 units need 32 vCPU, the quota is 16",))
         with pytest.raises(InputError, match="web cannot be shaped as planned: 8 units need 32 vCPU"):
             drawn(world)
+
+
+def test_a_resize_is_looked_at_ahead_as_one() -> None:
+    with World() as world:
+        plain = a_plan()
+        resized = plain.steps[1].model_copy(update={"size": TaskSize(cpu_units=2048, memory_mib=4096)})
+        plan = plain.model_copy(update={"steps": (plain.steps[0], resized)})
+        change = receive(world.ctx, a_request()).change
+        assert [s.resized for s in spans(plan, change, world.ctx.workload("web"), NOW)] == [False, True]
 
 
 def test_what_has_come_up_since_is_told_before_the_next_step_and_once() -> None:
