@@ -132,7 +132,7 @@ def make_target(workload: Workload, aws: AwsClients, clock: Clock) -> Target:
         case EcsTarget() as ref:
             return EcsService(ref, aws, clock, sized=bool(workload.sizes))
         case AsgTarget() as ref:
-            return AutoScalingGroup(ref, aws, clock)
+            return AutoScalingGroup(ref, aws, clock, lead_time=workload.lead_time)
 
 
 def make_usage(workload: Workload, aws: AwsClients, clock: Clock) -> Usage:

@@ -76,6 +76,11 @@ class TargetState(Model):
     refusals: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
+    @property
+    def lacks_units(self) -> bool:
+        """Whether fewer serve than the cloud works towards, or than were asked for."""
+        return self.serving < max(self.desired, self.setting.units)
+
 
 class Span(Model):
     """So many units are to be held from `start` until `end` (aware UTC). `resized`: of another size from `start` on."""

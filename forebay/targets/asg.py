@@ -6,7 +6,7 @@ Where instance types have weights, every number of the group counts capacity uni
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -36,12 +36,18 @@ _AT_REST = ("InService", "Standby", "Terminated", "Detached")
 
 
 class AutoScalingGroup:
-    """A Target. An unknown group is an OutsideError that is not retryable and names it."""
+    """A Target. An unknown group is an OutsideError that is not retryable and names it.
 
-    def __init__(self, ref: AsgTarget, clients: AwsClients, clock: Clock) -> None:
+    `lead_time`: from asking for a unit until it serves, as the workload says.
+    """
+
+    def __init__(
+        self, ref: AsgTarget, clients: AwsClients, clock: Clock, *, lead_time: timedelta = timedelta(0)
+    ) -> None:
         self._group = ref.group
         self._clients = clients
         self._clock = clock
+        self._lead_time = lead_time
         self._what = f"Auto Scaling group {ref.group}"
 
     def observe(self) -> TargetState:
@@ -52,8 +58,8 @@ class AutoScalingGroup:
         """
         group = self._describe()
         has_policies = self._has_policies()
-        state = group_state(group, has_policies, self._scheduled(), (), self._clock.now())
-        if state.serving >= max(state.desired, state.setting.units):
+        state = group_state(group, has_policies, self._scheduled(), (), self._clock.now(), self._lead_time)
+        if not state.lacks_units:
             return state
         why = causes(self._activities(), self._clock.now())
         if any(names_quota(cause) for cause in why) and _counts_as_standard(group):
@@ -153,6 +159,7 @@ def group_state(
     scheduled: Sequence[ScheduledUpdateGroupActionTypeDef],
     activities: Sequence[ActivityTypeDef],
     now: datetime,
+    lead_time: timedelta = timedelta(0),
 ) -> TargetState:
     """What the answers of the API mean. Pure; `now` aware UTC. Serving are instances InService and Healthy."""
     if has_policies:
@@ -172,7 +179,7 @@ def group_state(
         problems=tuple(_problems(group, setting, scheduled, now)),
         causes=causes(activities, now) if serving < max(desired, setting.units) else (),
         refusals=tuple(group_refusals(group)),
-        warnings=tuple(group_warnings(group)),
+        warnings=tuple(group_warnings(group, lead_time)),
     )
 
 

@@ -25,9 +25,14 @@ from forebay.targets.preflight import (
 from forebay.targets.quotas import FARGATE, quota_in_words, read_quota
 from forebay.targets.revisions import Revisions
 from forebay.targets.schedules import AHEAD, BEHIND, Scheduled, runs_within, sets
+from forebay.targets.tasks import are_protected, stop_reasons, stopped_tasks
 
 if TYPE_CHECKING:
-    from mypy_boto3_application_autoscaling.type_defs import ScalableTargetTypeDef, ScheduledActionTypeDef
+    from mypy_boto3_application_autoscaling.type_defs import (
+        ScalableTargetTypeDef,
+        ScheduledActionTypeDef,
+        SuspendedStateTypeDef,
+    )
     from mypy_boto3_ecs.type_defs import ServiceTypeDef
 
 BOUNDS = "its scalable target"
@@ -49,11 +54,12 @@ class EcsService:
         self._resource_id = f"service/{ref.cluster}/{ref.service}"
 
     def observe(self) -> TargetState:
-        """Four calls at most; two where no autoscaler is attached. One more where the size may be chosen, two more
-        while a quota keeps tasks from starting.
+        """Four calls at most; two where no autoscaler is attached. One more where the size may be chosen; while tasks
+        are missing two more for why they stopped, and two where a quota keeps them from starting.
 
         IAM: ecs:DescribeServices, application-autoscaling:DescribeScalableTargets, DescribeScalingPolicies,
-        DescribeScheduledActions; with sizes ecs:DescribeTaskDefinition; for its figures what `read_quota` names.
+        DescribeScheduledActions; with sizes ecs:DescribeTaskDefinition; what `stopped_tasks` names; for a quota's
+        figures what `read_quota` names.
         """
         service = self._service()
         scalable = self._scalable_target()
@@ -64,9 +70,8 @@ class EcsService:
             scheduled=self._scheduled() if scalable else (),
             now=self._clock.now(),
         )
-        if any(names_quota(cause) for cause in state.causes) and _counts_as_fargate(self._ref, service):
-            figures = quota_in_words(self._clients, FARGATE, self._clock.now())
-            state = state.model_copy(update={"causes": (*state.causes, *figures)})
+        if state.lacks_units:
+            state = state.model_copy(update={"causes": self._causes(service)})
         if not self._sized:
             return state
         revision = deployed_revision(service)
@@ -74,6 +79,18 @@ class EcsService:
         return state.model_copy(
             update={"setting": state.setting.model_copy(update={"size": size, "revision": revision})}
         )
+
+    def _causes(self, service: ServiceTypeDef) -> tuple[str, ...]:
+        stopped, unread = [], ""
+        try:
+            stopped = stop_reasons(stopped_tasks(self._clients, self._ref, self._what))
+        except OutsideError as error:  # the service's own words are causes as well
+            unread = _unread("why tasks stopped", error)
+        told = [*stopped, *_failed(service), *(e for e in _events(service) if tells_trouble(e[1]))]
+        causes = newest_first(told, self._clock.now())
+        if any(names_quota(cause) for cause in causes) and _counts_as_fargate(self._ref, service):
+            causes += quota_in_words(self._clients, FARGATE, self._clock.now())
+        return (*causes, unread) if unread else causes
 
     def who(self, setting: Setting) -> str | None:
         """A scheduled action of the scalable target that has run lately and sets these values, by its name.
@@ -92,7 +109,7 @@ class EcsService:
         """The quota is that of Fargate On-Demand; tasks on instances or on Spot count against others, unread here.
 
         IAM: ecs:DescribeServices, application-autoscaling:DescribeScalableTargets, DescribeScalingPolicies,
-        DescribeScheduledActions, and what `read_quota` names.
+        DescribeScheduledActions, and what `are_protected` and `read_quota` name.
         """
         service, scalable = self._service(), self._scalable_target()
         found = Foreseen()
@@ -100,12 +117,22 @@ class EcsService:
             lever = Lever.FLOOR if self._has_policies() else Lever.COUNT
             actions = [] if _asleep(scalable) else map(_action, self._scheduled())
             found += foresee_scaling(ahead, lever, scalable["MinCapacity"], scalable["MaxCapacity"], BOUNDS, actions)
+        if protection := self._protection():
+            found += Foreseen(warnings=(protection,))
         if any(span.resized for span in ahead) and (obstacle := no_resize(service)):
             found += Foreseen(refusals=(obstacle,))
         if not (cpu_cores and _counts_as_fargate(self._ref, service)):
             return found
         quota = read_quota(self._clients, FARGATE, self._clock.now())
         return found + quota.foresee(max(span.units for span in ahead), running, cpu_cores)
+
+    def _protection(self) -> str:
+        """What to know of it; empty where there is none."""
+        try:
+            found = are_protected(self._clients, self._ref, self._what)
+        except OutsideError as error:  # of all that is foreseen the least
+            return _unread("whether tasks are protected from scale-in", error)
+        return "tasks are protected from scale-in: what is given back may stay until that expires" if found else ""
 
     def apply(self, setting: Setting) -> None:
         """One write; with a floor and a revision two. Floor: on AWS the count follows into [floor, ceiling] at once.
@@ -207,7 +234,7 @@ def service_state(
     scheduled: Sequence[ScheduledActionTypeDef],
     now: datetime,
 ) -> TargetState:
-    """What the answers of the API mean. Pure; `now` aware UTC.
+    """What the answers of the API mean, but for the causes of units that are missing. Pure; `now` aware UTC.
 
     Serving are the running tasks of the PRIMARY deployment: those of an older one are about to be stopped.
     """
@@ -230,12 +257,16 @@ def service_state(
         and service["runningCount"] == desired >= (setting.floor or 0)
         and service["pendingCount"] == 0,
         problems=tuple(_problems(service, scalable, setting, scheduled, now)),
-        causes=_causes(service, now) if serving < max(desired, setting.units) else (),
         failures=_failures(service, now),
         failed=rollout == "FAILED",
         refusals=tuple(service_refusals(service)),
-        warnings=tuple(service_warnings(service)),
+        warnings=tuple(service_warnings(service, _suspended(scalable) if has_policies else {})),
     )
+
+
+def _unread(what: str, error: OutsideError) -> str:
+    """A right that is missing is told; a hiccup is over by the next look."""
+    return "" if error.retryable else f"{what} cannot be read: {error}"
 
 
 def deployed_revision(service: ServiceTypeDef) -> str:
@@ -260,8 +291,7 @@ def _problems(
         yield "the last deployment failed: new tasks would start from it; deploy a working revision first"
     elif states.get("PRIMARY") == "IN_PROGRESS" or len(deployments) > 1:
         yield "a deployment is in progress: wait for its end"
-    suspended = scalable.get("SuspendedState", {}) if scalable else {}
-    if setting.lever is Lever.FLOOR and suspended.get("DynamicScalingOutSuspended"):
+    if setting.lever is Lever.FLOOR and _suspended(scalable).get("DynamicScalingOutSuspended"):
         yield "scaling out is suspended on the scalable target: resume DynamicScalingOut"
     if scalable and not _asleep(scalable):
         for action in map(_action, scheduled):
@@ -278,8 +308,12 @@ def _action(action: ScheduledActionTypeDef) -> Scheduled:
     return Scheduled(name, wanted.get("MinCapacity"), wanted.get("MaxCapacity"), partial(_runs, action))
 
 
+def _suspended(scalable: ScalableTargetTypeDef | None) -> SuspendedStateTypeDef:
+    return scalable.get("SuspendedState", {}) if scalable else {}
+
+
 def _asleep(scalable: ScalableTargetTypeDef) -> bool:
-    return bool(scalable.get("SuspendedState", {}).get("ScheduledScalingSuspended"))
+    return bool(_suspended(scalable).get("ScheduledScalingSuspended"))
 
 
 def _counts_as_fargate(ref: EcsTarget, service: ServiceTypeDef) -> bool:
@@ -294,10 +328,6 @@ def _runs(action: ScheduledActionTypeDef, start: datetime, end: datetime) -> boo
     started = "StartTime" not in action or action["StartTime"].astimezone(UTC) <= end
     ended = "EndTime" in action and action["EndTime"].astimezone(UTC) < start
     return started and not ended and runs_within(action["Schedule"], action.get("Timezone"), start, end)
-
-
-def _causes(service: ServiceTypeDef, now: datetime) -> tuple[str, ...]:
-    return newest_first([*_failed(service), *(e for e in _events(service) if tells_trouble(e[1]))], now)
 
 
 def _failures(service: ServiceTypeDef, now: datetime) -> tuple[str, ...]:

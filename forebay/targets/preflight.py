@@ -7,12 +7,14 @@ Looked at with every observation: when a plan is drawn, and again before each st
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from forebay.domain.allocation import Foreseen, Lever, Span
 from forebay.targets.schedules import Scheduled, actions_ahead
 
 if TYPE_CHECKING:
+    from mypy_boto3_application_autoscaling.type_defs import SuspendedStateTypeDef
     from mypy_boto3_autoscaling.type_defs import AutoScalingGroupTypeDef
     from mypy_boto3_ecs.type_defs import ServiceTypeDef
 
@@ -61,7 +63,10 @@ def service_refusals(service: ServiceTypeDef) -> Iterator[str]:
         yield "the service is a DAEMON: its count follows the container instances, shape those instead"
 
 
-def service_warnings(service: ServiceTypeDef) -> Iterator[str]:
+def service_warnings(service: ServiceTypeDef, suspended: SuspendedStateTypeDef) -> Iterator[str]:
+    """`suspended`: of the scaling policies that are attached, if any are."""
+    if suspended.get("DynamicScalingInSuspended"):
+        yield "scaling in is suspended on the scalable target: what is given back stays until it is resumed"
     providers = [p["capacityProvider"] for p in service.get("capacityProviderStrategy", [])]
     if spot := [p for p in providers if "SPOT" in p.upper()]:
         yield f"tasks may run on {spot[0]}, which AWS may take back at two minutes' notice"
@@ -78,13 +83,19 @@ def group_refusals(group: AutoScalingGroupTypeDef) -> Iterator[str]:
         yield "an ECS capacity provider manages the group's size: shape the ECS service, it moves the group"
 
 
-def group_warnings(group: AutoScalingGroupTypeDef) -> Iterator[str]:
+def group_warnings(group: AutoScalingGroupTypeDef, lead_time: timedelta) -> Iterator[str]:
+    if any(p["ProcessName"] == "Terminate" for p in group.get("SuspendedProcesses", [])):
+        yield "the process Terminate is suspended: what is given back stays until it is resumed"
     instances = group.get("Instances", [])
     if protected := sum(1 for i in instances if i.get("ProtectedFromScaleIn")):
         yield f"{protected} of {len(instances)} instances are protected from scale-in: what is given back may stay"
     elif group.get("NewInstancesProtectedFromScaleIn"):
         yield "new instances are protected from scale-in: what is given back may stay"
-    if warmup := group.get("DefaultInstanceWarmup"):
-        yield f"a new instance counts in the group's metrics after {warmup} s of warm-up: lead_time must hold for it"
+    warmup = group.get("DefaultInstanceWarmup", 0)
+    if warmup > lead_time.total_seconds():
+        yield (
+            f"a new instance counts in the group's metrics after {warmup} s of warm-up, and lead_time is "
+            f"{lead_time.total_seconds():g} s: let it last until an instance is in service and warm"
+        )
     if any("WeightedCapacity" in i for i in instances):
         yield "instance types have weights: units are capacity units, and the group may have one instance too many"

@@ -209,12 +209,18 @@ def test_a_group_that_is_not_ours_to_shape_is_refused(fields, words):
         pytest.param(
             [instance()], {"NewInstancesProtectedFromScaleIn": True}, ["new instances are pro"], id="new ones"
         ),
-        pytest.param([instance()], {"DefaultInstanceWarmup": 180}, ["after 180 s of warm-up"], id="warm-up"),
+        pytest.param(
+            [instance()], {"DefaultInstanceWarmup": 61}, ["after 61 s of warm-up, and lead_time is 60 s"], id="warm-up"
+        ),
+        pytest.param([instance()], {"DefaultInstanceWarmup": 60}, [], id="a warm-up within the lead time"),
+        pytest.param(
+            [instance()], {"SuspendedProcesses": [{"ProcessName": "Terminate"}]}, ["until it is resumed"], id="stop"
+        ),
         pytest.param([instance(weight="2")], {}, ["units are capacity units"], id="weights"),
     ],
 )
 def test_what_people_should_know_of_a_group(instances, fields, words):
-    state = group_state(group(*instances, desired=1, **fields), False, (), (), NOW)
+    state = group_state(group(*instances, desired=1, **fields), False, (), (), NOW, timedelta(seconds=60))
     assert len(state.warnings) == len(words)
     assert all(word in warning for word, warning in zip(words, state.warnings, strict=True))
 

@@ -157,6 +157,33 @@ def test_capacity_that_does_not_arrive_gives_its_cause(cloud, target):
     assert target.observe().causes == (), "what has arrived needs no cause"
 
 
+def test_tasks_that_stop_before_they_serve_give_their_reason(cloud, target):
+    cloud.fault(kind="tasks_stop", target="prod/web", duration_s=100)
+    target.apply(floor(8))
+    assert target.observe().causes == (), "nothing has stopped yet"
+    cloud.advance(90)
+    state = target.observe()
+    (cause,) = state.causes
+    assert (state.desired, state.serving) == (8, 4)
+    assert cause.startswith("image pull failed: CannotPullContainerError: pull image manifest")
+    cloud.advance(60)
+    assert (target.observe().serving, target.observe().causes) == (8, ())
+
+
+def test_a_right_to_look_at_tasks_that_is_missing_is_told_and_keeps_nobody_from_looking(cloud, target):
+    cloud.fault(kind="capacity", target="prod/web", max_running=5)
+    cloud.fault(kind="error", op="ListTasks", code="AccessDeniedException", status=400)
+    target.apply(floor(8))
+    cloud.advance(60)
+    full, denied = target.observe().causes
+    assert "why tasks stopped cannot be read: ecs:ListTasks" in denied
+    assert "unable to place a task" in full
+    cloud.clear_faults()
+    cloud.fault(kind="capacity", target="prod/web", max_running=5)
+    cloud.fault(kind="throttle", op="ListTasks")
+    assert len(target.observe().causes) == 1, "a hiccup is no news"
+
+
 def test_old_trouble_is_no_cause(cloud, target):
     fault = cloud.fault(kind="capacity", target="prod/web", max_running=5)
     target.apply(floor(8))
@@ -194,6 +221,13 @@ def test_a_failed_deployment_is_a_problem_with_its_cause(cloud, target, aws):
     state = target.observe()
     assert "the last deployment failed" in state.problems[0]
     assert any("circuit breaker" in cause for cause in state.causes)
+
+
+def test_suspended_scaling_in_is_told(target, aws):
+    aws.application_autoscaling.register_scalable_target(**RESOURCE, SuspendedState={"DynamicScalingInSuspended": True})
+    state = target.observe()
+    (warning,) = state.warnings
+    assert "scaling in is suspended" in warning and state.problems == ()
 
 
 def test_suspended_scaling_out_is_a_problem(target, aws):

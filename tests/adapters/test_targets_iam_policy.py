@@ -19,6 +19,7 @@ from forebay.targets.asg import AutoScalingGroup
 from forebay.targets.ecs import EcsService
 from forebay.targets.quotas import read_quota
 from forebay.targets.revisions import Revisions
+from forebay.targets.tasks import are_protected, stopped_tasks
 from forebay.usage.cloudwatch import CloudWatchUsage
 from sandbox.testing import fresh
 from tests.support.aws import ASG, ECS, REGION, TIMING, TRACKING, CloudClock, a_workload, an_alarm, clients, played
@@ -58,6 +59,11 @@ def called(tmp_path, monkeypatch):
             for setting in (COUNT, FLOOR):
                 target.apply(setting)
                 target.observe()
+            cloud.fault(kind="tasks_stop")  # so that there are tasks to ask for their reason
+            target.apply(FLOOR.model_copy(update={"floor": 7}))
+            cloud.advance(40)
+            target.observe()
+            cloud.clear_faults()
             target.foresee([Span(start=clock.now(), end=clock.now() + timedelta(hours=1), units=5)], 1.0, 4)
         larger = EcsService(ECS, aws, clock, sized=True)
         larger.apply(FLOOR.model_copy(update={"revision": larger.revision(LARGE, "plan")}))
@@ -111,6 +117,8 @@ def test_every_action_is_told_where_it_is_needed():
             Revisions.copy,
             AutoScalingGroup.observe,
             read_quota,
+            stopped_tasks,
+            are_protected,
             AutoScalingGroup.apply,
             CloudWatchUsage,
             SsmParameter.push,

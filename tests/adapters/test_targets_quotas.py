@@ -180,6 +180,19 @@ def test_a_resize_that_would_take_capacity_away_is_refused_when_it_is_planned(ma
     assert target.foresee([plain], 1.0, 4) == Foreseen(), "what is not resized is not replaced"
 
 
+def test_protected_tasks_are_told_once_whatever_their_number(made):
+    cloud, aws, target = made("ecs")
+    running = aws.ecs.list_tasks(cluster="prod", serviceName="web")["taskArns"]
+    assert len(running) == 4
+    for task in running[:2]:
+        aws.ecs.update_task_protection(cluster="prod", tasks=[task], protectionEnabled=True)
+        (warning,) = target.foresee([held(cloud, 5)], 1.0, 4).warnings
+        assert warning.startswith("tasks are protected from scale-in")
+    cloud.fault(kind="error", op="GetTaskProtection", code="AccessDeniedException", status=400)
+    (warning,) = target.foresee([held(cloud, 5)], 1.0, 4).warnings
+    assert "cannot be read: ecs:GetTaskProtection" in warning, "what else is foreseen does not depend on it"
+
+
 def recurs_in_a_group(cloud, aws, days):
     """An action in half an hour, and at that time on `days` (a recurrence's last three fields) from then on."""
     first = cloud.now() + timedelta(minutes=30)
