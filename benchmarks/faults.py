@@ -21,23 +21,63 @@ from typing import Any
 
 from sqlalchemy import event
 
+from forebay.app.keep import FOREIGN
 from forebay.aws import AwsClients
 from forebay.control.decide import Hold
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.records import Outcome
 from forebay.domain.resources import Resource
+from forebay.domain.workload import AsgTarget, EcsTarget
 from forebay.ports import Usage
+from sandbox.config import TargetTracking
+from sandbox.provision import tracking_policy
 from sandbox.sandbox import Sandbox
+from tests.support.aws import ASG, ECS, TRACKING
 from tests.support.aws_world import aws_world, flat_plan
 from tests.support.cloud import Stale
 from tests.support.world import EFFECTIVE, World, a_request, minutes
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reliability.md"
 BEGIN, END = "<!-- made by `make reliability` -->", "<!-- end -->"
-OVER = minutes(60)
+OVER = minutes(45)
 ENDED = {ChangeState.HELD, ChangeState.IN_FORCE, ChangeState.SETTLING, ChangeState.CLOSED, ChangeState.ROLLED_BACK}
-UPDATE = "ecs:UpdateService"
-START_UNITS = 4
+SERVICE: dict[str, Any] = {
+    "ServiceNamespace": "ecs",
+    "ResourceId": "service/prod/web",
+    "ScalableDimension": "ecs:service:DesiredCount",
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """What is shaped. `lever`: for people; `write`: the call that moves it, and `parameter` what of it are the units;
+    `start`: where it stands at first; `stands`: where it stands now.
+    """
+
+    lever: str
+    target: EcsTarget | AsgTarget
+    write: str
+    parameter: str
+    start: int
+    stands: Callable[[Scene], int]
+
+    @property
+    def autoscaled(self) -> bool:
+        return self.parameter.startswith("Min")
+
+
+COUNT = Place("count of a service", ECS, "ecs:UpdateService", "desiredCount", 4, lambda s: s.service()["desiredCount"])
+FLOOR = Place(
+    "minimum of a service",
+    ECS,
+    "application-autoscaling:RegisterScalableTarget",
+    "MinCapacity",
+    1,
+    lambda s: s.scalable_target()["MinCapacity"],
+)
+GROUP = Place(
+    "minimum of a group", ASG, "autoscaling:UpdateAutoScalingGroup", "MinSize", 1, lambda s: s.group()["MinSize"]
+)
 
 
 @dataclass(frozen=True)
@@ -47,6 +87,7 @@ class Scene:
     world: World
     cloud: Sandbox
     clients: AwsClients
+    place: Place
 
     def at(self, minute: float, action: Callable[[], object]) -> None:
         self.world.clock.at(minutes(minute), action)
@@ -55,18 +96,36 @@ class Scene:
         """A fault of the sandbox, from `minute` on."""
         self.at(minute, lambda: self.cloud.fault(**rule))
 
+    def fault_of_writes(self, minute: float, **rule: Any) -> None:
+        self.fault(minute, op=self.place.write, **rule)
+
     def set_by_hand(self, units: int) -> None:
         self.clients.ecs.update_service(cluster="prod", service="web", desiredCount=units)
+
+    def set_bounds_by_hand(self, **bounds: int) -> None:
+        self.clients.application_autoscaling.register_scalable_target(**SERVICE, **bounds)
+
+    def service(self) -> Any:
+        return self.clients.ecs.describe_services(cluster="prod", services=["web"])["services"][0]
+
+    def scalable_target(self) -> Any:
+        found = self.clients.application_autoscaling.describe_scalable_targets(ServiceNamespace="ecs")
+        return found["ScalableTargets"][0]
+
+    def group(self) -> Any:
+        return self.clients.autoscaling.describe_auto_scaling_groups()["AutoScalingGroups"][0]
 
 
 @dataclass(frozen=True)
 class Fault:
-    """`at_minute`: when it begins. `timing`: of the sandbox, where that is what is wrong."""
+    """`at_minute`: when it begins. `timing`: of the sandbox, where that is what is wrong. `rule`: of the workload."""
 
     name: str
     at_minute: float
     inject: Callable[[Scene], None]
     timing: Mapping[str, Any] = field(default_factory=dict)
+    place: Place = COUNT
+    rule: str = "hold"
 
 
 @dataclass(frozen=True)
@@ -74,6 +133,7 @@ class Row:
     """What a run with the fault showed."""
 
     fault: str
+    lever: str
     did: str
     took: str
     said: str
@@ -114,10 +174,20 @@ def _fighting(scene: Scene) -> None:
         scene.at(minute, lambda: scene.set_by_hand(4))
 
 
+def _attach_an_autoscaler(scene: Scene) -> None:
+    policy: Any = tracking_policy(TargetTracking.model_validate(TRACKING))
+    scene.clients.application_autoscaling.put_scaling_policy(
+        **SERVICE,
+        PolicyName="tracking",
+        PolicyType="TargetTrackingScaling",
+        TargetTrackingScalingPolicyConfiguration=policy,
+    )
+
+
 def _rolls_back(scene: Scene) -> None:
     def deploy() -> None:
         scene.cloud.fault(kind="deployment_fails", target="prod/web", threshold=2)
-        old = scene.clients.ecs.describe_services(cluster="prod", services=["web"])["services"][0]["taskDefinition"]
+        old = scene.service()["taskDefinition"]
         task = scene.clients.ecs.describe_task_definition(taskDefinition=old)["taskDefinition"]
         kept = ("family", "cpu", "memory", "networkMode", "containerDefinitions", "requiresCompatibilities")
         register: Any = scene.clients.ecs.register_task_definition
@@ -150,20 +220,33 @@ def _disk_full(scene: Scene) -> None:
     scene.at(4, lambda: full.__setitem__(0, False))
 
 
+def _throttled(scene: Scene) -> None:
+    scene.fault_of_writes(1, kind="throttle", duration_s=60)
+
+
+def _answer_lost(scene: Scene) -> None:
+    scene.fault_of_writes(1, kind="lost_answer", count=1)
+
+
+def _no_room(scene: Scene) -> None:
+    scene.fault(7, kind="capacity", max_running=6, duration_s=900)
+
+
 FAULTS = (
     Fault("none", 1, lambda s: None),
-    Fault(
-        "every write is throttled for a minute",
-        1,
-        lambda s: s.fault(1, kind="throttle", op=UPDATE, duration_s=60),
-    ),
+    Fault("none", 1, lambda s: None, place=FLOOR),
+    Fault("none", 1, lambda s: None, place=GROUP),
+    Fault("every write is throttled for a minute", 1, _throttled),
+    Fault("every write is throttled for a minute", 1, _throttled, place=GROUP),
     Fault(
         "AWS answers 503 to every call, for a minute",
         1,
         lambda s: s.fault(1, kind="error", op="*", duration_s=60, status=503),
     ),
-    Fault("the answer to a write is lost", 1, lambda s: s.fault(1, kind="lost_answer", op=UPDATE, count=1)),
-    Fault("a write is lost on its way", 1, lambda s: s.fault(1, kind="lost_call", op=UPDATE, count=1, delay_s=0)),
+    Fault("the answer to a write is lost", 1, _answer_lost),
+    Fault("the answer to a write is lost", 1, _answer_lost, place=FLOOR),
+    Fault("the answer to a write is lost", 1, _answer_lost, place=GROUP),
+    Fault("a write is lost on its way", 1, lambda s: s.fault_of_writes(1, kind="lost_call", count=1, delay_s=0)),
     Fault("reads are 20 s old, for five minutes", 1, _stale),
     Fault(
         "5 of 6 units arrive, the last three minutes late",
@@ -171,17 +254,31 @@ FAULTS = (
         lambda s: s.fault(1, kind="capacity", max_running=5, duration_s=200),
     ),
     Fault("units never get into service", 7, lambda s: s.fault(7, kind="capacity", max_running=6)),
-    Fault(
-        "no unit gets into service for a quarter of an hour",
-        7,
-        lambda s: s.fault(7, kind="capacity", max_running=6, duration_s=900),
-    ),
+    Fault("no unit gets into service for a quarter of an hour", 7, _no_room),
+    Fault("no unit gets into service for a quarter of an hour", 7, _no_room, place=FLOOR),
+    Fault("no unit gets into service for a quarter of an hour", 7, _no_room, place=GROUP),
+    Fault("the image of new tasks cannot be pulled", 7, lambda s: s.fault(7, kind="tasks_stop")),
     Fault("metrics come two minutes late", 1, lambda s: None, {"metric_delay_s": 120}),
     Fault("the metrics of five minutes are lost", 1, lambda s: s.fault(1, kind="no_metrics", duration_s=300)),
     Fault("metrics stay away for good", 1, lambda s: s.fault(1, kind="no_metrics")),
     Fault("usage is NaN", 1, _nan),
     Fault("another autoscaler sets the count back every minute", 2, _fighting),
+    Fault("another autoscaler does so, and the workload insists", 2, _fighting, rule="insist"),
+    Fault("an autoscaler is attached on the way", 5, lambda s: s.at(5, lambda: _attach_an_autoscaler(s))),
     Fault("somebody sets the count by hand", 5, lambda s: s.at(5, lambda: s.set_by_hand(5))),
+    Fault(
+        "somebody lowers the minimum by hand, and the workload insists",
+        5,
+        lambda s: s.at(5, lambda: s.set_bounds_by_hand(MinCapacity=2)),
+        place=FLOOR,
+        rule="insist",
+    ),
+    Fault(
+        "somebody raises the maximum by hand",
+        5,
+        lambda s: s.at(5, lambda: s.set_bounds_by_hand(MaxCapacity=40)),
+        place=FLOOR,
+    ),
     Fault("a deployment fails and rolls back", 6.5, _rolls_back),
     Fault(
         "credentials have expired, for good",
@@ -195,33 +292,38 @@ FAULTS = (
 
 def run(fault: Fault) -> Row:
     """One life of a change with the fault in it, in virtual time."""
+    place, given = fault.place, {"autoscaled": fault.place.autoscaled, "on_foreign_write": fault.rule}
     with (
         tempfile.TemporaryDirectory(prefix="forebay-") as folder,
-        aws_world(Path(folder), **fault.timing) as (world, cloud, clients),
+        aws_world(Path(folder), place.target, **given, **fault.timing) as (world, cloud, clients),
     ):
+        scene = Scene(world, cloud, clients, place)
         world.submit(a_request(settle="PT5M"), flat_plan())
-        fault.inject(Scene(world, cloud, clients))
+        fault.inject(scene)
         while world.clock.now() < OVER and (world.state not in ENDED or world.record().lapses):
             # Once it is armed only the watch is left, which need not look every minute for this.
             every = 5 if world.state is ChangeState.ARMED else 1
             world.run_until(world.clock.now() + timedelta(minutes=every), timedelta(minutes=every))
-        return _row(fault, world, cloud)
+        return _row(fault, scene)
 
 
-def _row(fault: Fault, world: World, cloud: Sandbox) -> Row:
+def _row(fault: Fault, scene: Scene) -> Row:
+    world, place = scene.world, scene.place
     record = world.record()
     with world.sql.transaction() as tx:
         log = [entry.event for entry in tx.audit_entries("CHG-1")]
     when = {entry.action: entry.at for entry in reversed(log)}
+    calls = [c for c in scene.cloud.world.calls.writes if f"{c.service}:{c.operation}" == place.write]
     # A deployment is a write too, but of no count.
-    made = [c for c in cloud.world.calls.writes if c.state == "made" and "desiredCount" in c.parameters]
-    writes = [(int(c.parameters["desiredCount"]), _ours(c, world)) for c in made]
+    made = [c for c in calls if c.state == "made" and place.parameter in c.parameters]
+    asked = [(int(c.parameters[place.parameter]), c.at) for c in made]
+    writes = [(units, _ours(units, at, world)) for units, at in asked]
     moves = f"wrote {', '.join(str(units) for units, ours in writes if ours) or 'nothing'}"
     began = world.store.versions("acme", "quota")[0].in_force_from
     if record.state is ChangeState.HELD:
         ended = when["held"]
-        [service] = cloud.services.all()
-        given_up = units_given_up(START_UNITS, writes, service.desired_count)
+        scene.cloud.clear_faults()
+        given_up = units_given_up(place.start, writes, place.stands(scene))
         did = f"{moves}; held at {ended:%H:%M}, {f'{given_up} units' if given_up else 'nothing'} given up"
     elif began is not None:
         ended = when["armed"]
@@ -231,7 +333,8 @@ def _row(fault: Fault, world: World, cloud: Sandbox) -> Row:
     else:
         ended, did = record.updated_at, f"{moves}; {record.state}"
     assert world.sql.audit_break() is None
-    return Row(fault.name, did, f"{(ended - minutes(fault.at_minute)) / timedelta(minutes=1):.0f} min", _said(world))
+    took = (ended - minutes(fault.at_minute)) / timedelta(minutes=1)
+    return Row(fault.name, place.lever, did, f"{took:.0f} min", _said(world))
 
 
 def units_given_up(start: int, writes: Sequence[tuple[int, bool]], live: int) -> int:
@@ -247,12 +350,10 @@ def units_given_up(start: int, writes: Sequence[tuple[int, bool]], live: int) ->
     return given_up + (max(0, stood - live) if ours else 0)
 
 
-def _ours(call: Any, world: World) -> bool:
+def _ours(units: int, at: datetime, world: World) -> bool:
     """Written as an intent says, at a time when it was open: else by another hand."""
     return any(
-        i.new.units == call.parameters.get("desiredCount")
-        and i.stored_at <= call.at
-        and (i.settled_at is None or call.at <= i.settled_at)
+        i.new.units == units and i.stored_at <= at and (i.settled_at is None or at <= i.settled_at)
         for i in world.intents()
     )
 
@@ -266,18 +367,20 @@ def _said(world: World) -> str:
     odd = [d.reason for d in world.decisions if any(word in d.reason for word in words)]
     settled = [i for i in world.intents() if i.outcome is Outcome.NOT_DONE]
     with world.sql.transaction() as tx:
-        found = [e.event.reason for e in tx.audit_entries("CHG-1") if "found in effect" in e.event.reason]
+        log = [entry.event for entry in tx.audit_entries("CHG-1")]
+    found = [e.reason for e in log if "found in effect" in e.reason or e.action == FOREIGN]
     return next(iter([*odd, *found, *world.troubles, *(f"{i.new.units} units: not in effect" for i in settled)]), "")
 
 
 def table(rows: list[Row]) -> str:
     """Markdown."""
-    lines = ["| what was injected | what Forebay did | settled after | what it said |", "|---|---|---|---|"]
+    heads = ("what was injected", "what is shaped", "what Forebay did", "settled after", "what it said")
+    lines = [f"| {' | '.join(heads)} |", "|---|---|---|---|---|"]
     return "\n".join([*lines, *(line(row) for row in rows)])
 
 
 def line(row: Row) -> str:
-    return f"| {row.fault} | {row.did} | {row.took} | {_cell(row.said)} |"
+    return f"| {row.fault} | {row.lever} | {row.did} | {row.took} | {_cell(row.said)} |"
 
 
 def _cell(text: str) -> str:

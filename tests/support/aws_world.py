@@ -13,10 +13,11 @@ from typing import Any
 
 from forebay.aws import AwsClients
 from forebay.domain.plan import ShapingPlan
+from forebay.domain.workload import AsgTarget, EcsTarget
 from forebay.wiring import make_target, make_usage
 from sandbox.sandbox import Sandbox
 from sandbox.testing import fresh
-from tests.support.aws import ECS, REGION, played
+from tests.support.aws import ECS, REGION, TRACKING, played
 from tests.support.world import NOW, World, a_plan, a_workload, flat
 
 TICK_S = 5
@@ -48,11 +49,24 @@ class CloudTime:
 
 
 @contextmanager
-def aws_world(folder: Path, **timing: Any) -> Iterator[tuple[World, Sandbox, AwsClients]]:
-    """Four units of an ECS service without an autoscaler, two cores of demand, and clients that try once."""
+def aws_world(
+    folder: Path,
+    target: EcsTarget | AsgTarget = ECS,
+    *,
+    autoscaled: bool = False,
+    on_foreign_write: str = "hold",
+    **timing: Any,
+) -> Iterator[tuple[World, Sandbox, AwsClients]]:
+    """Four units of an ECS service or a group, two cores of demand, and clients that try once.
+
+    `autoscaled`: by an autoscaler that tracks 60 % CPU between 1 and 20 units.
+    """
     lags = {"launch_lag_s": 30, "start_rate_per_s": 5, "metric_period_s": 60} | timing
-    config = {"start": NOW, "tick_s": TICK_S, "timing": lags, "workloads": [played(folder)]}
-    with fresh(config) as cloud, World(a_workload(target=ECS.model_dump())) as world:
+    more = {"asg": target.group} if isinstance(target, AsgTarget) else {}
+    more |= {"target_tracking": TRACKING} if autoscaled else {}
+    config = {"start": NOW, "tick_s": TICK_S, "timing": lags, "workloads": [played(folder, **more)]}
+    shaped = a_workload(target=target.model_dump(), on_foreign_write=on_foreign_write)
+    with fresh(config) as cloud, World(shaped) as world:
         clients = AwsClients(REGION, cloud.url, total_max_attempts=1)
         world.clock = CloudTime(cloud)
         world.ctx = replace(
