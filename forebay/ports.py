@@ -216,7 +216,9 @@ class Transaction(Snapshot, Protocol):
     """
 
     # Changes
-    def add_change(self, change: PolicyChange, policy_version: int, event: AuditEvent) -> ChangeRecord:
+    def add_change(
+        self, change: PolicyChange, policy_version: int, event: AuditEvent, door: str | None = None
+    ) -> ChangeRecord:
         """Store a new change as `received`. The caller has checked that its name is free."""
 
     def move(self, name: str, to: ChangeState, event: AuditEvent, *, lapses: bool = False) -> ChangeRecord:

@@ -26,7 +26,7 @@ FIRST_STEP_LEAD = timedelta(seconds=10)
 def receive_change(request: ChangeRequest, scheduled_at: datetime) -> ChangeRecord:
     """Store the change, or find the one stored by an earlier delivery. `scheduled_at`: the time of the run."""
     ctx = context()
-    record = receive(ctx, request, asked_at(scheduled_at, ctx.clock.now()))
+    record = receive(ctx, request, asked_at(scheduled_at, ctx.clock.now()), door="prefect")
     get_run_logger().info("%s is %s: %s", record.change.change, record.state, record.note)
     return record
 

@@ -11,6 +11,7 @@ from forebay.domain.lifecycle import EDITABLE, ChangeState
 from forebay.domain.model import canonical_json
 from forebay.domain.policy import PolicyVersion
 from forebay.domain.records import ChangeRecord
+from forebay.domain.ticket import source_of
 from forebay.ports import Snapshot, Transaction
 
 
@@ -29,7 +30,12 @@ def refused_at_once(tx: Snapshot, known: ChangeRecord) -> bool:
     return known.state is ChangeState.DENIED and own_version(tx, known) is None
 
 
-def check_editable(tx: Snapshot, known: ChangeRecord, change: PolicyChange) -> None:
+def may_edit(known: ChangeRecord, door: str | None) -> bool:
+    """Not a ticket that only names what came by another door: whoever holds its secret claims any name."""
+    return source_of(door) is None or known.door == door
+
+
+def check_editable(tx: Snapshot, known: ChangeRecord, change: PolicyChange, door: str | None) -> None:
     """Raises InputError where the name belongs to another request, RuleRefusal where it is too late to edit it."""
     before = known.change
     mine = (change.entity, change.policy, change.requested_by)
@@ -37,6 +43,11 @@ def check_editable(tx: Snapshot, known: ChangeRecord, change: PolicyChange) -> N
         raise InputError(
             f"change: the name {before.change!r} is taken by another request ({before.title} by "
             f"{before.requested_by}, {known.state}): submit this one under a new name"
+        )
+    if not may_edit(known, door):
+        raise InputError(
+            f"change: {before.change!r} came by {known.door or 'another door'}, not by this ticket: edit it there, or "
+            "ask for this one under a new name"
         )
     if change.supersedes != before.supersedes:
         raise InputError(f"supersedes: an edit cannot change it: {before.change} says {before.supersedes!r}")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from forebay.app.context import Context
-from forebay.app.edit import again_as, check_editable, is_repeated, refused_at_once, store_edit
+from forebay.app.edit import again_as, check_editable, is_repeated, may_edit, refused_at_once, store_edit
 from forebay.app.supersede import supersede
 from forebay.app.turn import ahead_of, check_nobody_behind, check_turn
 from forebay.domain.audit import AuditEvent
@@ -25,6 +25,7 @@ def receive(
     *,
     before: ChangeRequest | None = None,
     only_own: bool = False,
+    door: str | None = None,
 ) -> ChangeRecord:
     """Store the change as `received`, or as `denied` with the rule that says no and what would pass.
 
@@ -34,7 +35,8 @@ def receive(
     name that belongs to another request; RuleRefusal for an edit or a superseding that a rule forbids.
 
     `asked_at` (aware UTC): when it came to the door, if that was earlier; a relative time and the minimum delay count
-    from then. `before`: see is_repeated. `only_own`: by this door nobody's place is taken but one's own.
+    from then. `before`: see is_repeated. `only_own`: by this door nobody's place is taken but one's own. `door`: see
+    ChangeRecord; who asks by a ticket is only claimed, so that it edits no change but the one it brought.
     """
     # Read once: judged by a later reading, a time of just the minimum delay would always fall short of it.
     now = ctx.clock.now()
@@ -45,13 +47,13 @@ def receive(
     with ctx.store.transaction() as tx:
         known = tx.change(change.change)
         if known is None:
-            record, told = _first(ctx, tx, change, now, asked_at, only_own)
+            record, told = _first(ctx, tx, change, now, asked_at, only_own, door)
         else:
             repeated = is_repeated(tx, known, request, before)
-            if repeated and not refused_at_once(tx, known):
+            if repeated and not (may_edit(known, door) and refused_at_once(tx, known)):
                 return known
             try:
-                record = _again(ctx, tx, known, change, now, asked_at)
+                record = _again(ctx, tx, known, change, now, asked_at, door)
             except RuleRefusal as refusal:
                 if repeated:  # it stays denied, maybe for what is in its way by now
                     return known.model_copy(update={"note": str(refusal)})
@@ -63,18 +65,24 @@ def receive(
 
 
 def _first(
-    ctx: Context, tx: Transaction, change: PolicyChange, now: datetime, asked_at: datetime, only_own: bool
+    ctx: Context,
+    tx: Transaction,
+    change: PolicyChange,
+    now: datetime,
+    asked_at: datetime,
+    only_own: bool,
+    door: str | None,
 ) -> tuple[ChangeRecord, list[AuditEvent]]:
     """As stored, and what to tell: its denial, or whose place it takes. What is denied takes nobody's: it is raised."""
-    told = [supersede(tx, ctx, change, only_own=only_own)] if change.supersedes else []
+    told = [supersede(tx, ctx, change, only_own=only_own, door=door)] if change.supersedes else []
     versions = tx.versions(change.entity, change.policy)
     number = max((v.version for v in versions), default=0) + 1
     refusal = _refusal(tx, change, versions, now, asked_at)
     if refusal is not None and change.supersedes:
         raise refusal
-    record = tx.add_change(
-        change, number, ctx.event(change, "received", change.reason or "no reason given", change.requested_by)
-    )
+    came: dict[str, str] = {"new": door} if door else {}
+    event = ctx.event(change, "received", change.reason or "no reason given", change.requested_by, **came)
+    record = tx.add_change(change, number, event, door)
     if refusal is not None:
         event = ctx.event(change, "denied", str(refusal))
         return tx.move(change.change, ChangeState.DENIED, event), [event]
@@ -84,10 +92,16 @@ def _first(
 
 
 def _again(
-    ctx: Context, tx: Transaction, known: ChangeRecord, change: PolicyChange, now: datetime, asked_at: datetime
+    ctx: Context,
+    tx: Transaction,
+    known: ChangeRecord,
+    change: PolicyChange,
+    now: datetime,
+    asked_at: datetime,
+    door: str | None,
 ) -> ChangeRecord:
     """Other content under a known name. Raises InputError and RuleRefusal, and then the stored change stands."""
-    check_editable(tx, known, change)
+    check_editable(tx, known, change, door)
     check_nobody_behind(tx, known.change, change)
     versions = tx.versions(change.entity, change.policy)
     if refusal := _refusal(tx, change, versions, now, asked_at):

@@ -9,14 +9,16 @@ from forebay.domain.audit import AuditEvent
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.lifecycle import SUPERSEDABLE, ChangeState
+from forebay.domain.ticket import source_of
 from forebay.ports import Transaction
 
 
-def supersede(tx: Transaction, ctx: Context, change: PolicyChange, *, only_own: bool) -> AuditEvent:
+def supersede(tx: Transaction, ctx: Context, change: PolicyChange, *, only_own: bool, door: str | None) -> AuditEvent:
     """End `change.supersedes` within `tx`, in which `change` is then accepted: whoever asks may cancel the other.
 
-    `only_own`: by this door, only what the same person has asked for. Raises InputError where there is no such change
-    of this policy, RuleRefusal where it is too late for it.
+    `only_own`: by this door, only what the same person has asked for; by a ticket also only what a ticket of the same
+    source brought, for who asks is only claimed there. Raises InputError where there is no such change of this policy,
+    RuleRefusal where it is too late for it.
     """
     name, actor = change.supersedes, change.requested_by
     known = tx.change(name)
@@ -27,6 +29,13 @@ def supersede(tx: Transaction, ctx: Context, change: PolicyChange, *, only_own: 
             "one's own by this door",
             f"change {name} was asked for by {known.change.requested_by}, not by {actor}",
             "the same by whoever asked for that one, or by somebody who may cancel it, by the command line or Prefect",
+        )
+    source = source_of(door)
+    if source is not None and source_of(known.door) != source:
+        raise RuleRefusal(
+            "one's own by this door",
+            f"change {name} did not come by a ticket of {source}",
+            "the same by the command line, the API or Prefect, or cancelling that one there first",
         )
     tx.rules().check_permitted("cancel", known.change, actor)
     moved = has_moved(tx, known.change)

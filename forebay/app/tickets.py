@@ -15,7 +15,7 @@ from forebay.domain.change import ChangeRequest
 from forebay.domain.errors import ForebayError, InputError, OutsideError, RuleRefusal
 from forebay.domain.lifecycle import TERMINAL, ChangeState
 from forebay.domain.records import ChangeRecord, Ticket
-from forebay.domain.ticket import TicketClosed, TicketDelivery, newer, parse_delivery
+from forebay.domain.ticket import TicketClosed, TicketDelivery, door_of, newer, parse_delivery
 from forebay.ports import Snapshot
 
 OVER = TERMINAL | {ChangeState.CANCELLED, ChangeState.ROLLING_BACK}
@@ -63,7 +63,10 @@ def request_of(ticket: Ticket) -> ChangeRequest | None:
 
 
 def asked_by(tx: Snapshot, ticket: Ticket) -> ChangeRecord | None:
-    """The change that a delivery brought; None where it brought none, or only named one that others had asked for."""
+    """The change that a delivery asks for; None where there is none, or it only names one of somebody else's.
+
+    Others may have brought it: see ChangeRecord.door.
+    """
     request = request_of(ticket)
     record = tx.change(request.change) if request and ticket.run not in (OLDER, REFUSED) else None
     if request is None or record is None:
@@ -81,7 +84,7 @@ def submit(
     only_own: bool = False,
 ) -> ChangeRecord:
     """Receive a change at once, so that its sender sees a denial, and leave it for the sweep to have it planned."""
-    record = receive(ctx, request, asked_at, only_own=only_own)
+    record = receive(ctx, request, asked_at, only_own=only_own, door=source)
     if record.state is ChangeState.RECEIVED:
         with ctx.store.transaction() as tx:
             revision = 1 + len(tx.revisions(record.change.change))
@@ -138,7 +141,8 @@ def _settle(ctx: Context, ticket: Ticket, start_run: StartRun) -> tuple[str, str
     # Received here, not only in the run: a run that dies at its start must not take the change with it.
     # Who asks is only claimed: no more than an edit in that name may be done.
     newest = ticket.number == said[-1].number
-    record = receive(ctx, request, ticket.received_at, before=before if newest else None, only_own=True)
+    before, door = before if newest else None, _door(ticket)
+    record = receive(ctx, request, ticket.received_at, before=before, only_own=True, door=door)
     if record.state is ChangeState.DENIED:  # a run has nothing to plan, and a late one would ask for it once more
         return DENIED, record.note
     return _start(ctx, ticket, record, start_run), None
@@ -179,13 +183,27 @@ def _close(ctx: Context, ticket: Ticket, closed: TicketClosed) -> str | None:
             return "it had asked for nothing before"
         if record.state in OVER:
             return f"change {record.change.change} is {record.state} already"
-        if begun(own_version(tx, record), ctx.clock.now()):
-            said = f"change {record.change.change} is in force: `forebay rollback` takes it back"
+        said = _not_for_a_ticket(tx, ctx, ticket, record)
+        if said is not None:
             if not _told(tx, ticket, CLOSED, said):
                 tx.audit(ctx.event(record.change, "ticket closed, nothing changed", said, closed.by))
             return said
     cancel(ctx, record.change.change, closed.by, f"{ticket.source} {ticket.ticket}: {closed.reason}")
     return None
+
+
+def _not_for_a_ticket(tx: Snapshot, ctx: Context, ticket: Ticket, record: ChangeRecord) -> str | None:
+    """Why closing the ticket cancels nothing, and what does; None where it cancels the change."""
+    name = record.change.change
+    if record.door != _door(ticket):  # anybody who holds the secret may name it, in anybody's name
+        return f"change {name} came by {record.door or 'another door'}, not by this ticket: `forebay cancel` stops it"
+    if begun(own_version(tx, record), ctx.clock.now()):
+        return f"change {name} is in force: `forebay rollback` takes it back"
+    return None
+
+
+def _door(ticket: Ticket) -> str:
+    return door_of(ticket.source, ticket.ticket)
 
 
 def _put(ctx: Context, ticket: Ticket) -> None:

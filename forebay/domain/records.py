@@ -17,7 +17,8 @@ class ChangeRecord(Model):
     """A change and where it stands. `note` is why it is there, in words.
 
     `lapses`: it is held for want of what may come by itself (capacity, metrics, an API that answers), and goes on once
-    that is there; any other hold waits for a person.
+    that is there; any other hold waits for a person. `door`: how it came first: `cli`, `api`, `prefect`, or the ticket
+    that brought it (`ticket jira OPS-12`); None where it is not known.
     """
 
     change: PolicyChange
@@ -27,6 +28,7 @@ class ChangeRecord(Model):
     received_at: UtcTime
     updated_at: UtcTime
     lapses: bool = False
+    door: str | None = None
 
 
 class StepRecord(Model):

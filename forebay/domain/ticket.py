@@ -14,6 +14,7 @@ from forebay.domain.change import ChangeRequest, Person, Text
 from forebay.domain.errors import InputError
 from forebay.domain.model import Model, Name, to_utc, validate
 
+TICKET = "ticket "
 _NUMBERS = re.compile(r"\d+(\.\d+)*")
 
 
@@ -53,6 +54,16 @@ def parse_delivery(body: str) -> TicketDelivery:
     except ValueError as error:
         raise InputError(f"ticket: this is not JSON: {error}") from error
     return validate(TicketDelivery, data, "ticket")
+
+
+def door_of(source: str, ticket: str) -> str:
+    """What a change that a ticket brought remembers: which one it was, `ticket jira OPS-12`."""
+    return f"{TICKET}{source} {ticket}"
+
+
+def source_of(door: str | None) -> str | None:
+    """The source where the door is a ticket's: there, names are only claimed. None where it is another."""
+    return door.removeprefix(TICKET).partition(" ")[0] if door and door.startswith(TICKET) else None
 
 
 def newer(revision: str, stored: Iterable[str]) -> str | None:

@@ -39,7 +39,7 @@ from forebay.domain.records import Intent, Leftover, Pin, StepRecord
 from forebay.domain.rules import ChangeRules
 
 # The newest migration. Revisions are numbered, so that an older schema can be told from a newer one by comparing text.
-SCHEMA = "0010"
+SCHEMA = "0011"
 
 M = TypeVar("M", bound=Model)
 
@@ -98,6 +98,7 @@ changes = Table(
     Column("received_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     Column("lapses", Boolean, nullable=False, server_default=false()),
+    Column("door", Text),
 )
 
 revisions = Table(

@@ -36,7 +36,9 @@ class SqlTransaction(SqlSnapshot):
     """Implements `ports.Transaction` on an open connection whose writer's lock is held; commits nothing itself."""
 
     # Changes
-    def add_change(self, change: PolicyChange, policy_version: int, event: AuditEvent) -> ChangeRecord:
+    def add_change(
+        self, change: PolicyChange, policy_version: int, event: AuditEvent, door: str | None = None
+    ) -> ChangeRecord:
         record = ChangeRecord(
             change=change,
             state=ChangeState.RECEIVED,
@@ -44,6 +46,7 @@ class SqlTransaction(SqlSnapshot):
             policy_version=policy_version,
             received_at=event.at,
             updated_at=event.at,
+            door=door,
         )
         self._insert(t.changes, name=change.change, **_fields(record))
         self.audit(event)

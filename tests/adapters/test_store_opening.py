@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ from forebay.domain.errors import InputError, OutsideError
 from forebay.store import migrate, open_store
 from forebay.store.migrate import MIGRATIONS
 from forebay.store.schema import SCHEMA, metadata
+from tests.adapters.test_store_audit import run_sql
 from tests.adapters.test_store_concurrency import two_processes
-from tests.support.samples import store_change
+from tests.support.samples import NOW, store_change
 from tests.support.stores import drop, postgresql_url, store_url  # noqa: F401
 
 
@@ -156,3 +158,32 @@ def test_a_file_that_is_no_database_is_not_worth_trying_again(tmp_path: Path) ->
 def test_a_url_that_cannot_be_used_says_how_to_mend_it(url: str, told: str) -> None:
     with pytest.raises(InputError, match=told):
         migrate(url)
+
+
+def test_what_tickets_had_brought_before_is_theirs_after_the_upgrade(store_url: str) -> None:  # noqa: F811
+    store = open_store(store_url)
+    bodies = {
+        "T-1": '{"ticket": "T-1", "change": {"change": "CHG-1"}}',
+        "CHG-2": '{"ticket": "CHG-2", "change": {}}',
+        "T-3": '{"ticket": "T-3", "closed": {"by": "ann"}}',
+        "T-4": "{",
+    }
+    with store.transaction() as tx:
+        for ticket, body in bodies.items():
+            tx.add_ticket("jira", ticket, "1", body, NOW)
+        tx.add_ticket("other", "CHG-2", "1", bodies["CHG-2"], NOW)
+        tx.add_ticket("jira", "CHG-3", "1", '{"change": {}}', NOW + timedelta(seconds=1))
+        refused = tx.add_ticket("jira", "CHG-4", "1", '{"change": {}}', NOW)
+        assert refused is not None
+        tx.put_ticket(refused.model_copy(update={"run": "refused"}))
+    for name in ("CHG-1", "CHG-2", "CHG-3", "CHG-4"):
+        store_change(store, name)
+    store.close()
+    run_sql(store_url, "ALTER TABLE changes DROP COLUMN door")
+    set_schema(store_url, "0010")
+    migrate(store_url)
+    upgraded = open_store(store_url)
+    with upgraded.snapshot() as tx:
+        doors = {record.change.change: record.door for record in tx.changes()}
+    upgraded.close()
+    assert doors == {"CHG-1": "ticket jira T-1", "CHG-2": "ticket jira CHG-2", "CHG-3": None, "CHG-4": None}
