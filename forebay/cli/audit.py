@@ -14,14 +14,16 @@ app = typer.Typer(no_args_is_help=True, help=__doc__)
 
 @app.command("verify")
 def audit_verify() -> None:
-    """Check that no audit entry was altered, removed or reordered."""
+    """Check that no audit entry was altered, and no policy, change rules or approval behind its back."""
     from forebay.settings import load_settings
     from forebay.store import open_store
 
     store = open_store(load_settings().database_url.get_secret_value())
     broken = store.audit_break()
     if broken:
-        raise RuleRefusal("audit chain", broken, "the log as it was written: compare with a backup")
+        raise RuleRefusal(
+            "audit chain", broken, "the log, and what it records, as they were written: compare with a backup"
+        )
     with store.snapshot() as tx:
         typer.echo(f"the audit chain holds: {len(tx.audit_entries())} entries")
 

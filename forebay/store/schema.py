@@ -39,7 +39,7 @@ from forebay.domain.records import Intent, Leftover, Pin, StepRecord
 from forebay.domain.rules import ChangeRules
 
 # The newest migration. Revisions are numbered, so that an older schema can be told from a newer one by comparing text.
-SCHEMA = "0011"
+SCHEMA = "0012"
 
 M = TypeVar("M", bound=Model)
 

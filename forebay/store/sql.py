@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,12 +11,13 @@ from typing import TypeVar
 from sqlalchemy import URL, Connection, select
 
 from forebay.domain.access import ApiKey
-from forebay.domain.audit import GENESIS, AuditEntry, first_break
+from forebay.domain.audit import GENESIS, AuditEntry, first_break, first_difference
 from forebay.domain.errors import InputError, OutsideError
 from forebay.domain.policy import PolicyVersion
 from forebay.store import schema
 from forebay.store.engine import LOCK_SECONDS, STATEMENT_SECONDS, connect, our_errors, parse_url, shown
 from forebay.store.migrate import schema_of, too_new
+from forebay.store.seals import stored_rows
 from forebay.store.snapshot import SqlSnapshot, audit_entry, read_changed, read_key, read_versions
 from forebay.store.transaction import SqlTransaction
 
@@ -106,7 +107,8 @@ class SqlStore:
         return self._read(lambda connection: read_key(connection, key_id))
 
     def audit_break(self) -> str | None:
-        """None if the audit log is whole; else which entry was altered, is missing or was cut off, in words.
+        """None if the audit log is whole and the rows that decide are as it says; else what is not, in words: an entry
+        that was altered, is missing or was cut off, or a policy version, change rules or approvals of another hand.
 
         Reads the log once, a thousand entries at a time, while writers go on. Raises OutsideError.
         """
@@ -114,6 +116,7 @@ class SqlStore:
         with self._reading() as connection:
             head = connection.execute(select(schema.audit_head)).one_or_none()
             last, unread = (0, GENESIS), 1
+            sealed: dict[str, str] = {}
 
             def entries() -> Iterator[AuditEntry]:
                 nonlocal last, unread
@@ -123,6 +126,8 @@ class SqlStore:
                     if entry.event.change != row.change:
                         raise ValueError(f"its index names change {row.change!r}, it {entry.event.change!r}")
                     last, unread = (entry.number, entry.hash), entry.number + 1
+                    if (seal := entry.event.seal) is not None:
+                        sealed[seal.row] = seal.digest
                     yield entry
 
             try:
@@ -131,12 +136,19 @@ class SqlStore:
                 return f"entry {unread} was altered: {error}"
             if broken is None and (head is None or last != (head.number, head.hash)):
                 return f"the log ends with entry {last[0]}, but {head.number if head else 'no'} entries were written"
-            return broken
+            return broken or _difference(connection, sealed)
 
     def close(self) -> None:
         """Give back all connections."""
         self._writer.dispose()
         self._reader.dispose()
+
+
+def _difference(connection: Connection, sealed: Mapping[str, str]) -> str | None:
+    try:
+        return first_difference(sealed, dict(stored_rows(connection)))
+    except ValueError as error:  # of JSON
+        return f"a policy version, change rules or an approval was altered: {error}"
 
 
 def open_store(url: str) -> SqlStore:

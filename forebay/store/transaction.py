@@ -29,6 +29,7 @@ from forebay.domain.records import ChangeRecord, Intent, Lease, Leftover, Outcom
 from forebay.domain.rules import ChangeRules
 from forebay.domain.verdict import Judgement
 from forebay.store import schema as t
+from forebay.store.seals import approvals_sealed, rules_sealed, version_sealed
 from forebay.store.snapshot import SqlSnapshot, current_plan
 
 
@@ -71,7 +72,8 @@ class SqlTransaction(SqlSnapshot):
         self._insert(t.revisions, change=name, content=before.change)
         self._update(t.plans, {"change": name}, current=False, proposed=False)
         # They were of what it said then: edited back to that, it is asked for anew. The audit log keeps who said yes.
-        self._connection.execute(delete(t.approvals).where(t.approvals.c.change == name))
+        if self._connection.execute(delete(t.approvals).where(t.approvals.c.change == name)).rowcount:
+            event = approvals_sealed(event, self._connection, name)
         self._update(t.changes, {"name": name}, change=change, policy_version=policy_version)
         return self.move(name, ChangeState.RECEIVED, event)
 
@@ -115,7 +117,7 @@ class SqlTransaction(SqlSnapshot):
     # Approvals
     def add_approval(self, approval: Approval, event: AuditEvent) -> None:
         self._insert(t.approvals, change=approval.change, approval=approval)
-        self.audit(event)
+        self.audit(approvals_sealed(event, self._connection, approval.change))
 
     def use_link(self, nonce: str, at: datetime) -> bool:
         if self._one(select(t.used_links.c.nonce).filter_by(nonce=nonce)) is not None:
@@ -208,12 +210,12 @@ class SqlTransaction(SqlSnapshot):
         key = {"entity": version.entity, "policy": version.policy, "version": version.version}
         times = {"changed_at": event.at, "in_force_from": version.in_force_from}
         self._put(t.policy_versions, key, content=version, **times)
-        self.audit(event)
+        self.audit(version_sealed(event, version))
 
     # Change rules
     def put_rules(self, rules: ChangeRules, event: AuditEvent) -> int:
         version = self._insert_numbered(t.change_rules, rules=rules, stored_at=event.at)
-        self.audit(event)
+        self.audit(rules_sealed(event, self._connection, version))
         return version
 
     def put_proposal(self, proposal: RulesProposal, event: AuditEvent | None = None) -> None:
