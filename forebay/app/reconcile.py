@@ -91,6 +91,9 @@ def repair(ctx: Context, record: ChangeRecord, holder: str) -> None:
 
 def _bring_on(ctx: Context, record: ChangeRecord, holder: str) -> None:
     change, now = record.change, ctx.clock.now()
+    if record.state is ChangeState.SETTLING:
+        # The run that enforced it posts only to what it has the settings for. Before anything that may close it.
+        post_what_is_in_force(ctx, record)
     if record.state in STEPPING:
         renew_dead_attempts(ctx, record, now)
     settled = record.state is ChangeState.SETTLING and _settled(ctx, record, now)
@@ -109,7 +112,6 @@ def _bring_on(ctx: Context, record: ChangeRecord, holder: str) -> None:
     elif settled or record.state in (ChangeState.CANCELLED, ChangeState.ROLLING_BACK):
         restore_change(ctx, record, holder)
     elif record.state is ChangeState.SETTLING:
-        post_what_is_in_force(ctx, record)  # the run that enforced it posts only to what it has the settings for
         refresh(ctx, record, holder)
 
 

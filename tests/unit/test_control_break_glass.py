@@ -202,12 +202,14 @@ def test_a_version_that_was_followed_before_it_was_recorded_is_not_pushed_over_t
     assert ["which version 2 has followed already" in reason for reason in told] == [True]
 
 
-def test_a_run_without_push_settings_leaves_the_push_to_the_reconciler(world: World) -> None:
-    world.submit()
+@pytest.mark.parametrize(("settle", "away"), [("PT10M", 0), ("PT0S", 0), ("PT10M", 60)])
+def test_a_run_without_push_settings_leaves_the_push_to_the_reconciler(world: World, settle: str, away: int) -> None:
+    world.submit(a_request(settle=settle))
     world.run_until(minutes(28))
     world.clock.sleep(EFFECTIVE - world.clock.now())
     enforce(replace(world.ctx, enforcers=()), "CHG-1")
     assert (world.state, world.enforcer.pushed) == (S.SETTLING, [])
+    world.clock.sleep(timedelta(minutes=away))
     world.reconcile()
     world.reconcile()
     assert [v.version for v in world.enforcer.pushed] == [1]
