@@ -142,6 +142,7 @@ class ChangeRules(Model):
         rule = self.governing(change)
         self.check_permitted("request", change, change.requested_by)
         self._check_misalignment(rule, change)
+        self._check_quorum(rule, change)
         earliest = self.earliest_legal(change, now + rule.minimum_delay)
         would_pass = (
             f"effective_at {earliest.isoformat()} or later" if earliest else "nothing: all is frozen for a year"
@@ -182,6 +183,21 @@ class ChangeRules(Model):
                 f"on_misalignment defer, or a request by {self._whom('break-glass', change)}",
             )
 
+    def _check_quorum(self, rule: ChangeRule, change: PolicyChange) -> None:
+        """Who asks is not counted: where too few others are left, it would wait in vain until it is denied."""
+        approval = rule.approval
+        if approval is None or approval.free is not None or ANYONE in approval.approvers:
+            return
+        asker = change.requested_by
+        others = {person for name in approval.approvers for person in self._people(name)} - {asker}
+        if len(others) < approval.quorum:
+            raise RuleRefusal(
+                rule.name,
+                f"{approval.quorum} must approve, of {in_words(approval.approvers)}, and {asker!r}, who asks, is not "
+                "counted",
+                "a request by somebody who is none of them",
+            )
+
     def may(self, action: Action, change: PolicyChange, person: str) -> bool:
         """Whether the governing rule permits `person` to do `action`. Raises RuleRefusal where no rule governs."""
         return self._includes(self.governing(change).permitted(action), person)
@@ -211,7 +227,10 @@ class ChangeRules(Model):
         except RuleRefusal as refusal:
             # The rules have changed since it was accepted: nothing lets it go on by itself.
             return Standing(needed=refusal.reason, quorum=1, by=(), approvers=())
-        return standing(rule, change, plans, self._counted(change, approvals))
+        found = standing(rule, change, plans, self._counted(change, approvals))
+        asker = {change.requested_by}
+        others = tuple(name for name in found.approvers if set(self._people(name)) - asker)
+        return found.model_copy(update={"approvers": others})
 
     def approved_units(self, change: PolicyChange, plan: ShapingPlan, approvals: Sequence[Approval]) -> int | None:
         """The most units that were approved for the plan's workload; None where the rule asks for no approval."""

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.domain.approval import Approval, Envelope, asked_hash, latest_approval
+from forebay.domain.errors import RuleRefusal
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.rules import ChangeRules
 from forebay.domain.size import TaskSize
@@ -131,6 +132,34 @@ def test_who_is_counted(name: str) -> None:
     fields, approvals, by, approved = COUNTED[name]
     found = rules(**fields).standing(CHANGE, [UP], approvals)
     assert (found.by, found.approved) == (by, approved)
+
+
+# Ann asks. Whether her request may pass at all, and who is said to may approve it.
+ASKERS: dict[str, tuple[dict[str, Any], bool, tuple[str, ...]]] = {
+    "two of two, one of whom asks": ({"quorum": 2, "approvers": ["ann", "bob"]}, False, ("bob",)),
+    "two of three": ({"quorum": 2, "approvers": ["ann", "bob", "eve"]}, True, ("bob", "eve")),
+    "nobody else": ({"approvers": ["ann"]}, False, ()),
+    "the group that asks": ({"quorum": 2, "approvers": ["group:leads"]}, False, ("group:leads",)),
+    "the group and one more": ({"quorum": 2, "approvers": ["group:leads", "eve"]}, True, ("group:leads", "eve")),
+    "twice the same": ({"quorum": 2, "approvers": ["group:leads", "bob"]}, False, ("group:leads", "bob")),
+    "a group of one": ({"quorum": 1, "approvers": ["group:alone", "bob"]}, True, ("bob",)),
+    "anyone": ({"quorum": 2}, True, ("*",)),
+    "where the plan may need none": ({"approvers": ["ann"], "free": {"units": 4}}, True, ()),
+}
+
+
+@pytest.mark.parametrize("name", ASKERS)
+def test_who_asks_is_told_where_too_few_others_may_approve(name: str) -> None:
+    fields, passes, approvers = ASKERS[name]
+    groups = {"leads": ["ann", "bob"], "alone": ["ann"]}
+    found = ChangeRules.model_validate({"rules": [{"name": "careful", "approval": fields}], "groups": groups})
+    assert found.standing(CHANGE, [a_plan([(1, 4, 12)])], []).approvers == approvers
+    if passes:
+        found.check_request(CHANGE, NOW)
+        return
+    with pytest.raises(RuleRefusal, match="'ann', who asks, is not counted") as refused:
+        found.check_request(CHANGE, NOW)
+    assert refused.value.would_pass == "a request by somebody who is none of them"
 
 
 def test_what_needed_none_keeps_to_what_was_drawn_first() -> None:
