@@ -38,7 +38,7 @@ def create_app(
     app.include_router(decision_point(ctx, doorkeeper))
     app.include_router(pages(ctx, doorkeeper))
     app.include_router(approving(ctx, settings))
-    app.include_router(monitoring(ctx))
+    app.include_router(monitoring(ctx, doorkeeper))
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     describe(app)
     return app

@@ -35,7 +35,8 @@ scheme = Depends(
 class Doorkeeper:
     """`open_reading`: whoever carries no token may read. `tokens`: for bearer tokens that are no keys of ours.
 
-    `requests_per_minute`: of one principal, to all but the decision point, which services ask at every turn.
+    `requests_per_minute`: of one principal, or of one address without a token, to all but the decision point, which
+    services ask at every turn.
     """
 
     def __init__(
@@ -43,7 +44,8 @@ class Doorkeeper:
     ) -> None:
         self._clock = ctx.clock
         self._keys = KeyAuthenticator(ctx)
-        self._pace, self._failures = Pace(requests_per_minute), Failures(FAILURES_PER_MINUTE)
+        self._pace, self._addresses = Pace(requests_per_minute), Pace(requests_per_minute)
+        self._failures = Failures(FAILURES_PER_MINUTE)
         self._tokens = tokens
         self._open_reading = open_reading
 
@@ -51,14 +53,22 @@ class Doorkeeper:
         """A dependency: the principal, who may `act`. Raises Refused (401, 403, 429)."""
 
         def principal(request: Request, _: object = scheme) -> Principal:
-            return self._paced(self._admit(act, request, BEARER))
+            return self._paced(self._admit(act, request, BEARER), request)
 
         return principal
 
-    def _paced(self, found: Principal) -> Principal:
-        if found is not ANYBODY and (wait := self._pace.wait_s(found.name, self._clock.now())):
+    def _paced(self, found: Principal, request: Request) -> Principal:
+        if found is ANYBODY:
+            self.by_address(request)
+        elif wait := self._pace.wait_s(found.name, self._clock.now()):
             raise _too_many(f"{found.name!r} sends more than {self._pace.per_minute} requests a minute", wait)
         return found
+
+    def by_address(self, request: Request) -> None:
+        """A dependency of what takes no token, and is worked for all the same. Raises Refused (429)."""
+        if wait := self._addresses.wait_s(_address(request), self._clock.now()):
+            per_minute = self._addresses.per_minute
+            raise _too_many(f"your address sends more than {per_minute} requests a minute without a token", wait)
 
     def read(self, request: Request) -> Principal:
         """The principal, who may read: for a plain route, which has no dependencies. Not paced: the
@@ -68,7 +78,7 @@ class Doorkeeper:
 
     def page_reader(self, request: Request) -> Principal:
         """A dependency of pages: the browser asks for a key, as a password. Pages show every entity."""
-        principal = self._paced(self._admit("read", request, BASIC))
+        principal = self._paced(self._admit("read", request, BASIC), request)
         if principal.entities:
             raise Refused(403, "the pages show every entity, and this key is for some: use the API under /v1")
         return principal
@@ -79,7 +89,7 @@ class Doorkeeper:
             if act == "read" and self._open_reading:
                 return ANYBODY
             raise Refused(401, "who are you? Send `Authorization: Bearer` and a key or token", headers=challenge)
-        address, now = request.client.host if request.client else "", self._clock.now()
+        address, now = _address(request), self._clock.now()
         if wait := self._failures.wait_s(address, token, now):
             raise _too_many("too many tokens from your address let nobody in", wait)
         try:
@@ -111,6 +121,10 @@ def covering(principal: Principal, entity: str) -> None:
         raise Refused(
             403, f"{principal.name!r} is for {', '.join(sorted(principal.entities))} only, not for {entity!r}"
         )
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
 
 
 def _too_many(words: str, wait_s: int) -> Refused:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections import Counter
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from forebay.app.context import Context
 from forebay.domain.errors import OutsideError
 from forebay.domain.lifecycle import ChangeState
 from forebay.web.answers import problems
+from forebay.web.auth import Doorkeeper
 from forebay.web.overview import Overview, overview
 
 log = logging.getLogger(__name__)
@@ -19,7 +20,7 @@ log = logging.getLogger(__name__)
 PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def monitoring(ctx: Context) -> APIRouter:
+def monitoring(ctx: Context, doorkeeper: Doorkeeper) -> APIRouter:
     """`GET /healthz` and `GET /metrics`."""
     router = APIRouter()
 
@@ -33,7 +34,12 @@ def monitoring(ctx: Context) -> APIRouter:
             return JSONResponse({"status": "store away", "reason": "the log of the web door says why"}, 503)
         return JSONResponse({"status": "ok"})
 
-    @router.get("/metrics", response_class=PlainTextResponse, responses=problems(500, 503))
+    @router.get(
+        "/metrics",
+        response_class=PlainTextResponse,
+        responses=problems(429, 500, 503),
+        dependencies=[Depends(doorkeeper.by_address)],
+    )
     def metrics() -> PlainTextResponse:
         return PlainTextResponse(metrics_text(overview(ctx)), media_type=PROMETHEUS_TEXT)
 

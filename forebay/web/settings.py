@@ -23,7 +23,8 @@ class WebSettings(Model):
 
     `replay_window`: how far a delivery's timestamp may be from our clock.
     `open_reading`: changes, policies, audit log and pages can be read without a key.
-    `requests_per_minute`: of one key's or token's holder to one process, the decision point left out.
+    `requests_per_minute`: of one key's or token's holder, or of one address without a token, to one process; the
+    decision point is left out.
     """
 
     model_config = ConfigDict(hide_input_in_errors=True)

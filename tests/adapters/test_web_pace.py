@@ -50,6 +50,27 @@ def test_the_decision_point_is_asked_as_often_as_services_like(world: World) -> 
     assert {client.get("/v1/policies/acme/quota").status_code for _ in range(5)} == {404}
 
 
+@pytest.mark.parametrize("path", ["/changes", CHANGES, "/v1/policies?changed_since=2026-11-24T09:00:00Z", "/metrics"])
+def test_who_carries_no_token_has_the_pace_of_an_address(world: World, path: str) -> None:
+    app = create_app(world.ctx, WebSettings(requests_per_minute=2))
+    reader, other = (TestClient(app, client=(address, 1)) for address in ("203.0.113.7", "203.0.113.8"))
+    assert [reader.get(path).status_code for _ in range(3)] == [200, 200, 429]
+    slowed = reader.get(path)
+    assert slowed.headers["retry-after"] == "30"
+    assert "your address sends more than 2 requests a minute without a token" in slowed.text
+    known = bearer(a_key(world, "203.0.113.7", "viewer"))
+    assert reader.get(CHANGES, headers=known).status_code == 200, "a name has a pace of its own, whatever it is"
+    assert {reader.get("/v1/policies/acme/quota").status_code for _ in range(5)} == {404}, "the decision point answers"
+    assert other.get(path).status_code == 200
+    world.clock.step(timedelta(seconds=30))
+    assert reader.get(path).status_code == 200
+
+
+def test_monitoring_has_the_pace_of_an_address_where_reading_is_not_open(world: World) -> None:
+    client = TestClient(create_app(world.ctx, WebSettings(open_reading=False, requests_per_minute=1)))
+    assert [client.get("/metrics").status_code for _ in range(2)] == [200, 429]
+
+
 def test_an_address_whose_tokens_let_nobody_in_waits_but_not_with_one_that_did(world: World) -> None:
     app = create_app(world.ctx, WebSettings())
     guesser, other = (TestClient(app, client=(address, 1)) for address in ("203.0.113.7", "203.0.113.8"))
