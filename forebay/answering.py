@@ -28,7 +28,7 @@ Talk = Callable[["Desk", Answer, bool], None]
 
 
 def answer_outlets(sources: tuple[TicketSource, ...], environment: Mapping[str, str]) -> dict[str, Send]:
-    """By outlet, for each source that is answered. Raises InputError for a token that is not set."""
+    """By outlet, for each source that is answered. Raises InputError for a token that is not set or cannot be sent."""
     outlets: dict[str, Send] = {}
     for source in sources:
         if source.answer is None:
@@ -36,6 +36,10 @@ def answer_outlets(sources: tuple[TicketSource, ...], environment: Mapping[str, 
         token = environment.get(source.answer.token)
         if not token:
             raise InputError(f"source {source.name}: answer.token names a variable that is not set")
+        # Found only as it is sent, it would be quoted by what fails then, down to the audit log.
+        if not token.isprintable() or not (source.answer.user or token.isascii()):
+            names = "answer.token names a variable whose value no header can carry"
+            raise InputError(f"source {source.name}: {names}: is a line end in it?")
         outlets[f"answer {source.name}"] = _outlet(Desk(source.name, source.answer, token), TALKS[source.kind])
     return outlets
 
@@ -57,6 +61,7 @@ class Desk:
         user = config.user
         basic = base64.b64encode(f"{user}:{token}".encode()).decode()
         self._authorization = f"Basic {basic}" if user else f"Bearer {token}"
+        self._secrets = (basic, token)
         self._made: urllib3.PoolManager | None = None
 
     def state(self, action: str) -> str | None:
@@ -82,11 +87,18 @@ class Desk:
             raise OutsideError(f"{where} was not answered: {error}", retryable=True) from error
         if not 200 <= answer.status < 300:
             later = answer.status >= 500 or answer.status in LATER
-            raise OutsideError(f"{where} answered {answer.status}: {answer.data[:300]!r}", retryable=later)
+            raise OutsideError(f"{where} answered {answer.status}: {self._quoted(answer.data)!r}", retryable=later)
         try:
             return json.loads(answer.data) if answer.data else None
         except ValueError as error:
             raise OutsideError(f"{where} answered with something other than JSON", retryable=False) from error
+
+    def _quoted(self, answer: bytes) -> str:
+        """Its beginning. Some servers and proxies show the headers of the request in it."""
+        text = answer.decode(errors="replace")
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text[:300]
 
 
 def to_jira(desk: Desk, answer: Answer, again: bool) -> None:

@@ -6,25 +6,35 @@ Logs are searched from INFO on, and Forebay's own from DEBUG on: at DEBUG the li
 from __future__ import annotations
 
 import base64
+import json
 import logging
 import sqlite3
 import sys
 import traceback
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import ClassVar
+from typing import Any, ClassVar
+from uuid import uuid4
 
 import pytest
 from fastapi.testclient import TestClient
+from prefect.blocks.core import Block
+from prefect.client.schemas.objects import BlockDocument
 from pydantic import SecretStr
 
+from blocks.database import ForebayDatabase
+from blocks.push import ForebayPush
+from forebay.answering import answer_outlets
+from forebay.app.answering import answer
 from forebay.app.keys import list_keys
+from forebay.app.outbox import unsent
 from forebay.app.status import change_status
+from forebay.app.tickets import store_ticket, sweep_tickets
 from forebay.aws import AwsClients
 from forebay.cli import common, main
 from forebay.cli.service import web_settings
@@ -32,7 +42,7 @@ from forebay.domain.errors import ForebayError, InputError, OutsideError
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.outbox import Message
 from forebay.domain.signature import SIGNATURE_HEADER
-from forebay.domain.source import GENERIC, TicketSource
+from forebay.domain.source import GENERIC, TicketAnswer, TicketSource
 from forebay.domain.telling import Notice
 from forebay.enforcers.record import to_json
 from forebay.notify import notify_outlets
@@ -164,16 +174,22 @@ def test_nor_by_a_notification_that_cannot_be_sent(address: str, caplog: pytest.
 
 
 class _Deaf(BaseHTTPRequestHandler):
-    """A callback's receiver that remembers the paths it was called at, and answers that it will not have it."""
+    """Whoever is called: remembers the paths and what proved the call, and answers no, showing what it was sent."""
 
     paths: ClassVar[list[str]] = []
     signatures: ClassVar[list[str]] = []
+    authorizations: ClassVar[set[str]] = set()
 
     def do_POST(self) -> None:
         self.paths.append(self.path)
-        self.signatures.append(self.headers[SIGNATURE_HEADER])
+        self.signatures += self.headers.get_all(SIGNATURE_HEADER, [])
+        self.authorizations.update(self.headers.get_all("Authorization", []))
         self.send_response(500)
         self.end_headers()
+        self.wfile.write(f"{self.headers}".encode())  # as some proxies do, for whoever looks for what went wrong
+
+    def do_GET(self) -> None:
+        self.do_POST()
 
     def log_message(self, *_: object) -> None:
         pass
@@ -210,7 +226,16 @@ def test_a_whole_life_with_every_failure_tells_no_secret(
             callback_secret=SecretStr(LONG),
             callback_inside=["localhost"],
         )
-        world.ctx = replace(world.ctx, enforcers=enforcers)
+        desks = [TicketAnswer(url=f"http://127.0.0.1:{deaf.server_port}", token="T", unencrypted=True)]
+        desks.append(desks[0].model_copy(update={"user": "forebay"}))
+        asking = tuple(TicketSource(name=f"jira{n}", kind="jira", answer=desk) for n, desk in enumerate(desks))
+        outlets = answer_outlets(asking, {"T": LONG})
+        world.ctx = replace(world.ctx, enforcers=enforcers, outlets=outlets)
+        answer(world.ctx)  # answering begins
+        for source in asking:
+            late = a_delivery(f"T-{source.name}", effective_in=None, effective_at="2026-11-24T08:00:00Z")
+            store_ticket(world.ctx, source.name, json.dumps(late))
+        sweep_tickets(world.ctx, lambda key, parameters: f"run of {key}")
         web = a_client(world.ctx, webhook_secrets={"generic": (SecretStr(LONG),)}, link_secrets=(SecretStr(LONG),))
         now = world.clock.now()
         for secret in (LONG, "not the secret of this source"):
@@ -246,16 +271,79 @@ def test_a_whole_life_with_every_failure_tells_no_secret(
         said += [to_json(v) for v in world.store.versions("acme", "quota")]
         said += [change_status(world.ctx, "CHG-1").model_dump_json(), *world.troubles, *map(str, world.decisions)]
         said += [event.model_dump_json() for event in world.people.events]
-        said += [repr(world.ctx), repr(enforcers), *map(str, enforcers)]
+        said += [repr(world.ctx), repr(enforcers), *map(str, enforcers), *map(repr, (asking, unsent(world.ctx)))]
         with sqlite3.connect(world.folder / "forebay.db") as database:
             dump = "\n".join(database.iterdump())
         with suppress(ForebayError):
             open_store(f"postgresql://u:{CANARY}@127.0.0.1:1/f")
     assert "callback to localhost answered 500" in dump and "got no answer" in dump, "the failures are on record"
+    assert "/comment answered 500: " in dump and len(_Deaf.authorizations) == 2, "those of the answers too"
     assert "CHG-1" in caplog.text
-    secrets = [CANARY, *_Deaf.signatures]
+    secrets = [CANARY, *_Deaf.signatures, *(sent.partition(" ")[2] for sent in _Deaf.authorizations)]
     output = "".join(capfd.readouterr())
     nowhere(secrets, store=dump, log=caplog.text, output=output, answers="".join(said))
+
+
+@pytest.mark.parametrize("user", [None, "forebay"])
+def test_a_token_that_no_header_can_carry_is_refused_at_the_start_and_not_told(user: str | None) -> None:
+    desk = TicketAnswer(url="https://jira.example", user=user, token="T")
+    jira = TicketSource(name="jira", kind="jira", answer=desk)
+    with pytest.raises(InputError, match="is a line end in it") as refused:
+        answer_outlets((jira,), {"T": f"{LONG}\n"})
+    assert CANARY not in "".join(traceback.format_exception(refused.value))
+
+
+# Blocks
+
+
+def loaded(block: Block) -> Any:
+    """As it comes back from Prefect's server, to which it goes with its secrets."""
+    ids = {"block_schema_id": uuid4(), "block_type_id": uuid4()}
+    document = block._to_block_document("forebay", **ids, include_secrets=True)
+    kind, schema = block._to_block_type(), block._to_block_schema(block_type_id=ids["block_type_id"])
+    belonging = {"block_type": kind.model_dump(mode="json"), "block_schema": schema.model_dump(mode="json")}
+    sent = document.model_dump(mode="json", context={"include_secrets": True}) | belonging
+    return type(block)._from_block_document(BlockDocument.model_validate(sent))
+
+
+BLOCKS: dict[str, tuple[Block, Callable[[Any], object], str]] = {
+    "database away": (
+        ForebayDatabase(url=SecretStr(f"postgresql://u:{CANARY}@127.0.0.1:1/f")),
+        lambda block: block.store(),
+        "u:***@127.0.0.1",
+    ),
+    "database mistyped": (
+        ForebayDatabase(url=SecretStr(f"postgresql://u:{CANARY}@db:nine/f")),
+        lambda block: block.store(),
+        "cannot be read",
+    ),
+    "callback secret too short": (
+        ForebayPush(callback_url="https://h/", callback_secret=SecretStr(CANARY)),
+        lambda block: block.enforcers(AwsClients()),
+        "needs a secret",
+    ),
+    "callback to where none may go": (
+        ForebayPush(callback_url="http://h/", callback_secret=SecretStr(LONG)),
+        lambda block: block.enforcers(AwsClients()),
+        "'h' is not encrypted",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BLOCKS)
+def test_a_block_that_was_saved_and_loaded_tells_no_secret(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], case: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    saved, use, words = BLOCKS[case]
+    block = loaded(saved)
+    assert CANARY in block.model_dump_json(context={"include_secrets": True}), "it was loaded, so it could leak"
+    with pytest.raises((InputError, OutsideError)) as failed:
+        use(block)
+    assert words in str(failed.value)
+    error = "".join(traceback.format_exception(failed.value))
+    shown = repr(block) + str(block) + block.model_dump_json()
+    nowhere([CANARY], shown=shown, error=error, log=caplog.text, output="".join(capfd.readouterr()))
 
 
 # Keys and tokens
