@@ -4,7 +4,7 @@ PY := $(VENV)/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up check test browser lock example-history plan-picture bench bench-planning kills lives fuzz milp reliability clean
+.PHONY: help setup demo up check test browser lock example-history plan-picture bench bench-planning push-time kills lives fuzz api milp reliability clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -53,6 +53,9 @@ bench: $(VENV)/.demo ## Forebay against its peers and the oracle, on recorded de
 bench-planning: $(VENV)/.demo ## Seconds of forecast and plan: 14 days of 5-minute data, three resources
 	$(PY) -m benchmarks.planning
 
+push-time: $(VENV)/.dev ## How exactly a push fires: 100 activations against a callback in a process of its own. BENCH_ARGS="--activations 500"
+	$(PY) -m benchmarks.push_time $(BENCH_ARGS)
+
 kills: $(VENV)/.dev ## 50 kill -9 on real processes at points of a seed, in about 20 minutes. KILLS_ARGS="--seed 2 --delay 150"
 	$(PY) -m benchmarks.kills --kills 50 $(KILLS_ARGS)
 
@@ -61,6 +64,9 @@ lives: $(VENV)/.dev ## 10,000 random lives of changes, each rule asserted after 
 
 fuzz: $(VENV)/.dev ## 100,000 mutated webhooks: no 5xx, none accepted unsigned, none refused that changed anything. FOREBAY_WEBHOOKS=5000
 	FOREBAY_LONG=1 $(PY) -m pytest -s tests/security/test_fuzz.py --timeout 0 $(TEST_ARGS)
+
+api: $(VENV)/.dev ## Requests made up from /openapi.json: no 5xx, no answer that the document does not name. FOREBAY_API_EXAMPLES=500
+	FOREBAY_API_EXAMPLES=$${FOREBAY_API_EXAMPLES:-200} $(PY) -m pytest -s tests/adapters/test_web_openapi.py --timeout 0 $(TEST_ARGS)
 
 milp: $(VENV)/.dev ## 9,600 plans against an independent solver of the same problem, in about 4 minutes of one core
 	FOREBAY_LONG=1 $(PY) -m pytest tests/unit/test_planning_milp.py tests/unit/test_planning_milp_whole.py --timeout 0 $(TEST_ARGS)
