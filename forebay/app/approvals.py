@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from secrets import token_hex
 from typing import Literal
 
 from forebay.app.context import CONTROLLER, Context
 from forebay.app.people import has_moved, own_version, permitted, withdraw
-from forebay.domain.approval import SHORTEST_HASH, Approval, Envelope, Standing, asked_hash, latest_approval
+from forebay.domain.approval import SHORTEST_HASH, Approval, Door, Envelope, Request, asked_hash, latest_approval
 from forebay.domain.audit import AuditEvent
 from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.lifecycle import AFTER, BEFORE_IN_FORCE, TERMINAL, ChangeState, StepState
-from forebay.domain.model import Model, UtcTime
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.records import ChangeRecord
 from forebay.ports import Snapshot, Transaction
-
-Door = Literal["cli", "page", "link", "prefect", "api"]
-
-
-class Request(Model):
-    """What a person approves: these plans of the change, named by `asked`, until `latest` (aware UTC)."""
-
-    asked: str
-    latest: UtcTime
-    standing: Standing
-    plans: Mapping[str, ShapingPlan]
-    envelopes: tuple[Envelope, ...]
 
 
 def request_of(tx: Snapshot, record: ChangeRecord) -> Request | None:
@@ -54,6 +41,12 @@ def request_of(tx: Snapshot, record: ChangeRecord) -> Request | None:
         plans=plans,
         envelopes=tuple(Envelope.around(plan, rules.tolerance_percent(change)) for plan in plans.values()),
     )
+
+
+def may_be_answered(tx: Transaction, record: ChangeRecord) -> bool:
+    """Until it is in force, and afterwards where a new plan was proposed for what is left."""
+    proposed = any(tx.proposed_plan(record.change.change, workload) for workload in record.change.workloads)
+    return record.state in BEFORE_IN_FORCE or (record.state in AFTER and proposed)
 
 
 def admit(tx: Transaction, ctx: Context, record: ChangeRecord) -> tuple[ChangeRecord, AuditEvent]:
@@ -183,8 +176,7 @@ def _open_request(
 ) -> tuple[ChangeRecord, Request]:
     """The change and what is asked of `actor` now. Raises InputError and RuleRefusal where nothing is."""
     record = permitted(tx, change, "approve", actor, reason)
-    proposed = any(tx.proposed_plan(change, workload) for workload in record.change.workloads)
-    if record.state not in BEFORE_IN_FORCE and not (record.state in AFTER and proposed):
+    if not may_be_answered(tx, record):
         raise RuleRefusal("life of a change", f"change {change} is {record.state}", "approving before it is in force")
     request = request_of(tx, record)
     if request is None:

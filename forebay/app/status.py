@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from forebay.app.approvals import Request, others_pending, request_of
+from forebay.app.approvals import may_be_answered, others_pending, request_of
 from forebay.app.context import Context
 from forebay.app.foretell import expected
 from forebay.app.lookup import change_record
 from forebay.app.people import own_version
 from forebay.domain.allocation import Setting
+from forebay.domain.approval import Request
 from forebay.domain.audit import AuditEntry
 from forebay.domain.errors import InputError
-from forebay.domain.lifecycle import BEFORE_IN_FORCE
 from forebay.domain.model import Model
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.records import ChangeRecord, StepRecord
@@ -62,7 +62,7 @@ def change_status(ctx: Context, name: str) -> ChangeStatus:
     record = change_record(ctx, name)
     with ctx.store.snapshot() as tx:
         version = own_version(tx, record)
-        request = request_of(tx, record) if record.state in BEFORE_IN_FORCE else None
+        request = request_of(tx, record) if may_be_answered(tx, record) else None
         return ChangeStatus(
             record=record,
             in_force_from=version.in_force_from if version else None,

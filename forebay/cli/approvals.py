@@ -10,13 +10,15 @@ from forebay.cli import common
 from forebay.domain.errors import InputError
 
 app = typer.Typer()
+# No default, as by every other door: whoever names no plan would answer to one they have not seen.
 Plan = Annotated[
-    str | None, typer.Option("--plan", help="Hash of the plan you were shown (8 digits or more); another is refused.")
+    str,
+    typer.Option("--plan", help="Hash of the plan `forebay status` shows (8 digits or more); another is refused."),
 ]
 
 
 @app.command()
-def approve(change: str, by: common.By, reason: common.Reason, plan: Plan = None) -> None:
+def approve(change: str, by: common.By, reason: common.Reason, plan: Plan) -> None:
     """Approve the plan of a change that waits for it, or the new plan of one under way."""
     from forebay.app import approvals
 
@@ -24,7 +26,7 @@ def approve(change: str, by: common.By, reason: common.Reason, plan: Plan = None
 
 
 @app.command()
-def reject(change: str, by: common.By, reason: common.Reason, plan: Plan = None) -> None:
+def reject(change: str, by: common.By, reason: common.Reason, plan: Plan) -> None:
     """Deny a change that waits for approval, or only the new plan of one under way."""
     from forebay.app import approvals
 

@@ -42,7 +42,7 @@ def status(
     from forebay.app.raises import open_raises
     from forebay.app.status import change_status, list_changes
     from forebay.report.raised import raises_table
-    from forebay.report.table import changes_table, status_table
+    from forebay.report.table import changes_table, pending_table, request_text, status_table
 
     ctx = common.context()
     if change is None:
@@ -69,6 +69,10 @@ def status(
     typer.echo(status_table(found.record, found.steps, ctx.clock.now()))
     for expected in [w.expected for w in found.workloads if w.expected]:
         typer.echo(f"expected: {expected}")
+    if found.request:
+        typer.echo("\n" + request_text(found.request, {step.plan_hash for step in found.steps}, ctx.clock.now()))
+    if found.pending:
+        typer.echo("\n" + pending_table(found.pending))
 
 
 @app.command()

@@ -18,6 +18,8 @@ from forebay.domain.plan import ShapingPlan, ShapingStep
 from forebay.domain.size import TaskSize
 
 SHORTEST_HASH = 8  # digits of a plan's hash that a person must give to name it
+PlanHash = Annotated[str, Field(min_length=SHORTEST_HASH, max_length=64, pattern=r"^[0-9a-f]+$")]
+Door = Literal["cli", "link", "prefect", "api"]
 
 
 class FreeLimits(Model):
@@ -121,7 +123,7 @@ class Approval(Model):
     change: str
     person: Person
     reason: str
-    door: Literal["cli", "page", "link", "prefect", "api", "rule"]
+    door: Door | Literal["rule"]
     at: UtcTime
     fingerprint: str
     asked: str
@@ -161,6 +163,16 @@ class Standing(Model):
         who = "anyone but who asked" if ANYONE in self.approvers else " or ".join(self.approvers) or "nobody"
         gap = f"; {self.gap}" if self.gap else ""
         return have if self.approved else f"{have}; {who} may approve; needed: {self.needed}{gap}"
+
+
+class Request(Model):
+    """What a person approves: these plans of the change, named by `asked`, until `latest` (aware UTC)."""
+
+    asked: str
+    latest: UtcTime
+    standing: Standing
+    plans: Mapping[str, ShapingPlan]
+    envelopes: tuple[Envelope, ...]
 
 
 def standing(

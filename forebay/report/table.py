@@ -6,11 +6,23 @@ import textwrap
 from collections.abc import Container, Sequence
 from datetime import datetime
 
+from forebay.domain.approval import Request
 from forebay.domain.lifecycle import COME_TO_NOTHING
 from forebay.domain.outbox import Message
 from forebay.domain.plan import PlanRefusal, ShapingPlan, ShapingStep
 from forebay.domain.records import ChangeRecord, StepRecord
-from forebay.report.words import comparison_rows, explain, from_now, moment, notes, percent, price_rows, units
+from forebay.report.words import (
+    allowance,
+    comparison_rows,
+    explain,
+    from_now,
+    moment,
+    notes,
+    percent,
+    price_rows,
+    price_sentence,
+    units,
+)
 
 WIDTH = 100
 
@@ -123,6 +135,36 @@ def status_table(record: ChangeRecord, steps: Sequence[StepRecord], now: datetim
     ]
     table = text_table(("workload", "step", "due", "units", "state", "evidence, else reason"), rows) if rows else ""
     return "\n\n".join(part for part in ("\n".join(map(_wrapped, head.splitlines())), table) if part)
+
+
+def request_text(request: Request, shown: Container[str], now: datetime) -> str:
+    """What is asked of an approver: the plan by its hash, until when, its price and risk, and how far a yes reaches.
+
+    `shown`: hashes of the plans whose steps stand above it; those of another, proposed for the rest, follow.
+    """
+    lines = [
+        f"approval: {request.standing.text}",
+        f"asked for: plan {request.asked[:16]}, at the latest {moment(request.latest)} "
+        f"({from_now(request.latest, now)})",
+    ]
+    for bounds in request.envelopes:
+        plan = request.plans[bounds.workload]
+        lines += [
+            f"  {plan.workload}: {plan.start_units} -> {units(plan.aligned_units)}. {price_sentence(plan.price)}",
+            f"  {allowance(bounds, plan.price.currency)}",
+        ]
+    steps = [
+        f"proposed for {plan.workload}\n{steps_table(plan)}"
+        for plan in request.plans.values()
+        if plan.moves and plan.hash not in shown
+    ]
+    return "\n\n".join(["\n".join(map(_wrapped, lines)), *steps])
+
+
+def pending_table(pending: Sequence[ChangeRecord]) -> str:
+    """What else is under way for the same entity, one row a change."""
+    rows = [(r.change.change, r.change.policy, moment(r.change.effective_at), r.state.value) for r in pending]
+    return text_table(("also under way", "policy", "in force at", "state"), rows)
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from forebay.domain.approval import Envelope
 from forebay.domain.plan import PlanPrice, PlanRefusal, ShapingPlan
 
 
@@ -114,6 +115,15 @@ def price_sentence(price: PlanPrice) -> str:
     return (
         f"Until the plan's end it costs {price.shaped.money:.2f} {price.currency}, {cost}; "
         f"the risk of being too small at the effective time is {risk}."
+    )
+
+
+def allowance(bounds: Envelope, currency: str) -> str:
+    """How far an approval reaches."""
+    resize = f", and the resize to {bounds.size}" if bounds.size else ""
+    return (
+        f"An approval holds up to {units(bounds.max_units)}, moves of {bounds.largest_move} and "
+        f"{bounds.money:.2f} {currency}{resize}."
     )
 
 

@@ -15,7 +15,7 @@ from forebay.app.pins import pin
 from forebay.app.raises import settle
 from forebay.app.rollback import rollback
 from forebay.domain.access import Act
-from forebay.domain.approval import SHORTEST_HASH
+from forebay.domain.approval import PlanHash
 from forebay.domain.change import Text
 from forebay.domain.model import Model, Name, UtcTime
 from forebay.domain.records import ChangeRecord
@@ -33,7 +33,7 @@ class Answer(Model):
     """To a plan as it was shown: `plan` is its `asked` hash, or the first digits of it."""
 
     reason: Reason
-    plan: Annotated[str, Field(min_length=SHORTEST_HASH, max_length=64, pattern=r"^[0-9a-f]+$")]
+    plan: PlanHash
 
 
 class PinOrder(Model):

@@ -8,12 +8,12 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Query, Request, Response
 
-from forebay.app.approvals import Request as PlanRequest
 from forebay.app.approvals import request_of
 from forebay.app.context import Context
 from forebay.app.status import ChangeStatus, change_status, list_changes
 from forebay.app.tickets import StartRun, submit
 from forebay.domain.access import Principal
+from forebay.domain.approval import Request as PlanRequest
 from forebay.domain.audit import AuditEntry
 from forebay.domain.change import ChangeRequest
 from forebay.domain.errors import InputError

@@ -13,7 +13,7 @@ from forebay.app.context import Context
 from forebay.app.status import ChangeStatus, change_status
 from forebay.domain.errors import InputError
 from forebay.domain.lifecycle import COME_TO_NOTHING, TERMINAL
-from forebay.report.words import percent, price_rows
+from forebay.report.words import allowance, percent, price_rows
 from forebay.web import words
 from forebay.web.answers import Refused, templates
 from forebay.web.auth import Doorkeeper
@@ -26,6 +26,7 @@ SVG_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _drawing = threading.Lock()
 
 templates.env.filters |= {
+    "allowance": allowance,
     "clock": words.clock,
     "from_now": words.from_now,
     "percent": percent,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from forebay.app.plan import store_plans
 from forebay.cli import common
 from forebay.domain.lifecycle import ChangeState
 from tests.support.world import a_plan
-from tests.unit.test_cli import files, forebay  # noqa: F401
+from tests.unit.test_cli import CHANGE, files, forebay  # noqa: F401
 from tests.unit.test_domain_freeze import CALENDAR
 
 WHO = ("--by", "jane", "--reason", "because")
@@ -65,19 +66,51 @@ def test_rules_that_take_two_amenders(files: Path, forebay) -> None:  # noqa: F8
     assert code == 2 and "it is in force" in error
 
 
+def shown_plan(forebay) -> str:  # noqa: F811
+    """The hash that a person reads in `forebay status`."""
+    found = re.search(r"asked for: plan ([0-9a-f]+), at the latest", forebay("status", "CHG-1")[1])
+    assert found is not None
+    return found[1]
+
+
+def test_what_is_approved_is_seen_before_it_is(waiting: Path, forebay) -> None:  # noqa: F811
+    (waiting / "other.yaml").write_text(CHANGE.replace("CHG-1", "CHG-2").replace("quota", "tier"))
+    forebay("submit", "other.yaml")
+    code, out, _ = forebay("status", "CHG-1")
+    assert code == 0
+    words = " ".join(out.split())
+    for shown in (
+        "approval: 0 of 1 approvals; bob may approve; needed: every change does",
+        "checkout: 4 -> 4 units. Until the plan's end it costs 1.23 USD, 1.13 USD more than leaving the allocation as "
+        "it is; the risk of being too small at the effective time is 5 % instead of 90 %.",
+        "An approval holds up to 5 units, moves of 0 and 1.35 USD.",
+        "also under way policy in force at state CHG-2 tier",
+    ):
+        assert shown in words, shown
+
+
 def test_approving_on_the_command_line(waiting: Path, forebay) -> None:  # noqa: F811
-    code, _, error = forebay("approve", "CHG-1", *WHO)
+    plan = ("--plan", shown_plan(forebay))
+    code, _, error = forebay("approve", "CHG-1", *WHO, *plan)
     assert code == 3 and "one of bob" in error
     code, _, error = forebay("approve", "CHG-1", "--by", "bob", "--reason", "fine", "--plan", "01234567")
     assert code == 3 and "a look at plan" in error
-    code, out, _ = forebay("approve", "CHG-1", "--by", "bob", "--reason", "fine")
+    code, out, _ = forebay("approve", "CHG-1", "--by", "bob", "--reason", "fine", *plan)
     assert (code, out.startswith("CHG-1: scheduled: approved: 1 of 1 approvals (bob)")) == (0, True)
+    assert "approval:" not in forebay("status", "CHG-1")[1], "nothing is asked for any more"
+
+
+@pytest.mark.parametrize("answer", ["approve", "reject"])
+def test_nobody_answers_to_a_plan_they_do_not_name(waiting: Path, forebay, answer: str) -> None:  # noqa: F811
+    code, _, error = forebay(answer, "CHG-1", "--by", "bob", "--reason", "unseen")
+    assert code == 2 and "--plan" in error
+    assert "awaiting approval" in forebay("status", "CHG-1")[1]
 
 
 def test_rejecting_and_breaking_the_glass(waiting: Path, forebay) -> None:  # noqa: F811
     assert forebay("break-glass", "CHG-1", *WHO)[0] == 3
     assert forebay("break-glass", "CHG-1", "--resume", "--by", "eve", "--reason", "now")[0] == 3, "it is not held"
-    code, out, _ = forebay("reject", "CHG-1", "--by", "bob", "--reason", "no")
+    code, out, _ = forebay("reject", "CHG-1", "--by", "bob", "--reason", "no", "--plan", shown_plan(forebay))
     assert (code, out) == (0, "CHG-1: denied: no (by cli)\n")
 
 

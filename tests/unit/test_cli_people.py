@@ -86,7 +86,7 @@ def test_where_there_is_nothing_it_is_said(files: Path, forebay) -> None:  # noq
 
 def test_where_no_approval_is_needed_it_is_said(files: Path, forebay) -> None:  # noqa: F811
     assert forebay("submit", "change.yaml")[0] == 0
-    code, _, error = forebay("approve", "CHG-1", *BY)
+    code, _, error = forebay("approve", "CHG-1", *BY, "--plan", "01234567")
     assert (code, "nobody" in error) == (3, False)
     assert "What would pass: nothing: no approval is needed" in error
 

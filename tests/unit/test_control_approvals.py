@@ -15,6 +15,7 @@ from forebay.app.approvals import approve, invite, reject, request_of
 from forebay.app.people import cancel, hold, resume
 from forebay.app.pins import pin
 from forebay.app.plan import plan_change, store_plans
+from forebay.app.status import change_status
 from forebay.domain.allocation import Lever
 from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.lifecycle import ChangeState
@@ -309,6 +310,8 @@ def in_force() -> Iterator[World]:
 def test_a_plan_that_asks_for_more_once_in_force_is_approved_and_goes_on(in_force: World) -> None:
     assert in_force.state is S.SETTLING
     (told,) = [e for e in in_force.people.events if e.action == "approval asked again"]
+    shown = change_status(in_force.ctx, "CHG-1").request
+    assert shown is not None and shown.asked == told.plan_hash, "who is asked sees what for"
     _, expires, _ = approvals.invite(in_force.ctx, "CHG-1", "bob", "ann", timedelta(hours=1))
     assert expires == in_force.clock.now() + timedelta(hours=1)
     assert approve(in_force.ctx, "CHG-1", "bob", "as many as it takes", plan=told.plan_hash).state is S.SETTLING

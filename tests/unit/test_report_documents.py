@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forebay.domain.approval import Envelope, Request, Standing
 from forebay.domain.lifecycle import COME_TO_NOTHING, ChangeState, StepState
 from forebay.domain.plan import PlanRefusal, ShapingPlan
 from forebay.domain.records import ChangeRecord, StepRecord
@@ -22,7 +23,7 @@ from forebay.report.document import documents_json
 from forebay.report.html import Section, plan_html
 from forebay.report.markdown import plan_markdown
 from forebay.report.picture import plan_figure, plan_svg
-from forebay.report.table import WIDTH, changes_table, plan_table, status_table, text_table
+from forebay.report.table import WIDTH, changes_table, plan_table, request_text, status_table, text_table
 from tests.support.planning_cases import NOW, change, drawn, refused, workload
 
 SOON = NOW + timedelta(minutes=28)
@@ -110,6 +111,28 @@ def test_changes_and_steps_as_they_stand() -> None:
         "web       1     2026-11-24 11:35 UTC  8 -> 10  passed ",
         "web       2     2026-11-24 11:45 UTC  9 -> 12  pending",
     ]
+
+
+def test_what_an_approver_is_asked_for() -> None:
+    plan = drawn(start=8)
+    asked = Request(
+        asked=plan.hash,
+        latest=plan.steps[0].due_at,
+        standing=Standing(needed="every change does", quorum=2, by=("ann",), approvers=("bob",)),
+        plans={"web": plan},
+        envelopes=(Envelope.around(plan, 10),),
+    )
+    text = request_text(asked, {plan.hash}, NOW)
+    assert text.splitlines() == [
+        "approval: 1 of 2 approvals (ann); bob may approve; needed: every change does",
+        f"asked for: plan {plan.hash[:16]}, at the latest 2026-11-24 11:35 UTC (in 2 h 33 min)",
+        "  web: 8 -> 12 units. Until the plan's end it costs 1.66 USD, 0.19 USD more than leaving the",
+        "    allocation as it is; the risk of being too small at the effective time is 0 % instead of 100 %.",
+        "  An approval holds up to 14 units, moves of 4 and 1.82 USD.",
+    ]
+    steps = request_text(asked, set(), NOW).removeprefix(text).strip().splitlines()
+    assert steps[0] == "proposed for web", "its steps do not stand above it"
+    assert [line.split()[4:6] for line in steps if line[:1].isdigit()] == [["8", "9"], ["9", "12"]]
 
 
 @pytest.mark.parametrize("state", sorted(COME_TO_NOTHING))
