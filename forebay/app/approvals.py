@@ -65,7 +65,7 @@ def admit(tx: Transaction, ctx: Context, record: ChangeRecord) -> tuple[ChangeRe
     event = ctx.event(
         change,
         "awaiting approval",
-        f"{request.standing.text}; at the latest {request.latest.isoformat()}",
+        f"{request.standing.text}; plan {request.asked[:12]}, at the latest {request.latest.isoformat()}",
         plan_hash=request.asked,
     )
     if record.state is ChangeState.AWAITING_APPROVAL:

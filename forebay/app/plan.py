@@ -37,6 +37,7 @@ from forebay.planning.plan import draw_plan
 from forebay.planning.slots import plan_end
 from forebay.planning.stacked import promised, stacked_demand
 from forebay.ports import Snapshot
+from forebay.report.words import in_brief
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -129,9 +130,7 @@ def store_plans(
         else:
             for plan in plans:
                 assert isinstance(plan, ShapingPlan)
-                words = f"{len(plan.moves)} steps, {plan.start_units} to {plan.aligned_units} units"
-                words += f", made by {plan.carried_by} on one path" if plan.carried_by else ""
-                words = "; ".join([words, *plan.preflight])
+                words = " ".join([in_brief(plan), "; ".join(plan.preflight)]).rstrip()
                 more = {"workload": plan.workload, "plan_hash": plan.hash}
                 tx.add_plan(plan, ctx.event(change, "plan stored", words, **more))
             if record.state is ChangeState.RECEIVED:

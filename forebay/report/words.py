@@ -118,6 +118,19 @@ def price_sentence(price: PlanPrice) -> str:
     )
 
 
+def in_brief(plan: ShapingPlan) -> str:
+    """What a ticket is told of a plan: how many steps, when, by which hash it is approved, what it costs and risks."""
+    count, times = len(plan.moves), [moment(step.due_at) for step in plan.moves]
+    parts = [f"{count} step{'s' * (count != 1)}", f"{plan.start_units} to {units(plan.aligned_units)}"]
+    if count == 1:
+        parts.append(f"at {times[0]}")
+    elif times:
+        parts += [f"the first at {times[0]}", f"the last at {times[-1]}"]
+    if plan.carried_by:
+        parts.append(f"made by {plan.carried_by} on one path")
+    return f"{', '.join(parts)} (plan {plan.hash[:12]}). {price_sentence(plan.price)}"
+
+
 def allowance(bounds: Envelope, currency: str) -> str:
     """How far an approval reaches."""
     resize = f", and the resize to {bounds.size}" if bounds.size else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +10,10 @@ from typing import Any
 import pytest
 
 from forebay.answering import answer_outlets
+from forebay.app import answering
+from forebay.app.outbox import drain
+from forebay.app.plan import store_plans
+from forebay.app.tickets import store_ticket, sweep_tickets
 from forebay.domain.answer import Answer
 from forebay.domain.errors import InputError, OutsideError
 from forebay.domain.model import validate
@@ -16,6 +21,8 @@ from forebay.domain.outbox import Message
 from forebay.domain.source import TicketSource
 from tests.support.desks import TOKEN, USER, Desk, GitHub, GitLab, Jira, ServiceNow
 from tests.support.samples import NOW
+from tests.support.world import World, a_plan
+from tests.unit.test_control_tickets import Scheduler, delivery
 
 KINDS: dict[str, tuple[type[Desk], str, str | None, str]] = {
     "jira": (Jira, "OPS-12", USER, "Done"),
@@ -65,6 +72,42 @@ def test_a_comment_is_made_and_the_state_left_alone(desk: Desk, kind: str) -> No
     [comment] = desk.comments
     assert "forebay-7" in comment
     assert desk.state == "open"
+
+
+@pytest.mark.parametrize("kind", ["jira", "servicenow"])
+def test_a_plan_as_a_ticket_shows_it(desk: Desk, kind: str) -> None:
+    """Whoever reads it sees what is about to happen, what that costs and risks, and by which hash to approve it."""
+    _, ticket, user, _ = KINDS[kind]
+    answer = {"url": desk.url, "user": user, "token": "DESK_TOKEN", "unencrypted": True}
+    source = TicketSource.model_validate({"name": kind, "kind": kind, "answer": answer})
+    with World() as world:
+        object.__setattr__(world.ctx, "outlets", answer_outlets((source,), {"DESK_TOKEN": TOKEN}))
+        answering.answer(world.ctx)  # answering begins
+        world.put_rules(rules=[{"name": "careful", "approval": {"approvers": ["bob"]}}])
+        store_ticket(world.ctx, kind, delivery(ticket))
+        sweep_tickets(world.ctx, Scheduler())
+        plan = a_plan(change=ticket).model_copy(update={"preflight": ("1 of 4 instances are protected",)})
+        store_plans(world.ctx, ticket, [plan])
+        answering.answer(world.ctx)
+        drain(world.ctx)
+    received, planned, waiting = map(text_of, desk.comments)
+    assert received.startswith(f"{ticket}: received by ann: no reason given [forebay-")
+    assert re.sub(r"\d+]$", "17]", planned) == (
+        f"{ticket}: plan stored (web) by forebay: 2 steps, 4 to 8 units, the first at 2026-11-24 09:01 UTC, "
+        f"the last at 2026-11-24 09:07 UTC (plan {plan.hash[:12]}). "
+        "Until the plan's end it costs 1.23 USD, 1.13 USD more than leaving the allocation as it is; "
+        "the risk of being too small at the effective time is 5 % instead of 90 %. "
+        "1 of 4 instances are protected [forebay-17]"
+    )
+    assert f"plan {plan.hash[:12]}, at the latest 2026-11-24T09:01:00+00:00 [forebay-" in waiting
+
+
+def text_of(comment: str) -> str:
+    """What people read of it: of Jira's document, the text in it."""
+    if not comment.startswith("{"):
+        return comment
+    [paragraph] = json.loads(comment)["content"]
+    return "".join(node.get("text", "\n") for node in paragraph["content"])
 
 
 def test_an_event_may_move_the_ticket(desk: Desk, kind: str) -> None:

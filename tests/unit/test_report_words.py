@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from forebay.report.words import explain, moment, percent, span, units
+from forebay.report.words import explain, in_brief, moment, percent, price_sentence, span, units
 from tests.support.planning_cases import change, drawn, refused, workload
 
 AT = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
@@ -49,6 +49,24 @@ def test_a_plan_in_sentences() -> None:
         "Until the plan's end it costs 1.79 USD, 0.14 USD more than leaving the allocation as it is; "
         "the risk of being too small at the effective time is 0 % instead of 100 %.",
     ]
+
+
+BRIEFLY: dict[str, tuple[int, str]] = {
+    "no step": (14, "0 steps, 14 to 12 units (plan "),
+    "one step": (9, "1 step, 9 to 12 units, at 2026-11-24 11:45 UTC (plan "),
+    "more": (8, "2 steps, 8 to 12 units, the first at 2026-11-24 11:35 UTC, the last at 2026-11-24 11:45 UTC (plan "),
+}
+
+
+@pytest.mark.parametrize("case", BRIEFLY)
+def test_a_plan_in_brief(case: str) -> None:
+    start, words = BRIEFLY[case]
+    plan = drawn(start=start)
+    assert in_brief(plan) == f"{words}{plan.hash[:12]}). {price_sentence(plan.price)}"
+
+
+def test_a_plan_that_another_makes_says_so_in_brief() -> None:
+    assert ", made by CHG-0 on one path (plan " in in_brief(drawn(start=9).model_copy(update={"carried_by": "CHG-0"}))
 
 
 def test_a_plan_without_steps_says_so() -> None:
