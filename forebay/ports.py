@@ -271,8 +271,8 @@ class Transaction(Snapshot, Protocol):
     def put_pin(self, pin: Pin, event: AuditEvent) -> None:
         """Insert or replace the pin of a change on a workload."""
 
-    def drop_pins(self, change: str, event: AuditEvent) -> None:
-        """Remove the pins of a change."""
+    def drop_pins(self, change: str, event: AuditEvent, workload: str | None = None) -> None:
+        """Remove the pins of a change, or the one on `workload`."""
 
     def put_leftover(self, leftover: Leftover, event: AuditEvent) -> None:
         """Insert or replace what a change left on a workload."""

@@ -7,6 +7,7 @@ from datetime import datetime
 from forebay.app.context import Context
 from forebay.app.people import permitted
 from forebay.app.turn import waits_for
+from forebay.domain.audit import AuditEvent
 from forebay.domain.change import LONGEST_AHEAD
 from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.lifecycle import STEPPING
@@ -59,3 +60,16 @@ def pin(
         tx.put_pin(Pin(change=change, workload=name, units=units, until=until, actor=actor, reason=reason), event)
     ctx.notifier.notify(event)
     return current
+
+
+def end_pins(ctx: Context, record: ChangeRecord) -> None:
+    """Pins whose time is over hold nothing any more: that is recorded and told once, and the plan goes on."""
+    change, ended = record.change, list[AuditEvent]()
+    with ctx.store.transaction() as tx:
+        for pin in tx.pins(change.change):
+            if ctx.clock.now() >= pin.until:
+                text = f"{pin.workload} was kept at {pin.units} units at least until {pin.until.isoformat()}"
+                ended.append(ctx.event(change, "unpinned", text, workload=pin.workload, old=f"{pin.units} units"))
+                tx.drop_pins(change.change, ended[-1], pin.workload)
+    for event in ended:
+        ctx.notifier.notify(event)

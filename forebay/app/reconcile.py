@@ -13,6 +13,7 @@ from forebay.app.foretell import foretell
 from forebay.app.joint import shaped
 from forebay.app.outbox import drain, give_up_nobodys, post_what_is_in_force
 from forebay.app.people import deny, own_version
+from forebay.app.pins import end_pins
 from forebay.app.plan import plan_anew_if_overdue
 from forebay.app.recover import recover
 from forebay.app.replan import refresh
@@ -80,6 +81,8 @@ def reconcile(
 def repair(ctx: Context, record: ChangeRecord, holder: str) -> None:
     """What this one change needs right now and no run of its own will do. Raises what failed, once all was tried."""
     failed: list[ForebayError] = []
+    with kept(failed):
+        end_pins(ctx, record)
     if record.state in MOVING:
         with kept(failed):
             refresh(ctx, record, holder)  # while no history is to be had, the change goes on by the plan it has

@@ -188,8 +188,9 @@ class SqlTransaction(SqlSnapshot):
         self._put(t.pins, {"change": pin.change, "workload": pin.workload}, pin=pin)
         self.audit(event)
 
-    def drop_pins(self, change: str, event: AuditEvent) -> None:
-        self._connection.execute(delete(t.pins).where(t.pins.c.change == change))
+    def drop_pins(self, change: str, event: AuditEvent, workload: str | None = None) -> None:
+        query = delete(t.pins).where(t.pins.c.change == change)
+        self._connection.execute(query if workload is None else query.where(t.pins.c.workload == workload))
         self.audit(event)
 
     def put_leftover(self, leftover: Leftover, event: AuditEvent) -> None:

@@ -184,9 +184,11 @@ def test_a_pin_is_replaced_and_dropped(store: SqlStore) -> None:  # noqa: F811
     with store.transaction() as tx:
         assert [p for p in tx.pins("CHG-1") if p.workload == "web"] == [later]
         assert len(tx.pins("CHG-1")) == 2
+        tx.drop_pins("CHG-1", an_event("unpinned"), "web")
+        assert [p.workload for p in tx.pins("CHG-1")] == ["api"]
         tx.drop_pins("CHG-1", an_event("unpinned"))
         assert tx.pins("CHG-1") == []
-        assert [e.event.action for e in tx.audit_entries()][-2:] == ["pinned again", "unpinned"]
+        assert [e.event.action for e in tx.audit_entries()][-3:] == ["pinned again", "unpinned", "unpinned"]
 
 
 def test_what_is_left_is_kept_until_it_is_dropped(store: SqlStore) -> None:  # noqa: F811

@@ -134,6 +134,24 @@ def test_a_pin_on_one_of_several_workloads_names_it() -> None:
         assert (world.asked("web"), world.asked("api")) == ([6, 8], [])
 
 
+def test_the_end_of_a_pin_is_recorded_and_told_once_and_that_of_one_workload_is_no_others() -> None:
+    with World(a_workload(), a_workload("api")) as world:
+        world.submit(a_request("web", "api"), a_plan(), a_plan(workload="api"))
+        pin(world.ctx, "CHG-1", 4, minutes(8), "bob", "a broadcast", "web")
+        pin(world.ctx, "CHG-1", 4, minutes(12), "bob", "another", "api")
+        world.run_until(minutes(10))
+        with world.sql.transaction() as tx:
+            (over,) = [e.event for e in tx.audit_entries("CHG-1") if e.event.action == "unpinned"]
+            assert [left.workload for left in tx.pins("CHG-1")] == ["api"]
+        assert (over.at, over.actor, over.workload, over.old) == (minutes(8), "forebay", "web", "4 units")
+        assert over.reason == "web was kept at 4 units at least until 2026-11-24T09:08:00+00:00"
+        assert over in world.people.events
+        assert (world.asked("web"), world.asked("api")) == ([6], [])
+        world.run_until(minutes(60))
+        assert world.actions().count("unpinned") == 2
+        assert world.state is S.CLOSED
+
+
 # Rolling back
 @BOTH
 @pytest.mark.parametrize("after", [30.2, 33, 38])
