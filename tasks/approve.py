@@ -12,6 +12,6 @@ from tasks.policy import ONCE
 def answer(change: str, decision: Decision, by: str, reason: str, plan: str) -> str:
     """Approve or reject in the name of `by`. Raises InputError and RuleRefusal, and then nothing was changed."""
     act = approvals.approve if decision is Decision.APPROVE else approvals.reject
-    record = act(context(), change, by, reason, door="prefect", plan=plan or None)
+    record = act(context(), change, by, reason, door="prefect", plan=plan)
     get_run_logger().info("%s is %s: %s", change, record.state, record.note)
     return f"{change} is {record.state}: {record.note}"

@@ -11,6 +11,7 @@ from forebay.app.pins import pin
 from forebay.app.raises import settle
 from forebay.app.rollback import rollback
 from forebay.domain.errors import InputError
+from forebay.domain.model import to_utc
 from tasks.policy import ONCE
 
 
@@ -49,8 +50,16 @@ def act(
         case Deed.PIN:
             if units is None or until is None:
                 raise InputError("a pin needs its units, and the time until which it holds")
-            record = pin(ctx, change, units, datetime.fromisoformat(until.isoformat()), by, reason, workload)
+            record = pin(ctx, change, units, _in_utc(until), by, reason, workload)
         case Deed.SETTLE:
             record = settle(ctx, change, by, reason)
     get_run_logger().info("%s by %s: %s", deed, by, reason)
     return f"{change} is {record.state}: {record.note}"
+
+
+def _in_utc(until: datetime) -> datetime:
+    try:
+        # A plain datetime: the zone of Prefect's own is lost in arithmetic.
+        return to_utc(datetime.fromisoformat(until.isoformat()))
+    except ValueError as error:
+        raise InputError(f"until: {error}") from error

@@ -79,25 +79,50 @@ class ChangeRequest(Model):
         "Change",
         "Its name everywhere, a ticket number for example; left empty, it is made from entity, policy and time",
         "",
+        examples=["CHG-1042"],
     )
     entity: Name = field(2, "Entity", "The customer or tenant the policy governs", examples=["acme"])
     policy: Name = field(3, "Policy", "Which of its policies changes", examples=["quota"])
     kind: Name = field(4, "Kind", "quota, tier, rate-limit, feature, retention, …", "quota")
     effective_at: UtcTime | None = field(
-        5, "Effective at", "A time with its zone. Give this or the delay below, not both", None
+        5,
+        "Effective at",
+        "A time with its zone. Give this or the delay below, not both",
+        None,
+        examples=["2026-12-04T09:00:00+01:00"],
     )
     effective_in: Duration | None = field(
-        6, "Effective in", "A delay instead of a time: PT2H is 2 hours, PT45M 45 minutes, P1D a day", None
+        6,
+        "Effective in",
+        "A delay instead of a time: PT2H is 2 hours, PT45M 45 minutes, P1D a day",
+        None,
+        examples=["PT2H"],
     )
     impacts: tuple[Impact, ...] = field(
-        7, "Impacts", "How demand changes from the effective time on: at least one, or one entitlement", ()
+        7,
+        "Impacts",
+        "How demand changes from the effective time on: at least one, or one entitlement",
+        (),
+        examples=[[{"workload": "checkout", "factor": 2.0}]],
     )
     entitlements: tuple[Entitlement, ...] = field(
-        8, "Entitlements", "Bounds that the new policy sets on the units of a workload", ()
+        8,
+        "Entitlements",
+        "Bounds that the new policy sets on the units of a workload",
+        (),
+        examples=[[{"workload": "checkout", "max_units": 40}]],
     )
-    document: Document = field(9, "Document", 'The policy\'s new content, as JSON: {"requests_per_minute": 12000}', {})
-    requested_by: Person = field(10, "Requested by", "Your name; the audit log keeps it")
-    reason: Text = field(11, "Reason", "Why; the audit log keeps it", "")
+    document: Document = field(
+        9,
+        "Document",
+        'The policy\'s new content, as JSON: {"requests_per_minute": 12000}',
+        {},
+        examples=[{"requests_per_minute": 12000}],
+    )
+    requested_by: Person = field(10, "Requested by", "Your name; the audit log keeps it", examples=["jane@example.com"])
+    reason: Text = field(
+        11, "Reason", "Why; the audit log keeps it", "", examples=["acme's contract doubles its quota"]
+    )
     on_misalignment: Misalignment = field(
         12,
         "If capacity is not there",
@@ -115,6 +140,7 @@ class ChangeRequest(Model):
         "Supersedes",
         "A change of the same policy whose place this one takes, while nothing has moved for it nor anybody holds it",
         "",
+        examples=["CHG-1041"],
     )
 
     @model_validator(mode="after")

@@ -70,9 +70,11 @@ class Impact(Model):
     # The docstring is what a form shows above the fields. `low`/`high` bound the factor, `add_low`/`add_high` the
     # addition. `scope`: the change's entity (its share of the demand), or the whole workload.
 
-    workload: Name = field(1, "Workload", "As named in the workloads file")
+    workload: Name = field(1, "Workload", "As named in the workloads file", examples=["checkout"])
     resource: ImpactResource = field(2, "Resource", "What the demand is of", ImpactResource.ALL)
-    factor: Factor = field(3, "Factor", "Demand is multiplied by this: 2 doubles it, 0.5 halves it", 1.0)
+    factor: Factor = field(
+        3, "Factor", "Demand is multiplied by this: 2 doubles it, 0.5 halves it", 1.0, examples=[2.0]
+    )
     low: Factor | None = field(4, "Factor, low estimate", "The least it may be; None takes the factor as certain", None)
     high: Factor | None = field(
         5, "Factor, high estimate", "The most it may be; None takes the factor as certain", None
@@ -86,7 +88,9 @@ class Impact(Model):
     add_high: Amount | None = field(
         10, "Addition, high estimate", "The most it may be; None takes the addition as certain", None
     )
-    unit: str | None = field(11, "Unit of the addition", "cores, GiB or Mbit/s; None without an addition", None)
+    unit: str | None = field(
+        11, "Unit of the addition", "cores, GiB or Mbit/s; None without an addition", None, examples=["cores"]
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Impact:
@@ -148,7 +152,7 @@ class Impact(Model):
 class Entitlement(Model):
     """Hard bounds (units of the workload) that the new policy sets from the effective time on."""
 
-    workload: Name = field(1, "Workload", "As named in the workloads file")
+    workload: Name = field(1, "Workload", "As named in the workloads file", examples=["checkout"])
     min_units: Annotated[int, Field(ge=0, le=MOST_UNITS)] | None = field(2, "At least (units)", "None: no floor", None)
     max_units: Annotated[int, Field(ge=1, le=MOST_UNITS)] | None = field(3, "At most (units)", "None: no ceiling", None)
 

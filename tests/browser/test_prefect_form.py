@@ -44,6 +44,7 @@ IMPACT = [
     "Addition, high estimate (Optional)",
     "Unit of the addition (Optional)",
 ]
+ACTING = ["Change", "Decision", "What to do", "Your name", "Reason", "Plan"]
 
 
 def options(page: Page, field: str) -> list[str]:
@@ -147,8 +148,8 @@ def a_change(stack: LiveStack, name: str, kind: str, state: str) -> str:
 def open_form(stack: LiveStack, page: Page, deployment: str) -> list[str]:
     """Its fields, in their order."""
     page.goto(f"{stack.stack.prefect_url}/v2/deployments/deployment/{stack.deployment(deployment)['id']}/run")
-    page.get_by_label("change").first.wait_for()
-    return [label for label in page.locator("label").all_inner_texts() if label.islower() or "(Optional)" in label]
+    page.get_by_label("Change", exact=True).wait_for()
+    return [label for label in page.locator("label").all_inner_texts() if label in ACTING or "(Optional)" in label]
 
 
 def press_submit(page: Page) -> None:
@@ -179,14 +180,16 @@ def test_a_plan_is_approved_in_the_form(stack: LiveStack, page: Page, tmp_path: 
     rules.write_text("rules: [{name: tiers, kinds: [tier], approval: {approvers: [bob]}}, {name: others}]")
     assert stack.forebay("rules", "set", str(rules), "--by", "jane", "--reason", "tiers are asked for").returncode == 0
     name = a_change(stack, "FORM-APPROVE", "tier", "awaiting approval")
-    assert open_form(stack, page, "approve")[:4] == ["change", "decision", "by", "reason"]
+    assert open_form(stack, page, "approve")[:5] == ["Change", "Decision", "Your name", "Reason", "Plan"]
     for help_text in ("Approve or reject", "the audit log keeps it", "First digits (8 or more)"):
         expect(page.get_by_text(help_text).first).to_be_visible()
-    assert options(page, "decision") == ["approve", "reject"]
-    filled = {"change": name, "by": "bob", "reason": "as planned"}
-    for field, value in filled.items():
+    assert options(page, "Decision") == ["approve", "reject"]
+    found = stack.change(name)
+    assert found
+    filled = {"change": name, "by": "bob", "reason": "as planned", "plan": found["request"]["asked"][:12]}
+    for field, value in zip(["Change", "Your name", "Reason", "Plan"], filled.values(), strict=True):
         page.get_by_label(field, exact=True).fill(value)
-    choose(page, "decision", "approve")
+    choose(page, "Decision", "approve")
     page.screenshot(path=tmp_path / "approve.png")
     parameters, ended = submit(stack, page, "approve", name)
     assert {key: parameters[key] for key in filled} == filled
@@ -200,14 +203,14 @@ def test_a_change_is_held_and_cancelled_in_the_form(
     stack: LiveStack, page: Page, tmp_path: Path, deed: str, state: str
 ) -> None:
     name = a_change(stack, f"FORM-{deed.upper()}", "quota", "scheduled")
-    assert open_form(stack, page, "change-action")[:4] == ["change", "deed", "by", "reason"]
-    for help_text in ("What to do", "keep at least so many", "so long, a time with its zone"):
+    assert open_form(stack, page, "change-action")[:4] == ["Change", "What to do", "Your name", "Reason"]
+    for help_text in ("Who does it", "keep at least so many", "so long, a time with its zone"):
         expect(page.get_by_text(help_text).first).to_be_visible()
-    assert options(page, "deed") == ["hold", "resume", "cancel", "roll back", "pin", "settle"]
+    assert options(page, "What to do") == ["hold", "resume", "cancel", "roll back", "pin", "settle"]
     filled = {"change": name, "by": "jane", "reason": "a campaign"}
-    for field, value in filled.items():
+    for field, value in zip(["Change", "Your name", "Reason"], filled.values(), strict=True):
         page.get_by_label(field, exact=True).fill(value)
-    choose(page, "deed", deed)
+    choose(page, "What to do", deed)
     page.screenshot(path=tmp_path / f"{deed}.png")
     parameters, ended = submit(stack, page, "change-action", name)
     assert {key: parameters[key] for key in filled} == filled

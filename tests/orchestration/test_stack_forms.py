@@ -62,6 +62,22 @@ def test_the_form_says_what_each_field_is(stack: LiveStack) -> None:
     assert models["ImpactResource"]["enum"] == ["cpu", "memory", "network", "all"]
 
 
+@pytest.mark.parametrize("form", ["policy-change", "approve", "change-action"])
+def test_a_form_has_labels_help_and_examples(stack: LiveStack, form: str) -> None:
+    """As Prefect stores it, which reads a flow's source rather than the flow."""
+    schema = stack.deployment(form)["parameter_openapi_schema"]
+    fields = schema["definitions"]["ChangeRequest"]["properties"] if form == "policy-change" else schema["properties"]
+    assert all(field.get("title", "Adoption") != name for name, field in fields.items())
+    assert all(field.get("description") for field in fields.values())
+    assert sum("examples" in field for field in fields.values()) >= 5
+
+
+def test_whoever_answers_in_the_form_names_the_plan(stack: LiveStack) -> None:
+    said = {"change": "CHG-1", "decision": "approve", "by": "bob", "reason": "fine"}
+    for plan in ({}, {"plan": ""}, {"plan": "3f9a"}):
+        assert stack.start_run("approve", said | plan).status_code == 409
+
+
 def test_what_the_form_sends_becomes_a_change_named_by_its_run(stack: LiveStack) -> None:
     sent = stack.start_run("policy-change", {"change": FORM}).raise_for_status().json()
     run = stack.ended(sent["id"])

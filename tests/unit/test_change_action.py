@@ -1,4 +1,4 @@
-"""The form by which people act on a change in Prefect: its fields, and that each deed is the use case of that name."""
+"""The forms by which people act on a change in Prefect: their fields, and that each deed is the use case so named."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from datetime import datetime
 
 import pytest
+from prefect import Flow
 from prefect.logging import disable_run_logger
 from prefect.utilities.callables import parameter_schema
 
+from flows.approve import approve
 from flows.change_action import change_action
+from forebay.domain.approval import Decision
 from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.lifecycle import ChangeState
 from tasks import people
@@ -30,12 +33,36 @@ def do(deed: Deed, units: int | None = None, until: datetime | None = None, work
     return act.fn(deed, "CHG-1", "bob", "because", units, until, workload)
 
 
-def test_the_form_says_of_each_field_what_it_is_for() -> None:
-    schema = parameter_schema(change_action.fn)
-    assert list(schema.properties) == ["change", "deed", "by", "reason", "units", "until", "workload"]
-    assert schema.required == ["change", "deed", "by", "reason"]
-    assert all(field.get("description") for field in schema.properties.values())
-    assert schema.definitions["Deed"]["enum"] == [str(deed) for deed in Deed]
+ACTING = {
+    "change": "Change",
+    "deed": "What to do",
+    "by": "Your name",
+    "reason": "Reason",
+    "units": "Pin: units",
+    "until": "Pin: until",
+    "workload": "Pin: workload",
+}
+ANSWERING = {"change": "Change", "decision": "Decision", "by": "Your name", "reason": "Reason", "plan": "Plan"}
+
+
+@pytest.mark.parametrize(
+    ("flow", "titles", "required"), [(change_action, ACTING, 4), (approve, ANSWERING, 5)], ids=["act", "answer"]
+)
+def test_a_form_says_of_each_field_what_it_is_for(
+    flow: Flow[..., object], titles: dict[str, str], required: int
+) -> None:
+    schema = parameter_schema(flow.fn)
+    # A title that is that of the field's own kind is left to the kind.
+    assert {name: field.get("title", "Decision") for name, field in schema.properties.items()} == titles
+    assert schema.required == list(titles)[:required], "whoever answers names the plan they looked at"
+    for name, field in schema.properties.items():
+        assert field["description"] and field["examples"], name
+    assert [field["position"] for field in schema.properties.values()] == list(range(len(titles)))
+
+
+def test_a_form_offers_what_there_is_to_choose() -> None:
+    for flow, kind in ((change_action, Deed), (approve, Decision)):
+        assert parameter_schema(flow.fn).definitions[kind.__name__]["enum"] == [str(one) for one in kind]
 
 
 def test_held_resumed_and_cancelled_by_the_form(world: World) -> None:
@@ -56,6 +83,8 @@ def test_rolled_back_by_the_form_before_it_is_in_force_is_cancelled(world: World
 def test_pinned_by_the_form(world: World) -> None:
     with pytest.raises(InputError, match="its units, and the time"):
         do(Deed.PIN, units=7)
+    with pytest.raises(InputError, match=r"until: 2026-11-24T09:20:00 has no zone: write its offset"):
+        do(Deed.PIN, 7, minutes(20).replace(tzinfo=None))
     do(Deed.PIN, 7, minutes(20))
     world.run_until(minutes(15))
     assert world.asked() == [6, 7]
