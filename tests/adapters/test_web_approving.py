@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -88,6 +89,16 @@ def test_the_page_shows_what_is_asked_for(client: TestClient, ctx: Context) -> N
         assert shown in page, shown
     assert "An approval holds up to 7 units, moves of 3 and 1.35 USD" in page
     assert "<form" not in page, "who looks at the page is not known"
+
+
+def test_a_links_page_loads_nothing_that_asks_for_a_password(ctx: Context) -> None:
+    client = a_client(ctx, link_secrets=(SecretStr(SECRET),), open_reading=False)
+    page = client.get(f"/approvals/{token(ctx)}")
+    assert page.status_code == 200 and client.get("/changes/CHG-1").status_code == 401
+    loaded = re.findall(r'<(?:img|script)[^>]* src="([^"]+)"|<link[^>]* href="([^"]+)"', page.text)
+    paths = [src or href for src, href in loaded]
+    assert len(paths) == 3 and all(path.startswith("/static/") for path in paths)
+    assert [client.get(path).status_code for path in paths] == [200, 200, 200]
 
 
 @pytest.mark.parametrize("secret", [SECRET, OLD])
