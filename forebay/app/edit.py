@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from forebay.app.context import Context
 from forebay.app.people import has_moved, own_version
-from forebay.domain.audit import AuditEvent
+from forebay.domain.audit import AuditEntry, AuditEvent
 from forebay.domain.change import ChangeRequest, PolicyChange
 from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.lifecycle import EDITABLE, ChangeState
 from forebay.domain.model import canonical_json
-from forebay.domain.policy import PolicyVersion
+from forebay.domain.policy import PolicyVersion, called
 from forebay.domain.records import ChangeRecord
 from forebay.domain.ticket import source_of
 from forebay.ports import Snapshot, Transaction
+
+VERSION_STORED = "policy version stored"
 
 
 def is_repeated(tx: Snapshot, known: ChangeRecord, request: ChangeRequest, before: ChangeRequest | None = None) -> bool:
@@ -60,16 +64,30 @@ def check_editable(tx: Snapshot, known: ChangeRecord, change: PolicyChange, door
         )
 
 
-def store_edit(tx: Transaction, ctx: Context, known: ChangeRecord, change: PolicyChange, number: int) -> ChangeRecord:
+def store_edit(
+    tx: Transaction, ctx: Context, known: ChangeRecord, change: PolicyChange, number: int, base: str
+) -> ChangeRecord:
     """The change with its new content, `received` again: its plans and the approvals of them are void.
 
-    `number` is the version it brings if it has none of its own yet. The caller has checked that it may be.
+    `number` is the version it brings if it has none of its own yet, `base` what the one it brings builds on. The
+    caller has checked that it may be.
     """
     version = own_version(tx, known) or PolicyVersion.brought_by(change, number)
     fields = {"kind": change.kind, "document": change.document, "effective_at": change.effective_at}
-    told = f"version {version.version}, not armed"
-    tx.put_version(version.model_copy(update=fields), ctx.event(change, "policy version stored", told))
+    put_new_version(tx, ctx, change, version.model_copy(update=fields), base)
     return tx.edit_change(change, version.version, _told(ctx, known, change))
+
+
+def put_new_version(tx: Transaction, ctx: Context, change: PolicyChange, version: PolicyVersion, base: str) -> None:
+    """With `base`, which it builds on as it is accepted: a change that names none is on record with one as well."""
+    brings, told = {"old": base, "new": called(version.version)}, f"version {version.version}, not armed"
+    tx.put_version(version, ctx.event(change, VERSION_STORED, told, **brings))
+
+
+def builds_on(audit: Sequence[AuditEntry]) -> str | None:
+    """Of a change's entries: the version it was accepted on top of, as the log calls it; None where it was refused."""
+    stored = [entry.event for entry in audit if entry.event.action == VERSION_STORED]
+    return stored[-1].old if stored else None
 
 
 def again_as(known: ChangeRecord) -> str:

@@ -6,14 +6,22 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from forebay.app.context import Context
-from forebay.app.edit import again_as, check_editable, is_repeated, may_edit, refused_at_once, store_edit
+from forebay.app.edit import (
+    again_as,
+    check_editable,
+    is_repeated,
+    may_edit,
+    put_new_version,
+    refused_at_once,
+    store_edit,
+)
 from forebay.app.supersede import supersede
-from forebay.app.turn import ahead_of, check_nobody_behind, check_turn
+from forebay.app.turn import ahead_of, check_nobody_behind, check_turn, same_policy
 from forebay.domain.audit import AuditEvent
 from forebay.domain.change import ChangeRequest, PolicyChange
 from forebay.domain.errors import RuleRefusal
 from forebay.domain.lifecycle import ChangeState
-from forebay.domain.policy import PolicyVersion, in_force
+from forebay.domain.policy import PolicyVersion, called, in_force
 from forebay.domain.records import ChangeRecord
 from forebay.ports import Snapshot, Transaction
 
@@ -80,14 +88,15 @@ def _first(
     refusal = _refusal(tx, change, versions, now, asked_at)
     if refusal is not None and change.supersedes:
         raise refusal
-    came: dict[str, str] = {"new": door} if door else {}
-    event = ctx.event(change, "received", change.reason or "no reason given", change.requested_by, **came)
-    record = tx.add_change(change, number, event, door)
+    base = called(_base(tx, change, versions, now))
+    reason = change.reason or "no reason given"
+    reason += f" (by {door})" if door else ""
+    brings = {"old": base, "new": called(number)} if refusal is None else {}
+    record = tx.add_change(change, number, ctx.event(change, "received", reason, change.requested_by, **brings), door)
     if refusal is not None:
         event = ctx.event(change, "denied", str(refusal))
         return tx.move(change.change, ChangeState.DENIED, event), [event]
-    version = PolicyVersion.brought_by(change, number)
-    tx.put_version(version, ctx.event(change, "policy version stored", f"version {number}, not armed"))
+    put_new_version(tx, ctx, change, PolicyVersion.brought_by(change, number), base)
     return record, told
 
 
@@ -106,7 +115,8 @@ def _again(
     versions = tx.versions(change.entity, change.policy)
     if refusal := _refusal(tx, change, versions, now, asked_at):
         raise refusal
-    return store_edit(tx, ctx, known, change, max((v.version for v in versions), default=0) + 1)
+    number = max((v.version for v in versions), default=0) + 1
+    return store_edit(tx, ctx, known, change, number, called(_base(tx, change, versions, now)))
 
 
 def _refusal(
@@ -116,16 +126,14 @@ def _refusal(
     try:
         _check_kind(tx, change, versions, current)
         tx.rules().check_request(change, now, asked_at)
-        stacked = [
-            r for r in ahead_of(tx, change) if (r.change.entity, r.change.policy) == (change.entity, change.policy)
-        ]
+        stacked = _stacked(tx, change)
         if stacked and (rule := tx.rules().governing(change)).second_change == "refuse":
             raise RuleRefusal(
                 rule.name,
                 f"change {stacked[0].change.change} ({stacked[0].state}) of {change.title} is under way",
                 f"this change once {stacked[0].change.change} is over",
             )
-        base = max((record.policy_version for record in stacked), default=current.version if current else 0)
+        base = _base(tx, change, versions, now)
         if change.base_version not in (None, base):
             state = "comes before it" if stacked else "is in force"
             raise RuleRefusal(
@@ -137,6 +145,17 @@ def _refusal(
     except RuleRefusal as refusal:
         return refusal
     return None
+
+
+def _stacked(tx: Snapshot, change: PolicyChange) -> list[ChangeRecord]:
+    """The changes of its own policy that come before it."""
+    return [r for r in ahead_of(tx, change) if same_policy(r.change, change)]
+
+
+def _base(tx: Snapshot, change: PolicyChange, versions: Sequence[PolicyVersion], now: datetime) -> int:
+    """The version that a change builds on which is accepted now, whether it names one or not; 0 is none."""
+    current = in_force(versions, now)
+    return max((r.policy_version for r in _stacked(tx, change)), default=current.version if current else 0)
 
 
 def _check_kind(

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from forebay.app.approvals import may_be_answered, others_pending, request_of
 from forebay.app.context import Context
+from forebay.app.edit import builds_on
 from forebay.app.foretell import expected
 from forebay.app.lookup import change_record
 from forebay.app.people import own_version
@@ -34,12 +35,14 @@ class WorkloadStatus(Model):
 class ChangeStatus(Model):
     """A change with everything that hangs on it. `in_force_from` is None while it is not armed.
 
-    `request`: what is asked for where it waits for an approval, or wanted one for a new plan; `pending`: what else is
-    under way for the same entity.
+    `builds_on`: the version it was accepted on top of, or that there was none; None for a refused one. `request`: what
+    is asked for where it waits for an approval, or wanted one for a new plan; `pending`: what else is under way for the
+    same entity.
     """
 
     record: ChangeRecord
     in_force_from: datetime | None
+    builds_on: str | None
     workloads: tuple[WorkloadStatus, ...]
     request: Request | None
     pending: tuple[ChangeRecord, ...]
@@ -63,9 +66,11 @@ def change_status(ctx: Context, name: str) -> ChangeStatus:
     with ctx.store.snapshot() as tx:
         version = own_version(tx, record)
         request = request_of(tx, record) if may_be_answered(tx, record) else None
+        audit = tuple(tx.audit_entries(name))
         return ChangeStatus(
             record=record,
             in_force_from=version.in_force_from if version else None,
+            builds_on=builds_on(audit),
             workloads=tuple(
                 WorkloadStatus(
                     workload=workload,
@@ -78,7 +83,7 @@ def change_status(ctx: Context, name: str) -> ChangeStatus:
             ),
             request=None if request is None or request.standing.approved else request,
             pending=tuple(others_pending(tx, record)),
-            audit=tuple(tx.audit_entries(name)),
+            audit=audit,
         )
 
 

@@ -66,7 +66,7 @@ def status(
     if as_json:
         typer.echo(found.model_dump_json())
         return
-    typer.echo(status_table(found.record, found.steps, ctx.clock.now()))
+    typer.echo(status_table(found.record, found.steps, ctx.clock.now(), found.builds_on))
     for expected in [w.expected for w in found.workloads if w.expected]:
         typer.echo(f"expected: {expected}")
     if found.request:

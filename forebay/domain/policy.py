@@ -55,6 +55,11 @@ class PolicyVersion(Model):
         return start
 
 
+def called(version: int) -> str:
+    """What the audit log calls a version by its number; 0 is none."""
+    return f"version {version}" if version else "no version"
+
+
 def in_force(versions: Iterable[PolicyVersion], at: datetime) -> PolicyVersion | None:
     """The version in force at `at`: the one that took force last among those that had by then."""
     started = [v for v in versions if (start := v.in_force_from) is not None and start <= at]

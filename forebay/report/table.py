@@ -115,13 +115,17 @@ def outbox_table(messages: Sequence[Message], here: Container[str]) -> str:
     return text_table(("no", "message", "state", "due", "tried", "failure"), rows)
 
 
-def status_table(record: ChangeRecord, steps: Sequence[StepRecord], now: datetime) -> str:
-    """A change and its steps as they went: asked for, judged, with the verdict's evidence or else the step's reason."""
+def status_table(record: ChangeRecord, steps: Sequence[StepRecord], now: datetime, builds_on: str | None = None) -> str:
+    """A change and its steps as they went: asked for, judged, with the verdict's evidence or else the step's reason.
+
+    `builds_on`: what the version that it brings was accepted on top of.
+    """
     at = record.change.effective_at
     force = f"in force at {moment(at)} ({from_now(at, now)})"
     if record.state in COME_TO_NOTHING:
         force = f"was asked for {moment(at)}"
     head = f"{record.change.change} ({record.change.title}): {record.state}. {record.note}\n{force}"
+    head += f"\nbrings version {record.policy_version} on top of {builds_on}" if builds_on else ""
     rows = [
         (
             step.workload,

@@ -80,6 +80,7 @@ def test_what_is_approved_is_seen_before_it_is(waiting: Path, forebay) -> None: 
     assert code == 0
     words = " ".join(out.split())
     for shown in (
+        "brings version 1 on top of no version",
         "approval: 0 of 1 approvals; bob may approve; needed: every change does",
         "checkout: 4 -> 4 units. Until the plan's end it costs 1.23 USD, 1.13 USD more than leaving the allocation as "
         "it is; the risk of being too small at the effective time is 5 % instead of 90 %.",

@@ -11,7 +11,7 @@ import pytest
 
 from forebay.app import people
 from forebay.app.plan import plan_change
-from forebay.app.policies import policy_at
+from forebay.app.policies import import_policy, policy_at
 from forebay.app.receive import receive
 from forebay.app.status import change_status
 from forebay.app.tickets import store_ticket, submit, sweep_tickets
@@ -64,7 +64,24 @@ def test_a_change_builds_on_the_version_in_force_and_not_on_a_withdrawn_one(worl
     world.reconcile()
     assert world.state is ChangeState.ROLLED_BACK
     assert world.submit(a_request(change="CHG-2", base_version=1)).state is ChangeState.DENIED
+    assert change_status(world.ctx, "CHG-2").builds_on is None
     assert world.submit(a_request(change="CHG-3", base_version=0)).state is ChangeState.SCHEDULED
+
+
+def test_what_names_no_base_is_on_record_with_the_one_it_was_accepted_on_top_of(world: World) -> None:
+    import_policy(world.ctx, "acme", "quota", "quota", {"requests_per_minute": 6000}, "ann", "as sold")
+    world.submit()
+    with world.sql.transaction() as tx:
+        received = tx.audit_entries("CHG-1")[0].event
+    assert (received.action, received.old, received.new) == ("received", "version 1", "version 2")
+    later = a_request(change="CHG-2", effective_at=minutes(90))
+    receive(world.ctx, later)
+    built = [change_status(world.ctx, name).builds_on for name in ("CHG-1", "CHG-2")]
+    assert built == ["version 1", "version 2"], "the one that comes before it"
+    people.cancel(world.ctx, "CHG-1", "ann", "not needed")
+    assert change_status(world.ctx, "CHG-2").builds_on == "version 2", "as it was accepted"
+    receive(world.ctx, later.model_copy(update={"reason": "all the more"}))
+    assert change_status(world.ctx, "CHG-2").builds_on == "version 1", "an edit is accepted anew"
 
 
 def test_a_denied_change_has_no_version_of_its_own(world: World) -> None:
