@@ -43,7 +43,7 @@ def request_of(tx: Snapshot, record: ChangeRecord) -> Request | None:
     )
 
 
-def may_be_answered(tx: Transaction, record: ChangeRecord) -> bool:
+def may_be_answered(tx: Snapshot, record: ChangeRecord) -> bool:
     """Until it is in force, and afterwards where a new plan was proposed for what is left."""
     proposed = any(tx.proposed_plan(record.change.change, workload) for workload in record.change.workloads)
     return record.state in BEFORE_IN_FORCE or (record.state in AFTER and proposed)

@@ -65,6 +65,9 @@ def pin(
 def end_pins(ctx: Context, record: ChangeRecord) -> None:
     """Pins whose time is over hold nothing any more: that is recorded and told once, and the plan goes on."""
     change, ended = record.change, list[AuditEvent]()
+    with ctx.store.snapshot() as seen:
+        if all(ctx.clock.now() < pin.until for pin in seen.pins(change.change)):
+            return
     with ctx.store.transaction() as tx:
         for pin in tx.pins(change.change):
             if ctx.clock.now() >= pin.until:
