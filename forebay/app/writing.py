@@ -75,11 +75,7 @@ def write(ctx: Context, lease: Lease, view: View, ask: Ask) -> None:
         if view.change.state is ChangeState.SCHEDULED:
             tx.move(change.change, ChangeState.SHAPING, ctx.event(change, "shaping", "the first step is asked"))
         announced = tx.change(change.change)
-    if refusal := _called_off(ctx, lease, announced):
-        settle(ctx, lease, view.change, workload, intent, Outcome.NOT_DONE, "called off before it was made")
-        raise refusal
-    ctx.target(workload).apply(new)
-    settle(ctx, lease, view.change, workload, intent, Outcome.DONE, "accepted")
+    _make(ctx, lease, announced, workload, intent)
 
 
 def write_setting(
@@ -123,11 +119,7 @@ def write_setting(
         if record.state is ChangeState.SCHEDULED:
             tx.move(change.change, ChangeState.SHAPING, ctx.event(change, "shaping", f"the first {purpose} is asked"))
         announced = tx.change(change.change)
-    if refusal := _called_off(ctx, lease, announced):
-        settle(ctx, lease, record, workload, intent, Outcome.NOT_DONE, "called off before it was made")
-        raise refusal
-    ctx.target(workload).apply(new)
-    settle(ctx, lease, record, workload, intent, Outcome.DONE, "accepted")
+    _make(ctx, lease, announced, workload, intent)
 
 
 def _remember_original(tx: Transaction, ctx: Context, record: ChangeRecord, workload: str, live: Setting) -> None:
@@ -160,20 +152,33 @@ def _with_revision(ctx: Context, lease: Lease, view: View, ask: Ask) -> Ask:
     return replace(ask, setting=ask.setting.model_copy(update={"revision": revision}))
 
 
-def _called_off(ctx: Context, lease: Lease, announced: ChangeRecord | None) -> RuleRefusal | None:
-    """The last look before a write: what was cancelled or held since it was announced is not made.
-
-    It also gives the write the whole of the lease, so that whoever cancels after this look waits for its outcome
-    (the writer holds the lease until then) instead of reading the target while the write is on its way.
-    """
+def _make(ctx: Context, lease: Lease, announced: ChangeRecord | None, workload: Workload, intent: Intent) -> None:
+    """The write that `intent` announced, unless the last look before it says no: then it is on record as not done."""
     assert announced is not None, "it was there in the transaction that announced the write"
     try:
-        with ctx.store.transaction() as tx:
-            keep_lease(ctx, tx, lease)
-            check_unchanged(tx, announced)
-    except RuleRefusal as refusal:
-        return refusal
-    return None
+        _look_once_more(ctx, lease, announced, workload, intent)
+    except (RuleRefusal, OutsideError) as error:
+        settle(ctx, lease, announced, workload, intent, Outcome.NOT_DONE, f"called off before it was made: {error}")
+        raise
+    ctx.target(workload).apply(intent.new)
+    settle(ctx, lease, announced, workload, intent, Outcome.DONE, "accepted")
+
+
+def _look_once_more(ctx: Context, lease: Lease, announced: ChangeRecord, workload: Workload, intent: Intent) -> None:
+    """The last look before a write, at the target and then at the store. Raises RuleRefusal where the write is off.
+
+    What another hand has set since the look that led here is not written over: much lies between the two (metrics,
+    quotas, revisions). What was cancelled or held since it was announced is not made. And the write is given the whole
+    of the lease, so that whoever cancels after this look waits for its outcome (the writer holds the lease until then)
+    instead of reading the target while the write is on its way.
+    """
+    live = ctx.target(workload).observe().setting
+    if not intent.stood_before(live):
+        found = f"{workload.name} stands at {in_words(live)} now, and no longer at {in_words(intent.old)}"
+        raise RuleRefusal("no value of another is written over unseen", found, "looking again")
+    with ctx.store.transaction() as tx:
+        keep_lease(ctx, tx, lease)
+        check_unchanged(tx, announced)
 
 
 def keep_lease(ctx: Context, tx: Transaction, lease: Lease) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from itertools import pairwise
 
@@ -11,6 +12,7 @@ from forebay.app.people import cancel, hold, resume
 from forebay.domain.allocation import Lever
 from forebay.domain.errors import RuleRefusal
 from forebay.domain.lifecycle import ChangeState
+from forebay.domain.records import Outcome
 from tests.support.world import (
     EFFECTIVE,
     MINUTE,
@@ -140,15 +142,54 @@ def test_a_value_of_another_is_left_where_it_stands(world: World) -> None:
     assert "changed by another: left at count 9" in world.record().note
 
 
-def test_a_foreign_write_between_the_look_and_the_giving_back_is_not_overwritten(world: World) -> None:
-    """The look decides: what is announced as the old value is what was looked at."""
+def once_announced(world: World, act: Callable[[], object]) -> None:
+    """Act once, after the next write was announced and before it is made: later than the look that led to it."""
+
+    def effect(name: str) -> None:
+        if name == "after a transaction" and any(i.outcome is None for i in world.intents()):
+            world.store.effect = lambda name: None
+            act()
+
+    world.store.effect = effect
+
+
+@BOTH
+def test_a_foreign_write_between_the_look_and_the_giving_back_is_not_overwritten(lever: Lever) -> None:
+    with World(lever=lever, demand=flat(2)) as world:
+        more = count(20) if lever is Lever.COUNT else floor(20)
+        world.submit(a_request(), a_plan(demand=flat(2)))
+        world.run_until(minutes(15))
+        cancel(world.ctx, "CHG-1", "ann", "not needed any more")
+        once_announced(world, lambda: world.cloud.set("web", more, foreign=True))
+        world.run_until(minutes(40))
+        assert (world.state, world.setting(), world.asked()) == (S.ROLLED_BACK, more, [6, 8])
+        assert world.intents()[-1].outcome is Outcome.NOT_DONE
+        assert "changed by another" in world.record().note
+
+
+@BOTH
+def test_a_foreign_write_between_the_look_and_the_step_is_not_overwritten(lever: Lever) -> None:
+    with World(lever=lever, demand=flat(2)) as world:
+        more = count(20) if lever is Lever.COUNT else floor(20)
+        world.submit(a_request(), a_plan(demand=flat(2)))
+        world.run_until(minutes(5))
+        once_announced(world, lambda: world.cloud.set("web", more, foreign=True))
+        world.run_until(minutes(10))
+        assert (world.state, world.setting(), world.asked()) == (S.HELD, more, [6])
+        assert [s.state for s in world.steps()] == ["passed", "pending"]
+        resume(world.ctx, "CHG-1", "bob", "20 is right")
+        world.run_until(minutes(28))
+        assert (world.state, world.setting()) == (S.ARMED, more)
+
+
+def test_where_the_last_look_before_a_write_fails_it_is_made_later(world: World) -> None:
     world.submit()
-    world.run_until(minutes(15))
-    cancel(world.ctx, "CHG-1", "ann", "not needed any more")
-    world.cloud.services["web"].demand = flat(1)
-    world.run_until(minutes(40))
-    restoring = [i for i in world.intents() if i.sequence is None]
-    assert [(i.old, i.new) for i in restoring] == [(count(8), count(6)), (count(6), count(4))]
+    world.run_until(minutes(5))
+    once_announced(world, lambda: setattr(world.cloud, "unreachable", True))
+    world.clock.at(minutes(8), lambda: setattr(world.cloud, "unreachable", False))
+    world.run_until(minutes(28))
+    assert (world.state, world.asked()) == (S.ARMED, [6, 8])
+    assert [i.outcome for i in world.intents()] == [Outcome.DONE, Outcome.NOT_DONE, Outcome.DONE]
 
 
 @pytest.mark.parametrize(("seconds", "refused"), [(-60, False), (0, True), (5, True)])
