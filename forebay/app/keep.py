@@ -13,6 +13,7 @@ from forebay.app.writing import adopt, check_unchanged, keep_lease, release, wri
 from forebay.control.keep import Adopt, Clash, Keep, Later, keep, keep_pin
 from forebay.domain.allocation import TargetState
 from forebay.domain.errors import LostLease, OutsideError, RuleRefusal
+from forebay.domain.lifecycle import ChangeState
 from forebay.domain.records import ChangeRecord, Intent, Lease, Outcome
 from forebay.domain.workload import Workload
 
@@ -55,7 +56,8 @@ def keep_workload(ctx: Context, record: ChangeRecord, workload: Workload) -> Kee
         return None
     target = observe(ctx, workload, intents)
     now = ctx.clock.now()
-    answer = keep(workload, target, intents, now, hand_of(ctx, workload, target, intents))
+    hand = hand_of(ctx, workload, target, intents)
+    answer = keep(workload, target, intents, now, hand, held=record.state is ChangeState.HELD)
     if answer is None and not frozen:
         answer = keep_pin(workload, target, intents, pin, now)
     if not isinstance(answer, Keep | Adopt):

@@ -8,17 +8,18 @@ from forebay.app.keep import FOREIGN, keep_workload
 from forebay.app.people import hold_by_controller
 from forebay.control.keep import Adopt, Clash, Keep
 from forebay.domain.errors import ForebayError, kept
-from forebay.domain.lifecycle import MOVING, ChangeState
+from forebay.domain.lifecycle import AFTER, MOVING, ChangeState
 from forebay.domain.records import ChangeRecord, Purpose
 
-WATCHED = MOVING | {ChangeState.IN_FORCE, ChangeState.SETTLING}
+# Holding a change means no step forward, not that what it has set may be taken.
+WATCHED = MOVING | AFTER | {ChangeState.HELD}
 
 
 def watch(ctx: Context, record: ChangeRecord) -> None:
     """Look once at every workload of a change. Raises OutsideError, once all were looked at.
 
     A foreign write is answered by the workload's rule. Where that wants a person, the change is held before its policy
-    is in force; afterwards it is reported, once.
+    is in force; afterwards, and where it is held already, it is reported, once.
     """
     if record.state is ChangeState.ARMED:
         watch_armed(ctx, record.change.change)
@@ -36,7 +37,7 @@ def _watch_workload(ctx: Context, record: ChangeRecord, name: str) -> None:
     match keep_workload(ctx, record, ctx.workload(name)):
         case Keep(purpose=Purpose.PIN):
             pass
-        case Clash(reason=reason) if record.state in MOVING:
+        case Clash(reason=reason) if record.state in MOVING or record.lapses:
             hold_by_controller(ctx, record.change.change, reason)
         case Keep(reason=reason) | Adopt(reason=reason) | Clash(reason=reason):
             _report(ctx, record, name, reason)
@@ -44,8 +45,8 @@ def _watch_workload(ctx: Context, record: ChangeRecord, name: str) -> None:
 
 def _report(ctx: Context, record: ChangeRecord, workload: str, foreign: str) -> None:
     with ctx.store.transaction() as tx:
-        told = {(entry.event.action, entry.event.reason) for entry in tx.audit_entries(record.change.change)}
-        if (FOREIGN, foreign) in told:
+        said = [entry.event for entry in tx.audit_entries(record.change.change)]
+        if any(e.action in (FOREIGN, "held") and e.reason == foreign for e in said):
             return
         event = ctx.event(record.change, FOREIGN, foreign, workload=workload)
         tx.audit(event)

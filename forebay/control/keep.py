@@ -49,13 +49,21 @@ class Later:
 
 
 def keep(
-    workload: Workload, target: TargetState, intents: Sequence[Intent], now: datetime, hand: str = "another"
+    workload: Workload,
+    target: TargetState,
+    intents: Sequence[Intent],
+    now: datetime,
+    hand: str = "another",
+    *,
+    held: bool = False,
 ) -> Keep | Adopt | Clash | Later | None:
     """None where what was set stands. `intents`: of this change on this workload, oldest first; `hand`: who wrote.
 
     `insist` writes ours again, at most INSISTENCE times and within the soft limits, and never takes a count away;
     `yield` takes the other's value over if it carries what ours did; `hold` (and each of them where it cannot) says
-    that a person must look. Only a higher maximum over a floor that stands needs no rule.
+    that a person must look. Only a higher maximum over a floor that stands needs no rule. `held`: a person decides how
+    the change goes on, maybe from just the value that stands there; so until then nothing else is taken over, and only
+    what was taken from ours is written again.
     """
     done = [i for i in intents if i.outcome is Outcome.DONE]
     if not done:
@@ -75,6 +83,8 @@ def keep(
     if resized and target.failures:
         text = f"a deployment failed: {'; '.join(target.failures)}; {text}"
     if workload.on_foreign_write == "hold" or live.lever is not ours.lever or resized:
+        return Clash(text)
+    if held and live.units >= meant.units:
         return Clash(text)
     if workload.on_foreign_write == "yield":
         if live.units >= meant.units:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from forebay.app.people import resume
+from forebay.app.people import hold, resume
 from forebay.app.pins import pin
 from forebay.control.keep import Adopt, Clash, Keep, Later, insisted, keep
 from forebay.domain.allocation import Lever, Setting, TargetState
@@ -224,6 +224,49 @@ def test_what_was_cancelled_insists_on_nothing(rule: str) -> None:
         world.cloud.set("web", count(9), foreign=True)
         world.run_until(minutes(40))
         assert (world.state, world.setting()) == (S.ROLLED_BACK, count(9))
+
+
+@BOTH
+@pytest.mark.parametrize("rule", ["insist", "hold"])
+def test_what_a_held_change_has_set_is_kept_by_the_rule_or_its_loss_is_told_once(rule: str, lever: Lever) -> None:
+    with a_world(rule, lever) as world:
+        less = count(7) if lever is Lever.COUNT else floor(7)
+        world.submit()
+        world.run_until(minutes(15))
+        hold(world.ctx, "CHG-1", "bob", "wait")
+        world.cloud.set("web", less, foreign=True)
+        world.run_until(minutes(25))
+        assert (world.state, world.record().note) == (S.HELD, "wait")
+        assert world.setting().units == (8 if rule == "insist" else 7)
+        assert [e.action for e in world.people.events].count("changed by another") == 1
+
+
+@BOTH
+@pytest.mark.parametrize("rule", ["insist", "yield"])
+def test_more_than_a_held_change_had_set_is_left_to_whoever_resumes_it(rule: str, lever: Lever) -> None:
+    with a_world(rule, lever) as world:
+        more = count(12) if lever is Lever.COUNT else floor(12)
+        world.submit()
+        world.run_until(minutes(5))
+        hold(world.ctx, "CHG-1", "bob", "more is needed today")
+        world.cloud.set("web", more, foreign=True)
+        world.run_until(minutes(10))
+        assert (world.state, world.setting(), world.asked()) == (S.HELD, more, [6])
+        assert [e.action for e in world.people.events].count("changed by another") == 1
+        assert "value of another adopted" not in world.actions()
+        resume(world.ctx, "CHG-1", "bob", "go on from 12")
+        world.run_until(minutes(28))
+        assert (world.state, world.setting()) == (S.ARMED, more)
+
+
+def test_a_held_change_keeps_its_pin() -> None:
+    with a_world("hold") as world:
+        world.submit(a_request(effective_at=minutes(60)), a_plan(((40, 4, 6),), effective_at=minutes(60)))
+        pin(world.ctx, "CHG-1", 4, minutes(30), "bob", "a broadcast")
+        hold(world.ctx, "CHG-1", "bob", "wait")
+        world.cloud.set("web", count(3), foreign=True)
+        world.run_until(minutes(5))
+        assert (world.state, world.setting()) == (S.HELD, count(4))
 
 
 def test_settling_insists_too_until_it_is_handed_back() -> None:
