@@ -185,13 +185,16 @@ def enforce(ctx: Context, change: str) -> str:
 
     The decision point has switched by itself; this is the record and the push, and may run late or twice. A change
     that is not armed at its effective time is armed now if it is aligned; else it is deferred until it is, or
-    rejected, as it says. What a later version has followed already is not pushed after that one. Raises OutsideError if
-    a push failed: the change stays `in force`, and is pushed again.
+    rejected, as it says; one that a person holds waits for a person. What a later version has followed already is not
+    pushed after that one. Raises OutsideError if a push failed: the change stays `in force`, and is pushed again.
     """
     with ctx.store.snapshot() as tx:
         record = tx.change(change)
     assert record is not None, f"{change} vanished from the store"
-    late = (record.state in MOVING or record.lapses) and ctx.clock.now() >= record.change.effective_at
+    due = ctx.clock.now() >= record.change.effective_at
+    if due and record.waits_for_a_person:
+        return _still_held(ctx, record)
+    late = due and (record.state in MOVING or record.lapses)
     if late and (missing := _missing_at_last(ctx, record)):
         return _misaligned(ctx, record, missing)
     with ctx.store.transaction() as tx:
@@ -279,6 +282,20 @@ def _push(ctx: Context, record: ChangeRecord, version: PolicyVersion, began: dat
         event = ctx.event(change, "settling", f"watched until {(began + change.settle).isoformat()}, then handed back")
         tx.move(change.change, ChangeState.SETTLING, event)
     ctx.notifier.notify(event)
+
+
+def _still_held(ctx: Context, record: ChangeRecord) -> str:
+    """A person has the last word on it, so it is neither rejected nor enforced; that its time passes is told, once."""
+    change = record.change
+    with ctx.store.transaction() as tx:
+        said = [e.event for e in tx.audit_entries(change.change) if e.event.action == DEFERRED]
+        told = record.updated_at > change.effective_at or any(e.at >= record.updated_at for e in said)
+        if told or tx.change(change.change) != record:
+            return f"nothing to do: change is {record.state}"
+        event = ctx.event(change, DEFERRED, f"held at the effective time: {record.note}; it waits to be resumed")
+        tx.audit(event)
+    ctx.notifier.notify(event)
+    return f"{DEFERRED}: {event.reason}"
 
 
 def _misaligned(ctx: Context, record: ChangeRecord, misaligned: Misalignment) -> str:

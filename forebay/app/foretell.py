@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from forebay.app.context import Context
+from forebay.app.joint import shaped
 from forebay.control.arrival import Arrival, arrival
+from forebay.domain.audit import AuditEvent
 from forebay.domain.lifecycle import MOVING
 from forebay.domain.records import ChangeRecord
 from forebay.ports import Snapshot
 
-LATE = "expected late"
+LATE, HELD = "expected late", "held"
+# So long ahead people are told that what waits for one of them will not come into force by itself.
+REMINDED = timedelta(hours=1)
 
 
 def expected(tx: Snapshot, ctx: Context, record: ChangeRecord, workload: str) -> Arrival | None:
@@ -16,31 +22,60 @@ def expected(tx: Snapshot, ctx: Context, record: ChangeRecord, workload: str) ->
 
     Raises InputError where the workloads cannot be read.
     """
-    plan = tx.plan(record.change.change, workload)
-    if plan is None or not (record.state in MOVING or record.lapses) or (known := ctx.catalog.get(workload)) is None:
+    return _coming(tx, ctx, record, workload) if record.state in MOVING or record.lapses else None
+
+
+def _coming(tx: Transaction, ctx: Context, record: ChangeRecord, workload: str) -> Arrival | None:
+    """If its steps go on now; on a path that it shares, those of whoever carries it."""
+    by, plan, steps = shaped(tx, record.change, workload)
+    if plan is None or (known := ctx.catalog.get(workload)) is None:
         return None
-    pin = next((p for p in tx.pins(record.change.change) if p.workload == workload), None)
-    return arrival(known, plan, tx.steps(record.change.change, workload), ctx.clock.now(), pin)
+    pin = next((p for p in tx.pins(by) if p.workload == workload), None)
+    return arrival(known, plan, steps, ctx.clock.now(), pin)
 
 
 def foretell(ctx: Context, record: ChangeRecord) -> None:
-    """Tell people, once a step, that the change will not be aligned in time; what to do is theirs to decide."""
-    told = []
+    """Tell people, once a step or a hold, that the change will not be in force in time; what to do is theirs to say."""
+    if ctx.clock.now() >= record.change.effective_at:
+        return
     with ctx.store.transaction() as tx:
-        for name in record.change.workloads:
-            coming = expected(tx, ctx, record, name)
-            if coming is None or not coming.late or ctx.clock.now() >= record.change.effective_at:
-                continue
-            step = next(s for s in tx.steps(record.change.change, name) if s.passed_at is None)
-            mark = f"step {step.step.sequence}"
-            said = [e.event for e in tx.audit_entries(record.change.change) if e.event.action == LATE]
-            if any((e.workload, e.plan_hash, e.new) == (name, step.plan_hash, mark) for e in said):
-                continue
-            then = "it is rejected then" if record.change.on_misalignment == "reject" else "the policy waits for it"
-            event = ctx.event(
-                record.change, LATE, f"{coming.text}; {then}", workload=name, plan_hash=step.plan_hash, new=mark
-            )
+        told = _held(tx, ctx, record) if record.waits_for_a_person else _late(tx, ctx, record)
+        for event in told:
             tx.audit(event)
-            told.append(event)
     for event in told:
         ctx.notifier.notify(event)
+
+
+def _late(tx: Transaction, ctx: Context, record: ChangeRecord) -> list[AuditEvent]:
+    change, told = record.change, []
+    for name in change.workloads:
+        coming = expected(tx, ctx, record, name)
+        if coming is None or not coming.late:
+            continue
+        _, _, steps = shaped(tx, change, name)
+        step = next(s for s in steps if s.passed_at is None)
+        mark = f"step {step.step.sequence}"
+        if any((e.workload, e.plan_hash, e.new) == (name, step.plan_hash, mark) for e in _said(tx, record)):
+            continue
+        then = "it is rejected then" if change.on_misalignment == "reject" else "the policy waits for it"
+        text = f"{coming.text}; {then}"
+        told.append(ctx.event(change, LATE, text, workload=name, plan_hash=step.plan_hash, new=mark))
+    return told
+
+
+def _held(tx: Transaction, ctx: Context, record: ChangeRecord) -> list[AuditEvent]:
+    """An hour ahead; earlier where it would be late even if somebody resumed it now."""
+    change, at = record.change, record.change.effective_at
+    coming = [_coming(tx, ctx, record, name) for name in change.workloads]
+    late = [one.text for one in coming if one is not None and one.late]
+    if not late and ctx.clock.now() < at - REMINDED:
+        return []
+    if any(e.new == HELD and e.at >= record.updated_at for e in _said(tx, record)):
+        return []
+    resumed = f"; resumed now, {'; '.join(late)}" if late else ""
+    text = f"held: {record.note}; it does not come into force at {at:%Y-%m-%d %H:%M} UTC unless it is resumed{resumed}"
+    return [ctx.event(change, LATE, text, new=HELD)]
+
+
+def _said(tx: Transaction, record: ChangeRecord) -> list[AuditEvent]:
+    return [entry.event for entry in tx.audit_entries(record.change.change) if entry.event.action == LATE]

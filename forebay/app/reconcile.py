@@ -104,7 +104,7 @@ def _bring_on(ctx: Context, record: ChangeRecord, holder: str) -> None:
     # The enforcing run has the first word; this is for when it died or was late.
     overdue = now >= change.effective_at + DEAD_AFTER
     broken = record.state is ChangeState.IN_FORCE and now >= record.updated_at + DEAD_AFTER
-    due = record.state in MOVING | {ChangeState.ARMED, ChangeState.IN_FORCE} or record.lapses
+    due = record.state in MOVING | {ChangeState.ARMED, ChangeState.IN_FORCE, ChangeState.HELD}
     if broken or (due and overdue):
         enforce(ctx, change.change)
     elif record.state in MOVING and _may_be_armed(ctx, record, now):

@@ -30,6 +30,10 @@ class ChangeRecord(Model):
     lapses: bool = False
     door: str | None = None
 
+    @property
+    def waits_for_a_person(self) -> bool:
+        return self.state is ChangeState.HELD and not self.lapses
+
 
 class StepRecord(Model):
     """A shaping step under way. `asked_units` is what was really asked (limits or corrections may alter `to_units`).

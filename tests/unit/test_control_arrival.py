@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 
+from forebay.app.people import hold
+from forebay.app.pins import pin
 from forebay.app.status import change_status
 from forebay.control.arrival import arrival
 from forebay.domain.lifecycle import ChangeState, StepState
 from forebay.domain.records import Pin, StepRecord
 from forebay.targets.causes import named
 from tests.support.world import MINUTE, World, a_plan, a_request, a_workload, minutes
+from tests.unit.test_control_joint import two
 
 PLAN = a_plan()
 
@@ -83,6 +86,42 @@ def test_what_cannot_be_met_is_said_once_and_before_the_effective_time(on_misali
         assert ("rejected" in late[0].reason) is (on_misalignment == "reject")
         ((state, expected),) = seen
         assert state is ChangeState.SHAPING and expected is not None and "aligned at 2026-11-24 09:" in expected
+
+
+def test_what_waits_for_a_person_is_told_once_an_hour_ahead_and_at_its_time(world: World) -> None:
+    at = minutes(120)
+    world.submit(a_request(effective_at=at, on_misalignment="reject"), a_plan(effective_at=at))
+    world.run_until(minutes(5))
+    hold(world.ctx, "CHG-1", "bob", "the shop runs a campaign")
+    world.run_until(minutes(140))
+    told = [(e.action, e.at) for e in world.people.events if e.action in ("expected late", "deferred")]
+    assert [action for action, _ in told] == ["expected late", "deferred"]
+    assert minutes(60) <= told[0][1] <= minutes(62) and at <= told[1][1] <= at + 2 * MINUTE
+    assert all("the shop runs a campaign" in e.reason for e in world.people.events if e.action == "deferred")
+    assert world.state is ChangeState.HELD, "a person has the last word, whatever it is to do when it is late"
+
+
+def test_a_hold_that_leaves_no_time_is_told_before_the_last_hour(world: World) -> None:
+    """Steps may take hours: what has to be resumed now is said now."""
+    at = minutes(240)
+    slow = ((10, 4, 6), (150, 6, 8))
+    plan = a_plan(slow, effective_at=at)
+    steps = [step.model_copy(update={"verified_by": step.due_at + 80 * MINUTE}) for step in plan.steps]
+    world.submit(a_request(effective_at=at), plan.model_copy(update={"steps": tuple(steps)}))
+    hold(world.ctx, "CHG-1", "bob", "wait")
+    world.run_until(minutes(100))
+    (late,) = [e for e in world.people.events if e.action == "expected late"]
+    assert minutes(80) <= late.at <= minutes(82) and "resumed now, web: the steps that are left" in late.reason
+
+
+def test_a_change_on_anothers_path_is_expected_late_with_it() -> None:
+    with two() as world:
+        world.run_until(minutes(6))
+        pin(world.ctx, "CHG-1", world.setting().units, minutes(60), "bob", "a broadcast")
+        world.run_until(minutes(10))
+        late = {e.change: e.reason for e in world.people.events if e.action == "expected late"}
+        assert set(late) == {"CHG-1", "CHG-2"} and "pinned by bob" in late["CHG-2"]
+        assert change_status(world.ctx, "CHG-2").workloads[0].expected in late["CHG-2"]
 
 
 @pytest.mark.parametrize(
