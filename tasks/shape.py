@@ -30,10 +30,9 @@ def advance(change: str, workload: str) -> str:
 @task(name="arm", **ONCE)
 def arm_if_aligned(change: str) -> str:
     """Arm what is aligned; disarm and hold what no longer is. Returns what is missing, or that nothing is."""
-    if lost := arm.watch_armed(context(), change):
-        return lost
-    missing = arm.try_to_arm(context(), change)
-    return missing.text if missing else "armed"
+    text = arm.arm_if_aligned(context(), change)
+    get_run_logger().info(text)
+    return text
 
 
 @task(name="enforce", **ONCE)

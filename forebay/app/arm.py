@@ -144,6 +144,21 @@ def watch_armed(ctx: Context, change: str) -> str | None:
     return missing.text
 
 
+def arm_if_aligned(ctx: Context, change: str) -> str:
+    """Arm what is aligned; disarm or hold what no longer is. Returns what is missing, or that nothing is.
+
+    Who cannot look for a moment says so, and brings no policy late with it: what was armed stays armed, and how long
+    for is `forebay.app.blind`'s to say; what was not is looked at again at the effective time.
+    """
+    try:
+        if lost := watch_armed(ctx, change):
+            return lost
+        missing = try_to_arm(ctx, change)
+    except OutsideError as error:
+        return f"alignment cannot be told: {error}"
+    return missing.text if missing else "armed"
+
+
 def wait_until_effective(ctx: Context, change: str) -> None:
     """Make ready for the push, then sleep to the exact effective time. Raises InputError if there is no such change.
 

@@ -303,8 +303,7 @@ class World:
 
     def enforce(self, change: str = "CHG-1") -> str:
         """The enforcing flow: check once more, wait for the exact time, record and push."""
-        if arm.watch_armed(self.ctx, change) is None:
-            arm.try_to_arm(self.ctx, change)
+        arm.arm_if_aligned(self.ctx, change)
         arm.wait_until_effective(self.ctx, change)
         return arm.enforce(self.ctx, change)
 
