@@ -22,6 +22,7 @@ from forebay.domain.audit import AuditEvent
 from forebay.domain.errors import InputError, LostLease, OutsideError, RuleRefusal
 from forebay.domain.lifecycle import AFTER, STEPPING, StepState
 from forebay.domain.records import Lease, Purpose, StepRecord
+from forebay.domain.verdict import Verdict
 
 # A sleeping controller looks up this often: to renew its lease, and to notice a cancel or a hold.
 NAP = timedelta(seconds=10)
@@ -167,7 +168,9 @@ def _done(ctx: Context, lease: Lease, view: View, decision: Decision) -> Tick:
             event = _step_event(ctx, view, step, f"step {step.step.sequence} verified", decision.reason)
             _record(ctx, lease, view, step.model_copy(update=update), event)
             if complete:
-                review(ctx, view.change, view.workload, lease, judgement.verdict)
+                # A correction that did has settled this step; the rest was drawn for the same lower demand.
+                seen = Verdict.HIGH if step.corrections else judgement.verdict
+                review(ctx, view.change, view.workload, lease, seen)
                 if any(s.state is StepState.PENDING for s in view.steps):
                     try_to_arm(ctx, change.change)  # the steps that are left may all follow the impact
         case Keep() | Adopt():

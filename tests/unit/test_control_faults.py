@@ -147,6 +147,18 @@ def test_high_is_corrected_within_the_soft_limits_and_goes_on() -> None:
         assert world.steps()[0].corrections >= 1
 
 
+def test_after_a_spike_that_a_correction_settles_the_rest_is_drawn_anew() -> None:
+    """The verdict that ends the step is a pass; what was seen is not."""
+    with World(demand=lambda at: flat(2.9 if minutes(1) <= at < minutes(7) else 2)(at)) as world:
+        world.cloud.remembers = True
+        late = minutes(90)
+        world.submit(a_request(effective_at=late), a_plan(((1, 4, 6), (60, 6, 8)), effective_at=late, demand=flat(2)))
+        world.run_until(minutes(20))
+        first = world.steps()[0].judgement
+        assert "correction 1 asked" in world.actions() and first is not None and first.verdict == "pass"
+        assert {"replanned", "plan kept", "replan refused"} & set(world.actions())
+
+
 def test_still_high_after_its_budget_is_held() -> None:
     with World(demand=flat(30)) as world:
         world.submit()
