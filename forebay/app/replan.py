@@ -62,13 +62,13 @@ class _Due:
 def review(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease, verdict: Verdict | None) -> None:
     """Draw the rest of the plan anew if it is due, and make it the current one if it says something else.
 
-    Due once the changes it came after are over; after a `high`; after any other verdict, or without one, once the plan
-    was left alone for `patience`. Never while a step is under way, nor when no two steps could be verified any more
-    before the effective time, nor until then without steps left unless demand was `high`. Once the change is in force,
-    what is seen of its impact shapes what is left until it has settled. A refusal, like history that is missing, keeps
-    the old plan and says so in the audit log; where the plan rests on a change that was undone, or on the steps of one
-    that is over, a person must look. A plan that goes beyond what was approved changes nothing either: it is asked for,
-    and drawn again as soon as it is approved.
+    Due once the changes it came after are over; after a `high`, be it one that a correction has settled; after any
+    other verdict, or without one, once the plan was left alone for `patience`. Never while a step is under way, nor
+    when no two steps could be verified any more before the effective time, nor until then without steps left unless
+    demand was `high`. Once the change is in force, what is seen of its impact shapes what is left until it has settled.
+    A refusal, like history that is missing, keeps the old plan and says so in the audit log; where the plan rests on a
+    change that was undone, or on the steps of one that is over, a person must look. A plan that goes beyond what was
+    approved changes nothing either: it is asked for, and drawn again as soon as it is approved.
     Raises LostLease, OutsideError, and RuleRefusal if the change has moved on meanwhile.
     """
     name = record.change.change
@@ -174,8 +174,10 @@ def refresh(ctx: Context, record: ChangeRecord, holder: str) -> None:
 
 def _refresh_workload(ctx: Context, record: ChangeRecord, name: str, holder: str) -> None:
     workload = ctx.workload(name)
-    # Only where there is something to do: a lease taken at every look would turn away the run of a step.
-    if _due(ctx, record, workload, None) is None:
+    # Only where there is something to do: a lease taken at every look would turn away the run of a step. So would one
+    # that is held through a forecast while a step falls due; the run of that step reviews the plan after it.
+    due = _due(ctx, record, workload, None)
+    if due is None or (not due.turn and _falls_due(due.steps, ctx)):
         return
     with ctx.store.transaction() as tx:
         lease = tx.acquire_lease(name, holder, ctx.clock.now(), ctx.lease)
@@ -186,7 +188,13 @@ def _refresh_workload(ctx: Context, record: ChangeRecord, name: str, holder: str
             release(ctx, lease)
 
 
-def _its_turn(tx: Snapshot, record: ChangeRecord, plan: ShapingPlan) -> bool:
+def _falls_due(steps: Sequence[StepRecord], ctx: Context) -> bool:
+    """Whether a step's run is about to come, or has just come, for as long as a lease holds."""
+    pending = (s.step.due_at for s in steps if s.state is StepState.PENDING)
+    return any(abs(at - ctx.clock.now()) <= ctx.lease for at in pending)
+
+
+def _its_turn(tx: Transaction, record: ChangeRecord, plan: ShapingPlan) -> bool:
     """Whether the changes that the plan was drawn after are over, however they ended, and nobody looked since."""
     if not plan.after or waits_for(tx, record.change, plan.workload):
         return False

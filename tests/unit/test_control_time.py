@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from forebay.app import arm
+from forebay.app.replan import refresh
 from forebay.domain.lifecycle import ChangeState, StepState
 from tests.support.world import EFFECTIVE, MINUTE, World, a_plan, a_request, flat, minutes
 
@@ -144,6 +145,17 @@ def test_a_change_without_steps_takes_force_at_its_time_also_where_no_run_comes(
             world.clock.sleep(timedelta(seconds=5))
         assert world.state is S.ARMED
         assert world.version_at(EFFECTIVE) == 1
+
+
+@pytest.mark.parametrize(("at", "looks"), [(80, True), (89.6, False), (91.4, False), (92, True)])
+def test_no_plan_is_drawn_anew_while_a_step_falls_due(world: World, at: float, looks: bool) -> None:
+    """It would hold the workload through a forecast, and turn away the run of the step."""
+    late = minutes(180)
+    world.submit(a_request(effective_at=late), a_plan(((1, 4, 6), (90.5, 6, 8)), effective_at=late))
+    world.run_until(minutes(10))
+    world.clock.sleep(minutes(at) - world.clock.now())
+    refresh(world.ctx, world.record(), "a pass")
+    assert ("replan refused" in world.actions()) is looks, "no history is there to draw one from"
 
 
 def test_a_step_that_is_not_verified_rejects_whether_or_not_anybody_can_look() -> None:
