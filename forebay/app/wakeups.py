@@ -106,13 +106,14 @@ def _clock(at: datetime) -> str:
 def fall_together(ctx: Context, change: str, workload: str) -> list[tuple[str, str]]:
     """(change, workload) that a run woken for the first of them advances too: what is due now or in a moment.
 
-    One of each workload. A workload that another run holds is left to it.
+    One of each workload: of the change accepted first, for which later ones wait there. A workload that another run
+    holds is left to it.
     """
     now = ctx.clock.now()
     soon = now + HEAD_START + TOGETHER
     due = {workload: change}
-    with ctx.store.snapshot() as tx:
-        for record in tx.changes(STEPPING):
+    with ctx.store.transaction() as tx:
+        for record in reversed(tx.changes(STEPPING)):
             for step in tx.steps(record.change.change):
                 lease = tx.lease(step.workload)
                 held = lease is not None and lease.expires_at > now

@@ -183,6 +183,16 @@ def deleted(world: World, run: WakeUp) -> None:
     del world.created[run.key]
 
 
+def test_a_run_advances_the_change_whose_turn_it_is_where_a_later_one_waits() -> None:
+    with World(a_workload("web"), a_workload("db")) as world:
+        world.submit(a_request("web"))
+        later = a_request("web", change="CHG-2", entity="bolt", effective_at=minutes(120))
+        world.submit(later, a_plan(change="CHG-2", effective_at=minutes(120)))
+        world.submit(a_request("db", change="CHG-3", policy="tier"), a_plan(change="CHG-3", workload="db"))
+        world.clock.sleep(timedelta(seconds=54))
+        assert fall_together(world.ctx, "CHG-3", "db") == [("CHG-3", "db"), ("CHG-1", "web")]
+
+
 @pytest.mark.parametrize("kind", ["step", "enforce"])
 @pytest.mark.parametrize("meddled", [cancelled, retried_at_once, run_again, deleted])
 def test_whatever_people_do_to_a_run_the_change_goes_on(kind: str, meddled: Callable[[World, WakeUp], None]) -> None:
