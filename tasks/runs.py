@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
@@ -16,6 +17,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName, FlowRunFilter, FlowRunFilterState
 from prefect.client.schemas.filters import FlowRunFilterStateType as OfType
 from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.states import Cancelled, Crashed, Pending, Scheduled
 
@@ -23,13 +25,17 @@ from forebay.app.runs import Ending, Kind, Run, Stage
 from forebay.domain.errors import OutsideError
 from forebay.domain.records import WakeUp
 
-KINDS: dict[str, Kind] = {"policy-change": "plan", "shaping-step": "step", "enforce-policy": "enforce"}
+FOR_CHANGES: dict[str, Kind] = {"policy-change": "plan", "shaping-step": "step", "enforce-policy": "enforce"}
+# Of the reconciler's own flow only one may be at work: a dead one would turn away all that come after it.
+KINDS: dict[str, Kind] = {**FOR_CHANGES, "reconcile": "reconcile"}
+AT_WORK = (StateType.PENDING, StateType.RUNNING)
 STATES: dict[StateType, Stage] = {
     StateType.SCHEDULED: "scheduled",
     StateType.PENDING: "pending",
     StateType.RUNNING: "running",
 }
 TAG = "change:"
+PAGE = 200  # the most that Prefect's server gives at once, unless it is set up otherwise
 # What was asked is wrong, and will be the next time. Who asks (401, 403) and what is not there for now (404, as while a
 # deployment is made anew) are an operator's to mend: what waits goes on then.
 REFUSALS = frozenset({400, 409, 413, 422})
@@ -127,12 +133,13 @@ def tag_of(wake_up: WakeUp) -> str:
 
 
 def open_runs() -> list[Run]:
-    """Our runs that are scheduled, being started or at work, at most 200 of them. Raises OutsideError."""
-    names = DeploymentFilter(name=DeploymentFilterName(any_=list(KINDS)))
-    filters = FlowRunFilter(state=FlowRunFilterState(type=OfType(any_=list(STATES))))
+    """Our runs that are being started or at work, and those scheduled for a change. Raises OutsideError.
+
+    Where something hangs, it is among the former: they come first, whatever waits behind them.
+    """
     with prefects_errors("tell its open runs"):
         kinds = {deployment_id(f"{name}/{name}"): kind for name, kind in KINDS.items()}
-        found = client().read_flow_runs(flow_run_filter=filters, deployment_filter=names, limit=200)
+        found = [*_in_states(AT_WORK, KINDS), *_in_states([StateType.SCHEDULED], FOR_CHANGES)]
     return [
         Run(
             id=str(run.id),
@@ -140,10 +147,24 @@ def open_runs() -> list[Run]:
             state=STATES[run.state.type],
             since=datetime.fromisoformat(run.state.timestamp.isoformat()),
             changes=tuple(sorted(tag.removeprefix(TAG) for tag in run.tags if tag.startswith(TAG))),
+            key=run.idempotency_key or "",
         )
         for run in found
         if run.state is not None and run.state.type in STATES and run.deployment_id in kinds
     ]
+
+
+def _in_states(states: Sequence[StateType], deployments: Iterable[str]) -> Iterator[FlowRun]:
+    """Page by page; one that moves on meanwhile may be missed or come twice, and is found right by the next pass."""
+    names = DeploymentFilter(name=DeploymentFilterName(any_=list(deployments)))
+    filters = FlowRunFilter(state=FlowRunFilterState(type=OfType(any_=list(states))))
+    for offset in itertools.count(0, PAGE):
+        page = client().read_flow_runs(
+            flow_run_filter=filters, deployment_filter=names, sort=FlowRunSort.ID_DESC, limit=PAGE, offset=offset
+        )
+        yield from page
+        if len(page) < PAGE:
+            return
 
 
 def end_run(ending: Ending) -> None:

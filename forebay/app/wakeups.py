@@ -58,6 +58,11 @@ def _count(steps: Sequence[StepRecord], step: StepRecord) -> int:
     return sum(1 for s in steps if s.workload == step.workload)
 
 
+def step_key(step: StepRecord) -> str:
+    """What the keys of all runs begin with that are made for this step, one an attempt."""
+    return f"{step.plan_hash[:16]}:{step.step.sequence}"
+
+
 def _step(record: ChangeRecord, step: StepRecord, of: int) -> WakeUp:
     planned = step.step
     at = planned.due_at - HEAD_START
@@ -65,7 +70,7 @@ def _step(record: ChangeRecord, step: StepRecord, of: int) -> WakeUp:
         at -= timedelta(seconds=at.timestamp() % TOGETHER.total_seconds())
     return WakeUp(
         kind="step",
-        key=f"{step.plan_hash[:16]}:{planned.sequence}:{step.attempt}",
+        key=f"{step_key(step)}:{step.attempt}",
         change=record.change.change,
         workload=step.workload,
         sequence=planned.sequence,

@@ -6,7 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 from forebay.app.people import cancel
-from forebay.app.runs import PLANS_FOR, SILENT_FOR, Ending, Run, outlived
+from forebay.app.runs import PLANS_FOR, RECONCILES_FOR, SILENT_FOR, Ending, Run, outlived
+from forebay.app.wakeups import wake_ups
 from tests.support.world import MINUTE, World, a_plan, a_request, a_workload, minutes
 
 SECOND = timedelta(seconds=1)
@@ -35,6 +36,29 @@ def test_scheduled_runs_go_once_every_change_they_were_made_for_is_over() -> Non
         world.run_until(minutes(5))
         said = "change CHG-1 is rolled back, change CHG-2 is rolled back"
         assert outlived(world.ctx, [shared]) == [Ending(shared, "cancel", said)]
+
+
+def test_a_run_goes_whose_step_is_not_planned_any_more() -> None:
+    with World() as world:
+        world.submit()
+        made = [a_run(world, key=w.key) for w in wake_ups(world.ctx, world.record()) if w.kind == "step"]
+        world.run_until(minutes(5))
+        assert len(made) == 2 and outlived(world.ctx, made) == [], "also that of a step with its pass: it may be undone"
+        event = world.ctx.event(world.record().change, "replanned", "test")
+        with world.sql.transaction() as tx:
+            tx.add_plan(a_plan(((12, 6, 9),)), event)
+        assert [judged(world, run) for run in made] == 2 * [[("cancel", "its step is not planned any more")]]
+        (now,) = [w for w in wake_ups(world.ctx, world.record()) if w.kind == "step"]
+        others = [a_run(world, key="ab:1:1", changes=("CHG-9",)), a_run(world, key="ab:1:1", changes=()), a_run(world)]
+        assert outlived(world.ctx, [a_run(world, key=now.key), *others]) == []
+
+
+def test_a_reconciling_run_that_hangs_turns_away_no_others_for_long() -> None:
+    with World() as world:
+        since = world.clock.now() - RECONCILES_FOR
+        for late, ends in ((timedelta(0), False), (SECOND, True)):
+            run = a_run(world, kind="reconcile", state="running", since=since - late, changes=())
+            assert bool(judged(world, run)) is ends
 
 
 def test_a_run_is_dead_once_it_was_silent_for_long_and_holds_no_lease() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID, uuid4, uuid5
 
 import httpx
 import pytest
@@ -17,7 +18,7 @@ from prefect.utilities.schema_tools.hydration import HydrationContext, hydrate
 
 import tasks.runs
 from forebay.domain.errors import OutsideError
-from tasks.runs import PrefectAway, deployment_id, start_run
+from tasks.runs import PAGE, TAG, PrefectAway, deployment_id, open_runs, start_run
 
 ROOT = Path(__file__).resolve().parents[2]
 ID = "6f0f1f6e-0f3c-4d5e-9a53-2f1f6c1d7a11"
@@ -50,18 +51,28 @@ class Server:
 
 
 @pytest.fixture
-def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Answer], Server]]:
-    def served(answer: Answer) -> Server:
-        server = Server(answer)
+def reach(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Answer], None]]:
+    """Has whatever asks Prefect's API ask this instead."""
+
+    def reached(server: Answer) -> None:
         settings = {"transport": httpx.MockTransport(server)}
         client = SyncPrefectClient("http://prefect/api", httpx_settings=settings)
         monkeypatch.setattr(tasks.runs, "client", lambda: client)
-        return server
 
     deployment_id.cache_clear()
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
-        yield served
+        yield reached
     deployment_id.cache_clear()
+
+
+@pytest.fixture
+def serve(reach: Callable[[Answer], None]) -> Callable[[Answer], Server]:
+    def served(answer: Answer) -> Server:
+        server = Server(answer)
+        reach(server)
+        return server
+
+    return served
 
 
 def as_the_server_reads(parameters: dict[str, Any], **jinja: Any) -> dict[str, Any]:
@@ -114,6 +125,49 @@ def test_what_an_operator_mends_is_asked_for_again(serve: Callable[[Answer], Ser
     assert caught.value.retryable
     assert not isinstance(caught.value, PrefectAway)
     assert deployment_id.cache_info().currsize == (status != 404), "deployed anew, it has another id"
+
+
+class Runs:
+    """Prefect's API over `runs`, as they are asked for: by state and deployment, page by page."""
+
+    def __init__(self, **runs: list[tuple[str, str]]) -> None:
+        self.ids = {name: str(uuid5(UUID(ID), name)) for name in runs}
+        self.runs = [(name, state, key) for name, of in runs.items() for state, key in of]
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        named = request.url.path.rpartition("/")[2]
+        if "/deployments/name/" in request.url.path:
+            return httpx.Response(200, json={"id": self.ids[named], "flow_id": ID, "name": named})
+        if named != "filter":
+            return httpx.Response(404)
+        asked = json.loads(request.content)
+        states, names = asked["flow_runs"]["state"]["type"]["any_"], asked["deployments"]["name"]["any_"]
+        found = [run for run in self.runs if run[0] in names and run[1] in states]
+        page = found[asked["offset"] :][: min(asked["limit"], 200)]
+        return httpx.Response(200, json=[self.shown(*run) for run in page])
+
+    def shown(self, name: str, state: str, key: str) -> dict[str, Any]:
+        made = {"id": str(uuid4()), "deployment_id": self.ids[name], "idempotency_key": key, "tags": [f"{TAG}CHG-1"]}
+        at = {"type": state, "timestamp": "2026-11-24T09:00:00Z"}
+        return RUN | made | {"state": at}
+
+
+def test_what_hangs_is_found_behind_any_number_of_runs_that_wait(reach: Callable[[Answer], None]) -> None:
+    runs_of = {
+        "policy-change": [("PENDING", "a")],
+        "shaping-step": [*(("SCHEDULED", f"ab:{n}:1") for n in range(2 * PAGE + 1)), ("RUNNING", "ab:0:1")],
+        "enforce-policy": [("COMPLETED", "c")],
+        "reconcile": [*(("SCHEDULED", f"minute {n}") for n in range(60)), ("RUNNING", "minute")],
+    }
+    reach(Runs(**runs_of))
+    runs = open_runs()
+    assert [(r.kind, r.state, r.key) for r in runs[:3]] == [
+        ("plan", "pending", "a"),
+        ("step", "running", "ab:0:1"),
+        ("reconcile", "running", "minute"),
+    ]
+    assert [r.key for r in runs[3:]] == [f"ab:{n}:1" for n in range(2 * PAGE + 1)], "and no minute to come"
+    assert {r.changes for r in runs} == {("CHG-1",)}
 
 
 def nobody(request: httpx.Request) -> httpx.Response:
