@@ -1,12 +1,12 @@
 """Reconciling: the store says what must exist; this makes it so. Used by the launcher's loop and by the flow."""
 
 import logging
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
 from blocks.context import context
+from forebay.app.defects import tell_defect
 from forebay.app.lookup import change_record
 from forebay.app.reconcile import reconcile
 from forebay.app.runs import outlived
@@ -31,7 +31,7 @@ def reconcile_once(holder: str, known: set[str] | None = None, look: bool = True
     Raises OutsideError if the store or Prefect is away or refuses, at the end: whatever else can be done is done.
     """
     known = set() if known is None else known
-    failed: list[ForebayError] = []
+    failed: list[Exception] = []
     started = created = ended = 0
     away: list[PrefectAway] = []
 
@@ -47,15 +47,12 @@ def reconcile_once(holder: str, known: set[str] | None = None, look: bool = True
     with kept(failed):
         started = sweep_tickets(context(), start)
 
-    def trouble(change: str, error: ForebayError) -> None:
-        logger.warning("%s: %s", change, error)
-
-    wanted = reconcile(context(), holder, HORIZON, trouble, look)
+    wanted = reconcile(context(), holder, HORIZON, log_trouble, look)
     with kept(failed):  # ends where Prefect is away: each further call would wait for it as long; the next pass goes on
         created = _make(wanted, known, failed)
         if look:
             ended = _end_outlived(failed)
-            with _answered(failed):
+            with kept(failed, but=PrefectAway):
                 if missing := check_recurring():
                     logger.warning("%d occurrences of recurring changes are late", missing)
     if failed:
@@ -63,33 +60,40 @@ def reconcile_once(holder: str, known: set[str] | None = None, look: bool = True
     return f"{started} tickets started, {created} wake-ups made sure of, {ended} runs ended"
 
 
-@contextmanager
-def _answered(failed: list[ForebayError]) -> Iterator[None]:
-    """What the block fails with goes to `failed`; only that Prefect is away is raised."""
+def log_trouble(what: str, error: Exception) -> None:
+    """What nobody foresaw, with its traceback."""
+    if isinstance(error, ForebayError):
+        logger.warning("%s: %s", what, error)
+    else:
+        logger.error("%s: %s", what, error, exc_info=error)
+
+
+def tell_unexpected(error: Exception) -> None:
+    """People, of what a whole pass failed with though nobody foresaw it. Where that fails too, the log says both."""
+    if isinstance(error, ForebayError):
+        return
     try:
-        yield
-    except PrefectAway:
-        raise
-    except ForebayError as error:
-        failed.append(error)
+        tell_defect(context(), error)
+    except Exception as untold:  # the next pass must come all the same
+        log_trouble("not told", untold)
 
 
-def _make(wanted: Iterable[WakeUp], known: set[str], failed: list[ForebayError]) -> int:
+def _make(wanted: Iterable[WakeUp], known: set[str], failed: list[Exception]) -> int:
     created = 0
     for wake_up in wanted:
         if wake_up.key not in known and not _left_to_planner(wake_up):
-            with _answered(failed):
+            with kept(failed, but=PrefectAway):
                 create_run(wake_up)
                 known.add(wake_up.key)
                 created += 1
     return created
 
 
-def _end_outlived(failed: list[ForebayError]) -> int:
+def _end_outlived(failed: list[Exception]) -> int:
     ended = 0
-    with _answered(failed):
+    with kept(failed, but=PrefectAway):
         for ending in outlived(context(), open_runs()):
-            with _answered(failed):
+            with kept(failed, but=PrefectAway):
                 end_run(ending)
                 logger.info("run %s: %s", ending.run.id, ending.reason)
                 ended += 1

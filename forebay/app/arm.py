@@ -18,7 +18,7 @@ from forebay.control.decide import Misalignment, misalignment, unverified
 from forebay.control.keep import Keep, Later
 from forebay.domain.audit import AuditEvent
 from forebay.domain.change import PolicyChange
-from forebay.domain.errors import ForebayError, NotShownYet, OutsideError, RuleRefusal, kept
+from forebay.domain.errors import NotShownYet, OutsideError, RuleRefusal, kept
 from forebay.domain.lifecycle import BEFORE_IN_FORCE, MOVING, ChangeState
 from forebay.domain.policy import PolicyVersion, followed, in_force
 from forebay.domain.records import ChangeRecord, Purpose
@@ -120,7 +120,7 @@ def watch_armed(ctx: Context, change: str) -> str | None:
     if stopped:
         disarm_by_controller(ctx, change, stopped)
         return stopped
-    failed: list[ForebayError] = []
+    failed: list[Exception] = []
     for name in record.change.workloads:
         with ctx.store.snapshot() as tx:
             shaper = tx.change(shaped(tx, record.change, name)[0]) or record

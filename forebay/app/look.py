@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from forebay.app.context import Context
 from forebay.app.keep import hand_of
-from forebay.app.observe import observe
+from forebay.app.observe import measured, observe
 from forebay.control.decide import View, latest_window, verification_window
 from forebay.domain.lifecycle import StepState
 from forebay.domain.plan import ShapingPlan
@@ -47,6 +47,6 @@ def look(ctx: Context, record: ChangeRecord, plan: ShapingPlan, workload: Worklo
         freezes=(freeze,) if freeze else (),
         approved_units=approved,
         alarms=usage.alarms() if workload.alarms and (known or due) else (),
-        usage=usage.measure(window[0], window[1]) if window and known else None,
+        usage=measured(usage, window[0], window[1]) if window and known else None,
         arrivals=arrivals,
     )

@@ -1,15 +1,26 @@
-"""The look at a target that Forebay writes to."""
+"""The look at a target that Forebay writes to, and at what is measured there."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from forebay.app.context import Context
 from forebay.control.shown import not_shown_yet
 from forebay.domain.allocation import TargetState
 from forebay.domain.errors import NotShownYet
 from forebay.domain.records import Intent
+from forebay.domain.resources import Resource
 from forebay.domain.workload import Workload
+from forebay.ports import Usage
+
+
+def measured(usage: Usage, start: datetime, end: datetime) -> Mapping[Resource, float]:
+    """Mean usage in [start, end) of each resource that has data there. What is no finite number is none: it would hide
+    from a maximum, and let something shrink (rule 7).
+    """
+    return {resource: value for resource, value in usage.measure(start, end).items() if math.isfinite(value)}
 
 
 def observe(ctx: Context, workload: Workload, intents: Sequence[Intent]) -> TargetState:

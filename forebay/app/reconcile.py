@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from uuid import uuid4
 
 from forebay.app.answering import answer
 from forebay.app.arm import enforce, try_to_arm
 from forebay.app.context import Context
+from forebay.app.defects import tell_defect
 from forebay.app.foretell import foretell
 from forebay.app.joint import shaped
 from forebay.app.outbox import drain, give_up_nobodys, post_what_is_in_force
@@ -25,6 +26,7 @@ from forebay.app.turn import waits_for
 from forebay.app.wakeups import wake_ups
 from forebay.app.watch import watch
 from forebay.control.decide import ahead_of_effect, free_at
+from forebay.domain.change import PolicyChange
 from forebay.domain.errors import ForebayError, kept
 from forebay.domain.lifecycle import MOVING, STEPPING, TERMINAL, ChangeState, StepState
 from forebay.domain.records import ChangeRecord, WakeUp
@@ -41,20 +43,21 @@ def reconcile(
     ctx: Context,
     holder: str,
     horizon: timedelta,
-    trouble: Callable[[str, ForebayError], None],
+    trouble: Callable[[str, Exception], None],
     look: bool = True,
 ) -> list[WakeUp]:
     """Repair what is repairable, and return the wake-ups that must exist for the time until `horizon` from now.
 
     What fails is reported to `trouble` and stands in the way neither of other changes nor of what else this one
-    needs. `look`: also look at the targets for what another hand has changed; a loop of seconds does so now and then.
+    needs; where nobody foresaw it, people are told too. `look`: also look at the targets for what another hand has
+    changed; a loop of seconds does so now and then.
     """
     holder = f"{holder} {uuid4().hex[:8]}"  # two passes of one name at once are two writers
     with ctx.store.snapshot() as tx:
         records = tx.changes(frozenset(ChangeState) - TERMINAL)
     wanted: list[WakeUp] = []
     for record in records:
-        failed: list[ForebayError] = []
+        failed: list[Exception] = []
         # Each may fail for hours, as a push does to a target that is away: its runs must exist all the same.
         with kept(failed):
             repair(ctx, record, holder)
@@ -67,20 +70,31 @@ def reconcile(
                 watch(ctx, record)
         with kept(failed):
             wanted += wake_ups(ctx, record)
-        for error in failed:
-            trouble(record.change.change, error)
-    settle_rules(ctx)
-    tell(ctx)
-    answer(ctx)
-    drain(ctx)
-    give_up_nobodys(ctx)
+        _report(ctx, failed, trouble, record.change)
+    failed = []
+    for act in (settle_rules, tell, answer, drain, give_up_nobodys):
+        with kept(failed):
+            act(ctx)
+    _report(ctx, failed, trouble)
     until = ctx.clock.now() + horizon
     return [wake_up for wake_up in wanted if wake_up.at <= until]
 
 
+def _report(
+    ctx: Context,
+    failed: Sequence[Exception],
+    trouble: Callable[[str, Exception], None],
+    change: PolicyChange | None = None,
+) -> None:
+    for error in failed:
+        trouble(change.change if change else "reconciling", error)
+        if not isinstance(error, ForebayError):
+            tell_defect(ctx, error, change)
+
+
 def repair(ctx: Context, record: ChangeRecord, holder: str) -> None:
     """What this one change needs right now and no run of its own will do. Raises what failed, once all was tried."""
-    failed: list[ForebayError] = []
+    failed: list[Exception] = []
     with kept(failed):
         end_pins(ctx, record)
     if record.state in MOVING:

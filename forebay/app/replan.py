@@ -19,7 +19,7 @@ from forebay.app.writing import check_unchanged, release
 from forebay.control.keep import moved_at
 from forebay.domain.audit import AuditEvent
 from forebay.domain.change import PolicyChange
-from forebay.domain.errors import ForebayError, InputError, kept
+from forebay.domain.errors import InputError, kept
 from forebay.domain.lifecycle import AFTER, MOVING, ChangeState, StepState
 from forebay.domain.plan import PlanRefusal, ShapingPlan, ShapingStep
 from forebay.domain.records import ChangeRecord, Lease, StepRecord
@@ -164,7 +164,7 @@ def refresh(ctx: Context, record: ChangeRecord, holder: str) -> None:
 
     Raises what one of its workloads failed with, once all had their turn.
     """
-    failed: list[ForebayError] = []
+    failed: list[Exception] = []
     for name in record.change.workloads:
         with kept(failed):
             _refresh_workload(ctx, record, name, holder)

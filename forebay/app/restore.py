@@ -9,7 +9,7 @@ from datetime import datetime
 
 from forebay.app.context import Context
 from forebay.app.joint import counts_on
-from forebay.app.observe import observe
+from forebay.app.observe import measured, observe
 from forebay.app.outbox import post_version, push_version
 from forebay.app.raises import LEFT_AS_IT_IS, goes_back
 from forebay.app.turn import next_is_due
@@ -18,7 +18,7 @@ from forebay.control.decide import latest_window
 from forebay.control.restore import GiveBack, Leave, LookAgain, next_restore, window_after
 from forebay.control.verify import judge
 from forebay.domain.allocation import Lever, Setting, TargetState, in_words
-from forebay.domain.errors import ForebayError, LostLease, RuleRefusal
+from forebay.domain.errors import LostLease, RuleRefusal
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.policy import in_force
 from forebay.domain.records import ChangeRecord, Intent, Lease, Leftover, Outcome, Purpose
@@ -41,13 +41,14 @@ def restore_change(ctx: Context, record: ChangeRecord, holder: str) -> str:
     with ctx.store.snapshot() as tx:
         if waiting := counts_on(tx, record, change.workloads, ctx.clock.now()):
             return waiting
-    outcomes, errors = {}, []
+    outcomes: dict[str, tuple[bool, str]] = {}
+    errors: list[Exception] = []
     for name in change.workloads:
         try:
             outcomes[name] = _take_turn(ctx, record, name, holder)
         except (LostLease, RuleRefusal) as refusal:
             outcomes[name] = False, str(refusal)
-        except ForebayError as error:
+        except Exception as error:  # foreseen or not, it keeps no other workload raised; the first is raised below
             outcomes[name] = False, str(error)
             errors.append(error)
     pending = {name: text for name, (done, text) in outcomes.items() if not done}
@@ -177,7 +178,7 @@ def _verify_last(
     start, end, known_at = window_after(workload, move)
     if now < known_at:
         return f"verification of {in_words(move.new)} is due at {known_at:%H:%M:%S}"
-    usage = ctx.usage(workload).measure(start, end)
+    usage = measured(ctx.usage(workload), start, end)
     verdict = judge(
         workload, None, start=start, end=end, usage=usage, serving_units=target.serving, asked_units=0, planned_units=0
     )
@@ -225,7 +226,7 @@ def _remember_leftover(
 def _seen(ctx: Context, workload: Workload, now: datetime) -> Mapping[Resource, float] | None:
     """The usage seen last; None without data of each resource, which never lets anything shrink (rule 7)."""
     start, end, _ = latest_window(workload, now)
-    usage = ctx.usage(workload).measure(start, end)
+    usage = measured(ctx.usage(workload), start, end)
     return None if any(resource not in usage for resource in workload.resources) else usage
 
 

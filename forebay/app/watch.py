@@ -7,7 +7,7 @@ from forebay.app.context import Context
 from forebay.app.keep import FOREIGN, keep_workload
 from forebay.app.people import hold_by_controller
 from forebay.control.keep import Adopt, Clash, Keep
-from forebay.domain.errors import ForebayError, kept
+from forebay.domain.errors import kept
 from forebay.domain.lifecycle import AFTER, MOVING, ChangeState
 from forebay.domain.records import ChangeRecord, Purpose
 
@@ -25,7 +25,7 @@ def watch(ctx: Context, record: ChangeRecord) -> None:
         watch_armed(ctx, record.change.change)
     if record.state not in WATCHED:
         return
-    failed: list[ForebayError] = []
+    failed: list[Exception] = []
     for name in record.change.workloads:
         with kept(failed):
             _watch_workload(ctx, record, name)

@@ -44,9 +44,17 @@ class LostLease(ForebayError):
 
 
 @contextmanager
-def kept(errors: list[ForebayError]) -> Iterator[None]:
-    """What the block fails with goes to `errors`: it stands in the way of nothing that comes after."""
+def kept(errors: list[Exception], but: type[Exception] | tuple[()] = ()) -> Iterator[None]:
+    """What the block fails with goes to `errors`, `but` what is raised on: it stands in the way of nothing that comes
+    after.
+
+    What nobody foresaw comes first among them, for whoever cannot raise them all raises the first.
+    """
     try:
         yield
+    except but:
+        raise
     except ForebayError as error:
         errors.append(error)
+    except Exception as error:  # a defect in one's turn takes nobody else's
+        errors.insert(0, error)

@@ -19,7 +19,16 @@ TOPICS: Mapping[str, frozenset[str]] = {
     "activated": frozenset({"armed", "in force", "in force by break glass", "GLASS BROKEN"}),
     "cancelled": frozenset({"cancelled", "superseded", "rolling back", "rolled back"}),
     "raise over": frozenset({"closed", "settled by a person"}),
-    "trouble": frozenset({"in trouble", "given up", "not given back", "forecast decayed", "occurrence late"}),
+    "trouble": frozenset(
+        {
+            "in trouble",
+            "given up",
+            "not given back",
+            "unexpected error",
+            "forecast decayed",
+            "occurrence late",
+        }
+    ),
 }
 # More subjects than this in one window become one digest, of so many lines.
 MOST_AT_ONCE, MOST_LINES = 5, 50

@@ -369,6 +369,10 @@ class World:
         with self.sql.transaction() as tx:
             return [entry.event.action for entry in tx.audit_entries(change)]
 
+    def told(self, action: str) -> list[str]:
+        """The reasons with which people were told of `action`, in order."""
+        return [event.reason for event in self.people.events if event.action == action]
+
     def version_at(self, at: datetime, policy: str = "quota", entity: str = "acme") -> int | None:
         """The version of the entity's policy in force at `at`."""
         answer = policy_at(self.ctx, entity, policy, at)
