@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 from forebay.app.arm import watch_armed
+from forebay.app.blind import look_failed, look_succeeded
 from forebay.app.context import Context
 from forebay.app.keep import FOREIGN, keep_workload
 from forebay.app.people import hold_by_controller
 from forebay.control.keep import Adopt, Clash, Keep
-from forebay.domain.errors import kept
+from forebay.domain.errors import NotShownYet, kept
 from forebay.domain.lifecycle import AFTER, MOVING, ChangeState
 from forebay.domain.records import ChangeRecord, Purpose
 
 # Holding a change means no step forward, not that what it has set may be taken.
-WATCHED = MOVING | AFTER | {ChangeState.HELD}
+WATCHED = MOVING | AFTER | {ChangeState.ARMED, ChangeState.HELD}
 
 
 def watch(ctx: Context, record: ChangeRecord) -> None:
     """Look once at every workload of a change. Raises OutsideError, once all were looked at.
 
     A foreign write is answered by the workload's rule. Where that wants a person, the change is held before its policy
-    is in force; afterwards, and where it is held already, it is reported, once.
+    is in force; afterwards, and where it is held already, it is reported, once. So is that nobody can look.
     """
+    if record.state not in WATCHED:
+        return
+    try:
+        _watch(ctx, record)
+    except NotShownYet:  # it was looked at, and will show in a moment
+        raise
+    except Exception as error:
+        look_failed(ctx, record, error)
+        raise
+    look_succeeded(ctx, record)
+
+
+def _watch(ctx: Context, record: ChangeRecord) -> None:
     if record.state is ChangeState.ARMED:
         watch_armed(ctx, record.change.change)
-    if record.state not in WATCHED:
         return
     failed: list[Exception] = []
     for name in record.change.workloads:

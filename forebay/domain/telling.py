@@ -24,6 +24,7 @@ TOPICS: Mapping[str, frozenset[str]] = {
             "in trouble",
             "given up",
             "not given back",
+            "not looked at",
             "unexpected error",
             "forecast decayed",
             "occurrence late",

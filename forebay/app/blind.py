@@ -1,0 +1,65 @@
+"""A change that nobody can look at: what is not seen is said, and no policy takes force on it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import datetime, timedelta
+from itertools import takewhile
+
+from forebay.app.context import Context
+from forebay.app.people import disarm_by_controller
+from forebay.domain.change import PolicyChange
+from forebay.domain.errors import InputError
+from forebay.domain.lifecycle import ChangeState
+from forebay.domain.records import ChangeRecord
+from forebay.ports import Transaction
+
+# The audit log remembers what a process that is started anew would not: since when, and whether it was told.
+FAILED, BLIND, SEEN = "look failed", "not looked at", "looked at again"
+# Of a workload that cannot be read, or is not there: what it has where nobody says otherwise.
+PATIENCE = timedelta(minutes=10)
+
+
+def look_failed(ctx: Context, record: ChangeRecord, error: Exception) -> None:
+    """Tell people once no look has succeeded for the workloads' patience. An armed change is disarmed then until one
+    does: its capacity may have gone, and the decision point would switch by the clock all the same.
+    """
+    change, now, why = record.change, ctx.clock.now(), str(error) or type(error).__name__
+    with ctx.store.transaction() as tx:
+        since, told = _blind_since(tx, change.change)
+        if since is None:
+            tx.audit(ctx.event(change, FAILED, why))
+            return
+        if now < since + _patience(ctx, change):
+            return
+        reason = f"nobody could look since {since:%Y-%m-%d %H:%M} UTC: {why}"
+        # What it is held for already is no news.
+        event = None if told or why in record.note else ctx.event(change, BLIND, reason)
+        if event:
+            tx.audit(event)
+    if event:
+        ctx.notifier.notify(event)
+    if record.state is ChangeState.ARMED:
+        disarm_by_controller(ctx, change.change, reason)
+
+
+def look_succeeded(ctx: Context, record: ChangeRecord) -> None:
+    """Ends what `look_failed` began."""
+    with ctx.store.transaction() as tx:
+        since, _ = _blind_since(tx, record.change.change)
+        if since is not None:
+            tx.audit(ctx.event(record.change, SEEN, f"nobody could look since {since:%Y-%m-%d %H:%M} UTC"))
+
+
+def _patience(ctx: Context, change: PolicyChange) -> timedelta:
+    with suppress(InputError):
+        known = [workload for name in change.workloads if (workload := ctx.catalog.get(name))]
+        return max((workload.verification.patience for workload in known), default=PATIENCE)
+    return PATIENCE
+
+
+def _blind_since(tx: Transaction, change: str) -> tuple[datetime | None, bool]:
+    """Since when no look has succeeded, None where the last one did; and whether people were told."""
+    looks = [e.event for e in tx.audit_entries(change) if e.event.action in (FAILED, BLIND, SEEN)]
+    failed = list(takewhile(lambda event: event.action != SEEN, reversed(looks)))
+    return (failed[-1].at if failed else None), any(event.action == BLIND for event in failed)
