@@ -22,6 +22,8 @@ from typing import Any
 from sqlalchemy import event
 
 from forebay.app.keep import FOREIGN
+from forebay.app.people import cancel
+from forebay.app.restore import WAITS
 from forebay.aws import AwsClients
 from forebay.control.decide import Hold
 from forebay.domain.lifecycle import ChangeState
@@ -160,13 +162,19 @@ def _stale(scene: Scene) -> None:
     scene.at(6, lambda: setattr(stale, "on", False))
 
 
-def _nan(scene: Scene) -> None:
+def _nan(scene: Scene, begin: float = 1, end: float = 60) -> None:
     usage = scene.world.ctx.usage
 
     def broken() -> None:
         scene.world.ctx = replace(scene.world.ctx, usage=lambda workload: NotANumber(usage(workload)))
 
-    scene.at(1, broken)
+    scene.at(begin, broken)
+    scene.at(end, lambda: setattr(scene.world, "ctx", replace(scene.world.ctx, usage=usage)))
+
+
+def _nan_on_its_way_back(scene: Scene) -> None:
+    _nan(scene, 15, 35)
+    scene.at(15, lambda: cancel(scene.world.ctx, "CHG-1", "ann", "not needed any more"))
 
 
 def _fighting(scene: Scene) -> None:
@@ -262,6 +270,7 @@ FAULTS = (
     Fault("the metrics of five minutes are lost", 1, lambda s: s.fault(1, kind="no_metrics", duration_s=300)),
     Fault("metrics stay away for good", 1, lambda s: s.fault(1, kind="no_metrics")),
     Fault("usage is NaN", 1, _nan),
+    Fault("usage is NaN for 20 minutes, and the change is cancelled", 15, _nan_on_its_way_back),
     Fault("another autoscaler sets the count back every minute", 2, _fighting),
     Fault("another autoscaler does so, and the workload insists", 2, _fighting, rule="insist"),
     Fault("an autoscaler is attached on the way", 5, lambda s: s.at(5, lambda: _attach_an_autoscaler(s))),
@@ -368,7 +377,7 @@ def _said(world: World) -> str:
     settled = [i for i in world.intents() if i.outcome is Outcome.NOT_DONE]
     with world.sql.transaction() as tx:
         log = [entry.event for entry in tx.audit_entries("CHG-1")]
-    found = [e.reason for e in log if "found in effect" in e.reason or e.action == FOREIGN]
+    found = [e.reason for e in log if e.action in (WAITS, FOREIGN) or "found in effect" in e.reason]
     return next(iter([*odd, *found, *world.troubles, *(f"{i.new.units} units: not in effect" for i in settled)]), "")
 
 

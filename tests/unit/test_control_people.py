@@ -186,8 +186,11 @@ def test_where_the_last_look_before_a_write_fails_it_is_made_later(world: World)
     world.submit()
     world.run_until(minutes(5))
     once_announced(world, lambda: setattr(world.cloud, "unreachable", True))
+    away: list[list[Outcome | None]] = []
+    world.clock.at(minutes(7.5), lambda: away.append([i.outcome for i in world.intents()]))
     world.clock.at(minutes(8), lambda: setattr(world.cloud, "unreachable", False))
     world.run_until(minutes(28))
+    assert away == [[Outcome.DONE, Outcome.NOT_DONE]], "it was not made: nobody has to read that"
     assert (world.state, world.asked()) == (S.ARMED, [6, 8])
     assert [i.outcome for i in world.intents()] == [Outcome.DONE, Outcome.NOT_DONE, Outcome.DONE]
 
