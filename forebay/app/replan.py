@@ -35,6 +35,8 @@ FORECAST_ANEW = timedelta(hours=1)
 LOOK_AGAIN = timedelta(minutes=15)
 # Whoever was asked to approve a new plan is not asked for yet another one before.
 ASK_ANEW = timedelta(hours=6)
+# So long about a step's time its workload is left to its run: a forecast may take as long, and holds the lease.
+LEFT_ALONE = timedelta(minutes=1)
 # Plans of one change on one workload in a day. Whoever needs more has a change that nobody understands.
 BUDGET = 96
 DAY = timedelta(days=1)
@@ -177,7 +179,7 @@ def _refresh_workload(ctx: Context, record: ChangeRecord, name: str, holder: str
     # Only where there is something to do: a lease taken at every look would turn away the run of a step. So would one
     # that is held through a forecast while a step falls due; the run of that step reviews the plan after it.
     due = _due(ctx, record, workload, None)
-    if due is None or (not due.turn and _falls_due(due.steps, ctx)):
+    if due is None or (not due.turn and _falls_due(due.steps, ctx.clock.now())):
         return
     with ctx.store.transaction() as tx:
         lease = tx.acquire_lease(name, holder, ctx.clock.now(), ctx.lease)
@@ -188,10 +190,9 @@ def _refresh_workload(ctx: Context, record: ChangeRecord, name: str, holder: str
             release(ctx, lease)
 
 
-def _falls_due(steps: Sequence[StepRecord], ctx: Context) -> bool:
-    """Whether a step's run is about to come, or has just come, for as long as a lease holds."""
-    pending = (s.step.due_at for s in steps if s.state is StepState.PENDING)
-    return any(abs(at - ctx.clock.now()) <= ctx.lease for at in pending)
+def _falls_due(steps: Sequence[StepRecord], now: datetime) -> bool:
+    """Whether a step's run is about to come, or has just come."""
+    return any(abs(s.step.due_at - now) <= LEFT_ALONE for s in steps if s.state is StepState.PENDING)
 
 
 def _its_turn(tx: Transaction, record: ChangeRecord, plan: ShapingPlan) -> bool:
