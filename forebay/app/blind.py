@@ -12,7 +12,7 @@ from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.records import ChangeRecord
-from forebay.ports import Transaction
+from forebay.ports import Snapshot
 
 # The audit log remembers what a process that is started anew would not: since when, and whether it was told.
 FAILED, BLIND, SEEN = "look failed", "not looked at", "looked at again"
@@ -58,7 +58,7 @@ def _patience(ctx: Context, change: PolicyChange) -> timedelta:
     return PATIENCE
 
 
-def _blind_since(tx: Transaction, change: str) -> tuple[datetime | None, bool]:
+def _blind_since(tx: Snapshot, change: str) -> tuple[datetime | None, bool]:
     """Since when no look has succeeded, None where the last one did; and whether people were told."""
     looks = [e.event for e in tx.audit_entries(change) if e.event.action in (FAILED, BLIND, SEEN)]
     failed = list(takewhile(lambda event: event.action != SEEN, reversed(looks)))

@@ -25,7 +25,7 @@ def expected(tx: Snapshot, ctx: Context, record: ChangeRecord, workload: str) ->
     return _coming(tx, ctx, record, workload) if record.state in MOVING or record.lapses else None
 
 
-def _coming(tx: Transaction, ctx: Context, record: ChangeRecord, workload: str) -> Arrival | None:
+def _coming(tx: Snapshot, ctx: Context, record: ChangeRecord, workload: str) -> Arrival | None:
     """If its steps go on now; on a path that it shares, those of whoever carries it."""
     by, plan, steps = shaped(tx, record.change, workload)
     if plan is None or (known := ctx.catalog.get(workload)) is None:
@@ -46,7 +46,7 @@ def foretell(ctx: Context, record: ChangeRecord) -> None:
         ctx.notifier.notify(event)
 
 
-def _late(tx: Transaction, ctx: Context, record: ChangeRecord) -> list[AuditEvent]:
+def _late(tx: Snapshot, ctx: Context, record: ChangeRecord) -> list[AuditEvent]:
     change, told = record.change, []
     for name in change.workloads:
         coming = expected(tx, ctx, record, name)
@@ -63,7 +63,7 @@ def _late(tx: Transaction, ctx: Context, record: ChangeRecord) -> list[AuditEven
     return told
 
 
-def _held(tx: Transaction, ctx: Context, record: ChangeRecord) -> list[AuditEvent]:
+def _held(tx: Snapshot, ctx: Context, record: ChangeRecord) -> list[AuditEvent]:
     """An hour ahead; earlier where it would be late even if somebody resumed it now."""
     change, at = record.change, record.change.effective_at
     coming = [_coming(tx, ctx, record, name) for name in change.workloads]
@@ -77,5 +77,5 @@ def _held(tx: Transaction, ctx: Context, record: ChangeRecord) -> list[AuditEven
     return [ctx.event(change, LATE, text, new=HELD)]
 
 
-def _said(tx: Transaction, record: ChangeRecord) -> list[AuditEvent]:
+def _said(tx: Snapshot, record: ChangeRecord) -> list[AuditEvent]:
     return [entry.event for entry in tx.audit_entries(record.change.change) if entry.event.action == LATE]

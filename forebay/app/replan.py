@@ -195,7 +195,7 @@ def _falls_due(steps: Sequence[StepRecord], now: datetime) -> bool:
     return any(abs(s.step.due_at - now) <= LEFT_ALONE for s in steps if s.state is StepState.PENDING)
 
 
-def _its_turn(tx: Transaction, record: ChangeRecord, plan: ShapingPlan) -> bool:
+def _its_turn(tx: Snapshot, record: ChangeRecord, plan: ShapingPlan) -> bool:
     """Whether the changes that the plan was drawn after are over, however they ended, and nobody looked since."""
     if not plan.after or waits_for(tx, record.change, plan.workload):
         return False

@@ -117,7 +117,7 @@ def fall_together(ctx: Context, change: str, workload: str) -> list[tuple[str, s
     now = ctx.clock.now()
     soon = now + HEAD_START + TOGETHER
     due = {workload: change}
-    with ctx.store.transaction() as tx:
+    with ctx.store.snapshot() as tx:
         for record in reversed(tx.changes(STEPPING)):
             for step in tx.steps(record.change.change):
                 lease = tx.lease(step.workload)
