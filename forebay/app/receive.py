@@ -88,10 +88,10 @@ def _first(
     refusal = _refusal(tx, change, versions, now, asked_at)
     if refusal is not None and change.supersedes:
         raise refusal
-    base = called(_base(tx, change, versions, now))
-    reason = change.reason or "no reason given"
-    reason += f" (by {door})" if door else ""
+    base, reason = called(_base(tx, change, versions, now)), change.reason or "no reason given"
     brings = {"old": base, "new": called(number)} if refusal is None else {}
+    if door:
+        brings["new"] = f"{brings['new']}, by {door}" if refusal is None else f"by {door}"
     record = tx.add_change(change, number, ctx.event(change, "received", reason, change.requested_by, **brings), door)
     if refusal is not None:
         event = ctx.event(change, "denied", str(refusal))

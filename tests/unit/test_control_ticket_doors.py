@@ -98,8 +98,7 @@ def test_the_log_says_which_ticket_brought_a_change(world: World) -> None:
     assert world.record("T-1").door == "ticket jira T-1"
     with world.sql.transaction() as tx:
         first = tx.audit_entries("T-1")[0].event
-    assert first.action == "received"
-    assert first.reason.endswith(" (by ticket jira T-1)")
+    assert (first.action, first.new) == ("received", "version 1, by ticket jira T-1")
 
 
 def test_an_edit_by_a_ticket_that_only_names_the_change_says_where_to_edit_it(world: World) -> None:
