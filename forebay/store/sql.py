@@ -35,10 +35,12 @@ class SqlStore:
     def __init__(self, url: URL) -> None:
         self._url = url
         self._writer = connect(url)
-        # Connections of their own: the decision point must answer even while all writers wait for each other.
-        self._reader = connect(url, reads_only=True)
-        self._known: dict[tuple[str, str], tuple[str, tuple[PolicyVersion, ...]]] = {}
         self._sqlite = url.get_backend_name() == "sqlite"
+        # Connections of their own: whoever reads must be answered even while all writers wait for each other.
+        self._reader = connect(url, reads_only=True)
+        # A look is many reads, which cannot be tried twice together: on PostgreSQL its connections are pinged first.
+        self._looker = self._reader if self._sqlite else connect(url)
+        self._known: dict[tuple[str, str], tuple[str, tuple[PolicyVersion, ...]]] = {}
 
     @contextmanager
     def transaction(self) -> Iterator[SqlTransaction]:
@@ -62,10 +64,8 @@ class SqlStore:
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
         """A read-only transaction in which everything is seen as of one moment."""
-        # On PostgreSQL a connection that is pinged first: unlike a single read, a block of them cannot be tried twice.
-        engine = self._reader if self._sqlite else self._writer
         begin = "BEGIN" if self._sqlite else "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
-        with our_errors(self._url), engine.connect() as connection:
+        with our_errors(self._url), self._looker.connect() as connection:
             connection.exec_driver_sql(begin)
             yield connection
 
@@ -140,8 +140,8 @@ class SqlStore:
 
     def close(self) -> None:
         """Give back all connections."""
-        self._writer.dispose()
-        self._reader.dispose()
+        for engine in (self._writer, self._reader, self._looker):
+            engine.dispose()
 
 
 def _difference(connection: Connection, sealed: Mapping[str, str]) -> str | None:

@@ -22,6 +22,7 @@ from tests.support.samples import NOW, an_event, store_change
 from tests.support.stores import store, store_url  # noqa: F401
 
 R = TypeVar("R")
+MOST_WRITERS = 15  # connections of an engine: SQLAlchemy's pool of 5 and 10 more
 
 
 def at_once(count: int, work: Callable[[int], R]) -> list[R]:
@@ -191,6 +192,16 @@ def test_who_looks_waits_for_no_writer_and_sees_one_moment(store: SqlStore) -> N
     assert _last_number(store) == before + 1
 
 
+def test_writers_that_wait_leave_connections_to_who_looks(store: SqlStore) -> None:  # noqa: F811
+    with ThreadPoolExecutor(MOST_WRITERS) as pool:
+        with store.transaction():
+            waiting = [pool.submit(_write, store) for _ in range(MOST_WRITERS - 1)]
+            while store._writer.pool.checkedout() < MOST_WRITERS:
+                assert not any(done.done() for done in waiting)
+            assert pool.submit(_last_number, store).result(timeout=5) == 0
+        assert sorted(done.result() for done in waiting) == list(range(1, MOST_WRITERS))
+
+
 def test_through_a_look_nothing_is_written(store: SqlStore) -> None:  # noqa: F811
     with pytest.raises(OutsideError, match="read"), store.snapshot() as seen:
         SqlTransaction(seen._connection).audit(an_event())
@@ -198,6 +209,11 @@ def test_through_a_look_nothing_is_written(store: SqlStore) -> None:  # noqa: F8
     with store.transaction() as tx:  # the connection writes again
         tx.audit(an_event())
     assert _last_number(store) == 1
+
+
+def _write(store: SqlStore) -> int:  # noqa: F811
+    with store.transaction() as tx:
+        return tx.audit(an_event()).number
 
 
 def _last_number(store: SqlStore) -> int:  # noqa: F811
