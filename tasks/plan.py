@@ -9,6 +9,7 @@ from prefect import get_run_logger, task
 from blocks.context import context
 from forebay.app import outlook as outlooks
 from forebay.app import plan as planning
+from forebay.app.others import forecast_beside_others
 from forebay.app.people import deny
 from forebay.app.receive import receive
 from forebay.app.recurring import asked_at
@@ -44,9 +45,9 @@ def read_history(workload: str) -> Mapping[Resource, Series]:
 def forecast(
     workload: str, change: PolicyChange, history: Mapping[Resource, Series], now: datetime
 ) -> outlooks.Outlook:
-    """Demand without the change, on the slots the plan needs."""
+    """Demand without the change, on the slots the plan needs, beside what other changes do to it."""
     ctx = context()
-    outlook = outlooks.forecast_live(ctx, ctx.workload(workload), change, history, now, ctx.forecast_budget)
+    outlook = forecast_beside_others(ctx, ctx.workload(workload), change, history, now, ctx.forecast_budget)
     for resource, notes in outlook.notes.items():
         get_run_logger().info("%s %s: %s", workload, resource, "; ".join(notes))
     return outlook

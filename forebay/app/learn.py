@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from forebay.app.context import Context
-from forebay.app.others import others_on
-from forebay.app.outlook import forecast_live, read_history, recently_needed, seed_for
+from forebay.app.others import forecast_beside_others
+from forebay.app.outlook import read_history, recently_needed, seed_for
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError
 from forebay.domain.plan import PlanRefusal, ShapingPlan
@@ -32,9 +32,7 @@ def draw_rest(
     state = ctx.target(workload).observe()
     workload = workload.sized(state.setting.size)
     history = read_history(ctx, workload)
-    with ctx.store.snapshot() as tx:
-        others = others_on(tx, change, workload, now)
-    outlook = forecast_live(ctx, workload, change, history, now, budget, others, began)
+    outlook = forecast_beside_others(ctx, workload, change, history, now, budget, began)
     if outlook.passed >= len(outlook.index):
         raise InputError(f"{workload.name}: {change.change} is in force since {began.isoformat()}, its life is over")
 

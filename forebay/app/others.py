@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
-from forebay.app.outlook import Others
+from forebay.app.context import Context
+from forebay.app.outlook import Others, Outlook, forecast_live
 from forebay.app.people import begun, own_version
 from forebay.app.turn import Ahead, ahead_of
 from forebay.domain.change import PolicyChange
 from forebay.domain.lifecycle import COME_TO_NOTHING, ChangeState
 from forebay.domain.records import ChangeRecord
+from forebay.domain.resources import Resource
 from forebay.domain.workload import Workload
 from forebay.ports import Snapshot
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ACTING = frozenset(ChangeState) - COME_TO_NOTHING - {ChangeState.ROLLING_BACK}
 # Once an impact was there for so many of the workload's shortest seasons, the forecast finds the new level in the
@@ -30,6 +37,21 @@ def ahead_on(tx: Snapshot, change: PolicyChange, workload: str, now: datetime) -
             plan, floor = tx.plan(name, workload), back.floor if back else None
             found.append(Ahead(record.change, plan, floor, record.state, _acts_from(tx, record, now)))
     return found
+
+
+def forecast_beside_others(
+    ctx: Context,
+    workload: Workload,
+    change: PolicyChange,
+    history: Mapping[Resource, pd.Series],
+    now: datetime,
+    budget: timedelta,
+    began: datetime | None = None,
+) -> Outlook:
+    """`forecast_live` of `change` beside all that acts on the demand of `workload` with it. Raises OutsideError."""
+    with ctx.store.snapshot() as tx:
+        others = others_on(tx, change, workload, now)
+    return forecast_live(ctx, workload, change, history, now, budget, others, began)
 
 
 def others_on(tx: Snapshot, change: PolicyChange, workload: Workload, now: datetime) -> Others:

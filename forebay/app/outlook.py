@@ -133,10 +133,13 @@ def forecast_live(
     history: Mapping[Resource, pd.Series],
     now: datetime,
     budget: timedelta,
-    others: Others = Others(),
+    others: Others,
     began: datetime | None = None,
 ) -> Outlook:
-    """`forecast_workload`, with what was measured of the entities of all changes that act. Raises OutsideError."""
+    """`forecast_workload`, with what was measured of the entities of all changes that act. Raises OutsideError.
+
+    `others` is always said: whoever forgot them would plan for a demand in which nothing else is about to happen.
+    """
     usage = ctx.usage(workload)
     entity = {
         name: usage.entity_history(name, now - workload.history, now, workload.slot)

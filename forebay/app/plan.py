@@ -16,8 +16,8 @@ from forebay.app.approvals import admit, request_of
 from forebay.app.context import CONTROLLER, Context
 from forebay.app.joint import after_them, carrier, on_the_path, one_way
 from forebay.app.lookup import change_record
-from forebay.app.others import ahead_on, others_on, to_come
-from forebay.app.outlook import Outlook, forecast_live, read_history, recently_needed, seed_for
+from forebay.app.others import ahead_on, forecast_beside_others, to_come
+from forebay.app.outlook import Outlook, read_history, recently_needed, seed_for
 from forebay.app.people import deny, turn_down
 from forebay.app.preflight import look_ahead
 from forebay.app.turn import ahead_of, free_from
@@ -155,9 +155,7 @@ def plan_change(ctx: Context, name: str, lead: timedelta = timedelta(0)) -> Chan
             workload = ctx.workload(workload_name)
             now = ctx.clock.now()
             history = read_history(ctx, workload)
-            with ctx.store.snapshot() as tx:
-                others = others_on(tx, record.change, workload, now)
-            outlook = forecast_live(ctx, workload, record.change, history, now, ctx.forecast_budget, others)
+            outlook = forecast_beside_others(ctx, workload, record.change, history, now, ctx.forecast_budget)
             plans.append(draw_live(ctx, workload, record.change, history, outlook, now, lead))
             seen.append(Seen(workload, history, outlook, now))
         plans = agree_live(ctx, record.change, seen, plans, lead)

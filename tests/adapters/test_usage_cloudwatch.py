@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from forebay.app.context import Context
-from forebay.app.outlook import forecast_live, read_history
+from forebay.app.outlook import Others, forecast_live, read_history
 from forebay.aws_tasks import reservation
 from forebay.domain.errors import InputError, OutsideError
 from forebay.domain.impact import Impact
@@ -279,7 +279,7 @@ def test_the_live_forecast_is_of_the_entity_and_of_the_rest(tmp_path, monkeypatc
             }
         )
         history = read_history(ctx, workload)
-        outlook = forecast_live(ctx, workload, to_be, history, clock.now(), timedelta(seconds=10))
+        outlook = forecast_live(ctx, workload, to_be, history, clock.now(), timedelta(seconds=10), Others())
     assert outlook.entity["acme"][Resource.CPU].mean() == pytest.approx(0.5, rel=0.05)
     assert outlook.paths[Resource.CPU].mean() == pytest.approx(2.0, rel=0.05)
     assert any("acme, measured" in note for note in outlook.notes["cpu"])
