@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -48,15 +49,21 @@ def forecast_beside_others(
     budget: timedelta,
     began: datetime | None = None,
 ) -> Outlook:
-    """`forecast_live` of `change` beside all that acts on the demand of `workload` with it. Raises OutsideError."""
+    """`forecast_live` of `change` beside all that acts on the demand of `workload` with it. Raises OutsideError.
+
+    One that took force before its time, by break glass, is itself among what is in force, unless it is said when it
+    `began`: then the plan is of what follows on that.
+    """
     with ctx.store.snapshot() as tx:
         others = others_on(tx, change, workload, now)
+    if began is not None:
+        others = replace(others, in_force=tuple(o for o in others.in_force if o.change != change.change))
     return forecast_live(ctx, workload, change, history, now, budget, others, began)
 
 
 def others_on(tx: Snapshot, change: PolicyChange, workload: Workload, now: datetime) -> Others:
-    """What acts on the demand of `workload` beside `change`, as of `now`."""
-    return Others(_in_force_lately(tx, change, workload, now), to_come(tx, change, workload.name, now))
+    """What acts on the demand of `workload` as of `now`: all that took force of late, and what is before `change`."""
+    return Others(_in_force_lately(tx, workload, now), to_come(tx, change, workload.name, now))
 
 
 def to_come(tx: Snapshot, change: PolicyChange, workload: str, now: datetime) -> tuple[PolicyChange, ...]:
@@ -68,13 +75,13 @@ def to_come(tx: Snapshot, change: PolicyChange, workload: str, now: datetime) ->
     )
 
 
-def _in_force_lately(tx: Snapshot, change: PolicyChange, workload: Workload, now: datetime) -> tuple[PolicyChange, ...]:
+def _in_force_lately(tx: Snapshot, workload: Workload, now: datetime) -> tuple[PolicyChange, ...]:
     """Those whose impact the history does not know well yet, as of when they took force; closed ones among them."""
     known_if_before = now - SEASONS_UNTIL_KNOWN * workload.seasons[0]
     found = []
     for record in reversed(tx.changes(ACTING)):
         taking = max((i.adoption.over for i in record.change.impacts if i.workload == workload.name), default=None)
-        if record.change.change == change.change or taking is None or _over(record, known_if_before - taking):
+        if taking is None or _over(record, known_if_before - taking):
             continue
         began = _acts_from(tx, record, now)
         if begun(own_version(tx, record), now) and began + taking > known_if_before:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -65,8 +65,8 @@ def draw(
     """The optimal plan of one workload for its outlook. Deterministic: the random draw is seeded by the change.
 
     `ahead`: earlier changes that will be in force by then; the demand has their impacts too, on top of what is in force
-    already, corrected by what was seen of it. `joint`: the plan is one path for all of those ahead, and says in
-    `carries` what it brings for each.
+    already, corrected by what was seen of it: `change` and those ahead may be, by break glass. `joint`: the plan is one
+    path for all of those ahead, and says in `carries` what it brings for each.
 
     Under an autoscaler (`floor` given) `start_units` above what demand needs is not counted on: it may scale in
     again before the first step.
@@ -80,6 +80,9 @@ def draw(
         total, own = stacked_demand(workload, under, of, outlook.paths, outlook.entity, outlook.index, luck)
         return corrected(total, own, outlook.seen, outlook.paths, outlook.index)
 
+    drawn_for = {one.change: one.fingerprint for one in (*ahead, change)} if joint else {}
+    felt = {one.change for one in outlook.in_force}
+    *ahead, change = (_to_be_added(one, felt) for one in (*ahead, change))
     total, own = base(ahead, change)
     demand = demand_paths(workload, change, total, outlook.rest, luck(change), own)
     promises = promised(workload, ahead, base, outlook.rest, luck) if joint else []
@@ -105,7 +108,12 @@ def draw(
     if isinstance(plan, PlanRefusal) or not joint:
         return plan
     brings = {promise.change: promise.units for promise in promises} | {change.change: plan.aligned_units}
-    return plan.model_copy(update={"carries": brings, "drawn_for": {c.change: c.fingerprint for c in [*ahead, change]}})
+    return plan.model_copy(update={"carries": brings, "drawn_for": drawn_for})
+
+
+def _to_be_added(change: PolicyChange, felt: Collection[str]) -> PolicyChange:
+    """`change` with the impacts that demand does not have yet: none of one that is `felt` before its time."""
+    return change.model_copy(update={"impacts": ()}) if change.change in felt else change
 
 
 def store_plans(

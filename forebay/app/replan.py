@@ -10,8 +10,8 @@ from forebay.app.approvals import gap_of
 from forebay.app.context import Context
 from forebay.app.joint import counted, news
 from forebay.app.learn import draw_rest
-from forebay.app.others import others_on
-from forebay.app.outlook import forecast_live, read_history
+from forebay.app.others import forecast_beside_others
+from forebay.app.outlook import read_history
 from forebay.app.people import own_version, put_on_hold
 from forebay.app.plan import draw_carrying, draw_live
 from forebay.app.turn import waits_for
@@ -252,9 +252,7 @@ def _drawn(
             return draw_rest(ctx, workload, record.change, began, budget, wait)
         history = read_history(ctx, workload)
         last = [record.change, *together][-1]
-        with ctx.store.snapshot() as tx:
-            others = others_on(tx, last, workload, now)
-        outlook = forecast_live(ctx, workload, last, history, now, budget, others)
+        outlook = forecast_beside_others(ctx, workload, last, history, now, budget)
         if together:
             return draw_carrying(ctx, workload, [record.change, *together], history, outlook, now, wait)
         return draw_live(ctx, workload, record.change, history, outlook, now, wait)

@@ -12,6 +12,7 @@ import pytest
 
 from forebay.app.approvals import approve
 from forebay.app.arm import missing_for_alignment, try_to_arm
+from forebay.app.break_glass import break_glass
 from forebay.app.joint import counts_on, one_way
 from forebay.app.people import cancel, disarm_by_controller, hold, resume
 from forebay.app.plan import plan_change
@@ -277,6 +278,30 @@ def test_whom_the_path_carries_it_carries_on_where_a_fresh_look_finds_no_path_fo
         review(world.ctx, world.record(), small, lease, Verdict.HIGH)
         assert plan_of(world, "CHG-1") == both
         assert "replan refused" in world.actions("CHG-1")
+
+
+@pytest.mark.parametrize("third", [False, True], ids=["the last on it", "before another on it"])
+def test_in_force_by_break_glass_it_is_once_in_the_demand_of_the_path(third: bool) -> None:
+    """acme's and bolt's core, bolt's second since 9:05; acme's doubles at 9:30, and bolt gets one more at 9:38."""
+    glass = minutes(5)
+    with two(rules={"rules": [{"name": "r", "break_glass": ["bob"]}]}) as world:
+        world.cloud.services["web"].demand = lambda at: {Resource.CPU: 2.0 + (at >= glass) + (at >= EFFECTIVE)}
+        if third:
+            more = [{"workload": "web", "add": 1, "unit": "cores", "resource": "cpu"}]
+            tier = {"change": "CHG-3", "entity": "bolt", "policy": "tier", "effective_at": minutes(38)}
+            receive(world.ctx, a_request(**tier, impacts=more))
+            assert plan_change(world.ctx, "CHG-3").state is S.SCHEDULED
+        world.run_until(glass)
+        break_glass(world.ctx, "CHG-2", "bob", "the shop is down")
+        world.run_until(minutes(18))
+        path = plan_of(world, "CHG-1")
+        assert path.created_at > glass
+        assert path.carries == {"CHG-1": 9, "CHG-2": 9} | ({"CHG-3": 11} if third else {}), "4 cores, and maybe one"
+        for name in path.carries:
+            assert path.drawn_for[name] == world.record(name).change.fingerprint
+        world.run_until(minutes(90))
+        assert {world.record(name).state for name in path.carries} == {S.CLOSED}
+        assert (max(world.asked()), world.setting()) == (path.carries[list(path.carries)[-1]], floor(1))
 
 
 def test_edited_it_is_not_armed_by_what_it_needed_before() -> None:
