@@ -127,8 +127,10 @@ class Snapshot(Protocol):
     def change(self, name: str) -> ChangeRecord | None:
         """The change called `name`."""
 
-    def changes(self, states: Collection[ChangeState] | None = None) -> Sequence[ChangeRecord]:
-        """All changes (in the given states), newest first."""
+    def changes(
+        self, states: Collection[ChangeState] | None = None, *, closed_after: datetime | None = None
+    ) -> Sequence[ChangeRecord]:
+        """All changes (in the given states), newest first; of those that are closed only what was `closed_after`."""
 
     def revisions(self, name: str) -> Sequence[PolicyChange]:
         """What the change said before it was edited, oldest first; [] if it never was."""

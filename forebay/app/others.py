@@ -79,7 +79,8 @@ def _in_force_lately(tx: Snapshot, workload: Workload, now: datetime) -> tuple[P
     """Those whose impact the history does not know well yet, as of when they took force; closed ones among them."""
     known_if_before = now - SEASONS_UNTIL_KNOWN * workload.seasons[0]
     found = []
-    for record in reversed(tx.changes(ACTING)):
+    # What was closed before all of the history can be in no forecast of it: most of all changes there ever were.
+    for record in reversed(tx.changes(ACTING, closed_after=now - workload.history)):
         taking = max((i.adoption.over for i in record.change.impacts if i.workload == workload.name), default=None)
         if taking is None or _over(record, known_if_before - taking):
             continue
@@ -90,7 +91,7 @@ def _in_force_lately(tx: Snapshot, workload: Workload, now: datetime) -> tuple[P
 
 
 def _over(record: ChangeRecord, at: datetime) -> bool:
-    """Whether it was closed by then, as nearly all are that there ever were: no need to read their versions."""
+    """Whether it was closed by then, as most are: no need to read their versions."""
     return record.state is ChangeState.CLOSED and record.updated_at <= at
 
 

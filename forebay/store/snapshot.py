@@ -35,10 +35,15 @@ class SqlSnapshot:
         row = self._one(select(t.changes).where(t.changes.c.name == name))
         return _change(row) if row else None
 
-    def changes(self, states: Collection[ChangeState] | None = None) -> Sequence[ChangeRecord]:
-        query = select(t.changes).order_by(t.changes.c.number.desc())
+    def changes(
+        self, states: Collection[ChangeState] | None = None, *, closed_after: datetime | None = None
+    ) -> Sequence[ChangeRecord]:
+        c = t.changes.c
+        query = select(t.changes).order_by(c.number.desc())
         if states is not None:
-            query = query.where(t.changes.c.state.in_(states))
+            query = query.where(c.state.in_(states))
+        if closed_after is not None:
+            query = query.where(or_(c.state != ChangeState.CLOSED, c.updated_at > closed_after))
         return [_change(row) for row in self._all(query)]
 
     def revisions(self, name: str) -> Sequence[PolicyChange]:

@@ -60,6 +60,27 @@ def test_changes_are_listed_newest_first_and_by_state(store: SqlStore) -> None: 
     assert names(set()) == []
 
 
+def test_of_the_closed_ones_only_the_latest_are_listed(store: SqlStore) -> None:  # noqa: F811
+    to_the_end = [ChangeState(s) for s in ("planned", "scheduled", "shaping", "armed", "in force", "settling")]
+    for number, minutes in enumerate((10, 20, 30), start=1):
+        store_change(store, f"CHG-{number}", *to_the_end)
+        with store.transaction() as tx:
+            at = NOW + timedelta(minutes=minutes)
+            tx.move(f"CHG-{number}", ChangeState.CLOSED, an_event("closed", change=f"CHG-{number}", at=at))
+    store_change(store, "CHG-4", ChangeState.PLANNED)
+    store_change(store, "CHG-5")
+
+    def names(minutes: int, states: set[ChangeState] | None = None) -> list[str]:
+        after = NOW + timedelta(minutes=minutes)
+        with store.snapshot() as tx:
+            return [record.change.change for record in tx.changes(states, closed_after=after)]
+
+    assert names(0) == ["CHG-5", "CHG-4", "CHG-3", "CHG-2", "CHG-1"]
+    assert names(20) == ["CHG-5", "CHG-4", "CHG-3"], "what is not closed is there however old it is"
+    assert names(10, {ChangeState.CLOSED, ChangeState.PLANNED}) == ["CHG-4", "CHG-3", "CHG-2"]
+    assert names(30, {ChangeState.CLOSED}) == []
+
+
 def test_a_move_is_written_with_its_note_and_its_audit_entry(store: SqlStore) -> None:  # noqa: F811
     store_change(store)
     later = NOW + timedelta(seconds=1)

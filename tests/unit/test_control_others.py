@@ -18,8 +18,10 @@ from forebay.domain.allocation import Lever
 from forebay.domain.change import ChangeRequest, PolicyChange
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.plan import ShapingPlan
+from forebay.domain.records import ChangeRecord
 from forebay.domain.resources import Resource
 from forebay.forecasting.cleaning.levels import SEASONS_EACH_SIDE
+from forebay.store import snapshot
 from tests.support.cloud import Demand
 from tests.support.world import EFFECTIVE, NOW, World, a_request, a_workload, doubling, flat, minutes
 
@@ -134,6 +136,23 @@ def test_it_counts_until_the_history_tells_it_by_itself(adoption: Any, days: flo
         in_force, _ = _others(world)
         assert [one.effective_at for one in in_force] == [EFFECTIVE] * counted
     assert SEASONS_EACH_SIDE == SEASONS_UNTIL_KNOWN
+
+
+def test_what_was_closed_before_the_history_began_is_not_even_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are nearly all changes there ever were, and a plan is drawn while the workload's lease is held."""
+    read: list[ChangeRecord] = []
+
+    def noted(row: Any) -> ChangeRecord:
+        read.append(as_ever(row))
+        return read[-1]
+
+    as_ever = snapshot._change
+    with world_of(doubling(), "PT10M") as world:
+        world.run_until(minutes(60))
+        assert world.state is S.CLOSED
+        world.clock.sleep(world.ctx.workload("web").history)
+        monkeypatch.setattr(snapshot, "_change", noted)
+        assert (_others(world), read) == (([], []), [])
 
 
 def _others(world: World) -> tuple[list[PolicyChange], list[PolicyChange]]:
