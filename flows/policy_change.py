@@ -1,6 +1,7 @@
 """A policy change comes in: receive, read history, forecast, plan, persist, schedule its steps."""
 
 from datetime import UTC, datetime
+from typing import Annotated
 
 from prefect import flow, get_run_logger, runtime
 from prefect.client.schemas.objects import State
@@ -9,6 +10,8 @@ from prefect.states import Completed
 from forebay.domain.change import ChangeRequest
 from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.lifecycle import ChangeState
+from forebay.domain.ticket import OfTicket
+from tasks.form import shown
 from tasks.plan import agree, deny_change, draw_plan, forecast, persist, read_history, receive_change, see
 from tasks.preview import preview
 from tasks.wake import schedule_steps
@@ -21,12 +24,17 @@ def _run_name() -> str:
 
 
 @flow(name="policy-change", flow_run_name=_run_name)
-def policy_change(change: ChangeRequest) -> State:
-    """Ask for a policy change: its load is forecast, its plan drawn and stored, and its steps scheduled."""
+def policy_change(change: ChangeRequest, ticket: Annotated[OfTicket, shown("Ticket", "jira OPS-12")] = "") -> State:
+    """Ask for a policy change: its load is forecast, its plan drawn and stored, and its steps scheduled.
+
+    Args:
+        change: What is asked for
+        ticket: Source and name of the ticket that may edit and close it; empty where it has none
+    """
     # A plain datetime: the zone of Prefect's own is lost in arithmetic.
     scheduled_at = datetime.fromisoformat(runtime.flow_run.scheduled_start_time.isoformat())
     try:
-        record = receive_change(change.named(scheduled_at), scheduled_at)
+        record = receive_change(change.named(scheduled_at), scheduled_at, ticket)
     except RuleRefusal as refusal:
         return Completed(name="Denied", message=str(refusal))  # an edit; the change stands as it was
     name, plans, seen = record.change.change, [], []

@@ -17,6 +17,7 @@ from forebay.domain.change import ChangeRequest, PolicyChange
 from forebay.domain.plan import PlanRefusal, ShapingPlan
 from forebay.domain.records import ChangeRecord
 from forebay.domain.resources import Resource
+from forebay.domain.ticket import door_of
 from tasks.policy import READS
 
 # The first step's run needs this long to be created, picked up and started.
@@ -24,10 +25,15 @@ FIRST_STEP_LEAD = timedelta(seconds=10)
 
 
 @task(name="receive", **READS)
-def receive_change(request: ChangeRequest, scheduled_at: datetime) -> ChangeRecord:
-    """Store the change, or find the one stored by an earlier delivery. `scheduled_at`: the time of the run."""
+def receive_change(request: ChangeRequest, scheduled_at: datetime, ticket: str = "") -> ChangeRecord:
+    """Store the change, or find the one stored by an earlier delivery. `scheduled_at`: the time of the run.
+
+    `ticket`: whose the change is to be, be this or the ticket's own delivery the first. Nobody takes over another's by
+    it: what is stored already keeps its door.
+    """
     ctx = context()
-    record = receive(ctx, request, asked_at(scheduled_at, ctx.clock.now()), door="prefect")
+    door = door_of(*ticket.split(" ")) if ticket else "prefect"
+    record = receive(ctx, request, asked_at(scheduled_at, ctx.clock.now()), door=door)
     get_run_logger().info("%s is %s: %s", record.change.change, record.state, record.note)
     return record
 

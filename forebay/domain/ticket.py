@@ -12,9 +12,11 @@ from pydantic import Field, model_validator
 
 from forebay.domain.change import ChangeRequest, Person, Text
 from forebay.domain.errors import InputError
-from forebay.domain.model import Model, Name, to_utc, validate
+from forebay.domain.model import NAME, Model, Name, to_utc, validate
 
 TICKET = "ticket "
+# Which one, where its source is not known by the way it came: `jira OPS-12`; nothing where it is none.
+OfTicket = Annotated[str, Field(max_length=241, pattern=rf"^({NAME} {NAME})?$")]
 _NUMBERS = re.compile(r"\d+(\.\d+)*")
 
 

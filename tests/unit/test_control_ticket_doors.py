@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from prefect.exceptions import ParameterTypeError
+from prefect.logging import disable_run_logger
 
+import tasks.plan
+from flows.policy_change import policy_change
 from forebay.app.receive import receive
 from forebay.app.tickets import store_ticket, submit, sweep_tickets
 from forebay.domain.change import ChangeRequest
@@ -63,6 +67,51 @@ def test_nor_where_an_event_of_the_change_was_faster_than_the_tickets_sweep(worl
     receive(world.ctx, asked(), door="prefect")
     swept(world, "jira", closing())
     assert world.record().state is ChangeState.RECEIVED
+
+
+def by_event(world: World, monkeypatch: pytest.MonkeyPatch, ticket: str) -> None:
+    """The run that an event of the change started."""
+    monkeypatch.setattr(tasks.plan, "context", lambda: world.ctx)
+    with disable_run_logger():
+        tasks.plan.receive_change.fn(asked(), world.clock.now(), ticket)
+
+
+@pytest.mark.parametrize("event_first", [True, False])
+def test_what_an_event_and_its_ticket_both_bring_is_the_tickets_whichever_is_first(
+    world: World, monkeypatch: pytest.MonkeyPatch, event_first: bool
+) -> None:
+    if event_first:
+        by_event(world, monkeypatch, "jira T-1")
+    swept(world, "jira", delivery(**NAMED))
+    if not event_first:
+        by_event(world, monkeypatch, "jira T-1")
+    swept(world, "jira", delivery(revision="2", **NAMED, reason="as agreed"))
+    assert world.record().change.reason == "as agreed"
+    swept(world, "jira", closing("3"))
+    assert world.record().state is ChangeState.ROLLED_BACK
+
+
+@pytest.mark.parametrize("named", ["", "jira T-9", "other T-1"])
+def test_and_no_other_tickets(world: World, monkeypatch: pytest.MonkeyPatch, named: str) -> None:
+    by_event(world, monkeypatch, named)
+    before = world.record()
+    swept(world, "jira", delivery(**NAMED), delivery(revision="2", **NAMED, reason="as mallory likes it"))
+    swept(world, "jira", closing("3"))
+    assert world.record() == before
+
+
+def test_an_event_makes_no_tickets_of_what_is_stored_already(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    submit(world.ctx, asked())
+    by_event(world, monkeypatch, "jira T-1")
+    assert world.record().door == "cli"
+
+
+@pytest.mark.parametrize("ticket", ["OPS-12", "jira  OPS-12", "jira OPS-12 ", "a b c", "jira\nOPS-12", "jira ../x"])
+def test_an_event_names_source_and_ticket_or_starts_nothing(ticket: str) -> None:
+    change = asked().model_dump(mode="json", exclude_none=True)
+    assert policy_change.validate_parameters({"change": change, "ticket": "jira OPS-12"})["ticket"] == "jira OPS-12"
+    with pytest.raises(ParameterTypeError, match="ticket"):
+        policy_change.validate_parameters({"change": change, "ticket": ticket})
 
 
 def test_what_a_ticket_brought_is_its_own_whatever_other_doors_edit(world: World) -> None:

@@ -96,15 +96,16 @@ def test_a_document_reaches_its_run_as_it_is(serve: Callable[[Answer], Server], 
     assert as_the_server_reads(server.asked[0]["parameters"]) == parameters
 
 
+@pytest.mark.parametrize("ticket", [{}, {"ticket": "jira OPS-12"}], ids=["of no ticket", "of a ticket"])
 @pytest.mark.parametrize("odd", CARRIED_OUT, ids=str)
-def test_an_events_change_reaches_its_run_as_it_is(odd: dict[str, Any]) -> None:
+def test_an_events_change_reaches_its_run_as_it_is(odd: dict[str, Any], ticket: dict[str, str]) -> None:
     """It is read twice: by the automation, and again when that asks for the run."""
     deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
     (trigger,) = next(d for d in deployments if d["name"] == "policy-change")["triggers"]
     change = {"entity": "acme", "document": {"x": odd, "note": "é \" ' < & \\ {{ 1 }}"}}
-    event = SimpleNamespace(payload={"change": change})
+    event = SimpleNamespace(payload={"change": change} | ticket)
     rendered = as_the_server_reads(trigger["parameters"], event=event)
-    assert as_the_server_reads(rendered) == {"change": change}
+    assert as_the_server_reads(rendered) == {"ticket": ""} | {"change": change} | ticket
 
 
 @pytest.mark.parametrize("status", [400, 409, 413, 422])
