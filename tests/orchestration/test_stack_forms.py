@@ -172,18 +172,18 @@ def test_a_document_that_prefect_would_carry_out_is_kept_as_it_was_sent(stack: L
     ]
     document = {"x": kinds[0], "many": kinds, "note": "{{ 6 * 7 }}"}
 
-    def kept(name: str) -> None:
+    def kept(name: str, door: str) -> None:
         found = planned(stack, name)
-        assert found["record"]["change"]["document"] == document
+        assert (found["record"]["change"]["document"], found["record"]["door"]) == (document, door)
         assert "edited" not in [entry["event"]["action"] for entry in found["audit"]]
         cancel(stack, name)
 
     asked = {"document": document, "effective_in": "PT1H"}
-    event = {"change": request("search", "event", change="CHG-EVENT", **asked)}
+    event = {"change": request("search", "event", change="CHG-EVENT", **asked), "ticket": "jira OPS-12"}
     stack.emit("forebay.ticket.CHG-EVENT", "forebay.ticket.accepted", event)
     assert stack.send_ticket("CHG-KIND", request("basket", "kind", **asked)) == 202
-    kept("CHG-KIND")
-    kept("CHG-EVENT")
+    kept("CHG-KIND", "ticket generic CHG-KIND")
+    kept("CHG-EVENT", "ticket jira OPS-12")
     stack.ask_prefect("DELETE", f"/variables/{made['id']}").raise_for_status()
 
 
