@@ -57,7 +57,8 @@ def keep_workload(ctx: Context, record: ChangeRecord, workload: Workload) -> Kee
     target = observe(ctx, workload, intents)
     now = ctx.clock.now()
     hand = hand_of(ctx, workload, target, intents)
-    answer = keep(workload, target, intents, now, hand, held=record.state is ChangeState.HELD)
+    entitlement, held_now = record.change.entitlement(workload.name), record.state is ChangeState.HELD
+    answer = keep(workload, target, intents, now, hand, entitlement=entitlement, held=held_now)
     if answer is None and not frozen:
         answer = keep_pin(workload, target, intents, pin, now)
     if not isinstance(answer, Keep | Adopt):

@@ -140,7 +140,8 @@ def decide(view: View, poll: timedelta) -> Decision:
         return Stop("every step has passed", done=True)
     if failed := failed_resize(view, step):
         return failed
-    match answer := keep(view.workload, view.target, view.intents, view.now, view.hand):
+    entitlement = view.change.change.entitlement(view.workload.name)
+    match answer := keep(view.workload, view.target, view.intents, view.now, view.hand, entitlement=entitlement):
         case Clash(reason=reason):
             return Hold(reason)
         case Later(at=at, reason=reason):

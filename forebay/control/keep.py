@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from forebay.domain.allocation import Lever, Setting, TargetState, in_words, setting_for
+from forebay.domain.impact import Entitlement
 from forebay.domain.records import Intent, Outcome, Pin, Purpose
 from forebay.domain.workload import Workload
 
@@ -55,15 +56,17 @@ def keep(
     now: datetime,
     hand: str = "another",
     *,
+    entitlement: Entitlement | None,
     held: bool = False,
 ) -> Keep | Adopt | Clash | Later | None:
     """None where what was set stands. `intents`: of this change on this workload, oldest first; `hand`: who wrote.
 
     `insist` writes ours again, at most INSISTENCE times and within the soft limits, and never takes a count away;
     `yield` takes the other's value over if it carries what ours did; `hold` (and each of them where it cannot) says
-    that a person must look. Only a higher maximum over a floor that stands needs no rule. `held`: a person decides how
-    the change goes on, maybe from just the value that stands there; so until then nothing else is taken over, and only
-    what was taken from ours is written again.
+    that a person must look. Only a higher maximum over a floor that stands needs no rule. More than the policy's own
+    `entitlement` allows is never taken over (rule 6). `held`: a person decides how the change goes on, maybe from just
+    the value that stands there; so until then nothing else is taken over, and only what was taken from ours is written
+    again.
     """
     done = [i for i in intents if i.outcome is Outcome.DONE]
     if not done:
@@ -72,13 +75,20 @@ def keep(
     # A size is ours to watch only once the change has made a resize.
     live = target.setting if ours.size else target.setting.unsized
     meant = next((i.new for i in reversed(done) if i.purpose not in AGAIN), ours)
+    # Where the plan itself stands above it still, as for a peak ahead of its time, that much is not another's.
+    cap = entitlement.max_units if entitlement else None
+    beyond = cap is not None and _most(live) > max(cap, _most(meant))
     if live == ours:
-        if done[-1].purpose in AGAIN and ours.units < meant.units:
+        # A maximum beyond the policy that more units ran under than ours allows was left until they are gone.
+        left = ours.units < meant.units or (beyond and target.desired <= _most(meant))
+        if done[-1].purpose in AGAIN and left:
             return _again(workload, target, meant, Purpose.REGAIN, intents, now, "what another hand took is regained")
         return None
     text = f"changed by {hand}: {workload.name} stands at {in_words(live)}, we had set {in_words(ours)}"
-    if ours.units >= meant.units and only_more_room(live, done):
+    if ours.units >= meant.units and only_more_room(live, done) and not beyond:
         return Adopt(live, f"{text}; a higher maximum takes nothing from the floor and is gone on from")
+    if beyond:
+        text = f"{text}; the policy allows {cap} units at most"
     resized = (live.size, live.revision) != (ours.size, ours.revision)
     if resized and target.failures:
         text = f"a deployment failed: {'; '.join(target.failures)}; {text}"
@@ -87,6 +97,8 @@ def keep(
     if held and live.units >= meant.units:
         return Clash(text)
     if workload.on_foreign_write == "yield":
+        if beyond:
+            return Clash(text)
         if live.units >= meant.units:
             return Adopt(live, f"{text}; it carries what the plan needs and is gone on from")
         return Clash(f"{text}; that is less than the {meant.units} units the plan needs")
@@ -94,7 +106,10 @@ def keep(
         return Clash(f"{text}; it was written again {INSISTENCE} times already")
     if live.lever is Lever.COUNT and live.units > meant.units:
         return Clash(f"{text}; to write ours again would take capacity away")
-    return _again(workload, target, meant, Purpose.INSIST, intents, now, text)
+    answer = _again(workload, target, meant, Purpose.INSIST, intents, now, text)
+    if isinstance(answer, Keep) and answer.setting == live:  # it would count as ours from there on
+        return Clash(f"{text}; to write ours again would stop units that run")
+    return answer
 
 
 def only_more_room(live: Setting, done: Sequence[Intent]) -> bool:
@@ -106,6 +121,11 @@ def only_more_room(live: Setting, done: Sequence[Intent]) -> bool:
         return False
     lowered = before.ceiling is not None and ours.ceiling < before.ceiling
     return not lowered and live == ours.model_copy(update={"ceiling": live.ceiling})
+
+
+def _most(setting: Setting) -> int:
+    """The most units that may run by it."""
+    return setting.units if setting.ceiling is None else setting.ceiling
 
 
 def keep_pin(

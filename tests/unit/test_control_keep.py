@@ -10,6 +10,7 @@ from forebay.app.people import hold, resume
 from forebay.app.pins import pin
 from forebay.control.keep import Adopt, Clash, Keep, Later, insisted, keep
 from forebay.domain.allocation import Lever, Setting, TargetState
+from forebay.domain.impact import Entitlement
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.records import Intent, Outcome, Purpose
 from tests.support.world import EFFECTIVE, MINUTE, World, a_plan, a_request, a_workload, count, flat, floor, minutes
@@ -99,12 +100,40 @@ ROWS: dict[str, tuple[str, TargetState, list[Intent], Answer, Setting | str | No
 @pytest.mark.parametrize("name", ROWS)
 def test_keep(name: str) -> None:
     rule, target, intents, kind, wanted = ROWS[name]
-    answer = keep(a_workload(on_foreign_write=rule), target, intents, minutes(10), "joe")
+    answer = keep(a_workload(on_foreign_write=rule), target, intents, minutes(10), "joe", entitlement=None)
     assert (answer if answer is None else type(answer)) is kind
     if isinstance(wanted, Setting):
         assert isinstance(answer, Keep | Adopt) and answer.setting == wanted
     elif wanted is not None:
         assert wanted in answer.reason  # type: ignore[union-attr]
+
+
+FIFTEEN, FORTY = [wrote(floor(8, 15))], [wrote(floor(8, 15)), wrote(floor(8, 40), INSIST, 1)]
+CAPPED: dict[str, tuple[str, TargetState, list[Intent], Answer, Setting | str | None]] = {
+    "a higher maximum within the policy": ("hold", stands(floor(8, 20)), FIFTEEN, Adopt, floor(8, 20)),
+    "one beyond it": ("hold", stands(floor(8, 40)), FIFTEEN, Clash, "the policy allows 20 units at most"),
+    "is written over": ("insist", stands(floor(8, 40)), FIFTEEN, Keep, floor(8, 15)),
+    "but not under what runs": ("insist", stands(floor(8, 40), desired=30), FIFTEEN, Clash, "stop units that run"),
+    "which the floor does not wait for": ("insist", stands(floor(6, 40), desired=30), FIFTEEN, Keep, floor(8, 40)),
+    "and the maximum does": ("insist", stands(floor(8, 40), desired=30), FORTY, None, None),
+    "until it is gone": ("insist", stands(floor(8, 40), desired=15), FORTY, Keep, floor(8, 15)),
+    "is not yielded to": ("yield", stands(floor(8, 40)), FIFTEEN, Clash, "allows 20 units at most"),
+    "nor is such a count": ("yield", stands(count(21)), [EIGHT], Clash, "allows 20 units at most"),
+    "but one within it is": ("yield", stands(count(20)), [EIGHT], Adopt, count(20)),
+    "a maximum that the plan left": ("yield", stands(floor(9, 30)), [wrote(floor(8, 30))], Adopt, floor(9, 30)),
+}
+
+
+@pytest.mark.parametrize("name", CAPPED)
+def test_keep_takes_over_no_more_than_the_policy_allows(name: str) -> None:
+    rule, target, intents, kind, wanted = CAPPED[name]
+    policy = Entitlement(workload="web", max_units=20)
+    answer = keep(a_workload(on_foreign_write=rule), target, intents, minutes(10), "joe", entitlement=policy)
+    assert (answer if answer is None else type(answer)) is kind
+    if isinstance(answer, Keep | Adopt):
+        assert answer.setting == wanted
+    elif answer is not None:
+        assert str(wanted) in answer.reason
 
 
 def test_regaining_the_rest_is_not_insisting_again() -> None:
@@ -145,6 +174,19 @@ def test_a_maximum_that_another_raises_delays_nothing_and_stays(rule: str, at: f
         assert "value of another adopted" in world.actions()
         world.run_until(minutes(60))
         assert (world.state, world.setting()) == (S.CLOSED, floor(1, 40)), "what is another's is not given back"
+
+
+def test_a_maximum_that_another_raises_beyond_the_policy_is_not_gone_on_from() -> None:
+    with a_world("insist", Lever.FLOOR) as world:
+        world.cloud.services["web"].setting = floor(1, 15)
+        world.submit(a_request(entitlements=[{"workload": "web", "max_units": 20}], settle="PT60M"))
+        world.run_until(minutes(40))
+        world.cloud.set("web", floor(8, 40), foreign=True)
+        world.run_until(minutes(45))
+        assert (world.state, world.setting()) == (S.SETTLING, floor(8, 15))
+        assert "value of another adopted" not in world.actions()
+        world.run_until(minutes(120))
+        assert (world.state, world.setting()) == (S.CLOSED, floor(1, 15))
 
 
 def test_two_that_insist_come_to_an_end() -> None:
