@@ -123,9 +123,13 @@ def write_setting(
 
 
 def _remember_original(tx: Transaction, ctx: Context, record: ChangeRecord, workload: str, live: Setting) -> None:
-    """What stands before the first write that takes effect: what stood before one that did not may be long gone."""
+    """What stands before the first write that takes effect: what stood before one that did not may be long gone.
+
+    What one that was not made had asked for, and stands there all the same, is another's.
+    """
     change = record.change.change
-    moved = any(i.outcome is Outcome.DONE or i.new.stands_in(live) for i in tx.intents(workload, change=change))
+    made = [i for i in tx.intents(workload, change=change) if i.outcome is not Outcome.NOT_DONE]
+    moved = any(i.outcome is Outcome.DONE or i.new.stands_in(live) for i in made)
     if not moved and tx.original(change, workload) != live:
         words = "original recorded", "to be restored"
         tx.put_original(change, workload, live, ctx.event(record.change, *words, workload=workload, old=in_words(live)))
@@ -170,9 +174,12 @@ def _look_once_more(ctx: Context, lease: Lease, announced: ChangeRecord, workloa
     What another hand has set since the look that led here is not written over: much lies between the two (metrics,
     quotas, revisions). What was cancelled or held since it was announced is not made. And the write is given the whole
     of the lease, so that whoever cancels after this look waits for its outcome (the writer holds the lease until then)
-    instead of reading the target while the write is on its way.
+    instead of reading the target while the write is on its way. Raises OutsideError where the target cannot be read,
+    also by a copy that is older than the write before this one.
     """
-    live = ctx.target(workload).observe().setting
+    with ctx.store.snapshot() as tx:
+        earlier = [i for i in tx.intents(workload.name, change=intent.change) if i.number != intent.number]
+    live = observe(ctx, workload, earlier).setting
     if not intent.stood_before(live):
         found = f"{workload.name} stands at {in_words(live)} now, and no longer at {in_words(intent.old)}"
         raise RuleRefusal("no value of another is written over unseen", found, "looking again")

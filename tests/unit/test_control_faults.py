@@ -240,6 +240,42 @@ def test_a_read_from_before_our_write_is_no_other_hand(lever: Lever, seconds: fl
         assert any("from before our write" in d.reason for d in world.decisions)
 
 
+def test_a_last_look_from_before_our_write_is_no_other_hand() -> None:
+    with World(a_workload(on_foreign_write="insist")) as world:
+        target = Stale(world.cloud.target(world.ctx.workload("web")), world.clock.now)
+        world.ctx = replace(world.ctx, target=lambda workload: target)
+
+        def only_the_last(name: str) -> None:
+            target.on = any(i.outcome is None for i in world.intents())
+
+        world.cloud.effect = only_the_last
+        world.submit()
+        world.clock.at(minutes(1) + timedelta(seconds=5), lambda: world.cloud.set("web", count(5), foreign=True))
+        world.run_until(minutes(29))
+        assert (world.state, world.asked()) == (S.ARMED, [6, 6, 8])
+        with world.sql.transaction() as tx:
+            told = [e.event.reason for e in tx.audit_entries("CHG-1") if e.event.action == "write not done"]
+        assert told and all("from before our write" in text for text in told)
+
+
+def test_what_another_sets_to_just_our_value_before_we_write_it_is_theirs() -> None:
+    """The write is called off; made again over that value, it has moved nothing, and nothing of it is given back."""
+    with World(demand=flat(2)) as world:
+
+        def just_before(name: str) -> None:
+            if name == "observe" and any(i.outcome is None for i in world.intents()):
+                world.cloud.effect = lambda name: None
+                world.cloud.set("web", count(6), foreign=True)
+
+        world.cloud.effect = just_before
+        world.submit(None, a_plan(demand=flat(2)))
+        world.run_until(minutes(15))
+        assert world.setting() == count(8) and Outcome.NOT_DONE in [i.outcome for i in world.intents()]
+        cancel(world.ctx, "CHG-1", "ann", "stop")
+        world.run_until(minutes(50))
+        assert (world.state, world.setting()) == (S.ROLLED_BACK, count(6))
+
+
 @BOTH
 @pytest.mark.parametrize("lost", [False, True], ids=["its answer came", "its answer was lost"])
 @pytest.mark.parametrize("after", [1, 15], ids=["at once", "later"])
