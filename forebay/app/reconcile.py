@@ -25,6 +25,7 @@ from forebay.app.telling import tell
 from forebay.app.turn import waits_for
 from forebay.app.wakeups import wake_ups
 from forebay.app.watch import watch
+from forebay.app.writing import pinned
 from forebay.control.decide import ahead_of_effect, free_at
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import ForebayError, kept
@@ -148,9 +149,9 @@ def _settled(ctx: Context, record: ChangeRecord, now: datetime) -> bool:
     """
     with ctx.store.snapshot() as tx:
         version = own_version(tx, record)
-        pinned = any(now < pin.until for pin in tx.pins(record.change.change))
+        kept = pinned(tx, ctx, record)
     began = version.in_force_from if version else None
-    return not pinned and began is not None and now >= max(began, record.change.effective_at) + record.change.settle
+    return kept is None and began is not None and now >= max(began, record.change.effective_at) + record.change.settle
 
 
 def renew_dead_attempts(ctx: Context, record: ChangeRecord, now: datetime) -> None:

@@ -13,7 +13,7 @@ from forebay.app.observe import measured, observe
 from forebay.app.outbox import post_version, push_version
 from forebay.app.raises import LEFT_AS_IT_IS, goes_back
 from forebay.app.turn import next_is_due
-from forebay.app.writing import last_setting, release, settle_open_intents, write_setting
+from forebay.app.writing import last_setting, pinned, release, settle_open_intents, write_setting
 from forebay.control.decide import latest_window
 from forebay.control.restore import GiveBack, Leave, LookAgain, next_restore, window_after
 from forebay.control.verify import judge
@@ -64,6 +64,8 @@ def restore_change(ctx: Context, record: ChangeRecord, holder: str) -> str:
         current = tx.change(change.change)
         if current is None or current.state is not record.state:
             return f"nothing to do: change is {current.state if current else 'gone'}"
+        if kept := pinned(tx, ctx, current):  # since the look that led here
+            return kept
         event = ctx.event(change, str(after), text)
         tx.move(change.change, after, event)
     ctx.notifier.notify(event)

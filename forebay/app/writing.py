@@ -89,15 +89,14 @@ def write_setting(
     purpose: Purpose,
 ) -> None:
     """A write that belongs to no step; else as `write`. Also raises RuleRefusal where it would give back what another
-    change has come to count on since the look.
+    change has come to count on, or a person has pinned, since the look.
     """
     change = record.change
     with ctx.store.transaction() as tx:
         keep_lease(ctx, tx, lease)
         check_unchanged(tx, record)
-        counted_on = counts_on(tx, record, [workload.name], ctx.clock.now()) if purpose is Purpose.GIVE_BACK else None
-        if counted_on:
-            raise RuleRefusal("nothing is given back under a policy", counted_on, "looking again")
+        if purpose is Purpose.GIVE_BACK:
+            _check_given_back(tx, ctx, record, workload.name)
         _remember_original(tx, ctx, record, workload.name, old)
         intent = tx.add_intent(
             Intent(
@@ -120,6 +119,24 @@ def write_setting(
             tx.move(change.change, ChangeState.SHAPING, ctx.event(change, "shaping", f"the first {purpose} is asked"))
         announced = tx.change(change.change)
     _make(ctx, lease, announced, workload, intent)
+
+
+def _check_given_back(tx: Snapshot, ctx: Context, record: ChangeRecord, workload: str) -> None:
+    """Raises RuleRefusal where what `record` has raised may not be given back, or not yet."""
+    if counted_on := counts_on(tx, record, [workload], ctx.clock.now()):
+        raise RuleRefusal("nothing is given back under a policy", counted_on, "looking again")
+    if kept := pinned(tx, ctx, record):
+        raise RuleRefusal("nothing is given back under a pin", kept, "looking again")
+
+
+def pinned(tx: Snapshot, ctx: Context, record: ChangeRecord) -> str | None:
+    """In words, what a pin keeps of a change that settles; None if its time has come. What is taken back keeps none."""
+    if record.state is not ChangeState.SETTLING:
+        return None
+    for pin in tx.pins(record.change.change):
+        if ctx.clock.now() < pin.until:
+            return f"{pin.workload} is pinned at {pin.units} units until {pin.until.isoformat()} by {pin.actor}"
+    return None
 
 
 def _remember_original(tx: Transaction, ctx: Context, record: ChangeRecord, workload: str, live: Setting) -> None:
@@ -172,10 +189,10 @@ def _look_once_more(ctx: Context, lease: Lease, announced: ChangeRecord, workloa
     """The last look before a write, at the target and then at the store. Raises RuleRefusal where the write is off.
 
     What another hand has set since the look that led here is not written over: much lies between the two (metrics,
-    quotas, revisions). What was cancelled or held since it was announced is not made. And the write is given the whole
-    of the lease, so that whoever cancels after this look waits for its outcome (the writer holds the lease until then)
-    instead of reading the target while the write is on its way. Raises OutsideError where the target cannot be read,
-    also by a copy that is older than the write before this one.
+    quotas, revisions). What was cancelled or held since it was announced is not made, and what was pinned not given
+    back. And the write is given the whole of the lease, so that whoever cancels after this look waits for its outcome
+    (the writer holds the lease until then) instead of reading the target while the write is on its way. Raises
+    OutsideError where the target cannot be read, also by a copy that is older than the write before this one.
     """
     with ctx.store.snapshot() as tx:
         earlier = [i for i in tx.intents(workload.name, change=intent.change) if i.number != intent.number]
@@ -186,6 +203,8 @@ def _look_once_more(ctx: Context, lease: Lease, announced: ChangeRecord, workloa
     with ctx.store.transaction() as tx:
         keep_lease(ctx, tx, lease)
         check_unchanged(tx, announced)
+        if intent.purpose is Purpose.GIVE_BACK:
+            _check_given_back(tx, ctx, announced, workload.name)
 
 
 def keep_lease(ctx: Context, tx: Transaction, lease: Lease) -> None:

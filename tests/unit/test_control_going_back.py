@@ -102,6 +102,47 @@ def test_what_is_pinned_past_its_settling_is_handed_back_at_the_pins_end() -> No
         assert (world.state, world.setting()) == (S.CLOSED, floor(1))
 
 
+@pytest.mark.parametrize("look", [1, 2], ids=["ahead of the announcement", "ahead of the write"])
+def test_what_is_pinned_while_it_is_about_to_be_handed_back_is_kept(look: int) -> None:
+    with World(lever=Lever.FLOOR) as world:
+        world.submit()
+        world.run_until(minutes(39.5))
+        looks: list[str] = []
+
+        def pinned_between(name: str) -> None:
+            looks.append(name)
+            if looks.count("observe") == look and world.clock.now() >= minutes(40):
+                world.cloud.effect = lambda name: None
+                pin(world.ctx, "CHG-1", 8, minutes(60), "bob", "a broadcast")
+
+        def handing_back() -> None:
+            world.cloud.effect = pinned_between
+
+        world.clock.at(minutes(40), handing_back)
+        world.run_until(minutes(59))
+        assert (world.state, world.setting().units) == (S.SETTLING, 8)
+        assert [w.after.units for w in world.cloud.ours()] == [6, 8], "at no time was it given back"
+        assert ("give back asked" in world.actions()) is (look == 2)
+        world.run_until(minutes(65))
+        assert (world.state, world.setting()) == (S.CLOSED, floor(1))
+
+
+def test_what_is_pinned_as_it_is_about_to_be_closed_is_kept(world: World) -> None:
+    world.submit()
+    world.run_until(minutes(39.5))
+
+    def pinned_first(name: str) -> None:
+        if name == "observe" and world.clock.now() >= minutes(40):
+            world.cloud.effect = lambda name: None
+            pin(world.ctx, "CHG-1", 10, minutes(60), "bob", "a broadcast")
+
+    world.cloud.effect = pinned_first
+    world.run_until(minutes(59))
+    assert (world.state, world.setting()) == (S.SETTLING, count(10))
+    world.run_until(minutes(65))
+    assert world.state is S.CLOSED
+
+
 @pytest.mark.parametrize(
     ("units", "until", "state", "refusal"),
     [
