@@ -67,6 +67,8 @@ def rollback(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord
                 new=f"version {back.version}",
             )
             record = tx.move(change, ChangeState.ROLLING_BACK, event)
+            if tx.pins(change):  # what is taken back is kept no longer, and must not be told to have been
+                tx.drop_pins(change, ctx.event(record.change, "unpinned", reason, actor))
             tx.put_version(back, ctx.event(record.change, "policy set back", words, actor))
             post_version(tx, ctx, change, back)
     ctx.notifier.notify(event)

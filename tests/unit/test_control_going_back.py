@@ -216,6 +216,19 @@ def test_rolled_back_in_force_policy_and_capacity_go_back(lever: Lever, after: f
         assert all(m > v for v, m in zip(verdicts, moves[1:], strict=False)), "each has its verdict before the next"
 
 
+def test_what_is_rolled_back_is_pinned_no_longer_and_not_told_to_have_been_kept() -> None:
+    with with_a_policy(World(lever=Lever.FLOOR)) as world:
+        world.run_until(minutes(33))
+        pin(world.ctx, "CHG-1", 8, minutes(60), "bob", "a broadcast")
+        rollback(world.ctx, "CHG-1", "bob", "they changed their mind")
+        world.cloud.services["web"].unreachable = True  # the way back lasts
+        world.run_until(minutes(65))
+        assert world.state is S.ROLLING_BACK
+        with world.sql.transaction() as tx:
+            over = [e.event for e in tx.audit_entries("CHG-1") if e.event.action == "unpinned"]
+        assert [(e.actor, e.reason) for e in over] == [("bob", "they changed their mind")]
+
+
 def test_rolled_back_before_it_is_in_force_is_cancelled(world: World) -> None:
     with_a_policy(world)
     world.run_until(minutes(15))
