@@ -9,7 +9,7 @@ from forebay.app.context import Context
 from forebay.app.joint import counts_on
 from forebay.app.observe import observe
 from forebay.control.decide import Ask, View
-from forebay.control.keep import only_more_room
+from forebay.control.keep import meant_by, only_more_room
 from forebay.domain.allocation import Setting, in_words
 from forebay.domain.errors import OutsideError, RuleRefusal
 from forebay.domain.lifecycle import AFTER, ChangeState, StepState
@@ -341,7 +341,8 @@ def adopt(
     tx.settle_intent(intent.number, Outcome.DONE, ctx.event(record.change, "write done", "it stands", **values))
     if only_more_room(live, done):
         _leave_room(tx, ctx, record, workload, live)
-        return  # what the steps have asked for stands
+        if live.units >= meant_by(done).units:
+            return  # what the steps have asked for stands, and nothing of it was still to be regained
     steps = [step for step in tx.steps(change, workload) if step.state is not StepState.DROPPED]
     ahead = [s for s in steps if s.step.due_at < record.change.effective_at]
     for step in steps:

@@ -74,7 +74,7 @@ def keep(
     ours = done[-1].new
     # A size is ours to watch only once the change has made a resize.
     live = target.setting if ours.size else target.setting.unsized
-    meant = next((i.new for i in reversed(done) if i.purpose not in AGAIN), ours)
+    meant = meant_by(done)
     # Where the plan itself stands above it still, as for a peak ahead of its time, that much is not another's.
     cap = entitlement.max_units if entitlement else None
     beyond = cap is not None and _most(live) > max(cap, _most(meant))
@@ -110,6 +110,11 @@ def keep(
     if isinstance(answer, Keep) and answer.setting == live:  # it would count as ours from there on
         return Clash(f"{text}; to write ours again would stop units that run")
     return answer
+
+
+def meant_by(done: Sequence[Intent]) -> Setting:
+    """What is to stand: writing it again may have brought back only a part so far. `done`: as in `only_more_room`."""
+    return next((i.new for i in reversed(done) if i.purpose not in AGAIN), done[-1].new)
 
 
 def only_more_room(live: Setting, done: Sequence[Intent]) -> bool:

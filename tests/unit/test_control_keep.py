@@ -189,6 +189,23 @@ def test_a_maximum_that_another_raises_beyond_the_policy_is_not_gone_on_from() -
         assert (world.state, world.setting()) == (S.CLOSED, floor(1, 15))
 
 
+def test_resumed_while_the_rest_was_still_to_be_regained_the_last_step_is_made_again() -> None:
+    """Two units of what was taken are back when another raises the maximum, and a person goes on from there."""
+    with a_world("insist", Lever.FLOOR) as world:
+        world.submit(a_request(effective_at=minutes(60)), a_plan(effective_at=minutes(60), demand=flat(1)))
+        world.cloud.services["web"].demand = flat(1)
+        world.run_until(minutes(15))
+        world.cloud.set("web", floor(1), foreign=True)
+        world.cloud.services["web"].serving[3:] = []
+        world.run_until(minutes(17))
+        assert world.setting().units < 8
+        hold(world.ctx, "CHG-1", "bob", "wait")
+        world.cloud.set("web", floor(world.setting().units, 40), foreign=True)
+        resume(world.ctx, "CHG-1", "bob", "the maximum is right")
+        world.run_until(minutes(50))
+        assert (world.state, world.setting()) == (S.ARMED, floor(8, 40))
+
+
 def test_two_that_insist_come_to_an_end() -> None:
     with a_world("insist") as world:
         world.submit()
