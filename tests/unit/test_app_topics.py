@@ -43,6 +43,7 @@ from tests.support.world import (
 )
 from tests.unit.test_app_accuracy import HOURLY, context, load
 from tests.unit.test_app_outbox import post
+from tests.unit.test_control_defects import break_one
 from tests.unit.test_control_tickets import Scheduler
 
 LATER = ((10, 4, 6), (16, 6, 8))
@@ -216,6 +217,21 @@ def _(world: World) -> None:
     lived(world, 5)
     world.cloud.set("web", count(3), foreign=True)
     world.run_until(minutes(8))
+
+
+@scene("not looked at")
+def _(world: World) -> None:
+    lived(world, 12)
+    world.cloud.unreachable = True
+    world.run_until(minutes(28))
+
+
+@scene("unexpected error")
+def _(world: World) -> None:
+    lived(world, 15)
+    cancel(world.ctx, "CHG-1", "ann", "stop")
+    break_one(world, "web")
+    world.run_until(minutes(20))
 
 
 @scene("in trouble")
