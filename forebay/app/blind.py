@@ -44,10 +44,10 @@ def look_failed(ctx: Context, record: ChangeRecord, error: Exception) -> None:
 
 
 def look_succeeded(ctx: Context, record: ChangeRecord) -> None:
-    """Ends what `look_failed` began."""
+    """Ends what `look_failed` began. What has become of the change since `record` is looked at the next time."""
     with ctx.store.transaction() as tx:
         since, _ = _blind_since(tx, record.change.change)
-        if since is not None:
+        if since is not None and tx.change(record.change.change) == record:
             tx.audit(ctx.event(record.change, SEEN, f"nobody could look since {since:%Y-%m-%d %H:%M} UTC"))
 
 

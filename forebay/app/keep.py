@@ -4,20 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from uuid import uuid4
 
 from forebay.app.context import CONTROLLER, Context
 from forebay.app.observe import observe
 from forebay.app.turn import waits_for
-from forebay.app.writing import adopt, check_unchanged, keep_lease, release, write_setting
+from forebay.app.writing import adopt, check_unchanged, keep_lease, release, settle_open_intents, write_setting
 from forebay.control.keep import Adopt, Clash, Keep, Later, keep, keep_pin
 from forebay.domain.allocation import TargetState
 from forebay.domain.errors import LostLease, OutsideError, RuleRefusal
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.records import ChangeRecord, Intent, Lease, Outcome
 from forebay.domain.workload import Workload
+from forebay.ports import Transaction
 
 FOREIGN = "changed by another"
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """Nobody has looked: another is at work there, and looks for itself."""
+
+
+Answer = Keep | Adopt | Clash | Later | Unseen | None
 
 
 def hand_of(ctx: Context, workload: Workload, target: TargetState, intents: Sequence[Intent]) -> str:
@@ -43,15 +53,20 @@ def carry_out(
         adopt(tx, ctx, record, workload.name, answer.setting, CONTROLLER, answer.reason)
 
 
-def keep_workload(ctx: Context, record: ChangeRecord, workload: Workload) -> Keep | Adopt | Clash | Later | None:
-    """Look once where no run is at work, and do what the rule says; returns it. Raises OutsideError."""
+def keep_workload(ctx: Context, record: ChangeRecord, workload: Workload) -> Answer:
+    """Look once where no run is at work, and do what the rule says; returns it. Raises OutsideError.
+
+    None where what was set stands, or nothing was. What a lost answer left open is settled first.
+    """
     with ctx.store.snapshot() as tx:
         held = tx.lease(workload.name)
         intents = tx.intents(workload.name, change=record.change.change)
         pin = next((p for p in tx.pins(record.change.change) if p.workload == workload.name), None)
         frozen = tx.rules().freeze_at(ctx.clock.now(), record.change) is not None
-    if any(i.outcome is None for i in intents) or (held is not None and held.expires_at > ctx.clock.now()):
-        return None  # a run is at work there, and looks for itself; or a write has yet to be settled
+    if held is not None and held.expires_at > ctx.clock.now():
+        return Unseen()
+    if any(i.outcome is None for i in intents):
+        return _settled_first(ctx, record, workload)
     if not intents and pin is None:
         return None
     target = observe(ctx, workload, intents)
@@ -66,7 +81,7 @@ def keep_workload(ctx: Context, record: ChangeRecord, workload: Workload) -> Kee
     with ctx.store.transaction() as tx:
         if waits_for(tx, record.change, workload.name):
             return None  # what stands there is that of the change ahead
-        lease = tx.acquire_lease(workload.name, f"watch {uuid4().hex[:8]}", ctx.clock.now(), ctx.lease)
+        lease = _acquire(ctx, tx, workload)
         unseen = len(tx.intents(workload.name, change=record.change.change)) > len(intents)
     if lease is None:
         return None
@@ -79,3 +94,27 @@ def keep_workload(ctx: Context, record: ChangeRecord, workload: Workload) -> Kee
     finally:
         release(ctx, lease)
     return None
+
+
+def _settled_first(ctx: Context, record: ChangeRecord, workload: Workload) -> Answer:
+    """Settle what is open, then look. No step of it may be due for hours, nor any step: nobody else would.
+
+    Another hand's value under an open write is for a person, as it is where a step finds it.
+    """
+    with ctx.store.transaction() as tx:
+        if waits_for(tx, record.change, workload.name):
+            return None  # what stands there is that of the change ahead
+        lease = _acquire(ctx, tx, workload)
+    if lease is None:
+        return Unseen()
+    try:
+        foreign = settle_open_intents(ctx, record, workload, lease)
+    except LostLease:
+        return Unseen()
+    finally:
+        release(ctx, lease)
+    return Clash(foreign) if foreign else keep_workload(ctx, record, workload)
+
+
+def _acquire(ctx: Context, tx: Transaction, workload: Workload) -> Lease | None:
+    return tx.acquire_lease(workload.name, f"watch {uuid4().hex[:8]}", ctx.clock.now(), ctx.lease)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from forebay.app.arm import watch_armed
 from forebay.app.blind import look_failed, look_succeeded
 from forebay.app.context import Context
-from forebay.app.keep import FOREIGN, keep_workload
+from forebay.app.keep import FOREIGN, Unseen, keep_workload
 from forebay.app.people import hold_by_controller
 from forebay.control.keep import Adopt, Clash, Keep
 from forebay.domain.errors import NotShownYet, kept
@@ -25,35 +25,42 @@ def watch(ctx: Context, record: ChangeRecord) -> None:
     if record.state not in WATCHED:
         return
     try:
-        _watch(ctx, record)
+        looked = _watch(ctx, record)
     except NotShownYet:  # it was looked at, and will show in a moment
         raise
     except Exception as error:
         look_failed(ctx, record, error)
         raise
-    look_succeeded(ctx, record)
+    if looked:
+        look_succeeded(ctx, record)
 
 
-def _watch(ctx: Context, record: ChangeRecord) -> None:
+def _watch(ctx: Context, record: ChangeRecord) -> bool:
+    """Whether there is no workload of it that nobody has looked at. Raises the first error."""
     if record.state is ChangeState.ARMED:
-        watch_armed(ctx, record.change.change)
-        return
+        # From its effective time on it is looked at once it is recorded as in force.
+        lost = watch_armed(ctx, record.change.change)
+        return lost is None and ctx.clock.now() < record.change.effective_at
     failed: list[Exception] = []
+    looked = True
     for name in record.change.workloads:
         with kept(failed):
-            _watch_workload(ctx, record, name)
+            looked &= _watch_workload(ctx, record, name)
     if failed:
         raise failed[0]
+    return looked
 
 
-def _watch_workload(ctx: Context, record: ChangeRecord, name: str) -> None:
-    match keep_workload(ctx, record, ctx.workload(name)):
+def _watch_workload(ctx: Context, record: ChangeRecord, name: str) -> bool:
+    answer = keep_workload(ctx, record, ctx.workload(name))
+    match answer:
         case Keep(purpose=Purpose.PIN):
             pass
         case Clash(reason=reason) if record.state in MOVING or record.lapses:
             hold_by_controller(ctx, record.change.change, reason)
         case Keep(reason=reason) | Adopt(reason=reason) | Clash(reason=reason):
             _report(ctx, record, name, reason)
+    return not isinstance(answer, Unseen)
 
 
 def _report(ctx: Context, record: ChangeRecord, workload: str, foreign: str) -> None:

@@ -12,7 +12,7 @@ from forebay.domain.allocation import Lever
 from forebay.domain.errors import InputError
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.workload import Workload
-from tests.support.world import EFFECTIVE, MINUTE, World, a_request, count, minutes
+from tests.support.world import EFFECTIVE, MINUTE, World, a_request, a_workload, count, floor, minutes
 
 S = ChangeState
 
@@ -62,6 +62,42 @@ def test_settling_unseen_is_told_once_each_time() -> None:
             reach(world, minute + 20, reached=True)
         world.run_until(minutes(100))
         assert (world.state, len(world.told("not looked at"))) == (S.SETTLING, 2)
+
+
+def test_a_write_whose_answer_is_lost_ends_no_patience() -> None:
+    """What is left open there says nothing of what stands there now."""
+    with World(a_workload(on_foreign_write="insist"), lever=Lever.FLOOR) as world:
+        world.submit(a_request(settle="PT2H"))
+        world.run_until(minutes(35))
+        world.cloud.set("web", floor(5), foreign=True)
+
+        def goes_away(name: str) -> None:
+            world.cloud.unreachable = world.cloud.unreachable or name == "before the write"
+
+        world.cloud.effect = goes_away
+        world.run_until(minutes(50))
+        assert len(world.told("not looked at")) == 1
+        assert "looked at again" not in world.actions()
+
+
+def test_who_finds_another_at_work_has_not_looked(world: World) -> None:
+    world.submit(a_request(settle="PT2H"))
+    world.run_until(minutes(35))
+    world.cloud.unreachable = True
+    world.reconcile()
+    with world.sql.transaction() as tx:
+        tx.acquire_lease("web", "another", world.clock.now(), MINUTE)
+    world.reconcile()
+    assert "look failed" in world.actions() and "looked at again" not in world.actions()
+
+
+def test_an_armed_change_is_not_seen_by_whoever_comes_after_its_time(world: World) -> None:
+    world.submit()
+    reach(world, 29, reached=False)
+    world.run_until(EFFECTIVE - MINUTE / 2, every=timedelta(seconds=10))
+    world.clock.sleep(MINUTE / 2)
+    world.reconcile()
+    assert "look failed" in world.actions() and "looked at again" not in world.actions()
 
 
 class Unreadable:

@@ -341,7 +341,7 @@ def test_a_foreign_value_under_an_open_first_write_is_gone_on_from(world: World)
     """Nothing was ours yet: the step must be asked again, not waited for."""
     world.submit()
     world.cloud.faults.append("refused")
-    world.run_until(minutes(3))
+    world.run_until(minutes(2))
     world.cloud.set("web", count(5), foreign=True)
     resume(world.ctx, "CHG-1", "bob", "5 is fine")
     world.run_until(minutes(29))

@@ -13,6 +13,7 @@ from forebay.domain.allocation import Lever, Setting, TargetState
 from forebay.domain.impact import Entitlement
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.records import Intent, Outcome, Purpose
+from tests.support.cloud import ApplyFault
 from tests.support.world import EFFECTIVE, MINUTE, World, a_plan, a_request, a_workload, count, flat, floor, minutes
 
 S = ChangeState
@@ -326,6 +327,45 @@ def test_a_held_change_keeps_its_pin() -> None:
         world.cloud.set("web", count(3), foreign=True)
         world.run_until(minutes(5))
         assert (world.state, world.setting()) == (S.HELD, count(4))
+
+
+@pytest.mark.parametrize("fault", ["throttled", "lost answer", "refused"])
+def test_one_write_that_fails_does_not_end_the_watch(fault: ApplyFault) -> None:
+    """No step of a held change is due: only the watch can settle what it has left open."""
+    with a_world("insist", Lever.FLOOR) as world:
+        world.submit()
+        world.run_until(minutes(15))
+        hold(world.ctx, "CHG-1", "bob", "wait")
+        world.cloud.faults.append(fault)
+        world.cloud.set("web", floor(7), foreign=True)
+        world.run_until(minutes(25))
+        assert (world.state, world.setting()) == (S.HELD, floor(8))
+
+
+def test_a_pin_whose_write_failed_is_tried_again() -> None:
+    with a_world("hold") as world:
+        world.submit(a_request(effective_at=minutes(60)), a_plan(((40, 4, 6),), effective_at=minutes(60)))
+        pin(world.ctx, "CHG-1", 5, minutes(30), "bob", "a broadcast")
+        world.cloud.faults.append("throttled")
+        world.run_until(minutes(5))
+        assert (world.state, world.setting()) == (S.SHAPING, count(5))
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_another_hands_value_under_an_open_write_of_the_watch_is_told(held: bool) -> None:
+    with a_world("insist", Lever.FLOOR) as world:
+        world.submit(a_request(effective_at=minutes(120)), a_plan(((1, 4, 6), (100, 6, 8)), effective_at=minutes(120)))
+        world.run_until(minutes(10))
+        if held:
+            hold(world.ctx, "CHG-1", "bob", "wait")
+        world.cloud.set("web", floor(5), foreign=True)
+        world.cloud.faults.append("throttled")
+        world.reconcile()
+        world.cloud.set("web", floor(3), foreign=True)
+        world.run_until(minutes(20))
+        said = "web stands at floor 3 (ceiling 20) while a write of floor 6 (ceiling 20) was open"
+        assert said in world.told("changed by another" if held else "held")[0]
+        assert (world.state, world.setting()) == (S.HELD, floor(6))
 
 
 def test_settling_insists_too_until_it_is_handed_back() -> None:
