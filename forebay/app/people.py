@@ -94,13 +94,13 @@ def resume(ctx: Context, change: str, actor: str, reason: str, *, breaking_glass
     """
     with ctx.store.transaction() as tx:
         record = permitted(tx, change, "break-glass" if breaking_glass else "hold", actor, reason)
-        if tx.pins(change) and (record.state is ChangeState.HELD or not breaking_glass):
-            tx.drop_pins(change, ctx.event(record.change, "unpinned", reason, actor))
-            if record.state is not ChangeState.HELD:
-                return record
         if record.state is not ChangeState.HELD:
+            if tx.pins(change) and not breaking_glass:
+                tx.drop_pins(change, ctx.event(record.change, "unpinned", reason, actor))
+                return record
             raise RuleRefusal("life of a change", f"change {change} is {record.state}", "resuming a held change")
         planned = all(tx.plan(change, workload) for workload in record.change.workloads)
+        written = {name: len(tx.intents(name, change=change)) for name in record.change.workloads}
     workloads = record.change.workloads if planned else ()
     live = {name: settled_setting(ctx, record, ctx.workload(name), f"resumed by {actor}") for name in workloads}
     with ctx.store.transaction() as tx:
@@ -108,7 +108,13 @@ def resume(ctx: Context, change: str, actor: str, reason: str, *, breaking_glass
             state = now.state if now else "gone"
             raise RuleRefusal("life of a change", f"change {change} has become {state} meanwhile", "looking again")
         for name, setting in live.items():
+            # The watch keeps what a held change has set: what was read before it wrote stands no more.
+            if len(tx.intents(name, change=change)) > written[name]:
+                written_to = f"{name} was written to while change {change} was being resumed"
+                raise RuleRefusal("one writer per workload", written_to, "the same in a minute")
             adopt(tx, ctx, record, name, setting, actor, f"resumed by {actor}: {reason}")
+        if tx.pins(change):
+            tx.drop_pins(change, ctx.event(record.change, "unpinned", reason, actor))
         told = [ctx.event(record.change, "resumed", reason, actor)]
         if breaking_glass:
             words = f"a hold is overridden: {reason}"

@@ -9,16 +9,19 @@ from itertools import pairwise
 import pytest
 
 from forebay.app.people import cancel, hold, resume
+from forebay.app.pins import pin
 from forebay.domain.allocation import Lever
 from forebay.domain.errors import RuleRefusal
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.records import Outcome
+from tests.support.cloud import ApplyFault
 from tests.support.world import (
     EFFECTIVE,
     MINUTE,
     World,
     a_plan,
     a_request,
+    a_workload,
     count,
     flat,
     floor,
@@ -209,6 +212,37 @@ def test_an_armed_change_is_held_only_before_its_effective_time(world: World, se
     else:
         hold(world.ctx, "CHG-1", "bob", "wait")
     assert world.version_at(minutes(35)) == (1 if refused else None)
+
+
+@pytest.mark.parametrize("faults", [[], ["throttled"]], ids=["written", "announced"])
+def test_what_the_watch_writes_while_a_change_is_resumed_is_not_taken_back(faults: list[ApplyFault]) -> None:
+    """What the resuming has read stands no more: adopted, it would be ours to insist on."""
+    with World(a_workload(on_foreign_write="insist"), lever=Lever.FLOOR) as world:
+        world.submit()
+        world.run_until(minutes(5))
+        pin(world.ctx, "CHG-1", 6, minutes(20), "bob", "a broadcast")
+        hold(world.ctx, "CHG-1", "bob", "wait")
+        world.cloud.set("web", floor(5), foreign=True)
+        looks: list[str] = []
+
+        def watched_meanwhile(name: str) -> None:
+            if name == "observe":
+                looks.append(name)
+            elif looks and name == "before a transaction":
+                world.store.effect = world.cloud.effect = lambda _: None
+                world.cloud.faults.extend(faults)
+                world.reconcile()
+
+        world.store.effect = world.cloud.effect = watched_meanwhile
+        with pytest.raises(RuleRefusal, match="the same in a minute"):
+            resume(world.ctx, "CHG-1", "bob", "go on")
+        assert "unpinned" not in world.actions(), "what is refused changes nothing"
+        world.run_until(minutes(12))
+        assert world.setting() == floor(6)
+        resume(world.ctx, "CHG-1", "bob", "go on")
+        world.run_until(minutes(29))
+        assert (world.state, world.setting()) == (S.ARMED, floor(8))
+        assert "unpinned" in world.actions() and "value of another adopted" not in world.actions()
 
 
 def test_held_before_it_was_planned_is_planned_after_it_is_resumed(world: World) -> None:
