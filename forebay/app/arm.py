@@ -301,16 +301,22 @@ def _push(ctx: Context, record: ChangeRecord, version: PolicyVersion, began: dat
 
 def _still_held(ctx: Context, record: ChangeRecord) -> str:
     """A person has the last word on it, so it is neither rejected nor enforced; that its time passes is told, once."""
-    change = record.change
+    change, done = record.change, f"nothing to do: change is {record.state}"
+    with ctx.store.snapshot() as seen:
+        if _passing_told(seen, record):
+            return done
     with ctx.store.transaction() as tx:
-        said = [e.event for e in tx.audit_entries(change.change) if e.event.action == DEFERRED]
-        told = record.updated_at > change.effective_at or any(e.at >= record.updated_at for e in said)
-        if told or tx.change(change.change) != record:
-            return f"nothing to do: change is {record.state}"
+        if _passing_told(tx, record) or tx.change(change.change) != record:
+            return done
         event = ctx.event(change, DEFERRED, f"held at the effective time: {record.note}; it waits to be resumed")
         tx.audit(event)
     ctx.notifier.notify(event)
     return f"{DEFERRED}: {event.reason}"
+
+
+def _passing_told(tx: Snapshot, record: ChangeRecord) -> bool:
+    said = (e.event for e in tx.audit_entries(record.change.change) if e.event.action == DEFERRED)
+    return record.updated_at > record.change.effective_at or any(e.at >= record.updated_at for e in said)
 
 
 def _misaligned(ctx: Context, record: ChangeRecord, misaligned: Misalignment) -> str:

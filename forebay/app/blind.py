@@ -45,6 +45,9 @@ def look_failed(ctx: Context, record: ChangeRecord, error: Exception) -> None:
 
 def look_succeeded(ctx: Context, record: ChangeRecord) -> None:
     """Ends what `look_failed` began. What has become of the change since `record` is looked at the next time."""
+    with ctx.store.snapshot() as seen:
+        if _blind_since(seen, record.change.change)[0] is None:
+            return
     with ctx.store.transaction() as tx:
         since, _ = _blind_since(tx, record.change.change)
         if since is not None and tx.change(record.change.change) == record:

@@ -38,8 +38,12 @@ def foretell(ctx: Context, record: ChangeRecord) -> None:
     """Tell people, once a step or a hold, that the change will not be in force in time; what to do is theirs to say."""
     if ctx.clock.now() >= record.change.effective_at:
         return
+    untold = _held if record.waits_for_a_person else _late
+    with ctx.store.snapshot() as seen:
+        if not untold(seen, ctx, record):
+            return
     with ctx.store.transaction() as tx:
-        told = _held(tx, ctx, record) if record.waits_for_a_person else _late(tx, ctx, record)
+        told = untold(tx, ctx, record)
         for event in told:
             tx.audit(event)
     for event in told:

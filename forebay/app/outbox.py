@@ -36,8 +36,13 @@ def outlets(ctx: Context) -> Mapping[str, Send]:
 
 def post_version(tx: Transaction, ctx: Context, change: str, version: PolicyVersion) -> None:
     """Within `tx`: it is to be pushed to every enforcer; what was posted before is not posted again."""
-    for enforcer in ctx.enforcers:
-        message = Message(
+    for message in _pushes(ctx, change, version):
+        tx.add_message(message)
+
+
+def _pushes(ctx: Context, change: str, version: PolicyVersion) -> list[Message]:
+    return [
+        Message(
             outlet=PUSH + enforcer.name,
             lane=f"{version.entity}/{version.policy}",
             key=str(version.version),
@@ -46,15 +51,29 @@ def post_version(tx: Transaction, ctx: Context, change: str, version: PolicyVers
             made_at=ctx.clock.now(),
             due_at=ctx.clock.now(),
         )
-        tx.add_message(message)
+        for enforcer in ctx.enforcers
+    ]
 
 
 def post_what_is_in_force(ctx: Context, record: ChangeRecord) -> None:
     """The change's version, where it is the one in force, is to be pushed to every enforcer that is configured here."""
+    with ctx.store.snapshot() as seen:
+        version = _brought_in_force(seen, ctx, record)
+        if version is None or all(_posted(seen, message) for message in _pushes(ctx, record.change.change, version)):
+            return
     with ctx.store.transaction() as tx:
-        version = in_force(tx.versions(record.change.entity, record.change.policy), ctx.clock.now())
-        if version is not None and version.change == record.change.change:
+        if version := _brought_in_force(tx, ctx, record):
             post_version(tx, ctx, record.change.change, version)
+
+
+def _brought_in_force(tx: Snapshot, ctx: Context, record: ChangeRecord) -> PolicyVersion | None:
+    version = in_force(tx.versions(record.change.entity, record.change.policy), ctx.clock.now())
+    return version if version is not None and version.change == record.change.change else None
+
+
+def _posted(tx: Snapshot, message: Message) -> bool:
+    lane = message.outlet, message.lane
+    return any(posted.key == message.key for state in MessageState for posted in tx.messages(state, lane))
 
 
 def push_version(ctx: Context, change: str, version: PolicyVersion) -> bool:

@@ -11,6 +11,7 @@ from forebay.control.keep import Adopt, Clash, Keep
 from forebay.domain.errors import NotShownYet, kept
 from forebay.domain.lifecycle import AFTER, MOVING, ChangeState
 from forebay.domain.records import ChangeRecord, Purpose
+from forebay.ports import Snapshot
 
 # Holding a change means no step forward, not that what it has set may be taken.
 WATCHED = MOVING | AFTER | {ChangeState.ARMED, ChangeState.HELD}
@@ -64,10 +65,17 @@ def _watch_workload(ctx: Context, record: ChangeRecord, name: str) -> bool:
 
 
 def _report(ctx: Context, record: ChangeRecord, workload: str, foreign: str) -> None:
+    with ctx.store.snapshot() as seen:
+        if _reported(seen, record, foreign):
+            return
     with ctx.store.transaction() as tx:
-        said = [entry.event for entry in tx.audit_entries(record.change.change)]
-        if any(e.action in (FOREIGN, "held") and e.reason == foreign for e in said):
+        if _reported(tx, record, foreign):
             return
         event = ctx.event(record.change, FOREIGN, foreign, workload=workload)
         tx.audit(event)
     ctx.notifier.notify(event)
+
+
+def _reported(tx: Snapshot, record: ChangeRecord, foreign: str) -> bool:
+    said = (entry.event for entry in tx.audit_entries(record.change.change))
+    return any(e.action in (FOREIGN, "held") and e.reason == foreign for e in said)
