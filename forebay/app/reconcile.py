@@ -149,9 +149,9 @@ def _settled(ctx: Context, record: ChangeRecord, now: datetime) -> bool:
     """
     with ctx.store.snapshot() as tx:
         version = own_version(tx, record)
-        kept = pinned(tx, ctx, record)
+        stays = pinned(tx, ctx, record)
     began = version.in_force_from if version else None
-    return kept is None and began is not None and now >= max(began, record.change.effective_at) + record.change.settle
+    return stays is None and began is not None and now >= max(began, record.change.effective_at) + record.change.settle
 
 
 def renew_dead_attempts(ctx: Context, record: ChangeRecord, now: datetime) -> None:
