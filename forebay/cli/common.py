@@ -98,7 +98,7 @@ def history(path: Path) -> History:
     try:
         return read_history(path)
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error}") from error
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def rules(path: Path) -> ChangeRules:

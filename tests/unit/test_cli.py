@@ -215,7 +215,7 @@ REPLAY = (
 WHO = ("--by", "sam", "--reason", "as it was")
 WRONG = {
     "no such file": (("plan", "nothing.yaml", *PLAN[2:]), "nothing.yaml"),
-    "no such history": ((*PLAN[:-1], "nothing.csv"), "nothing.csv"),
+    "no such history": ((*PLAN[:-1], "nothing.csv"), "cannot read nothing.csv: No such file or directory"),
     "naive now": ((*PLAN, "--now", "2026-03-04T00:00:00"), "has no zone"),
     "now is no time": ((*PLAN, "--now", "soon"), "--now"),
     "horizon is no duration": (("forecast", "history.csv", "--horizon", "soon"), "48h"),
