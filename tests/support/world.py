@@ -158,6 +158,7 @@ class WatchedStore:
     inner: SqlStore
     effect: Callable[[str], None] = lambda name: None
     away: bool = False
+    keys_used: bool = False
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -183,6 +184,7 @@ class WatchedStore:
         return self.inner.changed_versions(since, until)
 
     def key(self, key_id: str) -> ApiKey | None:
+        self.keys_used = True
         return self.inner.key(key_id)
 
 
@@ -282,7 +284,9 @@ class World:
 
     def __exit__(self, *error: object) -> None:
         self.sql.close()
-        _spare.append((self.folder, self.sql))
+        # The use of a key is noted beside the answer: a late note would leave the next world a connection to this file.
+        if not self.store.keys_used:
+            _spare.append((self.folder, self.sql))
 
     # What people and doors do
     def submit(self, request: ChangeRequest | None = None, *plans: ShapingPlan) -> ChangeRecord:
