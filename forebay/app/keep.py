@@ -14,7 +14,7 @@ from forebay.app.writing import adopt, check_unchanged, keep_lease, release, set
 from forebay.control.keep import Adopt, Clash, Keep, Later, keep, keep_pin
 from forebay.domain.allocation import TargetState
 from forebay.domain.errors import LostLease, OutsideError, RuleRefusal
-from forebay.domain.lifecycle import ChangeState
+from forebay.domain.lifecycle import FOR_A_PERSON
 from forebay.domain.records import ChangeRecord, Intent, Lease, Outcome
 from forebay.domain.workload import Workload
 from forebay.ports import Transaction
@@ -72,7 +72,7 @@ def keep_workload(ctx: Context, record: ChangeRecord, workload: Workload) -> Ans
     target = observe(ctx, workload, intents)
     now = ctx.clock.now()
     hand = hand_of(ctx, workload, target, intents)
-    entitlement, held_now = record.change.entitlement(workload.name), record.state is ChangeState.HELD
+    entitlement, held_now = record.change.entitlement(workload.name), record.state in FOR_A_PERSON
     answer = keep(workload, target, intents, now, hand, entitlement=entitlement, held=held_now)
     if answer is None and not frozen:
         answer = keep_pin(workload, target, intents, pin, now)

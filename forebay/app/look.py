@@ -17,8 +17,9 @@ def look(ctx: Context, record: ChangeRecord, plan: ShapingPlan, workload: Worklo
     change, now = record.change, ctx.clock.now()
     with ctx.store.snapshot() as tx:
         steps = tx.steps(change.change, workload.name)
-        freeze = tx.rules().freeze_at(now, change)
-        approved = tx.rules().approved_units(change, plan, tx.approvals(change.change))
+        rules = tx.rules()
+        freeze = rules.freeze_at(now, change)
+        approved = rules.approved_units(change, plan, tx.approvals(change.change))
         intents = tx.intents(workload.name, change=change.change)
         pin = next((p for p in tx.pins(change.change) if p.workload == workload.name), None)
     target = observe(ctx, workload, intents)

@@ -9,12 +9,12 @@ from forebay.app.keep import FOREIGN, Unseen, keep_workload
 from forebay.app.people import hold_by_controller
 from forebay.control.keep import Adopt, Clash, Keep
 from forebay.domain.errors import NotShownYet, kept
-from forebay.domain.lifecycle import AFTER, MOVING, ChangeState
+from forebay.domain.lifecycle import AFTER, FOR_A_PERSON, MOVING, ChangeState
 from forebay.domain.records import ChangeRecord, Purpose
 from forebay.ports import Snapshot
 
-# Holding a change means no step forward, not that what it has set may be taken.
-WATCHED = MOVING | AFTER | {ChangeState.ARMED, ChangeState.HELD}
+# That a person is to decide means no step forward, not that what was set may be taken.
+WATCHED = MOVING | AFTER | {ChangeState.ARMED} | FOR_A_PERSON
 
 
 def watch(ctx: Context, record: ChangeRecord) -> None:

@@ -41,6 +41,8 @@ MOVING = frozenset({S.SCHEDULED, S.SHAPING})
 # A plan may reach beyond the effective time: its later steps are made while the policy is armed or in force.
 AFTER = frozenset({S.IN_FORCE, S.SETTLING})
 STEPPING = MOVING | AFTER | {S.ARMED}
+# A person decides whether it goes on, from what it has moved so far.
+FOR_A_PERSON = frozenset({S.HELD, S.AWAITING_APPROVAL})
 
 TRANSITIONS: Mapping[ChangeState, frozenset[ChangeState]] = {
     S.RECEIVED: frozenset({S.RECEIVED, S.DENIED, S.PLANNED, S.HELD, S.IN_FORCE, S.CANCELLED, S.SUPERSEDED}),

@@ -43,6 +43,7 @@ class Lives(RuleBasedStateMachine):
         super().__init__()
         self.made = 0
         self.joined = ""
+        self.states: dict[str, ChangeState] = {}
 
     @initialize(
         lever=st.sampled_from(Lever),
@@ -100,7 +101,7 @@ class Lives(RuleBasedStateMachine):
 
     @property
     def state(self) -> ChangeState:
-        return self.world.record(self.name).state
+        return self.states[self.name]
 
     # What happens
     @precondition(lambda self: self._over)
@@ -157,7 +158,11 @@ class Lives(RuleBasedStateMachine):
 
     @property
     def _over(self) -> bool:
-        return all(self.world.record(name).state in TERMINAL for name in self._names)
+        return all(self.states[name] in TERMINAL for name in self._names)
+
+    def _look(self) -> None:
+        """Once after each rule: what is possible next is asked of every rule there is, many times."""
+        self.states = {name: self.world.record(name).state for name in self._names}
 
     def _one(self, later: bool) -> str:
         return self._names[-1] if later else self.name
@@ -331,7 +336,7 @@ class Lives(RuleBasedStateMachine):
     def now(self, what: str, later: bool) -> None:
         self._happen(what, self._one(later))
 
-    @precondition(lambda self: any(self.world.record(name).state is S.AWAITING_APPROVAL for name in self._names))
+    @precondition(lambda self: S.AWAITING_APPROVAL in self.states.values())
     @rule()
     def approve(self) -> None:
         self._approve()
@@ -342,7 +347,7 @@ class Lives(RuleBasedStateMachine):
         if self.joined:
             self._carry()
 
-    @precondition(lambda self: any(self.world.record(name).state is S.HELD for name in self._names))
+    @precondition(lambda self: S.HELD in self.states.values())
     @rule()
     def resume(self) -> None:
         for name in self._names:
@@ -435,6 +440,7 @@ class Lives(RuleBasedStateMachine):
 
     @invariant()
     def the_rules_hold(self) -> None:
+        self._look()
         self.watcher.check(self.name)
 
     def teardown(self) -> None:
@@ -449,11 +455,13 @@ class Lives(RuleBasedStateMachine):
             if self.given_up:
                 self._happen("cancel", self.name)
             for _ in range(12):
-                for name in self._names:
-                    if world.record(name).state is S.HELD:
+                self._look()
+                for name, state in self.states.items():
+                    if state is S.HELD:
                         self._happen("cancel", name)
                 if not self._over:
                     world.run_until(world.clock.now() + 20 * MINUTE, every=5 * MINUTE)
+            self._look()
             assert self._over, [world.record(name).note for name in self._names]
             self.watcher.check(self.name)
             self.watcher.check_at_the_end(self.name)

@@ -319,6 +319,20 @@ def test_more_than_a_held_change_had_set_is_left_to_whoever_resumes_it(rule: str
         assert (world.state, world.setting()) == (S.ARMED, more)
 
 
+def test_what_a_change_has_set_is_kept_while_it_waits_for_another_approval() -> None:
+    with a_world("insist") as world:
+        world.submit()
+        world.run_until(minutes(15))
+        hold(world.ctx, "CHG-1", "bob", "wait")
+        world.put_rules(rules=[{"name": "careful", "approval": {"approvers": ["bob", "eve"], "quorum": 1}}])
+        resume(world.ctx, "CHG-1", "bob", "go on")
+        assert world.state is S.AWAITING_APPROVAL
+        world.cloud.set("web", count(7), foreign=True)
+        world.run_until(minutes(17))
+        assert (world.state, world.setting()) == (S.AWAITING_APPROVAL, count(8))
+        assert [e.action for e in world.people.events].count("changed by another") == 1
+
+
 def test_a_held_change_keeps_its_pin() -> None:
     with a_world("hold") as world:
         world.submit(a_request(effective_at=minutes(60)), a_plan(((40, 4, 6),), effective_at=minutes(60)))
