@@ -107,8 +107,9 @@ def main() -> int:
         with Processes(stack.data / "logs") as processes:
             start_stack(processes, stack)
             print(f"Prefect UI  {stack.prefect_url}\nChanges     {stack.web_url}/changes")
+            print(f"For prefect export PREFECT_API_URL={stack.prefect_url}/api")
             if "FOREBAY_DATABASE_URL" not in os.environ:
-                print(f"Database    export FOREBAY_DATABASE_URL={stack.child_env['FOREBAY_DATABASE_URL']}")
+                print(f"For forebay export FOREBAY_DATABASE_URL={stack.child_env['FOREBAY_DATABASE_URL']}")
             print(f"Logs        {stack.data / 'logs'}\nCtrl-C stops everything.", flush=True)
             while not (ended := processes.ended()):
                 time.sleep(1)

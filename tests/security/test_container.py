@@ -11,6 +11,7 @@ import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import resolve_name
 from threading import Thread
 from typing import Any
 
@@ -118,6 +119,8 @@ def test_what_a_composed_service_runs_and_sets_exists(name: str) -> None:
     variables = set(service["environment"])
     ours = {variable.removeprefix("FOREBAY_").lower() for variable in variables if variable.startswith("FOREBAY_")}
     assert ours <= set(Settings.model_fields)
+    if handler := service["environment"].get("PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS"):
+        resolve_name(handler)(styles={})  # as Prefect makes it: where that fails, no run has logs
     assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), "nothing listens to the world"
     for mount in service["volumes"]:
         source, target, *_ = re.sub(r"\$\{\w+:-([^}]+)\}", r"\1", mount).split(":")
