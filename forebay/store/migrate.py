@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import OperationalError
 
 from forebay.domain.errors import InputError
-from forebay.store.engine import connect, our_errors, parse_url, shown
+from forebay.store.engine import LOCK_SECONDS, connect, our_errors, parse_url, shown
 from forebay.store.schema import SCHEMA
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -42,10 +44,25 @@ def migrate(url: str) -> None:
             command.upgrade(config, "head")
             connection.commit()
             if engine.dialect.name == "sqlite":
-                # Kept in the file: readers then do not wait for the writer, nor it for them.
-                connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+                write_ahead(connection)
     finally:
         engine.dispose()
+
+
+def write_ahead(connection: Connection) -> None:
+    """Kept in the file: readers then do not wait for the writer, nor it for them.
+
+    SQLite does not wait for a writer here, as it does everywhere else: another process that migrates may just begin.
+    """
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+            return
+        except OperationalError:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(0.05)
 
 
 def schema_of(connection: Connection) -> str | None:

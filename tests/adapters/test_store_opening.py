@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import timedelta
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import sqlalchemy as sa
@@ -12,7 +14,7 @@ from alembic.script import ScriptDirectory
 
 from forebay.domain.errors import InputError, OutsideError
 from forebay.store import migrate, open_store
-from forebay.store.migrate import MIGRATIONS
+from forebay.store.migrate import MIGRATIONS, write_ahead
 from forebay.store.schema import SCHEMA, metadata
 from tests.adapters.test_store_audit import run_sql
 from tests.adapters.test_store_concurrency import two_processes
@@ -99,6 +101,18 @@ def test_sqlite_writes_ahead(tmp_path: Path) -> None:
     migrate(url)
     with sa.create_engine(url).connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
+
+
+def test_sqlite_is_made_to_write_ahead_once_whoever_writes_has_done(tmp_path: Path) -> None:
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/forebay.db")
+    with engine.connect() as writer, engine.connect() as ours:
+        writer.exec_driver_sql("BEGIN IMMEDIATE")
+        writer.exec_driver_sql("CREATE TABLE t (n)")
+        done = Thread(target=lambda: (time.sleep(0.3), writer.exec_driver_sql("COMMIT")))
+        done.start()
+        write_ahead(ours)
+        done.join()
+        assert ours.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
 
 
 def test_a_store_without_tables_names_the_command(empty_url: str) -> None:
