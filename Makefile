@@ -22,14 +22,14 @@ check: $(VENV)/.dev ## Lint, types, import contracts and the unit tests: the fas
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/mypy
-	$(PY) -m pytest tests/unit -n 2
+	$(PY) -m pytest tests/unit -n 2 --hypothesis-profile ci
 
 test: $(VENV)/.dev ## All checks and every test that needs no browser; 10 to 12 minutes on 2 cores
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/mypy
-	$(PY) -m pytest tests/rules tests -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/orchestration --ignore tests/browser --durations 10 $(TEST_ARGS)
+	$(PY) -m pytest tests/rules tests -n 2 --dist loadfile --no-loadscope-reorder --hypothesis-profile ci --ignore tests/orchestration --ignore tests/browser --durations 10 $(TEST_ARGS)
 	$(PY) -m pytest tests/orchestration --durations 5 # a real stack in real time: it has the machine to itself
 
 browser: $(VENV)/.dev ## The pages and the Prefect form in a real browser (needs chromium)

@@ -126,6 +126,7 @@ def test_the_real_clock_ticks_and_the_end_leaves_nothing_behind():
     ecs.close()
     assert set(threading.enumerate()) <= threads
     with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a connection that has ended may linger
         probe.bind(("127.0.0.1", port))
 
 

@@ -52,7 +52,8 @@ def test_revoked_it_lets_nobody_in_from_that_moment_on(world: World) -> None:
     token = a_key(world, "zoe", "viewer")
     assert status(world, token) == 200
     (key,) = list_keys(world.ctx)
-    assert revoke_key(world.ctx, key.id, "root", "lost") == revoke_key(world.ctx, key.id, "root", "lost again")
+    first, again = (revoke_key(world.ctx, key.id, "root", reason) for reason in ("lost", "lost again"))
+    assert first.revoked_at == again.revoked_at == world.clock.now()
     assert status(world, token) == 401
     with world.sql.transaction() as tx:
         actions = [entry.event.action for entry in tx.audit_entries()]

@@ -188,7 +188,9 @@ def test_the_daily_backtest_looks_at_every_workload(stack: LiveStack) -> None:
         return wanted <= {task["name"] for task in stack.prefect.post("/task_runs/filter", json=asked).json()}
 
     until(seen, "every workload was looked at", 30)
-    assert "nothing was recorded yet" in stack.forebay("backtest", "--recorded").stdout
+    now = datetime.now(UTC)
+    if (now - timedelta(minutes=10)).date() == now.date():  # else midnight has passed since the first plan
+        assert "nothing was recorded yet" in stack.forebay("backtest", "--recorded").stdout
 
 
 def test_it_is_in_force_at_its_effective_time_and_every_run_completed(stack: LiveStack, story: Story) -> None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -467,7 +468,8 @@ class Lives(RuleBasedStateMachine):
             self.watcher.check_at_the_end(self.name)
 
 
-TestLives = Lives.TestCase
+# One test, of a minute and a half where it has a core to itself.
+TestLives = pytest.mark.timeout(0 if LONG else 900)(Lives.TestCase)
 TestLives.settings = settings(
     max_examples=int(os.environ.get("FOREBAY_LIVES", "10000")) if LONG else 200,
     stateful_step_count=30 if LONG else 12,

@@ -75,7 +75,7 @@ def strike(stack: LiveStack, kill: Kill, patience_s: float) -> Struck | None:
         if call is None:
             return None
         write = f"{call['operation']} {written(call)[0]}"
-        pid = owner_of(call["port"]) if kill.who == "caller" else None
+        pid = owner_of(call["port"], stack.cloud.base_url.port) if kill.who == "caller" else None
     elif kill.who == "any run":
         pid = next(iter(runs_at_work()), None)
     if kill.who in ("caller", "any run"):
@@ -129,10 +129,11 @@ def written(call: dict[str, Any]) -> tuple[str, dict[str, int]]:
     return asked["ResourceId"].rsplit("/", 1)[-1], values
 
 
-def owner_of(port: int) -> int | None:
-    """The process with a TCP connection from `port` of this host; None if it has just gone."""
+def owner_of(port: int, to: int | None) -> int | None:
+    """The process with a TCP connection from `port` to port `to` of this host; None if it has just gone."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    inodes = {row[9] for row in rows if int(row[1].rsplit(":", 1)[1], 16) == port and row[9] != "0"}
+    ends = [(*(int(end.rsplit(":", 1)[1], 16) for end in row[1:3]), row[9]) for row in rows]
+    inodes = {inode for ours, theirs, inode in ends if (ours, theirs) == (port, to) and inode != "0"}
     sockets = {f"socket:[{inode}]" for inode in inodes}
     for folder in Path("/proc").glob("[0-9]*/fd"):
         try:

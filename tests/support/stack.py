@@ -183,7 +183,7 @@ class LiveStack:
     def run(self, id: str) -> dict[str, Any]:
         return dict(self.ask_prefect("GET", f"/flow_runs/{id}").raise_for_status().json())
 
-    def ended(self, id: str, timeout_s: float = 60) -> dict[str, Any]:
+    def ended(self, id: str, timeout_s: float = 150) -> dict[str, Any]:
         """The run once it has reached a final state."""
         final = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
         return until(lambda: (run := self.run(id))["state_type"] in final and run, f"run {id} ends", timeout_s)

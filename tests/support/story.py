@@ -21,7 +21,7 @@ def request(workload: str, entity: str, **more: Any) -> dict[str, Any]:
 
 def planned(stack: LiveStack, change: str) -> dict[str, Any]:
     """The change once its plan is stored and its runs are made."""
-    until(lambda: stack.state(change) not in (None, "received", "planned"), f"{change} is planned", 60)
+    until(lambda: stack.state(change) not in (None, "received", "planned"), f"{change} is planned", 150)
     found = stack.change(change)
     assert found
     assert found["record"]["state"] != "denied", found["record"]["note"]
@@ -34,7 +34,7 @@ def cancel(stack: LiveStack, change: str) -> None:
     """Until its allocation has gone back."""
     done = stack.forebay("cancel", change, "--by", "jane", "--reason", "not wanted any more")
     assert done.returncode == 0, done.stderr
-    until(lambda: stack.state(change) == "rolled back", f"{change} is rolled back", 60)
+    until(lambda: stack.state(change) == "rolled back", f"{change} is rolled back", 150)
 
 
 def names(stack: LiveStack) -> list[str]:

@@ -284,8 +284,10 @@ class World:
 
     def __exit__(self, *error: object) -> None:
         self.sql.close()
-        # The use of a key is noted beside the answer: a late note would leave the next world a connection to this file.
-        if not self.store.keys_used:
+        if self.store.keys_used:
+            # Its use is noted beside the answer: a late note would leave the next world a connection to this file.
+            shutil.rmtree(self.folder, ignore_errors=True)
+        else:
             _spare.append((self.folder, self.sql))
 
     # What people and doors do

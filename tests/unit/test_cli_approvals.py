@@ -26,7 +26,8 @@ freezes: [{calendar: shop.ics, reason: shop}]
 def waiting(files: Path, forebay) -> Path:  # noqa: F811
     """Rules with a calendar, and a change that waits for bob."""
     (files / "rules.yaml").write_text(RULES)
-    (files / "shop.ics").write_text(CALENDAR)
+    # Far ahead: the change is asked for by the clock on the wall.
+    (files / "shop.ics").write_text(CALENDAR.replace("2026", "2099"))
     assert forebay("rules", "set", "rules.yaml", *WHO) == (0, "change rules: version 1\n", "")
     assert forebay("submit", "change.yaml")[0] == 0
     plan = a_plan((), workload="checkout")
