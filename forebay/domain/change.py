@@ -232,8 +232,13 @@ class PolicyChange(Model):
 
     @property
     def direction(self) -> Literal["increase", "decrease"]:
-        """`decrease` if something in it lowers demand or caps the allocation and nothing raises either."""
-        raises = any(i.factor > 1 or i.add > 0 for i in self.impacts) or any(e.min_units for e in self.entitlements)
+        """`decrease` if something in it lowers demand or caps the allocation and nothing may raise either.
+
+        The high estimate tells: that is planned for, and nobody chooses their rule by how they write an estimate.
+        """
+        raises = any(i.factor_range.high > 1 or i.add_range.high > 0 for i in self.impacts) or any(
+            e.min_units for e in self.entitlements
+        )
         lowers = any(i.factor < 1 or i.add < 0 for i in self.impacts) or any(
             e.max_units is not None for e in self.entitlements
         )

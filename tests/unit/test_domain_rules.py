@@ -43,6 +43,18 @@ DIRECTIONS: dict[str, tuple[dict[str, Any], str]] = {
         {"impacts": [{"workload": "web", "resource": "cpu", "add": -1, "unit": "cores"}]},
         "decrease",
     ),
+    "less, however wide the estimate": (
+        {"impacts": [{"workload": "web", "factor": 0.5, "low": 0.2, "high": 1}]},
+        "decrease",
+    ),
+    "a little less, or a hundredfold": (
+        {"impacts": [{"workload": "web", "factor": 0.99, "low": 0.99, "high": 100}]},
+        "increase",
+    ),
+    "a core less, or many more": (
+        {"impacts": [{"workload": "web", "resource": "cpu", "add": -1, "add_high": 500, "unit": "cores"}]},
+        "increase",
+    ),
 }
 
 
@@ -64,6 +76,18 @@ def test_the_first_rule_for_kind_entity_and_direction_governs() -> None:
     assert found.governing(halved.accepted(NOW)).name == "down"
     assert found.governing(a_request().accepted(NOW)).name == "acme"
     assert found.governing(a_request(kind="tier").accepted(NOW)).name == "rest"
+
+
+def test_nobody_passes_by_a_rule_for_increases_with_an_estimate_that_may_be_one() -> None:
+    found = rules(
+        rules=[
+            {"name": "up", "directions": ["increase"], "minimum_delay": "P1D"},
+            {"name": "down", "directions": ["decrease"]},
+        ]
+    )
+    lenient = a_request(impacts=[{"workload": "web", "factor": 0.99, "low": 0.99, "high": 100}]).accepted(NOW)
+    with pytest.raises(RuleRefusal, match="under the minimum delay"):
+        found.check_request(lenient, NOW)
 
 
 @pytest.mark.parametrize("action", ["request", "approve", "cancel", "revoke", "hold", "break-glass"])
