@@ -15,6 +15,7 @@ from forebay.domain.change import Person, PolicyChange
 from forebay.domain.freeze import ANYONE
 from forebay.domain.model import Model, UtcTime, digest
 from forebay.domain.plan import ShapingPlan, ShapingStep
+from forebay.domain.resources import CANONICAL_UNIT, Resource
 from forebay.domain.size import TaskSize
 
 SHORTEST_HASH = 8  # digits of a plan's hash that a person must give to name it
@@ -25,8 +26,9 @@ Door = Literal["cli", "link", "prefect", "api"]
 class FreeLimits(Model):
     """Up to here a change needs no approval. What is left out is no limit.
 
-    `factor`: of demand, its high estimate. `units`: added at the plan's peak, over all workloads. `money`: what the
-    plan costs more than leaving the allocation as it is, in the price's currency.
+    `factor`: of demand, its high estimate; by itself it lets through neither additions nor minima, which it does not
+    measure. `units`: added at the plan's peak, over all workloads. `money`: what the plan costs more than leaving the
+    allocation as it is, in the price's currency.
     """
 
     factor: Annotated[float, Field(ge=0)] | None = None
@@ -46,6 +48,8 @@ class FreeLimits(Model):
         money = sum((plan.price.more for plan in plans), Decimal(0))
         if self.factor is not None and factor > self.factor:
             return f"demand up to times {factor:g}, over {self.factor:g}"
+        if self.units is None and self.money is None and (growth := _absolute_growth(change)):
+            return f"{growth}, and only a factor up to {self.factor:g} is free"
         if self.units is not None and units > self.units:
             return f"{units} units added, over {self.units}"
         if self.money is not None and money > self.money:
@@ -220,6 +224,18 @@ def latest_approval(change: PolicyChange, steps: Iterable[ShapingStep]) -> datet
     yet, else the effective time.
     """
     return min([change.effective_at, *(step.due_at for step in steps)])
+
+
+def _absolute_growth(change: PolicyChange) -> str | None:
+    """In words, an addition or a minimum of `change` that may take more capacity; None without any."""
+    for impact in change.impacts:
+        if (most := impact.add_range.high) > 0:
+            unit = CANONICAL_UNIT[Resource(impact.resource)]
+            return f"{impact.workload}: an addition of up to {most:g} {unit}"
+    for entitlement in change.entitlements:
+        if entitlement.min_units:
+            return f"{entitlement.workload}: min_units {entitlement.min_units}"
+    return None
 
 
 def _peak(plan: ShapingPlan) -> int:

@@ -69,6 +69,30 @@ def test_the_high_estimate_counts_and_all_workloads_do() -> None:
     assert rules(free={"units": 7}).standing(CHANGE, two, []).needed == "8 units added, over 7"
 
 
+MORE = {"impacts": [{"workload": "web", "resource": "cpu", "factor": 1.2, "add": 500, "unit": "cores"}]}
+MAYBE = {"impacts": [{"workload": "web", "resource": "memory", "add": -1, "add_high": 2, "unit": "GiB"}]}
+LESS = {"impacts": [{"workload": "web", "resource": "cpu", "add": -2, "add_high": 0, "unit": "cores"}]}
+AT_LEAST = {"impacts": [], "entitlements": [{"workload": "web", "min_units": 500}]}
+AT_MOST = {"impacts": [], "entitlements": [{"workload": "web", "min_units": 0, "max_units": 3}]}
+BY_FACTOR_ALONE: dict[str, tuple[dict[str, Any], dict[str, Any], str | None]] = {
+    "an addition": (MORE, {}, "web: an addition of up to 500 cores, and only a factor up to 1.5 is free"),
+    "one that may be": (MAYBE, {}, "web: an addition of up to 2 GiB, and only a factor up to 1.5 is free"),
+    "less, or as much": (LESS, {}, None),
+    "a minimum": (AT_LEAST, {}, "web: min_units 500, and only a factor up to 1.5 is free"),
+    "a ceiling": (AT_MOST, {}, None),
+    "an addition whose units are limited": (MORE, {"units": 4}, None),
+    "a minimum whose units are too many": (AT_LEAST, {"units": 3}, "4 units added, over 3"),
+    "a minimum whose money is limited": (AT_LEAST, {"money": "1.13"}, None),
+}
+
+
+@pytest.mark.parametrize("name", BY_FACTOR_ALONE)
+def test_a_factor_alone_lets_nothing_through_that_it_does_not_measure(name: str) -> None:
+    fields, beside, needed = BY_FACTOR_ALONE[name]
+    change = a_request(**fields).accepted(NOW)
+    assert rules(free={"factor": 1.5, **beside}).standing(change, [UP], []).needed == needed
+
+
 RESIZED = UP.model_copy(
     update={
         "steps": tuple(
