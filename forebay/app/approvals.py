@@ -36,7 +36,7 @@ def request_of(tx: Snapshot, record: ChangeRecord) -> Request | None:
     return Request(
         asked=asked_hash(plans),
         # What follows its impact is shaped until it has settled.
-        latest=began + change.settle if began else latest_approval(change, to_come),
+        latest=change.settled_at(began) if began else latest_approval(change, to_come),
         standing=rules.standing(change, list(plans.values()), tx.approvals(change.change)),
         plans=plans,
         envelopes=tuple(Envelope.around(plan, rules.tolerance_percent(change)) for plan in plans.values()),

@@ -294,7 +294,7 @@ def _push(ctx: Context, record: ChangeRecord, version: PolicyVersion, began: dat
         current = tx.change(change.change)
         if current is None or current.state is not ChangeState.IN_FORCE:
             return  # pushed by two at once: the other was first
-        event = ctx.event(change, "settling", f"watched until {(began + change.settle).isoformat()}, then handed back")
+        event = ctx.event(change, "settling", f"watched until {change.settled_at(began).isoformat()}, then handed back")
         tx.move(change.change, ChangeState.SETTLING, event)
     ctx.notifier.notify(event)
 

@@ -180,8 +180,7 @@ def counts_on(tx: Snapshot, record: ChangeRecord, workloads: Iterable[str], now:
         f"{other.change.change} ({other.state})"
         for workload in workloads
         for other in carried(tx, record.change.change, workload)
-        if other.state in COUNTED_ON
-        or (settling and other.state in MOVING and now < other.change.effective_at + other.change.settle)
+        if other.state in COUNTED_ON or (settling and other.state in MOVING and now < other.change.settled_at())
     ]
     return f"{', '.join(dict.fromkeys(names))} counts on it" if names else None
 

@@ -18,7 +18,7 @@ UNSEEN = "quotas and scheduled actions could not be looked at"
 
 def spans(plan: ShapingPlan, change: PolicyChange, workload: Workload, now: datetime) -> tuple[Span, ...]:
     """What the plan holds from `now` on, step by step, until it is handed back after settling. Pure."""
-    handed_back = change.effective_at + change.settle + workload.verified_after
+    handed_back = change.settled_at() + workload.verified_after
     ends = [*(step.due_at for step in plan.steps[1:]), handed_back][: len(plan.steps)]
     return tuple(
         Span(start=max(step.due_at, now), end=end, units=step.to_units, resized=step.size is not None)

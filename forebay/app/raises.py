@@ -150,8 +150,7 @@ def goes_back(tx: Snapshot, record: ChangeRecord) -> datetime | None:
     if record.state in BACK or record.state is ChangeState.HELD:
         return None
     version = own_version(tx, record)
-    began = version.in_force_from if version else None
-    ends = max(began or record.change.effective_at, record.change.effective_at) + record.change.settle
+    ends = record.change.settled_at(version.in_force_from if version else None)
     carried = [rider.change for name in record.change.workloads for rider in counted(tx, record.change.change, name)]
-    ends = max([ends, *(rider.effective_at + rider.settle for rider in carried)])
+    ends = max([ends, *(rider.settled_at() for rider in carried)])
     return max([ends, *(p.until for p in tx.pins(record.change.change))])

@@ -143,15 +143,11 @@ def _may_be_armed(ctx: Context, record: ChangeRecord, now: datetime) -> bool:
 
 
 def _settled(ctx: Context, record: ChangeRecord, now: datetime) -> bool:
-    """Settling counts from when the policy took force, which a deferral moves past the effective time.
-
-    Where the glass was broken before it, the steps until then are still made.
-    """
     with ctx.store.snapshot() as tx:
         version = own_version(tx, record)
         stays = pinned(tx, ctx, record)
     began = version.in_force_from if version else None
-    return stays is None and began is not None and now >= max(began, record.change.effective_at) + record.change.settle
+    return stays is None and began is not None and now >= record.change.settled_at(began)
 
 
 def renew_dead_attempts(ctx: Context, record: ChangeRecord, now: datetime) -> None:

@@ -41,7 +41,7 @@ class Ahead:
     @property
     def settled_at(self) -> datetime:
         """If all goes as planned."""
-        return max(self.acts_from, self.change.effective_at) + self.change.settle
+        return self.change.settled_at(self.acts_from)
 
     @property
     def units_left(self) -> int:
@@ -110,7 +110,7 @@ def check_turn(tx: Snapshot, change: PolicyChange) -> None:
     to take effect before the earlier is settled. Whether one of others can, on the same path, is for the plan to say.
     """
     for other in ahead_of(tx, change):
-        over = other.change.effective_at + other.change.settle
+        over = other.change.settled_at()
         overtakes = change.effective_at < other.change.effective_at
         if overtakes or (same_policy(other.change, change) and change.effective_at <= over):
             shared = sorted(set(other.change.workloads) & set(change.workloads))

@@ -230,6 +230,14 @@ class PolicyChange(Model):
     def entitlement(self, workload: str) -> Entitlement | None:
         return next((e for e in self.entitlements if e.workload == workload), None)
 
+    def settled_at(self, began: datetime | None = None) -> datetime:
+        """When settling ends (aware UTC), counted from when the policy took force; that is `began`, if it is known.
+
+        A deferral moves it past the effective time. Where the glass was broken before that, the steps until then are
+        still made.
+        """
+        return max(began or self.effective_at, self.effective_at) + self.settle
+
     @property
     def direction(self) -> Literal["increase", "decrease"]:
         """`decrease` if something in it lowers demand or caps the allocation and nothing may raise either.

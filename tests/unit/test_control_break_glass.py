@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from forebay.app.approvals import request_of
 from forebay.app.arm import enforce
 from forebay.app.break_glass import break_glass, override_hold
 from forebay.app.people import cancel, hold, resume
+from forebay.app.raises import goes_back
 from forebay.app.rollback import rollback
 from forebay.domain.errors import OutsideError, RuleRefusal
 from forebay.domain.lifecycle import ChangeState
@@ -61,6 +63,23 @@ def test_steps_still_to_come_are_made_and_all_is_given_back_after_it(world: Worl
     assert (world.state, world.asked()) == (S.SETTLING, [6, 8])
     world.run_until(minutes(60))
     assert (world.state, world.version_at(minutes(59))) == (S.CLOSED, 1)
+
+
+def test_settling_ends_when_everybody_is_told_it_does(world: World) -> None:
+    """What is said, what an approval of the rest may wait for, what is listed, and what is done: one time."""
+    before(world, S.SHAPING)
+    break_glass(world.ctx, "CHG-1", "bob", "the shop is down")
+    world.run_until(minutes(15))
+    told = [e.reason for e in world.people.events if e.action == "settling"]
+    assert told == [f"watched until {minutes(40).isoformat()}, then handed back"]
+    with world.sql.snapshot() as tx:
+        request = request_of(tx, world.record())
+        assert request is not None
+        assert (request.latest, goes_back(tx, world.record())) == (minutes(40), minutes(40))
+    world.run_until(minutes(39))
+    assert world.state is S.SETTLING
+    world.run_until(minutes(41))
+    assert world.state is S.CLOSED
 
 
 def test_a_push_that_fails_is_made_again(world: World) -> None:
