@@ -25,10 +25,10 @@ from forebay.domain.allocation import Lever
 from forebay.domain.errors import InputError
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.resources import Resource
-from forebay.domain.workload import Workload, WorkloadCatalog
+from forebay.domain.workload import ROUNDING, Workload, WorkloadCatalog
 from forebay.planning.slots import horizon_slots
 from forebay.replay.cloud import Outage, SimulatedService
-from forebay.replay.outcome import ROUNDING, WorkloadOutcome, outcome_of
+from forebay.replay.outcome import WorkloadOutcome, outcome_of
 from forebay.replay.recorded import truth
 from forebay.replay.run import Scenario, replay, simulated
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -88,7 +87,7 @@ def draw(
     promises = promised(workload, ahead, base, outlook.rest, luck) if joint else []
     if floor is not None:
         medians = {r: float(np.median(demand.without_change[r][:, 0])) for r in workload.resources}
-        kept = max(floor, math.ceil(workload.units_for(medians)[0]))
+        kept = max(floor, workload.whole_units_for(medians))
         start_units = min(start_units, kept)
     plan = draw_plan(
         change=change,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -162,5 +161,5 @@ def what_if(
 def units_now(workload: Workload, history: Mapping[Resource, pd.Series]) -> int:
     """Units that the last usage known needs at the objectives, within the workload's bounds."""
     usage = {resource: float(history[resource].dropna().iloc[-1]) for resource in workload.resources}
-    needed = math.ceil(workload.units_for(usage)[0] - 1e-9)
+    needed = workload.whole_units_for(usage)
     return min(max(needed, workload.limits.min_units), workload.limits.max_units)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -233,4 +232,4 @@ def _seen(ctx: Context, workload: Workload, now: datetime) -> Mapping[Resource, 
 
 
 def _required(workload: Workload, usage: Mapping[Resource, float] | None) -> int | None:
-    return None if usage is None else math.ceil(workload.units_for(usage)[0] - 1e-9)
+    return None if usage is None else workload.whole_units_for(usage)

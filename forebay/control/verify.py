@@ -56,8 +56,8 @@ def judge(
     if missing:
         return judgement(Verdict.NO_DATA, f"no data for {', '.join(missing)}", asked_units)
 
-    needed, binding = workload.units_for(usage)
-    required = math.ceil(needed - 1e-9)
+    _, binding = workload.units_for(usage)
+    required = workload.whole_units_for(usage)
     saturated = {r: u for r, u in utilisation.items() if u > acute(workload.objectives[r])}
     over_band = {r: usage[r] / band[r].high for r in workload.resources if _above(usage[r], band, r, tolerance)}
     under_band = [r for r in workload.resources if r in band and usage[r] < band[r].low * (1 - tolerance)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import date, timedelta
 from decimal import Decimal
@@ -14,6 +15,9 @@ from forebay.domain.errors import InputError
 from forebay.domain.model import Duration, Hours, HoursOrZero, Model, Name, parse_yaml, validate
 from forebay.domain.resources import Resource, ResourceVector, to_canonical
 from forebay.domain.size import TaskSize, not_on_fargate
+
+# 6.000000001 units is 6 units and a rounding error, not a reason for a seventh.
+ROUNDING = 1e-9
 
 
 class EcsTarget(Model):
@@ -297,6 +301,10 @@ class Workload(Model):
         needs = {r: usage[r] / (self.unit[r] * self.objectives[r]) for r in self.resources}
         binding = max(needs, key=lambda resource: needs[resource])
         return needs[binding], binding
+
+    def whole_units_for(self, usage: Mapping[Resource, float]) -> int:
+        """Units that carry `usage` at the target utilisation."""
+        return math.ceil(self.units_for(usage)[0] - ROUNDING)
 
 
 class WorkloadCatalog(Model):

@@ -9,14 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from forebay.domain.resources import Resource
-from forebay.domain.workload import Workload
+from forebay.domain.workload import ROUNDING, Workload
 from forebay.planning.demand import Floats, Paths
 from forebay.planning.slots import SlotIndex
 
 Ints = npt.NDArray[np.int64]
-
-# 6.000000001 units is 6 units and a rounding error, not a reason for a seventh.
-ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -49,6 +46,7 @@ def required(workload: Workload, demand: Paths) -> Required:
 
 
 def whole(needs: Floats) -> Ints:
+    """As `Workload.whole_units_for`, of many at once."""
     return np.ceil(needs - ROUNDING).astype(np.int64)
 
 

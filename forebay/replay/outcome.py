@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -15,7 +14,6 @@ from forebay.domain.size import TaskSize
 from forebay.domain.workload import Workload
 from forebay.replay.cloud import Period, SimulatedService
 
-ROUNDING = 1e-9
 HOUR = timedelta(hours=1)
 
 
@@ -82,8 +80,7 @@ def outcome_of(service: SimulatedService) -> WorkloadOutcome:
 
 def missing_units(workload: Workload, period: Period) -> int:
     """Whole units that should have served to carry the period's demand at the target utilisation, and did not."""
-    needed = math.ceil(workload.units_for(period.demand)[0] - ROUNDING)
-    return max(0, needed - period.serving)
+    return max(0, workload.whole_units_for(period.demand) - period.serving)
 
 
 def _unmet(sized: Mapping[TaskSize | None, Workload], periods: Sequence[Period], resource: Resource) -> float:

@@ -11,7 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from forebay.app.outlook import Outlook
+from forebay.app.plan import draw
 from forebay.domain.plan import ShapingPlan
+from forebay.domain.resources import Resource
 from forebay.domain.workload import SoftLimit
 from forebay.planning.demand import demand_paths
 from forebay.planning.optimum import Move, cost_of, profile, solve
@@ -98,6 +101,16 @@ def drawn(levels: list[float], risk: dict[str, Any] | None = None, **fields: Any
     )  # fmt: skip
     assert isinstance(plan, ShapingPlan)
     return plan
+
+
+def test_what_an_autoscaler_keeps_is_no_unit_more_for_a_rounding_error() -> None:
+    work, to_be = workload(objectives={"cpu": 0.7}), change()
+    index = horizon_slots(to_be, work, NOW)
+    outlook = Outlook(index, {Resource.CPU: np.full((2, len(index)), 4.2)}, {})
+    assert 4.2 / 0.7 > 6
+    plan = draw(work, to_be, outlook, start_units=8, floor=2, now=NOW, earliest=NOW)
+    assert isinstance(plan, ShapingPlan)
+    assert plan.start_units == 6
 
 
 def test_the_floor_is_raised_as_late_as_can_be() -> None:
