@@ -26,6 +26,32 @@ class PolicyAnswer(Model):
     version: PolicyVersion | None
     next_switch_at: UtcTime | None
 
+    @property
+    def content(self) -> dict[str, Any]:
+        """What every door tells, as JSON, but for `at`, which differs each time. `version` and what belongs to it are
+        null where nothing is in force.
+        """
+        version = self.version
+        began = version.in_force_from if version else None
+        return {
+            "entity": self.entity,
+            "policy": self.policy,
+            "kind": version.kind if version else None,
+            "version": version.version if version else None,
+            "document": version.model_dump(mode="json", include={"document"})["document"] if version else None,
+            "change": version.change if version else None,
+            "in_force_from": began and began.isoformat(),
+            "next_switch_at": self.next_switch_at and self.next_switch_at.isoformat(),
+        }
+
+    @property
+    def nothing(self) -> str:
+        """In words, that nothing is in force, and what will be."""
+        start = f"no version of policy {self.policy!r} of {self.entity!r} is in force at {self.at.isoformat()}"
+        if self.next_switch_at is None:
+            return f"{start}, and none is armed"
+        return f"{start}; the next one takes force at {self.next_switch_at.isoformat()}"
+
 
 class _Imported(Model):
     """What a change of the policy will call it, and may hold."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,7 +40,10 @@ def policy_show(
     policy: str,
     at: Annotated[str | None, typer.Option("--at", help="ISO time with zone; default: now.")] = None,
 ) -> None:
-    """What the decision point answers."""
+    """What the decision point answers, as JSON; where nothing is in force, that is said and the exit code is 2."""
     from forebay.app.policies import policy_at
 
-    typer.echo(policy_at(common.context(), entity, policy, common.time(at, "--at") if at else None).model_dump_json())
+    answer = policy_at(common.context(), entity, policy, common.time(at, "--at") if at else None)
+    if answer.version is None:
+        raise InputError(answer.nothing)
+    typer.echo(json.dumps(answer.content | {"at": answer.at.isoformat()}, ensure_ascii=False))

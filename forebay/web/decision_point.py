@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
@@ -33,13 +32,13 @@ def decision_point(ctx: Context, doorkeeper: Doorkeeper) -> APIRouter:
         answer = policy_at(ctx, entity, policy, None if at is None else _time("at", at))
         headers = {"Cache-Control": _cache_control(answer)}
         if answer.version is None:
-            raise Refused(404, _nothing(entity, policy, answer), headers=headers)
-        content = _content(answer)
+            raise Refused(404, answer.nothing, headers=headers)
+        content = answer.content
         # Weak: `at` differs in every answer, what it says does not.
         headers["ETag"] = f'W/"{digest(content)[:32]}"'
         if headers["ETag"] in [tag.strip() for tag in request.headers.get("if-none-match", "").split(",")]:
             return Response(status_code=304, headers=headers)
-        return JSONResponse(content | {"at": _iso(answer.at)}, headers=headers)
+        return JSONResponse(content | {"at": answer.at.isoformat()}, headers=headers)
 
     # A plain route: FastAPI's reading of parameters costs more than the answer.
     router.add_route("/v1/policies/{entity}/{policy}", policy_in_force, ["GET"])
@@ -48,25 +47,13 @@ def decision_point(ctx: Context, doorkeeper: Doorkeeper) -> APIRouter:
     def policies_changed_since(changed_since: str, who: Principal = reader) -> Response:
         """200: what is in force of each policy whose answer changed since. 400: `changed_since` is no time."""
         now, answers = policies_changed(ctx, _time("changed_since", changed_since))
-        content = {"at": _iso(now), "policies": [_content(answer) for answer in answers if who.covers(answer.entity)]}
+        content = {
+            "at": now.isoformat(),
+            "policies": [answer.content for answer in answers if who.covers(answer.entity)],
+        }
         return JSONResponse(content, headers={"Cache-Control": "no-store"})
 
     return router
-
-
-def _content(answer: PolicyAnswer) -> dict[str, Any]:
-    """`version` and what belongs to it are null where nothing is in force."""
-    version = answer.version
-    return {
-        "entity": answer.entity,
-        "policy": answer.policy,
-        "kind": version.kind if version else None,
-        "version": version.version if version else None,
-        "document": version.model_dump(mode="json", include={"document"})["document"] if version else None,
-        "change": version.change if version else None,
-        "in_force_from": _iso(version.in_force_from) if version else None,
-        "next_switch_at": answer.next_switch_at and answer.next_switch_at.isoformat(),
-    }
 
 
 def _cache_control(answer: PolicyAnswer) -> str:
@@ -84,15 +71,3 @@ def _time(name: str, text: str) -> datetime:
     except (ValueError, OverflowError) as error:
         mend = "write it as 2026-11-26T09:00:00Z, or with an offset, its + as %2B: 2026-11-26T09:00:00%2B01:00"
         raise Refused(400, f"{name}={text!r} is not a time with a zone", (str(error), mend)) from error
-
-
-def _nothing(entity: str, policy: str, answer: PolicyAnswer) -> str:
-    start = f"no version of policy {policy!r} of {entity!r} is in force at {_iso(answer.at)}"
-    if answer.next_switch_at is None:
-        return f"{start}, and none is armed"
-    return f"{start}; the next one takes force at {_iso(answer.next_switch_at)}"
-
-
-def _iso(at: datetime | None) -> str:
-    assert at is not None, "a version in force has its start"
-    return at.isoformat()

@@ -283,7 +283,23 @@ def test_a_policy_in_force_is_imported_once_and_answered(files: Path, forebay) -
     assert forebay(*words)[0] == 0
     assert forebay(*words)[0] == 3, "a known policy is changed, not imported"
     answer = json.loads(forebay("policy", "show", "acme", "quota")[1])
-    assert (answer["version"]["version"], answer["version"]["document"]) == (1, {"requests_per_minute": 6000})
+    at, began = answer.pop("at"), answer.pop("in_force_from")
+    assert at > began
+    assert answer == {
+        "entity": "acme",
+        "policy": "quota",
+        "kind": "quota",
+        "version": 1,
+        "document": {"requests_per_minute": 6000},
+        "change": None,
+        "next_switch_at": None,
+    }
+
+
+def test_where_no_policy_is_in_force_that_is_said_and_nothing_is_shown(files: Path, forebay) -> None:
+    asked = ("policy", "show", "acme", "quota", "--at", "2026-11-24T09:00:00Z")
+    words = "no version of policy 'quota' of 'acme' is in force at 2026-11-24T09:00:00+00:00, and none is armed"
+    assert forebay(*asked) == (2, "", f"forebay: {words}\n")
 
 
 def test_a_port_that_is_taken_is_the_outside_failing(files: Path, forebay) -> None:
