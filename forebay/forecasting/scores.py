@@ -32,17 +32,6 @@ def quantile_loss(actual: Floats, quantiles: Floats, levels: Sequence[float]) ->
     return np.asarray(2.0 * np.maximum(tau * error, (tau - 1.0) * error))
 
 
-def scaled_quantile_loss(actual: Floats, quantiles: Floats, levels: Sequence[float]) -> float:
-    """WQL: mean quantile loss over slots and levels, divided by the mean absolute actual value (no unit).
-
-    NaN when every actual value is missing or zero: there is then no scale to divide by.
-    """
-    scale = _mean(np.abs(actual))
-    if not scale > 0:
-        return float("nan")
-    return _mean(quantile_loss(actual, quantiles, levels)) / scale
-
-
 def mase(actual: Floats, median: Floats, history: Floats, season: int) -> float:
     """Mean absolute error scaled by the history's own one-season-ago error (Hyndman & Koehler, 2006).
 

@@ -18,7 +18,7 @@ from forebay.forecasting.cleaning.levels import level_shift, with_one_level
 from forebay.forecasting.cleaning.outliers import without_outliers
 from forebay.forecasting.cleaning.restarts import without_restarts
 from forebay.forecasting.regular import RegularSeries
-from forebay.forecasting.scores import scaled_quantile_loss
+from forebay.forecasting.scores import quantile_loss
 
 Floats = npt.NDArray[np.float64]
 Edit = Callable[[Floats], None]
@@ -228,7 +228,7 @@ def test_on_a_real_trace_the_cleaning_gives_back_most_of_what_a_defect_cost(edit
 
     def loss(forecast: Forecast) -> float:
         levels = [float(level) for level in forecast.quantiles]
-        return scaled_quantile_loss(future, forecast.quantiles.to_numpy(), levels)
+        return float(quantile_loss(future, forecast.quantiles.to_numpy(), levels).mean())
 
     clean, off, on = forecast_of(past, stages=()), forecast_of(dirty, stages=()), forecast_of(dirty)
     assert any(said in reason for reason in on.reasons)

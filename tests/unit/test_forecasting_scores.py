@@ -25,24 +25,11 @@ def test_quantile_loss(actual: float, quantile: float, level: float, loss: float
     assert got == pytest.approx(np.array([[loss]]))
 
 
-def test_scaled_quantile_loss_divides_by_the_mean_absolute_value() -> None:
-    actual = np.array([10.0, 30.0])
-    quantiles = np.array([[8.0, 12.0], [30.0, 40.0]])
-    # losses at levels 0.5 and 0.9: (2, 0.4), (0, 2); mean 1.1; scale 20
-    assert scores.scaled_quantile_loss(actual, quantiles, [0.5, 0.9]) == pytest.approx(1.1 / 20)
-
-
 def test_a_missing_actual_does_not_count() -> None:
-    actual = np.array([10.0, NAN])
-    quantiles = np.array([[8.0], [0.0]])
-    assert scores.scaled_quantile_loss(actual, quantiles, [0.5]) == pytest.approx(0.2)
+    actual, history = np.array([10.0, NAN]), np.array([1.0, 5.0])
+    assert scores.mase(actual, np.array([8.0, 0.0]), history, season=1) == pytest.approx(0.5)
     assert scores.coverage(actual, np.array([9.0, 0.0]), np.array([11.0, 1.0])) == 1.0
     assert scores.share_above(actual, np.array([11.0, 0.0])) == 0.0
-
-
-@pytest.mark.parametrize("actual", [[0.0, 0.0], [NAN, NAN]], ids=["all zero", "all missing"])
-def test_no_scale_is_nan_not_a_number(actual: list[float]) -> None:
-    assert np.isnan(scores.scaled_quantile_loss(np.array(actual), np.ones((2, 1)), [0.5]))
 
 
 def test_mase_scales_by_the_one_season_error() -> None:
