@@ -18,13 +18,13 @@ from forebay.domain.plan import PlanRefusal, ShapingPlan
 from forebay.domain.records import ChangeRecord
 from forebay.domain.resources import Resource
 from forebay.domain.ticket import door_of
-from tasks.policy import READS
+from tasks.policy import REPEATABLE
 
 # The first step's run needs this long to be created, picked up and started.
 FIRST_STEP_LEAD = timedelta(seconds=10)
 
 
-@task(name="receive", **READS)
+@task(name="receive", **REPEATABLE)
 def receive_change(request: ChangeRequest, scheduled_at: datetime, ticket: str = "") -> ChangeRecord:
     """Store the change, or find the one stored by an earlier delivery. `scheduled_at`: the time of the run.
 
@@ -38,7 +38,7 @@ def receive_change(request: ChangeRequest, scheduled_at: datetime, ticket: str =
     return record
 
 
-@task(name="read history", task_run_name="history of {workload}", **READS)
+@task(name="read history", task_run_name="history of {workload}", **REPEATABLE)
 def read_history(workload: str) -> Mapping[Resource, Series]:
     """Usage of the workload's history window."""
     history = outlooks.read_history(context(), context().workload(workload))
@@ -47,7 +47,7 @@ def read_history(workload: str) -> Mapping[Resource, Series]:
     return history
 
 
-@task(name="forecast", task_run_name="forecast of {workload}", **READS)
+@task(name="forecast", task_run_name="forecast of {workload}", **REPEATABLE)
 def forecast(
     workload: str, change: PolicyChange, history: Mapping[Resource, Series], now: datetime
 ) -> outlooks.Outlook:
@@ -59,7 +59,7 @@ def forecast(
     return outlook
 
 
-@task(name="plan", task_run_name="plan of {workload}", **READS)
+@task(name="plan", task_run_name="plan of {workload}", **REPEATABLE)
 def draw_plan(
     workload: str,
     change: PolicyChange,
@@ -84,7 +84,7 @@ def see(workload: str, history: Mapping[Resource, Series], outlook: outlooks.Out
     return planning.Seen(context().workload(workload), history, outlook, now)
 
 
-@task(name="all workloads", **READS)
+@task(name="all workloads", **REPEATABLE)
 def agree(
     change: PolicyChange, seen: Sequence[planning.Seen], plans: Sequence[ShapingPlan | PlanRefusal]
 ) -> Sequence[ShapingPlan | PlanRefusal]:
@@ -92,7 +92,7 @@ def agree(
     return planning.agree_live(context(), change, seen, plans, FIRST_STEP_LEAD)
 
 
-@task(name="persist", **READS)
+@task(name="persist", **REPEATABLE)
 def persist(change: PolicyChange, plans: Sequence[ShapingPlan | PlanRefusal]) -> ChangeRecord:
     """Plans, steps, transition and audit entries, in one transaction."""
     record = planning.store_plans(context(), change.change, plans, change.fingerprint)
@@ -100,7 +100,7 @@ def persist(change: PolicyChange, plans: Sequence[ShapingPlan | PlanRefusal]) ->
     return record
 
 
-@task(name="deny", **READS)
+@task(name="deny", **REPEATABLE)
 def deny_change(change: str, reason: str) -> ChangeRecord:
     """What cannot be planned from what there is, is denied with the reason."""
     return deny(context(), change, reason)

@@ -13,8 +13,9 @@ def can_heal(_task: Any, _run: Any, state: Any) -> bool:
     return isinstance(error, OutsideError) and error.retryable
 
 
-# Writes are the controller's: it retries them itself, after reading. These are reads, and safe to repeat.
-READS: dict[str, Any] = {
+# Done again, these do no harm: what they write is one transaction that looks at what the store holds first, or a run
+# under a key that makes one. Writes to a target are the controller's, which retries them itself, after reading.
+REPEATABLE: dict[str, Any] = {
     "cache_policy": NO_CACHE,
     "persist_result": False,
     "retries": 3,

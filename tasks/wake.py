@@ -10,7 +10,7 @@ from blocks.context import context
 from forebay.app.lookup import change_record
 from forebay.app.wakeups import wake_ups
 from forebay.domain.records import WakeUp
-from tasks.policy import READS
+from tasks.policy import REPEATABLE
 from tasks.runs import start_run, tag_of
 
 # Runs are made at most this far ahead; the reconciler tops them up. Few runs far ahead: each is a promise to keep.
@@ -22,7 +22,7 @@ DEPLOYMENT = {
 }
 
 
-@task(name="schedule steps", **READS)
+@task(name="schedule steps", **REPEATABLE)
 def schedule_steps(change: str) -> int:
     """Create every wake-up the change needs within the horizon, as children of this run; returns how many."""
     ctx = context()

@@ -230,7 +230,7 @@ def test_with_the_outside_away_a_run_fails_clearly_and_does_nothing_by_half(
     change = request("late", "away", change="CHG-AWAY", effective_in="PT1H")
     code = (
         "import sys, json, tasks.policy\n"
-        "tasks.policy.READS['retries'] = 0\n"
+        "tasks.policy.REPEATABLE['retries'] = 0\n"
         "from flows.policy_change import policy_change\n"
         "policy_change(json.loads(sys.argv[1]))\n"
     )
