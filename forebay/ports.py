@@ -115,7 +115,9 @@ class Enforcer(Protocol):
 
 
 class Notifier(Protocol):
-    """Tells people. A failure to tell must never stop a change: adapters log it and return."""
+    """Hears of an event at once, as the log does. What people are told is what the audit log records and
+    `forebay.domain.telling` names: who calls this alone tells nobody. It must never stop a change: adapters return.
+    """
 
     def notify(self, event: AuditEvent) -> None: ...
 

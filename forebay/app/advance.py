@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from forebay.app.arm import enforce, try_to_arm
 from forebay.app.context import Context
-from forebay.app.keep import FOREIGN, carry_out
+from forebay.app.keep import carry_out, report
 from forebay.app.look import look
 from forebay.app.people import hold_by_controller
 from forebay.app.preflight import tell_ahead
@@ -21,7 +21,7 @@ from forebay.control.keep import Adopt, Keep
 from forebay.domain.audit import AuditEvent
 from forebay.domain.errors import InputError, LostLease, OutsideError, RuleRefusal
 from forebay.domain.lifecycle import AFTER, STEPPING, StepState
-from forebay.domain.records import Lease, Purpose, StepRecord
+from forebay.domain.records import Lease, StepRecord
 from forebay.domain.verdict import Verdict
 
 # A sleeping controller looks up this often: to renew its lease, and to notice a cancel or a hold.
@@ -175,9 +175,7 @@ def _done(ctx: Context, lease: Lease, view: View, decision: Decision) -> Tick:
                     try_to_arm(ctx, change.change)  # the steps that are left may all follow the impact
         case Keep() | Adopt():
             carry_out(ctx, lease, view.change, view.workload, view.target, decision)
-            action = decision.purpose if isinstance(decision, Keep) and decision.purpose is Purpose.PIN else FOREIGN
-            told = ctx.event(view.change.change, action, decision.reason, workload=view.workload.name)
-            ctx.notifier.notify(told)
+            report(ctx, view.change, view.workload.name, decision)
         case Ask():
             if not decision.correction:
                 tell_ahead(ctx, view)

@@ -15,9 +15,9 @@ from forebay.control.keep import Adopt, Clash, Keep, Later, keep, keep_pin
 from forebay.domain.allocation import TargetState
 from forebay.domain.errors import LostLease, OutsideError, RuleRefusal
 from forebay.domain.lifecycle import FOR_A_PERSON
-from forebay.domain.records import ChangeRecord, Intent, Lease, Outcome
+from forebay.domain.records import ChangeRecord, Intent, Lease, Outcome, Purpose
 from forebay.domain.workload import Workload
-from forebay.ports import Transaction
+from forebay.ports import Snapshot, Transaction
 
 FOREIGN = "changed by another"
 
@@ -51,6 +51,26 @@ def carry_out(
         keep_lease(ctx, tx, lease)
         check_unchanged(tx, record)
         adopt(tx, ctx, record, workload.name, answer.setting, CONTROLLER, answer.reason)
+
+
+def report(ctx: Context, record: ChangeRecord, workload: str, answer: Keep | Adopt | Clash) -> None:
+    """Tell people of another hand, and how it was answered, once. A person's pin is none: it was told when it came."""
+    if isinstance(answer, Keep) and answer.purpose is Purpose.PIN:
+        return
+    with ctx.store.snapshot() as seen:
+        if _reported(seen, record, answer.reason):
+            return
+    with ctx.store.transaction() as tx:
+        if _reported(tx, record, answer.reason):
+            return
+        event = ctx.event(record.change, FOREIGN, answer.reason, workload=workload)
+        tx.audit(event)
+    ctx.notifier.notify(event)
+
+
+def _reported(tx: Snapshot, record: ChangeRecord, foreign: str) -> bool:
+    said = (entry.event for entry in tx.audit_entries(record.change.change))
+    return any(e.action in (FOREIGN, "held") and e.reason == foreign for e in said)
 
 
 def keep_workload(ctx: Context, record: ChangeRecord, workload: Workload) -> Answer:

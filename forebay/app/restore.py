@@ -26,6 +26,7 @@ from forebay.domain.verdict import Verdict
 from forebay.domain.workload import Workload
 
 WAITS = "not given back"
+HIGH_AFTER = "high after giving back"
 
 
 def restore_change(ctx: Context, record: ChangeRecord, holder: str) -> str:
@@ -186,10 +187,12 @@ def _verify_last(
     if verdict.verdict is Verdict.NO_DATA and now < known_at + workload.verification.patience:
         return f"{verdict.verdict}: {verdict.evidence.text}"
     text = f"{verdict.verdict}: {verdict.evidence.text}"
-    event = ctx.event(record.change, "give back verified", text, workload=workload.name, new=in_words(move.new))
+    high = verdict.verdict is Verdict.HIGH
+    action = HIGH_AFTER if high else "give back verified"
+    event = ctx.event(record.change, action, text, workload=workload.name, new=in_words(move.new))
     with ctx.store.transaction() as tx:
         tx.judge_intent(move.number, verdict, event)
-    if verdict.verdict is Verdict.HIGH:
+    if high:
         ctx.notifier.notify(event)
     return None
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from forebay.app.arm import watch_armed
 from forebay.app.blind import look_failed, look_succeeded
 from forebay.app.context import Context
-from forebay.app.keep import FOREIGN, Unseen, keep_workload
+from forebay.app.keep import Unseen, keep_workload, report
 from forebay.app.people import hold_by_controller
 from forebay.control.keep import Adopt, Clash, Keep
 from forebay.domain.errors import NotShownYet, kept
 from forebay.domain.lifecycle import AFTER, FOR_A_PERSON, MOVING, ChangeState
-from forebay.domain.records import ChangeRecord, Purpose
-from forebay.ports import Snapshot
+from forebay.domain.records import ChangeRecord
 
 # That a person is to decide means no step forward, not that what was set may be taken.
 WATCHED = MOVING | AFTER | {ChangeState.ARMED} | FOR_A_PERSON
@@ -55,27 +54,8 @@ def _watch(ctx: Context, record: ChangeRecord) -> bool:
 def _watch_workload(ctx: Context, record: ChangeRecord, name: str) -> bool:
     answer = keep_workload(ctx, record, ctx.workload(name))
     match answer:
-        case Keep(purpose=Purpose.PIN):
-            pass
         case Clash(reason=reason) if record.state in MOVING or record.lapses:
             hold_by_controller(ctx, record.change.change, reason)
-        case Keep(reason=reason) | Adopt(reason=reason) | Clash(reason=reason):
-            _report(ctx, record, name, reason)
+        case Keep() | Adopt() | Clash():
+            report(ctx, record, name, answer)
     return not isinstance(answer, Unseen)
-
-
-def _report(ctx: Context, record: ChangeRecord, workload: str, foreign: str) -> None:
-    with ctx.store.snapshot() as seen:
-        if _reported(seen, record, foreign):
-            return
-    with ctx.store.transaction() as tx:
-        if _reported(tx, record, foreign):
-            return
-        event = ctx.event(record.change, FOREIGN, foreign, workload=workload)
-        tx.audit(event)
-    ctx.notifier.notify(event)
-
-
-def _reported(tx: Snapshot, record: ChangeRecord, foreign: str) -> bool:
-    said = (entry.event for entry in tx.audit_entries(record.change.change))
-    return any(e.action in (FOREIGN, "held") and e.reason == foreign for e in said)

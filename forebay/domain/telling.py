@@ -24,6 +24,8 @@ TOPICS: Mapping[str, frozenset[str]] = {
             "in trouble",
             "given up",
             "not given back",
+            "high after giving back",
+            "left raised",
             "not looked at",
             "unexpected error",
             "forecast decayed",

@@ -242,6 +242,25 @@ def _(world: World) -> None:
     world.run_until(minutes(60))
 
 
+@scene("high after giving back")
+def _(world: World) -> None:
+    cores = [2.0]
+    world.cloud.services["web"].demand = lambda at: {Resource.CPU: cores[0]}
+    world.submit(a_request(), a_plan(demand=flat(2)))
+    world.run_until(minutes(15))
+    cancel(world.ctx, "CHG-1", "ann", "not needed any more")
+    world.clock.at(minutes(15.5), lambda: cores.__setitem__(0, 5.5))
+    world.run_until(minutes(19))
+
+
+@scene("left raised")
+def _(world: World) -> None:
+    lived(world, 15)
+    cancel(world.ctx, "CHG-1", "ann", "stop")
+    world.cloud.set("web", count(9), foreign=True)
+    world.run_until(minutes(20))
+
+
 @scene("not given back")
 def _(world: World) -> None:
     lived(world, 15)
@@ -281,3 +300,28 @@ def test_what_a_topic_names_is_what_the_log_calls_it(actions: tuple[str, ...], m
         topic = next(topic for topic, named in TOPICS.items() if action in named)
         told = [entry.event.action for entry in worth_telling(entries, {topic})]
         assert any(name.endswith(action) for name in told), action
+
+
+@pytest.mark.parametrize(("rule", "to"), [("insist", 5), ("yield", 7)])
+def test_another_hand_is_told_of_once_where_the_run_of_a_step_meets_it(rule: str, to: int) -> None:
+    """The watch looks nowhere a run is at work."""
+    with World(a_workload(on_foreign_write=rule)) as world:
+        world.submit()
+        world.clock.at(minutes(3), lambda: world.cloud.set("web", count(to), foreign=True))
+        world.run_until(minutes(8))
+        with world.sql.transaction() as tx:
+            told = worth_telling(tx.audit_entries(), {"misaligned"})
+    assert [(t.event.action, t.event.workload) for t in told] == [("changed by another", "web")]
+    assert "web stands at count" in told[0].event.reason
+
+
+def test_what_a_person_pinned_is_told_as_that_and_not_as_another_hand() -> None:
+    with World(a_workload()) as world:
+        world.submit()
+        pin(world.ctx, "CHG-1", 6, minutes(6), "bob", "a broadcast")
+        world.run_until(minutes(5))
+        with world.sql.transaction() as tx:
+            entries = tx.audit_entries()
+    assert "pin asked" in [entry.event.action for entry in entries]
+    assert worth_telling(entries, {"misaligned"}) == []
+    assert [entry.event.action for entry in worth_telling(entries, {"held"})] == ["pinned"]

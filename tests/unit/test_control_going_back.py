@@ -360,7 +360,7 @@ def test_demand_above_what_is_left_is_said() -> None:
         cancel(world.ctx, "CHG-1", "ann", "not needed any more")
         world.clock.at(minutes(15.5), lambda: cores.__setitem__(0, 5.5))
         world.run_until(minutes(19))
-        assert "give back verified" in [e.action for e in world.people.events]
+        assert len(world.told("high after giving back")) == 1
         world.run_until(minutes(30))
         assert world.setting() == count(8)
 
