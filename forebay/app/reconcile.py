@@ -16,6 +16,7 @@ from forebay.app.outbox import drain, give_up_nobodys, post_what_is_in_force
 from forebay.app.people import deny, own_version
 from forebay.app.pins import end_pins
 from forebay.app.plan import plan_anew_if_overdue
+from forebay.app.pulse import beat
 from forebay.app.recover import recover
 from forebay.app.replan import refresh
 from forebay.app.restore import restore_change
@@ -51,7 +52,7 @@ def reconcile(
 
     What fails is reported to `trouble` and stands in the way neither of other changes nor of what else this one
     needs; where nobody foresaw it, people are told too. `look`: also look at the targets for what another hand has
-    changed; a loop of seconds does so now and then.
+    changed; a loop of seconds does so now and then. Such a pass is also what says that the reconciler lives.
     """
     holder = f"{holder} {uuid4().hex[:8]}"  # two passes of one name at once are two writers
     with ctx.store.snapshot() as tx:
@@ -73,7 +74,7 @@ def reconcile(
             wanted += wake_ups(ctx, record)
         _report(ctx, failed, trouble, record.change)
     failed = []
-    for act in (settle_rules, tell, answer, drain, give_up_nobodys):
+    for act in (settle_rules, tell, answer, drain, give_up_nobodys, *((beat,) if look else ())):
         with kept(failed):
             act(ctx)
     _report(ctx, failed, trouble)

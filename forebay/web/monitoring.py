@@ -47,10 +47,10 @@ def monitoring(ctx: Context, doorkeeper: Doorkeeper) -> APIRouter:
 
 
 def metrics_text(seen: Overview) -> str:
-    """Written by hand: five gauges, and labels that need no escaping."""
+    """Written by hand: a few gauges, and labels that need no escaping."""
     count = Counter(line.record.state for line in seen.changes)
     states = {f'{{state="{state}"}}': float(count[state]) for state in ChangeState}
-    at = seen.next_effective_at
+    at, beat = seen.next_effective_at, seen.reconciled_at
     gauges = [
         ("changes", "Changes by state", states),
         ("open_intents", "External writes whose outcome is not known yet", {"": float(seen.open_intents)}),
@@ -64,6 +64,11 @@ def metrics_text(seen: Overview) -> str:
             "next_effective_seconds",
             "Seconds to the earliest effective time not yet in force; negative: overdue; absent: none",
             {} if at is None else {"": (at - seen.now).total_seconds()},
+        ),
+        (
+            "reconciled_seconds_ago",
+            "Seconds since the reconciler last made a pass that looks; absent: never yet",
+            {} if beat is None else {"": (seen.now - beat).total_seconds()},
         ),
     ]
     lines = []

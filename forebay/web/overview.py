@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from forebay.app.context import Context
+from forebay.app.pulse import last_beat
 from forebay.app.raises import Raise, open_raises
 from forebay.domain.lifecycle import BEFORE_IN_FORCE, TERMINAL
 from forebay.domain.outbox import MessageState
@@ -23,7 +24,9 @@ class ChangeLine:
 
 @dataclass(frozen=True)
 class Overview:
-    """All changes, newest first; stored tickets whose run was not started; external writes of unknown outcome."""
+    """All changes, newest first; stored tickets whose run was not started; external writes of unknown outcome; when
+    the reconciler last made a pass, None before its first.
+    """
 
     now: datetime
     changes: Sequence[ChangeLine]
@@ -31,6 +34,7 @@ class Overview:
     open_intents: int
     raises: Sequence[Raise]
     unsent: Mapping[MessageState, int]
+    reconciled_at: datetime | None
 
     @property
     def next_effective_at(self) -> datetime | None:
@@ -51,4 +55,5 @@ def overview(ctx: Context) -> Overview:
             open_intents=sum(len(tx.intents(w.name, only_open=True)) for w in ctx.catalog.workloads),
             raises=raises,
             unsent={s: len(tx.messages(s)) for s in (MessageState.WAITING, MessageState.DEAD)},
+            reconciled_at=last_beat(tx),
         )

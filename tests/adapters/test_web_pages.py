@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 
 from forebay.app.context import Context
 from forebay.app.receive import receive
+from forebay.app.reconcile import reconcile
 from forebay.app.status import ChangeStatus
 from forebay.domain.errors import OutsideError
 from forebay.domain.lifecycle import ChangeState, StepState
@@ -334,3 +335,16 @@ def test_metrics_count_what_is_there(ctx: Context, client: TestClient) -> None:
     assert full["forebay_next_effective_seconds"] == 86400
     ctx.clock.time += timedelta(days=1, seconds=90)
     assert _metrics(client)["forebay_next_effective_seconds"] == -90, "overdue is negative"
+
+
+def test_metrics_say_how_long_the_reconciler_has_been_silent(ctx: Context, client: TestClient) -> None:
+    def passes(look: bool) -> None:
+        reconcile(ctx, "pass", timedelta(hours=2), lambda what, error: None, look)
+
+    passes(look=False)
+    assert "forebay_reconciled_seconds_ago" not in _metrics(client), "the passes of seconds write nothing"
+    passes(look=True)
+    assert int(_metrics(client)["forebay_reconciled_seconds_ago"]) == 0
+    ctx.clock.time += timedelta(minutes=4)
+    passes(look=False)
+    assert int(_metrics(client)["forebay_reconciled_seconds_ago"]) == 240

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import get_args
 
@@ -33,6 +34,8 @@ from forebay.domain.workload import (
     Workload,
 )
 from forebay.settings import Settings
+from forebay.web.monitoring import metrics_text
+from forebay.web.overview import Overview
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -116,6 +119,13 @@ def test_no_field_is_invented() -> None:
 def test_every_setting_is_described_and_none_invented() -> None:
     described = {name for name in listed("docs/operations.md") if name.startswith("FOREBAY_")}
     assert described == {f"FOREBAY_{name.upper()}" for name in Settings.model_fields}
+
+
+def test_every_gauge_is_described_and_none_invented() -> None:
+    now = datetime(2026, 11, 24, 12, tzinfo=UTC)
+    seen = Overview(now, changes=(), waiting_tickets=(), open_intents=0, raises=(), unsent={}, reconciled_at=now)
+    gauges = re.findall(r"^# TYPE (\w+) gauge", metrics_text(seen), re.MULTILINE)
+    assert {name.partition("{")[0] for name in listed("docs/operations.md") if "forebay_" in name} == set(gauges)
 
 
 def test_every_verdict_and_state_is_described() -> None:
