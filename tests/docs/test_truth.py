@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -126,6 +127,26 @@ def test_every_gauge_is_described_and_none_invented() -> None:
     seen = Overview(now, changes=(), waiting_tickets=(), open_intents=0, raises=(), unsent={}, reconciled_at=now)
     gauges = re.findall(r"^# TYPE (\w+) gauge", metrics_text(seen), re.MULTILINE)
     assert {name.partition("{")[0] for name in listed("docs/operations.md") if "forebay_" in name} == set(gauges)
+
+
+def test_the_notes_of_holds_are_written_in_the_words_of_the_code() -> None:
+    """Each piece of a note between what is filled in; the verdict before it is put there by itself."""
+    code = "\n".join(
+        _words(node)
+        for path in (ROOT / "forebay").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    )
+    section = text("docs/operations.md").partition("## Holds, and what to do")[2].partition("\n## ")[0]
+    cells = re.findall(r"^\| (`[^|]+) \|", section, re.MULTILINE)
+    notes = [note for cell in cells for note in re.findall("`(?:(?:error|no_data): )?(.+?)`", cell)]
+    assert len(notes) >= 18
+    assert {piece.strip() for note in notes for piece in note.split("…") if piece.strip() not in code} == set()
+
+
+def _words(node: ast.AST) -> str:
+    if isinstance(node, ast.JoinedStr):
+        return "".join(_words(part) or "…" for part in node.values)
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
 
 
 def test_every_verdict_and_state_is_described() -> None:
