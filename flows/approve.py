@@ -7,7 +7,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from forebay.domain.approval import Decision, PlanHash
-from forebay.domain.errors import RuleRefusal
+from forebay.domain.errors import InputError, RuleRefusal
 from tasks.approve import answer
 from tasks.form import shown
 from tasks.wake import schedule_steps
@@ -32,7 +32,7 @@ def approve(
     """
     try:
         said = answer(change, decision, by, reason, plan)
-    except RuleRefusal as refusal:
+    except (InputError, RuleRefusal) as refusal:
         return Completed(name="Refused", message=str(refusal))
     schedule_steps(change)
     return Completed(message=said)

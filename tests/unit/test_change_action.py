@@ -15,6 +15,7 @@ from flows.change_action import change_action
 from forebay.domain.approval import Decision
 from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.lifecycle import ChangeState
+from tasks import approve as answering
 from tasks import people
 from tasks.people import Deed, act
 from tests.support.world import World, a_plan, a_request, a_workload, leave, minutes
@@ -101,6 +102,20 @@ def test_one_of_several_workloads_is_pinned_by_the_form(monkeypatch: pytest.Monk
         do(Deed.PIN, 7, minutes(20), "db")
         with world.sql.transaction() as tx:
             assert [(pin.workload, pin.units) for pin in tx.pins("CHG-1")] == [("db", 7)]
+
+
+@pytest.mark.parametrize("form", ["act", "answer"])
+def test_a_form_for_a_change_that_is_not_there_ends_refused(
+    world: World, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    monkeypatch.setattr(answering, "context", lambda: world.ctx)
+    monkeypatch.setattr("flows.approve.answer", answering.answer.fn)
+    monkeypatch.setattr("flows.change_action.act", act.fn)
+    if form == "act":
+        state = change_action.fn("CHG-9", Deed.HOLD, "bob", "because")
+    else:
+        state = approve.fn("CHG-9", Decision.APPROVE, "bob", "because", "3f9a61c2")
+    assert (state.name, state.message) == ("Refused", "there is no change 'CHG-9': `forebay status` lists them")
 
 
 def test_settled_by_the_form(world: World) -> None:
