@@ -19,5 +19,5 @@ class _Named(Model):
 def check_named(actor: str, reason: str) -> None:
     """Raises InputError where one is missing or hides something, or the name is too long."""
     if not actor.strip() or not reason.strip():
-        raise InputError("give your name (--by) and a reason (--reason): the audit log keeps both")
+        raise InputError("give your name and a reason: the audit log keeps both")
     validate(_Named, {"by": actor, "reason": reason}, "who and why")

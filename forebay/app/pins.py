@@ -31,10 +31,10 @@ def pin(
     if name not in names:
         raise InputError(f"change {change} does not touch {name!r}: it touches {', '.join(names)}")
     if until <= (now := ctx.clock.now()):
-        raise InputError(f"--until {until.isoformat()} is over (now {now.isoformat()}): name a time to come")
+        raise InputError(f"until: {until.isoformat()} is over (now {now.isoformat()}): name a time to come")
     if until - now > LONGEST_AHEAD:
         told = f"is more than {LONGEST_AHEAD.days} days ahead"
-        raise InputError(f"--until {until.isoformat()} {told}: name an earlier time, and pin again then")
+        raise InputError(f"until: {until.isoformat()} {told}: name an earlier time, and pin again then")
     limits, entitlement = ctx.workload(name).limits, record.change.entitlement(name)
     with ctx.store.snapshot() as tx:
         plan = tx.plan(change, name)

@@ -188,10 +188,12 @@ def print_together(texts: Iterable[str]) -> None:
 
 
 def time(text: str, what: str) -> datetime:
+    """Raises InputError, naming the mend, for anything but an ISO 8601 time with a zone."""
     try:
         return to_utc(datetime.fromisoformat(text))
-    except ValueError as error:
-        raise InputError(f"{what} {text!r}: {error}") from error
+    except (ValueError, OverflowError) as error:
+        mend = "write it as 2026-11-26T09:00:00Z, or with an offset: 2026-11-26T09:00:00+01:00"
+        raise InputError(f"{what} {text!r} is not a time with a zone ({error}): {mend}") from error
 
 
 def end_of(series: Any) -> datetime:

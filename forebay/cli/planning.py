@@ -57,7 +57,9 @@ def plan(
     output_format: Annotated[PlanFormat, typer.Option("--format")] = PlanFormat.TABLE,
     out: common.Out = None,
     explain: Annotated[bool, typer.Option("--explain", help="In sentences instead of tables.")] = False,
-    impact_scale: Annotated[float, typer.Option("--impact-scale", help="What if the impact were so many times?")] = 1.0,
+    impact_scale: Annotated[
+        float, typer.Option("--impact-scale", min=0, help="What if the impact were so many times?")
+    ] = 1.0,
     confidence: Annotated[float | None, typer.Option("--confidence", help="What if it had to be so certain?")] = None,
     effective_at: Annotated[str | None, typer.Option("--effective-at", help="What if it came into force then?")] = None,
     pending: Annotated[

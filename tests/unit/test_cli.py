@@ -217,7 +217,11 @@ WRONG = {
     "no such file": (("plan", "nothing.yaml", *PLAN[2:]), "nothing.yaml"),
     "no such history": ((*PLAN[:-1], "nothing.csv"), "cannot read nothing.csv: No such file or directory"),
     "naive now": ((*PLAN, "--now", "2026-03-04T00:00:00"), "has no zone"),
-    "now is no time": ((*PLAN, "--now", "soon"), "--now"),
+    "now is no time": ((*PLAN, "--now", "soon"), "--now 'soon' is not a time with a zone"),
+    "now is a year": ((*PLAN, "--now", "2019"), "write it as 2026-11-26T09:00:00Z"),
+    "a time before time began": ((*PLAN, "--now", "0001-01-01T00:00:00+14:00"), "write it as 2026-11-26T09:00:00Z"),
+    "an effective time of words": ((*PLAN, "--effective-at", "tomorrow"), "--effective-at 'tomorrow' is"),
+    "less than no impact": ((*PLAN, "--impact-scale", "-1"), "--impact-scale"),
     "horizon is no duration": (("forecast", "history.csv", "--horizon", "soon"), "48h"),
     "horizon without a unit": (("backtest", "history.csv", "--horizon", "48"), "48h"),
     "horizon of nothing": (("forecast", "history.csv", "--horizon", "0h"), "longer than zero"),
@@ -235,8 +239,8 @@ WRONG = {
     "a path as the entity": (("policy", "import", "../../etc", "quota", *WHO), "entity: a name is made of"),
     "a kind with a space": (("policy", "import", "acme", "quota", "--kind", "gl obex", *WHO), "kind: a name"),
     "a policy of no JSON": (("policy", "import", "acme", "quota", "--document", "odd.yaml", *WHO), "is no JSON number"),
-    "a policy imported by nobody": (("policy", "import", "acme", "quota", "--by", " ", "--reason", "x"), "--by"),
-    "no reason": (("cancel", "CHG-9", "--by", "jane", "--reason", " "), "--reason"),
+    "a policy imported by nobody": (("policy", "import", "acme", "quota", "--by", " ", "--reason", "x"), "your name"),
+    "no reason": (("cancel", "CHG-9", "--by", "jane", "--reason", " "), "give your name and a reason"),
 }
 
 

@@ -156,7 +156,7 @@ def test_rules_are_set_under_the_rules_in_force() -> None:
         set_rules(world.ctx, rules(amenders=["eve"]), "bob", "from now on eve does it")
         with pytest.raises(RuleRefusal, match=r"'bob' may not set the change rules .*one of eve"):
             set_rules(world.ctx, rules(), "bob", "open again")
-        with pytest.raises(InputError, match="give your name"):
+        with pytest.raises(InputError, match="give your name and a reason: "):
             set_rules(world.ctx, rules(), "eve", " ")
         assert set_rules(world.ctx, rules(amenders=["eve", "bob"]), "eve", "bob as well") == 2
         assert [e.action for e in world.people.events] == ["change rules set", "change rules set"]
