@@ -1,6 +1,7 @@
 """What a flow run works with: the blocks called `forebay` where an operator saved them, the environment elsewhere."""
 
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
@@ -15,23 +16,40 @@ from forebay.app.context import Context
 from forebay.aws import AwsClients
 from forebay.domain.errors import OutsideError
 from forebay.settings import load_settings
-from forebay.wiring import build_context, read_catalog
+from forebay.wiring import LatestCatalog, build_context, read_catalog
 
 NAME = "forebay"
 B = TypeVar("B", bound=Block)
 
 
+class Workloads(LatestCatalog):
+    """The block's where one is saved, the file's elsewhere, as they were when it was last refreshed: nothing changes
+    under a run, nor under a pass of the reconciler.
+    """
+
+    def __init__(self, file: Path) -> None:
+        """Raises OutsideError."""
+        super().__init__(lambda: self._block.catalog() if self._block else read_catalog(file))
+        self.ask_for_block()
+
+    def ask_for_block(self) -> None:
+        """Whether one is saved by now, and what it holds: for the next time. Raises OutsideError."""
+        self._block = saved(ForebayWorkloads)
+
+
 @lru_cache(maxsize=1)
 def context() -> Context:
     """One context a process. Raises InputError and OutsideError."""
-    database, workloads, aws = saved(ForebayDatabase), saved(ForebayWorkloads), saved(ForebayAws)
-    push, settings = saved(ForebayPush), load_settings()
+    database, aws, push = saved(ForebayDatabase), saved(ForebayAws), saved(ForebayPush)
+    settings = load_settings()
+    # Read before anything begins: no run is to blame a change for workloads that cannot be read.
+    workloads = Workloads(settings.workloads)
+    workloads.refresh()
     clients = aws.clients() if aws else AwsClients(settings.aws_region, settings.aws_endpoint_url)
     return build_context(
         settings,
         store=database.store() if database else None,
-        # Read before anything begins: no run is to blame a change for a workloads file that cannot be read.
-        catalog=workloads.catalog() if workloads else read_catalog(settings.workloads),
+        catalog=workloads,
         clients=clients,
         enforcers=push.enforcers(clients) if push else None,
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -32,23 +32,62 @@ from forebay.targets.asg import AutoScalingGroup
 from forebay.targets.ecs import EcsService
 from forebay.usage.cloudwatch import CloudWatchUsage
 
+log = logging.getLogger(__name__)
 
-@dataclass(frozen=True)
-class CatalogFile:
-    """The workloads file, read when a workload is first asked for: what a person does in an emergency needs none."""
 
-    path: Path
+class LatestCatalog:
+    """The workloads as `read` gave them last; at first when one is asked for, as an emergency asks for none.
 
-    @cached_property
-    def _catalog(self) -> WorkloadCatalog:
-        return read_catalog(self.path)
+    What was read stays in use where `read` fails later: a slip in an edit must not stop what is under way.
+    """
+
+    def __init__(self, read: Callable[[], WorkloadCatalog]) -> None:
+        self._read = read
+        self._last: WorkloadCatalog | None = None
+        self._wrong: InputError | None = None
+
+    def refresh(self) -> None:
+        """Read again. Raises what `read` does."""
+        try:
+            self._last, self._wrong = self._read(), None
+        except InputError as error:
+            self._wrong = error
+            raise
 
     @property
     def workloads(self) -> Sequence[Workload]:
-        return self._catalog.workloads
+        return self._current().workloads
 
     def get(self, name: str) -> Workload | None:
-        return self._catalog.get(name)
+        """Raises InputError also for one that was not there before, while what there is by now cannot be read."""
+        found = self._current().get(name)
+        if found is None and self._wrong:
+            raise InputError(str(self._wrong))
+        return found
+
+    def _current(self) -> WorkloadCatalog:
+        if self._last is None:
+            self.refresh()
+        assert self._last is not None
+        return self._last
+
+
+class CatalogFile(LatestCatalog):
+    """The workloads file as it is whenever one is asked for. That it cannot be read any more is logged."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(lambda: read_catalog(path))
+
+    def _current(self) -> WorkloadCatalog:
+        known, before = self._last, self._wrong
+        if known is None:
+            return super()._current()
+        try:
+            self.refresh()
+        except InputError as error:
+            if str(error) != str(before):
+                log.error("%s; until it is mended this process goes on by what it read before", error)
+        return super()._current()
 
 
 def build_context(
@@ -61,7 +100,7 @@ def build_context(
 ) -> Context:
     """A Context on the real outside. What is passed in wins over the settings. Raises InputError and OutsideError.
 
-    Without a `catalog` the workloads file is read once it is needed; a process that works for many passes one.
+    Without a `catalog` it is the workloads file, as it is whenever it is needed.
     """
     aws = clients or AwsClients(settings.aws_region, settings.aws_endpoint_url)
     clock = SystemClock()
@@ -141,11 +180,19 @@ def make_usage(workload: Workload, aws: AwsClients, clock: Clock) -> Usage:
 
 def read_catalog(path: Path) -> WorkloadCatalog:
     """Raises InputError if the workloads file is missing or not valid."""
-    if not path.exists():
-        raise InputError(
-            f"there is no workloads file {path}: name yours by FOREBAY_WORKLOADS, or copy examples/workloads.yaml there"
-        )
-    return WorkloadCatalog.parse(read_text(path), str(path))
+    try:
+        return _parsed(read_text(path), str(path))
+    except InputError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
+        mend = "name yours by FOREBAY_WORKLOADS, or copy examples/workloads.yaml there"
+        raise InputError(f"there is no workloads file {path}: {mend}") from error
+
+
+@lru_cache(maxsize=1)
+def _parsed(text: str, what: str) -> WorkloadCatalog:
+    """Asked for again and again, of a file that seldom changes."""
+    return WorkloadCatalog.parse(text, what)
 
 
 def read_sources(path: Path | None) -> tuple[TicketSource, ...]:

@@ -5,13 +5,13 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
-from blocks.context import context
-from forebay.app.defects import tell_defect
+from blocks.context import Workloads, context
+from forebay.app.defects import tell_defect, tell_unread
 from forebay.app.lookup import change_record
 from forebay.app.reconcile import reconcile
 from forebay.app.runs import outlived
 from forebay.app.tickets import sweep_tickets
-from forebay.domain.errors import ForebayError, kept
+from forebay.domain.errors import ForebayError, InputError, kept
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.records import WakeUp
 from tasks.recurring import check_recurring
@@ -28,10 +28,12 @@ def reconcile_once(holder: str, known: set[str] | None = None, look: bool = True
     `look`: see `forebay.app.reconcile`; then it also ends the runs that have outlived their purpose, and looks for
     changes that a schedule should have brought.
 
-    Raises OutsideError if the store or Prefect is away or refuses, at the end: whatever else can be done is done.
+    Raises OutsideError if the store or Prefect is away or refuses, and InputError if the workloads cannot be read any
+    more, at the end: whatever else can be done is done.
     """
     known = set() if known is None else known
     failed: list[Exception] = []
+    unread: list[Exception] = []
     started = created = ended = 0
     away: list[PrefectAway] = []
 
@@ -44,6 +46,8 @@ def reconcile_once(holder: str, known: set[str] | None = None, look: bool = True
             away.append(error)
             raise
 
+    with kept(unread):
+        _refresh_workloads()
     with kept(failed):
         started = sweep_tickets(context(), start)
 
@@ -55,6 +59,9 @@ def reconcile_once(holder: str, known: set[str] | None = None, look: bool = True
             with kept(failed, but=PrefectAway):
                 if missing := check_recurring():
                     logger.warning("%d occurrences of recurring changes are late", missing)
+            if isinstance(workloads := context().catalog, Workloads):
+                workloads.ask_for_block()
+    failed += unread
     if failed:
         raise failed[0]
     return f"{started} tickets started, {created} wake-ups made sure of, {ended} runs ended"
@@ -76,6 +83,17 @@ def tell_unexpected(error: Exception) -> None:
         tell_defect(context(), error)
     except Exception as untold:  # the next pass must come all the same
         log_trouble("not told", untold)
+
+
+def _refresh_workloads() -> None:
+    """What they are by now; people are told where that cannot be read. Raises InputError, and OutsideError."""
+    workloads = context().catalog
+    if isinstance(workloads, Workloads):
+        try:
+            workloads.refresh()
+        except InputError as error:
+            tell_unread(context(), error)
+            raise
 
 
 def _make(wanted: Iterable[WakeUp], known: set[str], failed: list[Exception]) -> int:

@@ -55,10 +55,12 @@ def outlived(ctx: Context, runs: Sequence[Run]) -> list[Ending]:
     """
     now = ctx.clock.now()
     with ctx.store.snapshot() as tx:
-        states = {record.change.change: record.state for record in tx.changes()}
+        changes = tx.changes()
+        states = {record.change.change: record.state for record in changes}
         waking = [name for run in runs if run.kind == "step" and run.state == "scheduled" for name in run.changes]
         steps = {step_key(step) for name in set(waking) for step in tx.steps(name)}
-        leases = [tx.lease(workload.name) for workload in ctx.catalog.workloads]
+        # Of the changes, not of the workloads file: a run may have read another edition of it.
+        leases = [tx.lease(name) for name in {name for record in changes for name in record.change.workloads}]
     valid = [lease.holder for lease in leases if lease is not None and lease.expires_at > now]
     at_work = {holder.split()[1] for holder in valid if holder.startswith(RUN)}
     endings = []

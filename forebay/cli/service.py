@@ -40,16 +40,10 @@ def serve(
     """Run the API, the receiver, the decision point and the pages."""
     import uvicorn
 
-    from forebay.settings import load_settings
-    from forebay.web.app import create_app
-    from forebay.wiring import build_context, make_authenticator, read_catalog
-
     _log_to_stderr()
-    settings = load_settings()
     if upgrade:
         migrate()
-    # Read now: a server that cannot tell the workloads would refuse every ticket for it, instead of to start.
-    web, catalog = web_settings(settings), read_catalog(settings.workloads)
+    _checked()
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     typer.echo(f"forebay: starting on {address}, until Ctrl+C", err=True)
     try:
@@ -58,22 +52,31 @@ def serve(
                 "forebay.cli.service:worker", factory=True, host=host, port=port, workers=workers, log_level="warning"
             )
             return
-        app = create_app(build_context(settings, catalog=catalog), web, tokens=make_authenticator(settings))
-        uvicorn.run(app, host=host, port=port, log_level="warning")
+        uvicorn.run(worker(), host=host, port=port, log_level="warning")
     except SystemExit as stopped:  # uvicorn's way of saying that it could not start; it has logged why
         raise OutsideError(f"cannot serve on {address}: is the port taken?", retryable=True) from stopped
 
 
 def worker() -> FastAPI:
-    """The application of one of several processes."""
-    from forebay.settings import load_settings
+    """The application of one process."""
     from forebay.web.app import create_app
-    from forebay.wiring import build_context, make_authenticator, read_catalog
+    from forebay.wiring import build_context, make_authenticator
 
     _log_to_stderr()
+    settings, web = _checked()
+    return create_app(build_context(settings), web, tokens=make_authenticator(settings))
+
+
+def _checked() -> tuple[Settings, WebSettings]:
+    """Raises InputError also for the workloads file: a server that cannot read it would refuse every ticket for it,
+    instead of to start.
+    """
+    from forebay.settings import load_settings
+    from forebay.wiring import read_catalog
+
     settings = load_settings()
-    ctx = build_context(settings, catalog=read_catalog(settings.workloads))
-    return create_app(ctx, web_settings(settings), tokens=make_authenticator(settings))
+    read_catalog(settings.workloads)
+    return settings, web_settings(settings)
 
 
 def _log_to_stderr() -> None:

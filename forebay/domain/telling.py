@@ -28,6 +28,7 @@ TOPICS: Mapping[str, frozenset[str]] = {
             "left raised",
             "not looked at",
             "unexpected error",
+            "workloads not read",
             "forecast decayed",
             "occurrence late",
         }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from forebay.app.people import cancel
 from forebay.app.runs import PLANS_FOR, RECONCILES_FOR, SILENT_FOR, Ending, Run, outlived
 from forebay.app.wakeups import wake_ups
+from forebay.domain.workload import WorkloadCatalog
 from tests.support.world import MINUTE, World, a_plan, a_request, a_workload, minutes
 
 SECOND = timedelta(seconds=1)
@@ -75,6 +77,15 @@ def test_a_run_is_dead_once_it_was_silent_for_long_and_holds_no_lease() -> None:
         assert judged(world, a_run(world, id="75", state="running", since=old.since)) != [], "another run's lease"
         world.clock.sleep(MINUTE)
         assert judged(world, old) != [], "the lease has ended"
+
+
+def test_a_run_works_whose_workload_is_in_no_file_this_process_has_read() -> None:
+    with World() as world:
+        world.submit()
+        with world.sql.transaction() as tx:
+            assert tx.acquire_lease("web", "run 7 5f2c90aa", world.clock.now(), MINUTE)
+        world.ctx = replace(world.ctx, catalog=WorkloadCatalog(workloads=(a_workload("db"),)))
+        assert judged(world, a_run(world, state="running", since=world.clock.now() - SILENT_FOR - SECOND)) == []
 
 
 def test_planning_may_take_longer_and_a_run_whose_start_is_silent_may_not() -> None:

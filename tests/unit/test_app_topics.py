@@ -11,6 +11,7 @@ import pytest
 from forebay.app import accuracy
 from forebay.app.approvals import approve, reject
 from forebay.app.break_glass import break_glass
+from forebay.app.defects import tell_unread
 from forebay.app.outbox import drain
 from forebay.app.people import cancel, hold, resume
 from forebay.app.pins import pin
@@ -22,6 +23,7 @@ from forebay.app.rollback import rollback
 from forebay.app.rules import agree_to_rules, set_rules, withdraw_rules
 from forebay.app.tickets import sweep_tickets
 from forebay.domain.allocation import Foreseen
+from forebay.domain.errors import InputError
 from forebay.domain.policy import PolicyVersion
 from forebay.domain.resources import Resource
 from forebay.domain.rules import ChangeRules
@@ -232,6 +234,11 @@ def _(world: World) -> None:
     cancel(world.ctx, "CHG-1", "ann", "stop")
     break_one(world, "web")
     world.run_until(minutes(20))
+
+
+@scene("workloads not read")
+def _(world: World) -> None:
+    tell_unread(world.ctx, InputError("workloads.yaml: it is wrong"))
 
 
 @scene("in trouble")
