@@ -153,9 +153,8 @@ def plan_change(ctx: Context, name: str, lead: timedelta = timedelta(0)) -> Chan
     record = change_record(ctx, name)
     if record.state not in PLANNABLE:
         return record
-    with ctx.store.snapshot() as tx:
-        if _comes_too_early(tx, record):
-            return record
+    if comes_too_early(ctx, record):
+        return record
     plans, seen = [], []
     try:
         for workload_name in record.change.workloads:
@@ -216,6 +215,28 @@ def agree_live(
         return draw_live(ctx, one.workload, later, one.history, one.outlook, one.now, lead)
 
     return agree(change, seen, plans, drawn)
+
+
+def standing(
+    ctx: Context, name: str, plans: Sequence[ShapingPlan | PlanRefusal]
+) -> Sequence[ShapingPlan | PlanRefusal]:
+    """Those of `plans` that are the change's current ones, and the refusals that it was turned down for: what
+    `store_plans` let go, or a later one has replaced, nobody can approve.
+    """
+    with ctx.store.snapshot() as tx:
+        record = tx.change(name)
+        assert record is not None
+        found = [tx.plan(name, workload) for workload in record.change.workloads]
+    current = {plan.hash for plan in found if plan is not None}
+    refusals = [plan for plan in plans if isinstance(plan, PlanRefusal)]
+    refused = PlanRefusal.texts(refusals) in record.note
+    return [p for p in plans if (refused if isinstance(p, PlanRefusal) else p.hash in current)]
+
+
+def comes_too_early(ctx: Context, record: ChangeRecord) -> bool:
+    """Whether a change that comes before it has no plan yet. Raises OutsideError."""
+    with ctx.store.snapshot() as tx:
+        return _comes_too_early(tx, record)
 
 
 def _comes_too_early(tx: Snapshot, record: ChangeRecord) -> bool:

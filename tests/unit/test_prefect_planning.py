@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from prefect.logging import disable_run_logger
 
+import flows.policy_change
 import tasks.plan as planning
+import tasks.preview
 from forebay.app.plan import plan_change
 from forebay.app.receive import receive
 from forebay.domain.allocation import Lever
@@ -15,7 +20,7 @@ from forebay.domain.lifecycle import ChangeState
 from forebay.domain.plan import PlanRefusal, ShapingPlan
 from forebay.domain.records import ChangeRecord
 from forebay.domain.resources import Resource
-from tests.support.world import EFFECTIVE, World, a_request, minutes
+from tests.support.world import EFFECTIVE, World, a_request, a_workload, flat, minutes
 from tests.unit.test_control_measured import world_of_measured
 from tests.unit.test_control_others import bolts, world_of
 
@@ -74,3 +79,94 @@ def test_what_is_in_force_of_late_is_in_the_demand_of_a_later_plan(monkeypatch: 
         assert record.state is S.SCHEDULED and isinstance(plan, ShapingPlan)
         assert 10 <= plan.aligned_units <= 11, "4 cores as they were seen, and bolt's"
         assert any("CHG-1 is in force since 24 Nov 09:30 UTC" in note for note in plan.forecast["cpu"])
+
+
+class Run:
+    """Runs of the flow `policy-change`, task by task, without Prefect's server."""
+
+    TASKS = ("receive_change", "comes_too_early", "read_history", "forecast", "draw_plan", "agree", "persist")
+
+    def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.world, self.patch = world, monkeypatch
+        self.asked, self.shown = list[str](), list[str]()
+        self.meanwhile: dict[str, Callable[[], object]] = {}
+        for module in (planning, tasks.preview):
+            monkeypatch.setattr(module, "context", lambda: world.ctx, raising=False)
+        monkeypatch.setattr(tasks.preview, "create_markdown_artifact", lambda text, **more: self.shown.append(text))
+        scheduled = SimpleNamespace(scheduled_start_time=world.clock.now(), parameters={})
+        monkeypatch.setattr(flows.policy_change, "runtime", SimpleNamespace(flow_run=scheduled))
+        monkeypatch.setattr(flows.policy_change, "schedule_steps", lambda name: 0)
+        # Planning needs no clock but the world's.
+        monkeypatch.setattr(flows.policy_change, "datetime", Now(world))
+        for name in (*self.TASKS, "deny_change", "preview"):
+            monkeypatch.setattr(flows.policy_change, name, self.task(name))
+
+    def task(self, name: str) -> Callable[..., Any]:
+        function = getattr(flows.policy_change, name).fn
+
+        def done(*args: Any) -> Any:
+            self.asked.append(name)
+            result = function(*args)
+            self.meanwhile.pop(name, lambda: None)()
+            return result
+
+        return done
+
+    def __call__(self, **fields: Any) -> None:
+        with disable_run_logger():
+            flows.policy_change.policy_change.fn(a_request(**fields))
+
+
+class Now:
+    """`datetime`, whose `now` is the world's."""
+
+    def __init__(self, world: World) -> None:
+        self.now = lambda zone: world.clock.now()
+        self.fromisoformat = datetime.fromisoformat
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with World(a_workload(shares={"acme": 0.5, "bolt": 0.5}), demand=flat(2.0)) as made:
+        made.cloud.remembers = True
+        yield made
+
+
+@pytest.fixture
+def run(world: World, monkeypatch: pytest.MonkeyPatch) -> Run:
+    return Run(world, monkeypatch)
+
+
+def test_what_was_drawn_and_stored_is_shown(world: World, run: Run) -> None:
+    run()
+    with world.sql.transaction() as tx:
+        plan = tx.plan("CHG-1", "web")
+    assert plan is not None and len(run.shown) == 1 and plan.hash[:16] in run.shown[0]
+
+
+def test_a_plan_that_was_let_go_is_shown_to_nobody(world: World, run: Run) -> None:
+    """Nobody can approve what is not stored: the change was edited while it was drawn."""
+    run.meanwhile["draw_plan"] = lambda: receive(world.ctx, a_request(reason="edited"))
+    run()
+    assert (world.state, run.shown) == (S.RECEIVED, [])
+    with world.sql.transaction() as tx:
+        assert tx.plan("CHG-1", "web") is None
+
+
+def test_a_refusal_is_shown_unless_it_was_let_go(world: World, run: Run) -> None:
+    soon = {"effective_at": minutes(3), "impacts": [{"workload": "web", "factor": 8}]}
+    run(**soon)
+    assert world.state is S.DENIED and len(run.shown) == 1
+    edited = a_request(change="CHG-2", reason="edited")
+    run.meanwhile["draw_plan"] = lambda: receive(world.ctx, edited)
+    run(change="CHG-2", **soon)
+    assert world.record("CHG-2").state is S.RECEIVED and len(run.shown) == 1
+
+
+def test_what_comes_after_a_change_without_a_plan_forecasts_nothing_yet(world: World, run: Run) -> None:
+    receive(world.ctx, a_request())
+    run(change="CHG-2", entity="bolt", effective_at=minutes(90))
+    assert (world.record("CHG-2").state, run.asked[1:], run.shown) == (S.RECEIVED, ["comes_too_early"], [])
+    assert plan_change(world.ctx, "CHG-1").state is S.SCHEDULED
+    run(change="CHG-2", entity="bolt", effective_at=minutes(90))
+    assert world.record("CHG-2").state is S.SCHEDULED and len(run.shown) == 1
