@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
+import shlex
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import get_args
 
@@ -22,6 +25,7 @@ from forebay.domain.model import Model
 from forebay.domain.resources import UNIT_FACTOR, ResourceVector
 from forebay.domain.rules import Amendment, ChangeRule, ChangeRules
 from forebay.domain.source import TicketAnswer, TicketSource
+from forebay.domain.ticket import door_of
 from forebay.domain.verdict import Verdict
 from forebay.domain.workload import (
     AsgTarget,
@@ -175,6 +179,19 @@ def test_every_command_is_described_and_none_invented() -> None:
 def test_every_deployment_is_described() -> None:
     named = {deployment["name"] for deployment in yaml.safe_load(text("prefect.yaml"))["deployments"]}
     assert {name for name in named if f"`{name}`" not in text("docs/operations.md")} == set()
+
+
+def test_the_event_of_the_documents_starts_the_run_it_should() -> None:
+    (document,) = [d for d in yaml.safe_load(text("prefect.yaml"))["deployments"] if d["name"] == "policy-change"]
+    (trigger,) = document["triggers"]
+    (command,) = re.findall(r"^\$ (prefect event emit (?:.*\\\n)*.*)", text("docs/doors.md"), re.MULTILINE)
+    event, resource, payload = (shlex.split(command.replace("\\\n", ""))[n] for n in (3, 5, 7))
+    assert event in trigger["expect"]
+    assert fnmatchcase(resource, trigger["match"]["prefect.resource.id"])
+    asked = json.loads(payload)
+    assert set(asked) == set(trigger["parameters"]) == {"change", "ticket"}
+    assert ChangeRequest.model_validate(asked["change"]).change == resource.rpartition(".")[2]
+    assert door_of(*asked["ticket"].split(" ")) == "ticket jira OPS-12"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
