@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from forebay.app.context import CONTROLLER, Context
 from forebay.app.joint import giving_back, shaped
-from forebay.app.keep import keep_workload
+from forebay.app.keep import keep_workload, report
 from forebay.app.lookup import change_record
 from forebay.app.observe import observe
 from forebay.app.outbox import post_version, push_version
@@ -15,7 +15,7 @@ from forebay.app.people import GLASS_BROKEN, begun, disarm_by_controller, hold_b
 from forebay.app.turn import ahead_of, same_policy, waits_to_arm
 from forebay.app.writing import last_setting
 from forebay.control.decide import Misalignment, misalignment, unverified
-from forebay.control.keep import Keep, Later
+from forebay.control.keep import Adopt, Keep, Later
 from forebay.domain.audit import AuditEvent
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import NotShownYet, OutsideError, RuleRefusal, kept
@@ -130,6 +130,8 @@ def watch_armed(ctx: Context, change: str) -> str | None:
         if isinstance(answer, Later) or (isinstance(answer, Keep) and answer.purpose is not Purpose.PIN):
             disarm_by_controller(ctx, change, answer.reason)
             return answer.reason
+        if isinstance(answer, Adopt):
+            report(ctx, shaper, name, answer)
     # Another hand may have set back just what stood before our write: nothing is armed on what nobody can tell.
     if untold := next((error for error in failed if isinstance(error, NotShownYet)), None):
         disarm_by_controller(ctx, change, str(untold))
