@@ -48,11 +48,12 @@ def overview(ctx: Context) -> Overview:
     raises = open_raises(ctx)
     with ctx.store.snapshot() as tx:
         records = tx.changes()
+        touched = {name for record in records for name in record.change.workloads}
         return Overview(
             now=ctx.clock.now(),
             changes=[ChangeLine(r, () if r.state in TERMINAL else tx.steps(r.change.change)) for r in records],
             waiting_tickets=tx.tickets_without_run(),
-            open_intents=sum(len(tx.intents(w.name, only_open=True)) for w in ctx.catalog.workloads),
+            open_intents=sum(len(tx.intents(name, only_open=True)) for name in touched),
             raises=raises,
             unsent={s: len(tx.messages(s)) for s in (MessageState.WAITING, MessageState.DEAD)},
             reconciled_at=last_beat(tx),

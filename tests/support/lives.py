@@ -223,7 +223,9 @@ class Watcher:
         known = self.world.ctx.workload(workload)
         limits = known.limits
         for write, seen, intent in announced:
-            assert not seen.barred or intent.purpose in (*AGAIN, Purpose.PIN), f"{intent.purpose} {seen.barred}"
+            corrects = intent.before is not None and intent.before.state is StepState.ASKED
+            protects = corrects or intent.purpose in (*AGAIN, Purpose.PIN)  # the load that is there
+            assert not seen.barred or protects, f"{intent.purpose} {seen.barred}"
             largest = limits.soft.largest_move(write.desired)
             assert limits.min_units <= write.after.units <= limits.max_units, "rule 6: out of bounds"
             if seen.unseen:
