@@ -12,17 +12,7 @@ from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.ticket import OfTicket
 from tasks.form import shown
-from tasks.plan import (
-    agree,
-    comes_too_early,
-    deny_change,
-    draw_plan,
-    forecast,
-    persist,
-    read_history,
-    receive_change,
-    see,
-)
+from tasks.plan import agree, deny_change, draw_plan, forecast, persist, read_history, receive_change, see
 from tasks.preview import preview
 from tasks.wake import schedule_steps
 
@@ -48,7 +38,7 @@ def policy_change(change: ChangeRequest, ticket: Annotated[OfTicket, shown("Tick
     except RuleRefusal as refusal:
         return Completed(name="Denied", message=str(refusal))  # an edit; the change stands as it was
     name, plans, seen = record.change.change, [], []
-    if record.state is ChangeState.RECEIVED and not comes_too_early(record):
+    if record.state is ChangeState.RECEIVED:
         try:
             for workload in record.change.workloads:
                 now = datetime.now(UTC)

@@ -199,7 +199,7 @@ class Snapshot(Protocol):
     def accuracies(self, workload: str | None = None) -> Sequence[Accuracy]:
         """What was recorded (of one workload), oldest first."""
 
-    # How far something was read that is read once
+    # Marks: one number under a name, as how far something was read, or when (in epoch seconds) something was done last
     def mark(self, name: str) -> int | None: ...
 
     # Audit
@@ -319,7 +319,7 @@ class Transaction(Snapshot, Protocol):
     def put_accuracy(self, accuracy: Accuracy) -> None:
         """Insert or replace what is known of this workload, resource, kind, change and end."""
 
-    # How far something was read that is read once
+    # Marks: one number under a name, as how far something was read, or when (in epoch seconds) something was done last
     def put_mark(self, name: str, number: int) -> None: ...
 
     # Audit

@@ -14,7 +14,7 @@ from forebay.answering import answer_outlets
 from forebay.app.context import Context
 from forebay.aws import AwsClients
 from forebay.clock import SystemClock
-from forebay.domain.errors import InputError
+from forebay.domain.errors import InputError, OutsideError
 from forebay.domain.signature import SHORTEST_SECRET
 from forebay.domain.source import TicketSource, TicketSources
 from forebay.domain.telling import Telling
@@ -59,10 +59,10 @@ class LatestCatalog:
         return self._current().workloads
 
     def get(self, name: str) -> Workload | None:
-        """Raises InputError also for one that was not there before, while what there is by now cannot be read."""
-        found = self._current().get(name)
-        if found is None and self._wrong:
-            raise InputError(str(self._wrong))
+        """Raises OutsideError for one that was not there before, while what there is by now cannot be read."""
+        found, wrong = self._current().get(name), self._wrong
+        if found is None and wrong:
+            raise OutsideError(str(wrong), retryable=True)
         return found
 
     def _current(self) -> WorkloadCatalog:

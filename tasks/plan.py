@@ -38,15 +38,6 @@ def receive_change(request: ChangeRequest, scheduled_at: datetime, ticket: str =
     return record
 
 
-@task(name="turn", **REPEATABLE)
-def comes_too_early(record: ChangeRecord) -> bool:
-    """What comes first is planned first: before a forecast that would be thrown away. The reconciler asks again."""
-    early = planning.comes_too_early(context(), record)
-    if early:
-        get_run_logger().info("%s waits: a change that comes before it has no plan yet", record.change.change)
-    return early
-
-
 @task(name="read history", task_run_name="history of {workload}", **REPEATABLE)
 def read_history(workload: str) -> Mapping[Resource, Series]:
     """Usage of the workload's history window."""

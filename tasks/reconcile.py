@@ -47,6 +47,8 @@ def reconcile_once(holder: str, known: set[str] | None = None, look: bool = True
             raise
 
     with kept(unread):
+        _ask_for_block(look)
+    with kept(unread):
         _refresh_workloads()
     with kept(failed):
         started = sweep_tickets(context(), start)
@@ -59,8 +61,6 @@ def reconcile_once(holder: str, known: set[str] | None = None, look: bool = True
             with kept(failed, but=PrefectAway):
                 if missing := check_recurring():
                     logger.warning("%d occurrences of recurring changes are late", missing)
-            if isinstance(workloads := context().catalog, Workloads):
-                workloads.ask_for_block()
     failed += unread
     if failed:
         raise failed[0]
@@ -83,6 +83,18 @@ def tell_unexpected(error: Exception) -> None:
         tell_defect(context(), error)
     except Exception as untold:  # the next pass must come all the same
         log_trouble("not told", untold)
+
+
+def _ask_for_block(look: bool) -> None:
+    """Now and then, and before a ticket is received that may name what was just added. Raises OutsideError."""
+    workloads = context().catalog
+    if isinstance(workloads, Workloads) and (look or _tickets_wait()):
+        workloads.ask_for_block()
+
+
+def _tickets_wait() -> bool:
+    with context().store.snapshot() as tx:
+        return bool(tx.tickets_without_run())
 
 
 def _refresh_workloads() -> None:

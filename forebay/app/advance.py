@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from forebay.app.arm import enforce, try_to_arm
 from forebay.app.context import Context
-from forebay.app.keep import carry_out, report
+from forebay.app.keep import carry_out, tell_hand
 from forebay.app.look import look
 from forebay.app.people import hold_by_controller
 from forebay.app.preflight import tell_ahead
@@ -175,7 +175,7 @@ def _done(ctx: Context, lease: Lease, view: View, decision: Decision) -> Tick:
                     try_to_arm(ctx, change.change)  # the steps that are left may all follow the impact
         case Keep() | Adopt():
             carry_out(ctx, lease, view.change, view.workload, view.target, decision)
-            report(ctx, view.change, view.workload.name, decision)
+            tell_hand(ctx, view.change, view.workload.name, decision)
         case Ask():
             if not decision.correction:
                 tell_ahead(ctx, view)

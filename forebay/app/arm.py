@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from forebay.app.context import CONTROLLER, Context
 from forebay.app.joint import giving_back, shaped
-from forebay.app.keep import keep_workload, report
+from forebay.app.keep import keep_workload, tell_hand
 from forebay.app.lookup import change_record
 from forebay.app.observe import observe
 from forebay.app.outbox import post_version, push_version
@@ -131,7 +131,7 @@ def watch_armed(ctx: Context, change: str) -> str | None:
             disarm_by_controller(ctx, change, answer.reason)
             return answer.reason
         if isinstance(answer, Adopt):
-            report(ctx, shaper, name, answer)
+            tell_hand(ctx, shaper, name, answer)
     # Another hand may have set back just what stood before our write: nothing is armed on what nobody can tell.
     if untold := next((error for error in failed if isinstance(error, NotShownYet)), None):
         disarm_by_controller(ctx, change, str(untold))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import takewhile
 
 from forebay.app.context import Context
 from forebay.app.people import disarm_by_controller
 from forebay.domain.change import PolicyChange
-from forebay.domain.errors import InputError
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.records import ChangeRecord
 from forebay.ports import Snapshot
@@ -55,10 +53,8 @@ def look_succeeded(ctx: Context, record: ChangeRecord) -> None:
 
 
 def _patience(ctx: Context, change: PolicyChange) -> timedelta:
-    with suppress(InputError):
-        known = [workload for name in change.workloads if (workload := ctx.catalog.get(name))]
-        return max((workload.verification.patience for workload in known), default=PATIENCE)
-    return PATIENCE
+    known = [workload for name in change.workloads if (workload := ctx.known(name))]
+    return max((workload.verification.patience for workload in known), default=PATIENCE)
 
 
 def _blind_since(tx: Snapshot, change: str) -> tuple[datetime | None, bool]:

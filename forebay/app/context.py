@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from forebay.domain.audit import AuditEvent
 from forebay.domain.change import PolicyChange
-from forebay.domain.errors import InputError
+from forebay.domain.errors import ForebayError, InputError
 from forebay.domain.outbox import Message
 from forebay.domain.telling import Telling
 from forebay.domain.workload import Workload
@@ -38,12 +38,21 @@ class Context:
     forecast_budget: timedelta = timedelta(seconds=60)
 
     def workload(self, name: str) -> Workload:
-        """Raises InputError listing the known ones, or where they cannot be read."""
+        """Raises InputError listing the known ones, or where they cannot be read; OutsideError where they cannot be any
+        more, and it was not among them.
+        """
         found = self.catalog.get(name)
         if found is None:
             known = ", ".join(w.name for w in self.catalog.workloads) or "none"
             raise InputError(f"workload {name!r} is not in the workloads file. Known: {known}")
         return found
+
+    def known(self, name: str) -> Workload | None:
+        """None where there is none of that name, and where that cannot be told."""
+        try:
+            return self.catalog.get(name)
+        except ForebayError:
+            return None
 
     def event(self, change: PolicyChange, action: str, reason: str, actor: str = CONTROLLER, **more: str) -> AuditEvent:
         """An audit event about `change` at the clock's present."""

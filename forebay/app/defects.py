@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from forebay.app.context import CONTROLLER, Context
 from forebay.domain.audit import AuditEvent
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError
+from forebay.ports import Snapshot
 
 UNEXPECTED, UNREAD = "unexpected error", "workloads not read"
 # It comes again with each pass of seconds, maybe in other words.
@@ -31,10 +32,17 @@ def tell_unread(ctx: Context, error: InputError) -> None:
 def _tell(ctx: Context, mark: str, action: str, reason: str, named: Mapping[str, str]) -> None:
     now = ctx.clock.now()
     event = AuditEvent(at=now, actor=CONTROLLER, action=action, reason=reason, **named)
+    with ctx.store.snapshot() as seen:
+        if _told_lately(seen, mark, now):
+            return
     with ctx.store.transaction() as tx:
-        told = tx.mark(mark)
-        if told is not None and now.timestamp() < told + TOLD_FOR.total_seconds():
+        if _told_lately(tx, mark, now):
             return
         tx.put_mark(mark, int(now.timestamp()))
         tx.audit(event)
     ctx.notifier.notify(event)
+
+
+def _told_lately(tx: Snapshot, mark: str, now: datetime) -> bool:
+    told = tx.mark(mark)
+    return told is not None and now.timestamp() < told + TOLD_FOR.total_seconds()

@@ -72,6 +72,8 @@ def store_edit(
     `number` is the version it brings if it has none of its own yet, `base` what the one it brings builds on. The
     caller has checked that it may be.
     """
+    if tx.pins(change.change):  # they were bounded by what was asked for then
+        tx.drop_pins(change.change, ctx.event(known.change, "unpinned", "the change was edited", change.requested_by))
     version = own_version(tx, known) or PolicyVersion.brought_by(change, number)
     fields = {"kind": change.kind, "document": change.document, "effective_at": change.effective_at}
     put_new_version(tx, ctx, change, version.model_copy(update=fields), base)

@@ -20,7 +20,7 @@ REMINDED = timedelta(hours=1)
 def expected(tx: Snapshot, ctx: Context, record: ChangeRecord, workload: str) -> Arrival | None:
     """From the store alone; None where nothing is to come: no plan, not moving, or every step has its pass.
 
-    Raises InputError where the workloads cannot be read.
+    Raises InputError and OutsideError where the workloads cannot be read.
     """
     return _coming(tx, ctx, record, workload) if record.state in MOVING or record.lapses else None
 

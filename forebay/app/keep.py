@@ -14,7 +14,7 @@ from forebay.app.writing import adopt, check_unchanged, keep_lease, release, set
 from forebay.control.keep import Adopt, Clash, Keep, Later, keep, keep_pin
 from forebay.domain.allocation import TargetState
 from forebay.domain.errors import LostLease, OutsideError, RuleRefusal
-from forebay.domain.lifecycle import FOR_A_PERSON
+from forebay.domain.lifecycle import FOR_A_PERSON, ChangeState
 from forebay.domain.records import ChangeRecord, Intent, Lease, Outcome, Purpose
 from forebay.domain.workload import Workload
 from forebay.ports import Snapshot, Transaction
@@ -53,7 +53,7 @@ def carry_out(
         adopt(tx, ctx, record, workload.name, answer.setting, CONTROLLER, answer.reason)
 
 
-def report(ctx: Context, record: ChangeRecord, workload: str, answer: Keep | Adopt | Clash) -> None:
+def tell_hand(ctx: Context, record: ChangeRecord, workload: str, answer: Keep | Adopt | Clash) -> None:
     """Tell people of another hand, and how it was answered, once. A person's pin is none: it was told when it came."""
     if isinstance(answer, Keep) and answer.purpose is Purpose.PIN:
         return
@@ -94,7 +94,8 @@ def keep_workload(ctx: Context, record: ChangeRecord, workload: Workload) -> Ans
     hand = hand_of(ctx, workload, target, intents)
     entitlement, held_now = record.change.entitlement(workload.name), record.state in FOR_A_PERSON
     answer = keep(workload, target, intents, now, hand, entitlement=entitlement, held=held_now)
-    if answer is None and not frozen:
+    # What was approved is what a pin may move to: a change that waits for that moves nothing new.
+    if answer is None and not frozen and record.state is not ChangeState.AWAITING_APPROVAL:
         answer = keep_pin(workload, target, intents, pin, now)
     if not isinstance(answer, Keep | Adopt):
         return answer

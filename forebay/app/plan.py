@@ -153,8 +153,9 @@ def plan_change(ctx: Context, name: str, lead: timedelta = timedelta(0)) -> Chan
     record = change_record(ctx, name)
     if record.state not in PLANNABLE:
         return record
-    if comes_too_early(ctx, record):
-        return record
+    with ctx.store.snapshot() as tx:
+        if _comes_too_early(tx, record):
+            return record
     plans, seen = [], []
     try:
         for workload_name in record.change.workloads:
@@ -231,12 +232,6 @@ def standing(
     refusals = [plan for plan in plans if isinstance(plan, PlanRefusal)]
     refused = PlanRefusal.texts(refusals) in record.note
     return [p for p in plans if (refused if isinstance(p, PlanRefusal) else p.hash in current)]
-
-
-def comes_too_early(ctx: Context, record: ChangeRecord) -> bool:
-    """Whether a change that comes before it has no plan yet. Raises OutsideError."""
-    with ctx.store.snapshot() as tx:
-        return _comes_too_early(tx, record)
 
 
 def _comes_too_early(tx: Snapshot, record: ChangeRecord) -> bool:

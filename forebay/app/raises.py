@@ -10,7 +10,7 @@ from forebay.app.people import own_version, permitted
 from forebay.app.writing import check_unchanged, settled_setting
 from forebay.domain.allocation import Setting, in_words
 from forebay.domain.errors import RuleRefusal
-from forebay.domain.lifecycle import TERMINAL, ChangeState
+from forebay.domain.lifecycle import FOR_A_PERSON, TERMINAL, ChangeState
 from forebay.domain.model import Model, UtcTime
 from forebay.domain.records import ChangeRecord, Outcome
 from forebay.ports import Snapshot
@@ -142,12 +142,14 @@ def _waits_for(record: ChangeRecord) -> str:
         return "its way back, move by move"
     if record.state is ChangeState.HELD:
         return "what it is held for, or a person: cancel" if record.lapses else "a person: resume or cancel"
+    if record.state is ChangeState.AWAITING_APPROVAL:
+        return "an approval, or a person: cancel"
     return "the end of settling"
 
 
 def goes_back(tx: Snapshot, record: ChangeRecord) -> datetime | None:
     """When the change, and whoever it carries, is through with what it raised; None where that has no set time."""
-    if record.state in BACK or record.state is ChangeState.HELD:
+    if record.state in BACK | FOR_A_PERSON:
         return None
     version = own_version(tx, record)
     ends = record.change.settled_at(version.in_force_from if version else None)

@@ -86,7 +86,7 @@ def _take_turn(ctx: Context, record: ChangeRecord, name: str, holder: str) -> tu
 
 def _tell_if_it_stays(ctx: Context, record: ChangeRecord, name: str, text: str) -> None:
     """Tell people what the way back waits for, once nothing has moved for a move's time and the patience."""
-    change, known = record.change, ctx.catalog.get(name)
+    change, known = record.change, ctx.known(name)
     with ctx.store.transaction() as tx:
         moved = [i.stored_at for i in tx.intents(name, change=change.change) if i.outcome is Outcome.DONE]
         since = max([goes_back(tx, record) or record.updated_at, *moved])

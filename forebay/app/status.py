@@ -13,7 +13,7 @@ from forebay.app.people import own_version
 from forebay.domain.allocation import Setting
 from forebay.domain.approval import Request
 from forebay.domain.audit import AuditEntry
-from forebay.domain.errors import InputError
+from forebay.domain.errors import ForebayError
 from forebay.domain.model import Model
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.records import ChangeRecord, StepRecord
@@ -91,6 +91,6 @@ def _expected(tx: Snapshot, ctx: Context, record: ChangeRecord, workload: str) -
     """In words. A workloads file that cannot be read hides nothing else of the change."""
     try:
         coming = expected(tx, ctx, record, workload)
-    except InputError as error:
+    except ForebayError as error:
         return f"not known: {error}"
     return coming.text if coming else None

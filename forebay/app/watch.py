@@ -5,7 +5,7 @@ from __future__ import annotations
 from forebay.app.arm import watch_armed
 from forebay.app.blind import look_failed, look_succeeded
 from forebay.app.context import Context
-from forebay.app.keep import Unseen, keep_workload, report
+from forebay.app.keep import Unseen, keep_workload, tell_hand
 from forebay.app.people import hold_by_controller
 from forebay.control.keep import Adopt, Clash, Keep
 from forebay.domain.errors import NotShownYet, kept
@@ -57,5 +57,5 @@ def _watch_workload(ctx: Context, record: ChangeRecord, name: str) -> bool:
         case Clash(reason=reason) if record.state in MOVING or record.lapses:
             hold_by_controller(ctx, record.change.change, reason)
         case Keep() | Adopt() | Clash():
-            report(ctx, record, name, answer)
+            tell_hand(ctx, record, name, answer)
     return not isinstance(answer, Unseen)

@@ -60,11 +60,13 @@ def serve(
 def worker() -> FastAPI:
     """The application of one process."""
     from forebay.web.app import create_app
-    from forebay.wiring import build_context, make_authenticator
+    from forebay.wiring import CatalogFile, build_context, make_authenticator
 
     _log_to_stderr()
     settings, web = _checked()
-    return create_app(build_context(settings), web, tokens=make_authenticator(settings))
+    catalog = CatalogFile(settings.workloads)
+    catalog.refresh()  # what it goes on by where the file is broken before it was ever asked
+    return create_app(build_context(settings, catalog=catalog), web, tokens=make_authenticator(settings))
 
 
 def _checked() -> tuple[Settings, WebSettings]:

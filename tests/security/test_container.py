@@ -125,7 +125,7 @@ def test_what_a_composed_service_runs_and_sets_exists(name: str) -> None:
     for mount in service["volumes"]:
         source, target, *_ = re.sub(r"\$\{\w+:-([^}]+)\}", r"\1", mount).split(":")
         assert (ROOT / "deployments" / source).exists()
-        assert f"={target}" in RECIPE
+        assert f"={target}/" in RECIPE
 
 
 def test_no_secret_stands_in_the_compose_file() -> None:

@@ -239,8 +239,7 @@ def live_stack(
     url = postgresql_url() if postgresql else sqlite_url(folder)
     cloud_port = free_port()
     env = _settings(folder, url, cloud_port, workloads)
-    # Dozens of processes start in a story: each would compile the whole of Prefect where that is not kept.
-    env |= {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(template / "bytecode")}
+    env["PYTHONDONTWRITEBYTECODE"] = ""  # dozens of processes start in a story: each would compile all of Forebay
     stack = Stack(folder, free_port(), free_port(), env=env)
     _copy_server_database(folder / "prefect", template)
     with Processes(folder / "logs") as processes:

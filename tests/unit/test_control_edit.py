@@ -72,6 +72,15 @@ def test_edited_back_it_is_what_it_was_and_yet_another_that_nobody_has_approved(
     assert before.isdisjoint(w.key for w in wake_ups(world.ctx, world.record())), "its runs were cancelled"
 
 
+def test_an_edit_ends_a_pin_of_what_was_asked_for_before(world: World) -> None:
+    world.submit(a_request(effective_at=minutes(60)), a_plan(((40, 4, 6),), effective_at=minutes(60)))
+    pin(world.ctx, "CHG-1", 6, minutes(30), "bob", "a broadcast")
+    receive(world.ctx, edited())
+    assert "unpinned" in world.actions()
+    world.reconcile()
+    assert world.asked() == []
+
+
 def test_an_edit_is_told_once_it_is_kept(world: World) -> None:
     world.submit()
     seen: list[str] = []

@@ -10,11 +10,24 @@ from forebay.app.people import hold, resume
 from forebay.app.pins import pin
 from forebay.control.keep import Adopt, Clash, Keep, Later, insisted, keep
 from forebay.domain.allocation import Lever, Setting, TargetState
+from forebay.domain.audit import AuditEvent
 from forebay.domain.impact import Entitlement
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.records import Intent, Outcome, Purpose
 from tests.support.cloud import ApplyFault
-from tests.support.world import EFFECTIVE, MINUTE, World, a_plan, a_request, a_workload, count, flat, floor, minutes
+from tests.support.world import (
+    EFFECTIVE,
+    MINUTE,
+    NOW,
+    World,
+    a_plan,
+    a_request,
+    a_workload,
+    count,
+    flat,
+    floor,
+    minutes,
+)
 
 S = ChangeState
 BOTH = pytest.mark.parametrize("lever", list(Lever))
@@ -331,6 +344,18 @@ def test_what_a_change_has_set_is_kept_while_it_waits_for_another_approval() -> 
         world.run_until(minutes(17))
         assert (world.state, world.setting()) == (S.AWAITING_APPROVAL, count(8))
         assert [e.action for e in world.people.events].count("changed by another") == 1
+
+
+def test_a_change_that_waits_for_an_approval_moves_to_no_pin() -> None:
+    with a_world("insist") as world:
+        world.submit(a_request(effective_at=minutes(60)), a_plan(((40, 4, 6),), effective_at=minutes(60)))
+        pin(world.ctx, "CHG-1", 6, minutes(30), "bob", "a broadcast")
+        hold(world.ctx, "CHG-1", "bob", "wait")
+        world.put_rules(rules=[{"name": "careful", "approval": {"approvers": ["bob", "eve"], "quorum": 1}}])
+        with world.sql.transaction() as tx:
+            tx.move("CHG-1", S.AWAITING_APPROVAL, AuditEvent(at=NOW, actor="bob", action="resumed", reason="go on"))
+        world.run_until(minutes(10))
+        assert (world.state, world.asked()) == (S.AWAITING_APPROVAL, [])
 
 
 def test_a_held_change_keeps_its_pin() -> None:

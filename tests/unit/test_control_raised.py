@@ -237,6 +237,9 @@ def test_a_hold_that_ends_by_itself_does_not_say_that_it_waits_for_a_person(worl
     assert [r.waits_for for r in open_raises(world.ctx)] == ["what it is held for, or a person: cancel"]
     hold(world.ctx, "CHG-1", "bob", "wait")
     assert [r.waits_for for r in open_raises(world.ctx)] == ["a person: resume or cancel"]
+    world.put_rules(rules=[{"name": "careful", "approval": {"approvers": ["bob", "eve"], "quorum": 1}}])
+    resume(world.ctx, "CHG-1", "bob", "go on")
+    assert [(r.waits_for, r.until) for r in open_raises(world.ctx)] == [("an approval, or a person: cancel", None)]
 
 
 def test_what_is_let_be_on_one_workload_stops_no_other_on_its_way_back() -> None:

@@ -84,7 +84,7 @@ def test_what_is_in_force_of_late_is_in_the_demand_of_a_later_plan(monkeypatch: 
 class Run:
     """Runs of the flow `policy-change`, task by task, without Prefect's server."""
 
-    TASKS = ("receive_change", "comes_too_early", "read_history", "forecast", "draw_plan", "agree", "persist")
+    TASKS = ("receive_change", "read_history", "forecast", "draw_plan", "agree", "persist")
 
     def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         self.world, self.patch = world, monkeypatch
@@ -161,12 +161,3 @@ def test_a_refusal_is_shown_unless_it_was_let_go(world: World, run: Run) -> None
     run.meanwhile["draw_plan"] = lambda: receive(world.ctx, edited)
     run(change="CHG-2", **soon)
     assert world.record("CHG-2").state is S.RECEIVED and len(run.shown) == 1
-
-
-def test_what_comes_after_a_change_without_a_plan_forecasts_nothing_yet(world: World, run: Run) -> None:
-    receive(world.ctx, a_request())
-    run(change="CHG-2", entity="bolt", effective_at=minutes(90))
-    assert (world.record("CHG-2").state, run.asked[1:], run.shown) == (S.RECEIVED, ["comes_too_early"], [])
-    assert plan_change(world.ctx, "CHG-1").state is S.SCHEDULED
-    run(change="CHG-2", entity="bolt", effective_at=minutes(90))
-    assert world.record("CHG-2").state is S.SCHEDULED and len(run.shown) == 1

@@ -18,7 +18,7 @@ from blocks.workloads import ForebayWorkloads
 from deployments.reconciler import one_pass
 from forebay.app.tickets import store_ticket
 from forebay.cli.service import worker
-from forebay.domain.errors import InputError
+from forebay.domain.errors import InputError, OutsideError
 from forebay.store import migrate
 from forebay.wiring import CatalogFile
 from tests.support.web import SECRET, a_delivery, signed
@@ -69,7 +69,7 @@ def test_a_slip_is_told_and_what_was_read_before_is_kept(
     assert catalog.get("web") == known and len(catalog.workloads) == 1
     (told,) = caplog.records
     assert told.levelno == logging.ERROR and str(file) in told.message and "goes on by" in told.message
-    with pytest.raises(InputError, match=r"workloads\.yaml"):
+    with pytest.raises(OutsideError, match=r"workloads\.yaml"):
         catalog.get("db")  # nobody knows whether it is there by now
     file.write_text(listing("web", "db"))
     assert catalog.get("db") is not None
@@ -99,6 +99,21 @@ def test_serve_takes_a_ticket_for_a_workload_that_was_added(
     assert answer() == 422
     file.write_text(listing("web", "db"))
     assert answer() == 202
+
+
+def test_serve_goes_on_where_the_file_breaks_before_it_was_ever_asked(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"sqlite:///{tmp_path / 'forebay.db'}"
+    migrate(address)
+    monkeypatch.setenv("FOREBAY_DATABASE_URL", address)
+    monkeypatch.setenv("FOREBAY_WORKLOADS", str(file))
+    monkeypatch.setenv("FOREBAY_WEBHOOK_SECRETS", f'{{"generic": ["{SECRET}"]}}')
+    client = TestClient(worker())
+    file.write_text(SLIP)
+    known, new = ({"impacts": [{"workload": name, "factor": 2}]} for name in ("web", "db"))
+    assert client.post("/v1/tickets/generic", **signed(a_delivery(**known), datetime.now(UTC))).status_code == 202
+    assert client.post("/v1/tickets/generic", **signed(a_delivery(**new), datetime.now(UTC))).status_code == 503
 
 
 class Saved:
@@ -154,11 +169,21 @@ def test_a_slip_stops_no_pass_and_is_told_once_an_hour(
     assert one_pass(set(), True, failing) == ""
 
 
-def test_a_block_that_is_saved_or_changed_is_seen_by_the_next_pass_but_one(
+def test_a_ticket_waits_for_what_cannot_be_read_now(passing: World, file: Path, saved: Saved) -> None:
+    file.write_text(listing("web", "db"))
+    serving = replace(passing.ctx, catalog=CatalogFile(file))
+    store_ticket(serving, "jira", delivery(impacts=[{"workload": "db", "factor": 2}]))
+    saved.block = ForebayWorkloads(yaml=SLIP)
+    assert "block forebay-workloads" in one_pass(set(), False, "")
+    saved.block = ForebayWorkloads(yaml=listing("web", "db"))
+    assert one_pass(set(), False, "") == "", "the block is asked for as long as a ticket waits"
+    assert passing.record("T-1").state == "received"
+
+
+def test_a_block_that_is_saved_or_changed_is_seen_by_the_next_pass_that_looks(
     passing: World, file: Path, saved: Saved
 ) -> None:
     for names in (("web", "db"), ("web", "db", "search")):
         saved.block = ForebayWorkloads(yaml=listing(*names))
         one_pass(set(), True, "")
-        one_pass(set(), False, "")
         assert tuple(workload.name for workload in passing.ctx.catalog.workloads) == names
