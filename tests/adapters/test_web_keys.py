@@ -105,7 +105,7 @@ def test_its_use_is_noted_once_a_minute(world: World) -> None:
         ({"entities": ["a b"]}, "entities"),
         ({"valid": timedelta(0)}, "lets nobody in"),
         ({"valid": timedelta.max}, "cannot be valid"),
-        ({"actor": " "}, "--by"),
+        ({"actor": " "}, "give your name"),
     ],
 )
 def test_a_key_that_makes_no_sense_is_not_made(world: World, fields: dict, words: str) -> None:
