@@ -98,19 +98,39 @@ def print_planning(stack: LiveStack, accepted: dict[str, datetime]) -> None:
 
 def print_steps(stack: LiveStack, names: Sequence[str]) -> None:
     """Of every step: when the cloud was asked, against when it was due; of every policy: when it came into force."""
-    asks, switches = [], []
+    firsts, others, switches, told = [], [], [], []
     for name in names:
         change = _change(stack, name)
-        asks += [
-            (_time(step["asked_at"]) - _time(step["step"]["due_at"])).total_seconds()
-            for step in change["workloads"][0]["steps"]
-        ]
+        steps = change["workloads"][0]["steps"]
+        late = [(_time(step["asked_at"]) - _time(step["step"]["due_at"])).total_seconds() for step in steps]
+        firsts.append(late[0])
+        others += late[1:]
+        told += [_why(stack, name, change, number) for number, by in enumerate(late) if by > LATE_S]
         at = next(e["event"]["at"] for e in change["audit"] if e["event"]["action"] == "in force")
         switches.append((_time(at) - _time(change["record"]["change"]["effective_at"])).total_seconds())
     print(f"\nlateness, seconds{'n':>22}{'median':>10}{'p99':>10}{'worst':>10}   load {_load()}")
-    for what, late in (("step: ask, against its due time", asks), ("policy, against its time", switches)):
+    # A first step may be due before its plan is stored, where many are planned at once.
+    rows = {"a first step, asked": firsts, "a later step, asked": others, "policy, against its time": switches}
+    for what, late in rows.items():
         print(f"{what:<32}{len(late):>6}{statistics.median(late):>10.3f}{_p99(late):>10.3f}{max(late):>10.3f}")
-    print(f"steps asked more than {LATE_S} s late: {sum(late > LATE_S for late in asks)} of {len(asks)}", flush=True)
+    for what, late in (("first", firsts), ("later", others)):
+        print(
+            f"{what} steps asked more than {LATE_S} s late: {sum(by > LATE_S for by in late)} of {len(late)}",
+            flush=True,
+        )
+    print("".join(told), end="")
+
+
+def _why(stack: LiveStack, name: str, change: dict[str, Any], number: int) -> str:
+    """What happened to a late step from a minute before it was due until it was asked: runs and entries of the log."""
+    step = change["workloads"][0]["steps"][number]
+    due, asked = _time(step["step"]["due_at"]), _time(step["asked_at"])
+    entries = [(_time(e["event"]["at"]), f"{e['event']['action']}: {e['event']['reason']}") for e in change["audit"]]
+    runs = [(_time(r["start_time"]), f"run: {r['name']}") for r in stack.runs_of(name) if r["start_time"]]
+    ends = [(_time(r["end_time"]), f"end: {r['name']}") for r in stack.runs_of(name) if r["end_time"]]
+    shown = [(at, what) for at, what in sorted(entries + runs + ends) if (at - due).total_seconds() >= -60]
+    lines = [f"    {(at - due).total_seconds():+7.1f}  {what[:120]}" for at, what in shown if at <= asked]
+    return "\n".join([f"  {name} step {step['step']['sequence']}, due at {due:%H:%M:%S}", *lines, ""])
 
 
 def _p99(values: Sequence[float]) -> float:
