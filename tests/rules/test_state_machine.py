@@ -228,6 +228,13 @@ class Lives(RuleBasedStateMachine):
         self._meddle_with_a_step("nothing", 1)
         self._meddle_with_a_step("cancel", at)
 
+    @precondition(lambda self: self.state in STEPPING)
+    @rule()
+    def a_step_falls_into_a_freeze(self) -> None:
+        self._freeze(20 * MINUTE)
+        self.world.clock.sleep(timedelta(seconds=90))
+        self._meddle_with_a_step("nothing", 1)
+
     def _meddle_with_a_step(self, what: str, at: int) -> None:
         name = self.names[-1]
         steps = self.world.steps(self.name, name)
