@@ -54,6 +54,7 @@ class Lives(RuleBasedStateMachine):
         approval=st.booleans(),
         given_up=st.booleans(),
         calm=st.sampled_from([0, 0, 0, 15]),
+        loses=st.booleans(),
         joined=st.booleans(),
         remembers=st.sampled_from([*[False] * 9, LONG]),
     )
@@ -66,6 +67,7 @@ class Lives(RuleBasedStateMachine):
         approval: bool,
         given_up: bool,
         calm: int,
+        loses: bool,
         joined: bool,
         remembers: bool,
     ) -> None:
@@ -87,6 +89,8 @@ class Lives(RuleBasedStateMachine):
         self.world.clock.sleep(MINUTE)
         if calm:
             self._all_goes_well(calm)
+            if loses and self.world.record(self.name).state is S.ARMED:  # few lives come by it later
+                self.a_unit_is_lost_while_it_is_held()
 
     def _all_goes_well(self, for_minutes: int) -> None:
         """Else few lives come as far as to be armed. That is tried all the time: an enforcing run may come at any."""
