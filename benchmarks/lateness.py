@@ -101,7 +101,7 @@ def print_steps(stack: LiveStack, names: Sequence[str]) -> None:
     firsts, others, switches, told = [], [], [], []
     for name in names:
         change = _change(stack, name)
-        steps = change["workloads"][0]["steps"]
+        steps = [step for step in change["workloads"][0]["steps"] if step["asked_at"]]  # others a correction has made
         late = [(_time(step["asked_at"]) - _time(step["step"]["due_at"])).total_seconds() for step in steps]
         firsts.append(late[0])
         others += late[1:]
@@ -123,7 +123,7 @@ def print_steps(stack: LiveStack, names: Sequence[str]) -> None:
 
 def _why(stack: LiveStack, name: str, change: dict[str, Any], number: int) -> str:
     """What happened to a late step from a minute before it was due until it was asked: runs and entries of the log."""
-    step = change["workloads"][0]["steps"][number]
+    step = [step for step in change["workloads"][0]["steps"] if step["asked_at"]][number]
     due, asked = _time(step["step"]["due_at"]), _time(step["asked_at"])
     entries = [(_time(e["event"]["at"]), f"{e['event']['action']}: {e['event']['reason']}") for e in change["audit"]]
     runs = [(_time(r["start_time"]), f"run: {r['name']}") for r in stack.runs_of(name) if r["start_time"]]

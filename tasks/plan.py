@@ -20,8 +20,10 @@ from forebay.domain.resources import Resource
 from forebay.domain.ticket import door_of
 from tasks.policy import REPEATABLE
 
-# The first step's run needs this long to be created, picked up and started.
+# The first step's run needs this long to be created, picked up and started where nothing else is at work.
 FIRST_STEP_LEAD = timedelta(seconds=10)
+# A worker that was down for an hour says nothing of the wait to come.
+LONGEST_LEAD = timedelta(minutes=2)
 
 
 @task(name="receive", **REPEATABLE)
@@ -59,6 +61,13 @@ def forecast(
     return outlook
 
 
+def first_step_lead(scheduled_at: datetime, now: datetime) -> timedelta:
+    """How far ahead of `now` the first step must be for its run to be there in time: where many changes are planned at
+    once it will wait about as long as the run that plans it, due at `scheduled_at`, has waited.
+    """
+    return min(FIRST_STEP_LEAD + max(now - scheduled_at, timedelta(0)), LONGEST_LEAD)
+
+
 @task(name="plan", task_run_name="plan of {workload}", **REPEATABLE)
 def draw_plan(
     workload: str,
@@ -66,10 +75,17 @@ def draw_plan(
     history: Mapping[Resource, Series],
     outlook: outlooks.Outlook,
     now: datetime,
+    scheduled_at: datetime,
 ) -> ShapingPlan | PlanRefusal:
-    """The optimal plan from what the target stands at."""
+    """The optimal plan from what the target stands at. `scheduled_at`: the time of the run.
+
+    Where a queue would cost it the effective time, the first step is planned as if there was none.
+    """
     ctx = context()
-    plan = planning.draw_live(ctx, ctx.workload(workload), change, history, outlook, now, FIRST_STEP_LEAD)
+    lead = first_step_lead(scheduled_at, ctx.clock.now())
+    plan = planning.draw_live(ctx, ctx.workload(workload), change, history, outlook, now, lead)
+    if isinstance(plan, PlanRefusal):
+        plan = planning.draw_live(ctx, ctx.workload(workload), change, history, outlook, now, FIRST_STEP_LEAD)
     if isinstance(plan, PlanRefusal):
         get_run_logger().warning("refused: %s", plan.text)
     else:

@@ -190,6 +190,8 @@ def _next_step(view: View, step: StepRecord, poll: timedelta) -> Decision:
         return _patiently(view, may_go_at, text, poll) if view.change.state in AFTER else Wait(view.now + poll, text)
     if view.target.problems:
         return _patiently(view, may_go_at, "; ".join(view.target.problems), poll)
+    if made := _made_by_a_correction(view, step):
+        return made
     if step.step.size is not None:
         # Its revision is made ready right before the write.
         setting = view.target.setting.model_copy(update={"size": step.step.size, "revision": None})
@@ -338,7 +340,7 @@ def _in_alarm(alarms: Sequence[str]) -> str:
 def _correct(view: View, step: StepRecord, asked: int, judgement: Judgement) -> Decision:
     """`high`: raise at once within the soft limits; a budget keeps repeated corrections from flapping."""
     text = judgement.evidence.text
-    units, limit = bounded(view, max(judgement.required_units, asked))
+    units, limit = bounded(view, max(judgement.required_units, asked, _climb_within_a_dwell(view)))
     if view.target.serving >= judgement.required_units:
         return _verified(step, asked, judgement)  # an autoscaler above the floor carries it already
     if units <= asked:
@@ -350,6 +352,34 @@ def _correct(view: View, step: StepRecord, asked: int, judgement: Judgement) -> 
         return Wait(may_go_at, f"high: {text}; the dwell allows a correction at {may_go_at:%H:%M:%S}", asked=True)
     reason = f"correction: {text}; {asked} to {units} units within {limit}"
     return Ask(step, units, setting_for(_held(view), units), reason, correction=True, judgement=judgement)
+
+
+def _climb_within_a_dwell(view: View) -> int:
+    """Where the step leads that a correction made now would put off; 0 without one.
+
+    A tight climb has no dwell to spare: the correction goes as far as that step would, or the policy would be late by
+    one. It takes nothing along that a pin or a freeze window keeps from being made.
+    """
+    if (view.pin and view.now < view.pin.until) or any(f.covers(view.now) for f in view.freezes):
+        return 0
+    step = next((s.step for s in view.steps if s.state is StepState.PENDING), None)
+    put_off_until = min(view.now + view.workload.limits.soft.dwell, view.change.change.effective_at)
+    climbs = step is not None and step.size is None and step.to_units > step.from_units
+    return step.to_units if step and climbs and step.due_at < put_off_until else 0
+
+
+def _made_by_a_correction(view: View, step: StepRecord) -> Verified | None:
+    """The pass of a step that asks for no more than what serves, and was verified for the step before at a time when
+    this one was due: a write of its own would change nothing, and keep the next one waiting for a dwell.
+    """
+    to, target = step.step.to_units, view.target
+    if step.step.size is not None or to <= step.step.from_units or min(target.setting.units, target.serving) < to:
+        return None
+    for last in [s for s in view.steps if s.state is StepState.PASSED and s.asked_units is not None][-1:]:
+        due = last.passed_at is not None and step.step.due_at <= last.passed_at
+        if due and last.corrections and last.judgement and (last.asked_units or 0) >= to:
+            return Verified(step, last.judgement, True, f"made by the correction of step {last.step.sequence}")
+    return None
 
 
 def _verified(step: StepRecord, asked: int, judgement: Judgement) -> Verified:

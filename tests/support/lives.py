@@ -212,10 +212,15 @@ class Watcher:
                 assert step.judgement is not None and step.passed_at is not None, "rule 5: passed on what?"
                 assert step.judgement.verdict in {Verdict.PASS, Verdict.LOW, Verdict.HIGH}, "rule 5: that is no pass"
                 assert step.judgement.evidence.usage[Resource.CPU] in self.cores, "rule 7: nobody measured that"
-                assert step.asked_at is not None and step.serving_at is not None
-                assert step.asked_at <= step.serving_at <= step.passed_at
+                if step.asked_at is not None:
+                    assert step.serving_at is not None and step.asked_at <= step.serving_at <= step.passed_at
         for before, after in pairwise(begun):
-            assert before.passed_at and after.asked_at and before.passed_at <= after.asked_at
+            began = after.asked_at or after.passed_at
+            assert before.passed_at and began and before.passed_at <= began, "rule 5: before the pass"
+            if after.asked_at is None:  # a correction had made it, and the verdict on that is its own
+                made = [s for s in begun if s.asked_at is not None and s.step.sequence < after.step.sequence][-1]
+                assert made.corrections and (made.asked_units or 0) >= after.step.to_units, "rule 5: never made"
+                assert after.judgement == made.judgement, "rule 5: passed on what?"
 
     def _rules_6_and_7_moves_are_small_rare_inside_the_bounds_and_up(
         self, workload: str, announced: list[tuple[Write, Seen, Intent]]

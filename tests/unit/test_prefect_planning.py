@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,7 +20,7 @@ from forebay.domain.lifecycle import ChangeState
 from forebay.domain.plan import PlanRefusal, ShapingPlan
 from forebay.domain.records import ChangeRecord
 from forebay.domain.resources import Resource
-from tests.support.world import EFFECTIVE, World, a_request, a_workload, flat, minutes
+from tests.support.world import EFFECTIVE, NOW, World, a_request, a_workload, flat, minutes
 from tests.unit.test_control_measured import world_of_measured
 from tests.unit.test_control_others import bolts, world_of
 
@@ -34,7 +34,7 @@ def by_the_tasks(world: World, monkeypatch: pytest.MonkeyPatch) -> tuple[ChangeR
     with disable_run_logger():
         history = planning.read_history.fn("web")
         outlook = planning.forecast.fn("web", change, history, now)
-        plan = planning.draw_plan.fn("web", change, history, outlook, now)
+        plan = planning.draw_plan.fn("web", change, history, outlook, now, now)
         (plan,) = planning.agree.fn(change, [planning.see("web", history, outlook, now)], [plan])
         return planning.persist.fn(change, [plan]), plan
 
@@ -161,3 +161,21 @@ def test_a_refusal_is_shown_unless_it_was_let_go(world: World, run: Run) -> None
     run.meanwhile["draw_plan"] = lambda: receive(world.ctx, edited)
     run(change="CHG-2", **soon)
     assert world.record("CHG-2").state is S.RECEIVED and len(run.shown) == 1
+
+
+@pytest.mark.parametrize(
+    ("effective_at", "first"),
+    [pytest.param(30, 10, id="there is time"), pytest.param(14, 5, id="there is none to lose")],
+)
+def test_a_first_step_is_not_due_before_its_run_can_be_there(
+    world: World, run: Run, effective_at: int, first: int
+) -> None:
+    """A run that has waited for 200 s: so may that of the step, but no change is refused for it."""
+    run.meanwhile["forecast"] = lambda: world.clock.sleep(timedelta(seconds=200))
+    run(effective_at=minutes(effective_at))
+    assert world.steps()[0].step.due_at == minutes(first)
+
+
+@pytest.mark.parametrize(("waited", "lead"), [(-5, 10), (0, 10), (40, 50), (3600, 120)])
+def test_the_lead_of_a_first_step_grows_with_the_wait(waited: int, lead: int) -> None:
+    assert planning.first_step_lead(NOW, NOW + timedelta(seconds=waited)) == timedelta(seconds=lead)
