@@ -53,7 +53,7 @@ class Lives(RuleBasedStateMachine):
         answer=st.sampled_from(["hold", "insist", "yield"]),
         approval=st.booleans(),
         given_up=st.booleans(),
-        calm=st.sampled_from([0, 0, 0, 15]),
+        calm=st.sampled_from([0, 0, 0, 0, 0, 0, 15, 24]),
         loses=st.booleans(),
         joined=st.booleans(),
         remembers=st.sampled_from([*[False] * 9, LONG]),
@@ -220,10 +220,10 @@ class Lives(RuleBasedStateMachine):
         self.world.run_until(self.world.clock.now() + count * MINUTE)
 
     @precondition(lambda self: self.state in STEPPING)
-    @rule(at=st.integers(1, 8))
-    def a_run_outlives_its_lease(self, at: int) -> None:
-        """It stands still in the midst of a step that is due, and another is at work when it goes on."""
-        self._meddle_with_a_step("long pause", at)
+    @rule(outlives=st.booleans(), at=st.integers(1, 8))
+    def another_run_comes_in_the_midst_of_a_step(self, outlives: bool, at: int) -> None:
+        """The first one goes on, or stands still until its lease is over and another is at work."""
+        self._meddle_with_a_step("long pause" if outlives else "other driver", at)
 
     @precondition(lambda self: self.state in STEPPING)
     @rule(at=st.integers(1, 12))
@@ -233,11 +233,21 @@ class Lives(RuleBasedStateMachine):
         self._meddle_with_a_step("cancel", at)
 
     @precondition(lambda self: self.state in STEPPING)
-    @rule()
-    def a_step_falls_into_a_freeze(self) -> None:
-        self._freeze(20 * MINUTE)
+    @rule(pinned=st.booleans())
+    def a_step_falls_into_a_freeze_or_a_pin(self, pinned: bool) -> None:
+        if pinned:
+            self._pin(self.name, self.names[-1], 20 * MINUTE)
+        else:
+            self._freeze(20 * MINUTE)
         self.world.clock.sleep(timedelta(seconds=90))
         self._meddle_with_a_step("nothing", 1)
+
+    @precondition(lambda self: self.state in STEPPING)
+    @rule(cores=st.sampled_from([3.2, 4.0]), count=st.integers(5, 14))
+    def there_is_more_demand_than_planned(self, cores: float, count: int) -> None:
+        """Else few lives come by a correction."""
+        self.watcher.cores.append(cores)
+        self.all_runs_by_itself(count)
 
     def _meddle_with_a_step(self, what: str, at: int) -> None:
         name = self.names[-1]
@@ -381,7 +391,7 @@ class Lives(RuleBasedStateMachine):
                 case "roll back":
                     rollback(ctx, name, "ann", "not wanted after all")
                 case "pin":
-                    self._pin(name, self.names[-1])
+                    self._pin(name, self.names[-1], 6 * MINUTE)
                 case "freeze":
                     self._freeze(7 * MINUTE)
                 case "arm":
@@ -414,18 +424,10 @@ class Lives(RuleBasedStateMachine):
                     self.watcher.foreign.append(count(units) if live.lever is Lever.COUNT else floor(units))
                     self.world.cloud.set(self.names[-1], self.watcher.foreign[-1], foreign=True)
 
-    def _pin(self, name: str, workload: str) -> None:
-        now = self.world.clock.now()
+    def _pin(self, name: str, workload: str, duration: timedelta) -> None:
+        now, units = self.world.clock.now(), self.world.setting(workload).units + 2
         with suppress(InputError):  # it does not touch this workload
-            pin(
-                self.world.ctx,
-                name,
-                self.world.setting(workload).units + 2,
-                now + 6 * MINUTE,
-                "bob",
-                "a sale",
-                workload,
-            )
+            pin(self.world.ctx, name, units, now + duration, "bob", "a sale", workload)
             self.watcher.pinned[name, workload] = now
 
     def _freeze(self, duration: timedelta) -> None:

@@ -262,6 +262,11 @@ ROWS: dict[str, tuple[View, type[Decision], str]] = {
         Ask,
         "cpu binds",
     ),
+    "a step that it made in part": (
+        view(9, CORRECTED | {"asked_units": 7}, plan=AT_ONCE, target=target(count(8)), intents=[wrote(count(8), at=2)]),
+        Ask,
+        "cpu binds",
+    ),
     "a step that it made, not due until later": (
         view(9, CORRECTED | {"passed_at": minutes(6)}, plan=AT_ONCE, target=target(count(8)), intents=[]),
         Ask,
