@@ -177,8 +177,7 @@ def _done(ctx: Context, lease: Lease, view: View, decision: Decision) -> Tick:
             carry_out(ctx, lease, view.change, view.workload, view.target, decision)
             tell_hand(ctx, view.change, view.workload.name, decision)
         case Ask():
-            if not decision.correction:
-                tell_ahead(ctx, view)
+            tell_ahead(ctx, view)
             write(ctx, lease, view, decision)
     return Tick(decision, ctx.clock.now())
 

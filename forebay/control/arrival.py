@@ -35,8 +35,9 @@ def arrival(
     if not left:
         return None
     verified, why = now, "the steps that are left"
-    asked = [s.asked_at for s in steps if s.asked_at is not None and s.state is not StepState.PENDING]
-    free_at = max((at + workload.limits.soft.dwell for at in asked), default=now)
+    asked = [s for s in steps if s.asked_at is not None and s.state is not StepState.PENDING]
+    free_at = max((s.asked_at + workload.limits.soft.dwell for s in asked if s.asked_at), default=now)
+    reached = (asked[-1].asked_units or 0) if asked else 0
     for step in left:
         if step.state is StepState.ASKED:
             serves_at, why = _serves_at(workload, step, now)
@@ -44,6 +45,8 @@ def arrival(
                 return Arrival(None, True, f"{workload.name}: {why}, so no time of alignment can be told")
             judged_after = workload.verification.window + workload.verification.metric_delay
             verified = max(now, serves_at + judged_after)
+        elif step.step.climbs and step.step.to_units <= reached:
+            verified = max(verified, step.step.due_at)  # a correction has made it
         else:
             begins = max(now, step.step.due_at, free_at, verified)
             if pin is not None and pin.until > begins:

@@ -11,7 +11,7 @@ from forebay.control.verify import judge, unserved
 from forebay.domain.allocation import Lever, Setting, TargetState, in_words, setting_for
 from forebay.domain.freeze import FreezeWindow
 from forebay.domain.lifecycle import AFTER, MOVING, STEPPING, ChangeState, StepState
-from forebay.domain.plan import ShapingPlan
+from forebay.domain.plan import ShapingPlan, ShapingStep
 from forebay.domain.records import ChangeRecord, Intent, Outcome, Pin, StepRecord
 from forebay.domain.resources import Resource
 from forebay.domain.verdict import Judgement, Verdict
@@ -44,7 +44,7 @@ class View:
     @property
     def ours(self) -> Setting | None:
         """What this change wrote last and saw in effect."""
-        return next((i.new for i in reversed(self.intents) if i.outcome is Outcome.DONE), None)
+        return in_effect(self.intents)
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,11 @@ class Hold:
 
 
 Decision = Stop | Wait | Ask | Serving | Verified | Hold | Keep | Adopt
+
+
+def in_effect(intents: Sequence[Intent]) -> Setting | None:
+    """What was written last and seen in effect."""
+    return next((i.new for i in reversed(intents) if i.outcome is Outcome.DONE), None)
 
 
 def verification_window(
@@ -177,9 +182,12 @@ def _next_step(view: View, step: StepRecord, poll: timedelta) -> Decision:
         frozen = any(f.covers(view.now) for f in view.freezes)
         move = None if frozen else keep_pin(view.workload, view.target, view.intents, view.pin, view.now)
         return move or Wait(view.pin.until, f"pinned at {view.pin.units} units by {view.pin.actor}: {view.pin.reason}")
-    may_go_at = free_at(view.workload, view.intents, step)
+    made = is_made(step.step, view.target, view.ours)
+    may_go_at = step.step.due_at if made else free_at(view.workload, view.intents, step)
     if view.now < may_go_at:
         return Wait(may_go_at, f"step {step.step.sequence} is due at {may_go_at:%H:%M:%S}")
+    if made and not (view.target.refusals or view.alarms):
+        return _made_already(view, step, poll)
     if freeze := next((f for f in view.freezes if f.covers(view.now)), None):
         return Wait(freeze.end, f"freeze window until {freeze.end:%Y-%m-%d %H:%M}: {freeze.reason}")
     if view.target.refusals:
@@ -190,8 +198,6 @@ def _next_step(view: View, step: StepRecord, poll: timedelta) -> Decision:
         return _patiently(view, may_go_at, text, poll) if view.change.state in AFTER else Wait(view.now + poll, text)
     if view.target.problems:
         return _patiently(view, may_go_at, "; ".join(view.target.problems), poll)
-    if made := _made_by_a_correction(view, step):
-        return made
     if step.step.size is not None:
         # Its revision is made ready right before the write.
         setting = view.target.setting.model_copy(update={"size": step.step.size, "revision": None})
@@ -340,7 +346,7 @@ def _in_alarm(alarms: Sequence[str]) -> str:
 def _correct(view: View, step: StepRecord, asked: int, judgement: Judgement) -> Decision:
     """`high`: raise at once within the soft limits; a budget keeps repeated corrections from flapping."""
     text = judgement.evidence.text
-    units, limit = bounded(view, max(judgement.required_units, asked, _climb_within_a_dwell(view)))
+    units, limit = bounded(view, max(judgement.required_units, asked, _climb_put_off(view)))
     if view.target.serving >= judgement.required_units:
         return _verified(step, asked, judgement)  # an autoscaler above the floor carries it already
     if units <= asked:
@@ -354,32 +360,42 @@ def _correct(view: View, step: StepRecord, asked: int, judgement: Judgement) -> 
     return Ask(step, units, setting_for(_held(view), units), reason, correction=True, judgement=judgement)
 
 
-def _climb_within_a_dwell(view: View) -> int:
-    """Where the step leads that a correction made now would put off; 0 without one.
+def _climb_put_off(view: View) -> int:
+    """Where the steps lead that a correction made now would put off; 0 without one.
 
-    A tight climb has no dwell to spare: the correction goes as far as that step would, or the policy would be late by
-    one. It takes nothing along that a pin or a freeze window keeps from being made.
+    A tight climb has no time to spare: the correction goes as far as they would, or the policy would be late by one.
+    It takes nothing along that a pin or a freeze window keeps from being made.
     """
+    goal, until = 0, view.now + view.workload.step_spacing
     if (view.pin and view.now < view.pin.until) or any(f.covers(view.now) for f in view.freezes):
-        return 0
-    step = next((s.step for s in view.steps if s.state is StepState.PENDING), None)
-    put_off_until = min(view.now + view.workload.limits.soft.dwell, view.change.change.effective_at)
-    climbs = step is not None and step.size is None and step.to_units > step.from_units
-    return step.to_units if step and climbs and step.due_at < put_off_until else 0
+        return goal
+    for step in (s.step for s in view.steps if s.state is StepState.PENDING):
+        if step.due_at >= until or not step.climbs:
+            break
+        goal = step.to_units
+    return goal
 
 
-def _made_by_a_correction(view: View, step: StepRecord) -> Verified | None:
-    """The pass of a step that asks for no more than what serves, and was verified for the step before at a time when
-    this one was due: a write of its own would change nothing, and keep the next one waiting for a dwell.
+def is_made(step: ShapingStep, target: TargetState, ours: Setting | None) -> bool:
+    """Whether what `step` asks for stands by our own hand, and serves: a correction may have gone as far."""
+    stands = 0 if ours is None else min(ours.units, target.setting.units)
+    return step.climbs and min(stands, target.serving) >= step.to_units
+
+
+def _made_already(view: View, step: StepRecord, poll: timedelta) -> Decision:
+    """The verdict on a step that needs no write: one would change nothing, and keep the next step waiting for a dwell.
+
+    It is judged at its own time, on what was seen last: a verdict from before would let a step pass unseen.
     """
-    to, target = step.step.to_units, view.target
-    if step.step.size is not None or to <= step.step.from_units or min(target.setting.units, target.serving) < to:
-        return None
-    for last in [s for s in view.steps if s.state is StepState.PASSED and s.asked_units is not None][-1:]:
-        due = last.passed_at is not None and step.step.due_at <= last.passed_at
-        if due and last.corrections and last.judgement and (last.asked_units or 0) >= to:
-            return Verified(step, last.judgement, True, f"made by the correction of step {last.step.sequence}")
-    return None
+    asked = step.step.to_units
+    judgement = _judged(view, step, latest_window(view.workload, view.now), serving=view.target.serving, asked=asked)
+    match judgement.verdict:
+        case Verdict.NO_DATA | Verdict.ERROR:
+            return _patiently(view, step.step.due_at, f"{judgement.verdict}: {judgement.evidence.text}", poll)
+        case Verdict.HIGH:
+            return _correct(view, step, view.target.setting.units, judgement)
+        case Verdict.PASS | Verdict.LOW:
+            return _verified(step, asked, judgement)
 
 
 def _verified(step: StepRecord, asked: int, judgement: Judgement) -> Verified:

@@ -55,6 +55,11 @@ class ShapingStep(Model):
     size: TaskSize | None = None
 
     @property
+    def climbs(self) -> bool:
+        """Whether it asks for more units, of the same size."""
+        return self.size is None and self.to_units > self.from_units
+
+    @property
     def goal(self) -> str:
         """`8 units`, `1 unit`; of a resize `8 units of 2 vCPU, 4 GiB`."""
         units = f"{self.to_units} unit{'s' * (self.to_units != 1)}"

@@ -26,6 +26,8 @@ from forebay.domain.errors import InputError, OutsideError
 CONNECT_SECONDS = 5
 LOCK_SECONDS = 10
 STATEMENT_SECONDS = 30
+# Errors show no values, which may be secret; JSON is read by its model (schema.ModelJson), in one go.
+SHARED: dict[str, Any] = {"hide_parameters": True, "json_deserializer": lambda text: text}
 ACCEPTED = "sqlite:////var/lib/forebay/forebay.db or postgresql://user:password@host:5432/forebay"
 ESCAPES = "in user and password write @ as %40 and : as %3A"
 
@@ -64,7 +66,7 @@ def connect(url: URL, *, reads_only: bool = False) -> Engine:
         folder = Path(url.database).absolute().parent
         if not folder.is_dir():
             raise InputError(f"the store {shown(url)} needs the folder {folder}, which does not exist: create it")
-        engine = create_engine(url, connect_args={"timeout": LOCK_SECONDS}, hide_parameters=True)
+        engine = create_engine(url, connect_args={"timeout": LOCK_SECONDS}, **SHARED)
         event.listen(engine, "connect", _set_up_sqlite)
         if reads_only:
             event.listen(engine, "connect", _refuse_writes)
@@ -86,9 +88,9 @@ def connect(url: URL, *, reads_only: bool = False) -> Engine:
         "options": f"{options} {url.query.get('options', '')}",
     }
     if reads_only:  # without a ping, which costs as much as the read: who reads tries twice
-        return create_engine(url, connect_args=arguments, isolation_level="AUTOCOMMIT", hide_parameters=True)
+        return create_engine(url, connect_args=arguments, isolation_level="AUTOCOMMIT", **SHARED)
     # The ping lets a restarted database cost nobody an error.
-    return create_engine(url, connect_args=arguments, pool_pre_ping=True, hide_parameters=True)
+    return create_engine(url, connect_args=arguments, pool_pre_ping=True, **SHARED)
 
 
 def _set_up_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:

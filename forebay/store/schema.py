@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import (
@@ -42,6 +44,8 @@ from forebay.domain.rules import ChangeRules
 SCHEMA = "0012"
 
 M = TypeVar("M", bound=Model)
+# Read models are remembered, of each column: so many of at most SHORT characters, so many longer ones (plans).
+REMEMBERED, REMEMBERED_LONG, SHORT = 1024, 16, 4096
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -73,12 +77,30 @@ class ModelJson(TypeDecorator[M], Generic[M]):
     def __init__(self, model: type[M]) -> None:
         super().__init__()
         self.model = model
+        self._read = lru_cache(REMEMBERED)(model.model_validate_json)
+        self._read_long = lru_cache(REMEMBERED_LONG)(model.model_validate_json)
 
     def process_bind_param(self, value: M | None, dialect: Dialect) -> Any:
         return None if value is None else value.model_dump(mode="json")
 
     def process_result_value(self, value: Any, dialect: Dialect) -> M | None:
-        return None if value is None else self.model.model_validate(value)
+        """`value`: JSON text, since `engine.connect` leaves it as it is.
+
+        What is read at every look, like a change and its steps, is seldom another than at the last; models are frozen.
+        """
+        if value is None:
+            return None
+        return self._read(value) if len(value) <= SHORT else self._read_long(value)
+
+
+class RawJson(TypeDecorator[Any]):
+    """What a column of `ModelJson` holds, not as this version's model reads it: a later one may know more fields."""
+
+    impl = JSON
+    cache_ok = True
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        return None if value is None else json.loads(value)
 
 
 # SQLite counts by itself only in an INTEGER primary key; PostgreSQL gets the wide one.

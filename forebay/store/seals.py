@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import JSON, ColumnElement, Connection, select, type_coerce
+from sqlalchemy import ColumnElement, Connection, select, type_coerce
 
 from forebay.domain.audit import AuditEvent, Seal
 from forebay.domain.model import digest
@@ -59,8 +59,7 @@ def _sealed(event: AuditEvent, row: str, content: Any) -> AuditEvent:
 
 
 def _raw(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    """As it is stored, not as this version's model reads it: a later one may know more fields."""
-    return type_coerce(column, JSON)
+    return type_coerce(column, t.RawJson)
 
 
 def _version_row(entity: str, policy: str, version: int) -> str:

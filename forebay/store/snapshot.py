@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, or_, select, tuple_
+from sqlalchemy import BindParameter, ColumnElement, Connection, Row, Select, and_, bindparam, or_, select, tuple_
 
 from forebay.domain.access import ApiKey
 from forebay.domain.accuracy import Accuracy
@@ -24,6 +25,70 @@ from forebay.domain.rules import ChangeRules
 from forebay.store import schema as t
 
 
+def current_plan(change: str | BindParameter[str]) -> ColumnElement[bool]:
+    return and_(t.plans.c.change == change, t.plans.c.current)
+
+
+# Queries that are asked at every look are made once: to make one takes several times as long as SQLite's answer.
+_AUDIT_HEAD = select(t.audit_head)
+_CHANGE = select(t.changes).filter_by(name=bindparam("name"))
+_REVISIONS = select(t.revisions.c.content).filter_by(change=bindparam("change")).order_by(t.revisions.c.number)
+_PLAN = select(t.plans.c.plan).where(current_plan(bindparam("change"))).filter_by(workload=bindparam("workload"))
+_PROPOSED_PLAN = select(t.plans.c.plan).filter_by(
+    change=bindparam("change"), workload=bindparam("workload"), proposed=True
+)
+_APPROVALS = select(t.approvals.c.approval).filter_by(change=bindparam("change")).order_by(t.approvals.c.number)
+_LEASE = select(t.leases).filter_by(workload=bindparam("workload"))
+_PINS = select(t.pins.c.pin).filter_by(change=bindparam("change")).order_by(t.pins.c.workload)
+_ORIGINAL = select(t.originals.c.setting).filter_by(change=bindparam("change"), workload=bindparam("workload"))
+_VERSIONS = (
+    select(t.policy_versions.c.content)
+    .filter_by(entity=bindparam("entity"), policy=bindparam("policy"))
+    .order_by(t.policy_versions.c.version)
+)
+_RULES = select(t.change_rules.c.rules).order_by(t.change_rules.c.version.desc()).limit(1)
+_PROPOSALS = select(t.rules_proposals.c.content).order_by(t.rules_proposals.c.number)
+
+
+@cache
+def _changes(in_states: bool, some_closed: bool) -> Select[Any]:
+    c = t.changes.c
+    query = select(t.changes).order_by(c.number.desc())
+    if in_states:
+        query = query.where(c.state.in_(bindparam("states", expanding=True)))
+    if some_closed:
+        query = query.where(or_(c.state != ChangeState.CLOSED, c.updated_at > bindparam("closed_after")))
+    return query
+
+
+@cache
+def _steps(of_workload: bool) -> Select[Any]:
+    query = select(t.steps.c.step).join(t.plans).where(current_plan(bindparam("change")))
+    if of_workload:
+        query = query.where(t.plans.c.workload == bindparam("workload"))
+    return query.order_by(t.plans.c.workload, t.steps.c.sequence)
+
+
+@cache
+def _intents(of_change: bool, only_open: bool) -> Select[Any]:
+    query = select(t.intents).filter_by(workload=bindparam("workload")).order_by(t.intents.c.number)
+    if of_change:
+        query = query.filter_by(change=bindparam("change"))
+    return query.where(t.intents.c.open) if only_open else query
+
+
+@cache
+def _messages(of_lane: bool) -> Select[Any]:
+    query = select(t.outbox).filter_by(state=bindparam("state")).order_by(t.outbox.c.number)
+    return query.filter_by(outlet=bindparam("outlet"), lane=bindparam("lane")) if of_lane else query
+
+
+@cache
+def _audit(of_change: bool) -> Select[Any]:
+    query = select(t.audit).order_by(t.audit.c.number)
+    return query.filter_by(change=bindparam("change")) if of_change else query
+
+
 class SqlSnapshot:
     """Implements `ports.Snapshot` on an open connection."""
 
@@ -32,69 +97,53 @@ class SqlSnapshot:
 
     # Changes
     def change(self, name: str) -> ChangeRecord | None:
-        row = self._one(select(t.changes).where(t.changes.c.name == name))
+        row = self._one(_CHANGE, name=name)
         return _change(row) if row else None
 
     def changes(
         self, states: Collection[ChangeState] | None = None, *, closed_after: datetime | None = None
     ) -> Sequence[ChangeRecord]:
-        c = t.changes.c
-        query = select(t.changes).order_by(c.number.desc())
-        if states is not None:
-            query = query.where(c.state.in_(states))
-        if closed_after is not None:
-            query = query.where(or_(c.state != ChangeState.CLOSED, c.updated_at > closed_after))
-        return [_change(row) for row in self._all(query)]
+        query = _changes(states is not None, closed_after is not None)
+        return [_change(row) for row in self._all(query, states=list(states or ()), closed_after=closed_after)]
 
     def revisions(self, name: str) -> Sequence[PolicyChange]:
-        query = select(t.revisions.c.content).where(t.revisions.c.change == name).order_by(t.revisions.c.number)
-        return [row.content for row in self._all(query)]
+        return [row.content for row in self._all(_REVISIONS, change=name)]
 
     # Plans and steps
     def plan(self, change: str, workload: str) -> ShapingPlan | None:
-        row = self._one(select(t.plans.c.plan).where(current_plan(change), t.plans.c.workload == workload))
+        row = self._one(_PLAN, change=change, workload=workload)
         return row.plan if row else None
 
     def proposed_plan(self, change: str, workload: str) -> ShapingPlan | None:
-        row = self._one(select(t.plans.c.plan).filter_by(change=change, workload=workload, proposed=True))
+        row = self._one(_PROPOSED_PLAN, change=change, workload=workload)
         return row.plan if row else None
 
     def steps(self, change: str, workload: str | None = None) -> Sequence[StepRecord]:
-        query = select(t.steps.c.step).join(t.plans).where(current_plan(change))
-        if workload is not None:
-            query = query.where(t.plans.c.workload == workload)
-        return [row.step for row in self._all(query.order_by(t.plans.c.workload, t.steps.c.sequence))]
+        return [row.step for row in self._all(_steps(workload is not None), change=change, workload=workload)]
 
     # Approvals
     def approvals(self, change: str) -> Sequence[Approval]:
-        query = select(t.approvals.c.approval).where(t.approvals.c.change == change).order_by(t.approvals.c.number)
-        return [row.approval for row in self._all(query)]
+        return [row.approval for row in self._all(_APPROVALS, change=change)]
 
     # One writer
     def lease(self, workload: str) -> Lease | None:
-        row = self._one(select(t.leases).where(t.leases.c.workload == workload))
+        row = self._one(_LEASE, workload=workload)
         return Lease.model_validate(row._asdict()) if row else None
 
     # What people decide
     def pins(self, change: str) -> Sequence[Pin]:
-        query = select(t.pins.c.pin).where(t.pins.c.change == change).order_by(t.pins.c.workload)
-        return [row.pin for row in self._all(query)]
+        return [row.pin for row in self._all(_PINS, change=change)]
 
     def leftovers(self) -> Sequence[Leftover]:
         query = select(t.leftovers.c.leftover).order_by(t.leftovers.c.change, t.leftovers.c.workload)
         return [row.leftover for row in self._all(query)]
 
     def intents(self, workload: str, *, change: str | None = None, only_open: bool = False) -> Sequence[Intent]:
-        query = select(t.intents).where(t.intents.c.workload == workload).order_by(t.intents.c.number)
-        if change is not None:
-            query = query.where(t.intents.c.change == change)
-        if only_open:
-            query = query.where(t.intents.c.open)
-        return [row.intent.model_copy(update={"number": row.number}) for row in self._all(query)]
+        rows = self._all(_intents(change is not None, only_open), workload=workload, change=change)
+        return [row.intent.model_copy(update={"number": row.number}) for row in rows]
 
     def original(self, change: str, workload: str) -> Setting | None:
-        where = t.originals.c.change == change, t.originals.c.workload == workload
-        row = self._one(select(t.originals.c.setting).where(*where))
+        row = self._one(_ORIGINAL, change=change, workload=workload)
         return row.setting if row else None
 
     # Policies
@@ -103,12 +152,11 @@ class SqlSnapshot:
 
     # Change rules
     def rules(self) -> ChangeRules:
-        row = self._one(select(t.change_rules.c.rules).order_by(t.change_rules.c.version.desc()).limit(1))
+        row = self._one(_RULES)
         return row.rules if row else ChangeRules()
 
     def proposals(self) -> Sequence[RulesProposal]:
-        query = select(t.rules_proposals.c.content).order_by(t.rules_proposals.c.number)
-        return [row.content for row in self._all(query)]
+        return [row.content for row in self._all(_PROPOSALS)]
 
     # Tickets
     def deliveries(self, source: str, ticket: str) -> Sequence[Ticket]:
@@ -121,10 +169,9 @@ class SqlSnapshot:
 
     # Outbox
     def messages(self, state: MessageState, lane: tuple[str, str] | None = None) -> Sequence[Message]:
-        query = select(t.outbox).where(t.outbox.c.state == state).order_by(t.outbox.c.number)
-        if lane is not None:
-            query = query.where(t.outbox.c.outlet == lane[0], t.outbox.c.lane == lane[1])
-        return [Message.model_validate(row._asdict()) for row in self._all(query)]
+        outlet, name = lane or (None, None)
+        rows = self._all(_messages(lane is not None), state=state, outlet=outlet, lane=name)
+        return [Message.model_validate(row._asdict()) for row in rows]
 
     # Keys to the HTTP API
     def key(self, key_id: str) -> ApiKey | None:
@@ -148,31 +195,26 @@ class SqlSnapshot:
 
     # Audit
     def last_audit_number(self) -> int:
-        return int(self._connection.execute(select(t.audit_head)).one().number)
+        return int(self._connection.execute(_AUDIT_HEAD).one().number)
 
     def audit_after(self, number: int, limit: int) -> Sequence[AuditEntry]:
         query = select(t.audit).where(t.audit.c.number > number).order_by(t.audit.c.number).limit(limit)
         return [audit_entry(row) for row in self._all(query)]
 
     def audit_entries(self, change: str | None = None) -> Sequence[AuditEntry]:
-        query = select(t.audit).order_by(t.audit.c.number)
-        if change is not None:
-            query = query.where(t.audit.c.change == change)
-        return [audit_entry(row) for row in self._all(query)]
+        return [audit_entry(row) for row in self._all(_audit(change is not None), change=change)]
 
     # SQL
-    def _one(self, query: Select[Any]) -> Row[Any] | None:
-        return self._connection.execute(query).one_or_none()
+    def _one(self, query: Select[Any], **values: Any) -> Row[Any] | None:
+        return self._connection.execute(query, values).one_or_none()
 
-    def _all(self, query: Select[Any]) -> Sequence[Row[Any]]:
-        return self._connection.execute(query).all()
+    def _all(self, query: Select[Any], **values: Any) -> Sequence[Row[Any]]:
+        return self._connection.execute(query, values).all()
 
 
 def read_versions(connection: Connection, entity: str, policy: str) -> list[PolicyVersion]:
     """All versions of a policy, oldest first."""
-    c = t.policy_versions.c
-    query = select(c.content).where(c.entity == entity, c.policy == policy).order_by(c.version)
-    return [row.content for row in connection.execute(query)]
+    return [row.content for row in connection.execute(_VERSIONS, {"entity": entity, "policy": policy})]
 
 
 def read_changed(
@@ -198,7 +240,3 @@ def audit_entry(row: Row[Any]) -> AuditEntry:
 def _change(row: Row[Any]) -> ChangeRecord:
     columns = row._asdict()
     return ChangeRecord.model_validate({name: columns[name] for name in ChangeRecord.model_fields})
-
-
-def current_plan(change: str) -> ColumnElement[bool]:
-    return and_(t.plans.c.change == change, t.plans.c.current)

@@ -217,10 +217,13 @@ class Watcher:
         for before, after in pairwise(begun):
             began = after.asked_at or after.passed_at
             assert before.passed_at and began and before.passed_at <= began, "rule 5: before the pass"
-            if after.asked_at is None:  # a correction had made it, and the verdict on that is its own
-                made = [s for s in begun if s.asked_at is not None and s.step.sequence < after.step.sequence][-1]
-                assert made.corrections and (made.asked_units or 0) >= after.step.to_units, "rule 5: never made"
-                assert after.judgement == made.judgement, "rule 5: passed on what?"
+        for step in begun:
+            if step.asked_at is None and step.judgement and step.passed_at:  # what it asks for stood there already
+                known = self.world.ctx.workload(workload)
+                seen_until = step.passed_at - known.verification.metric_delay - JUST_NOW
+                assert step.step.due_at <= step.passed_at, "rule 5: before its time"
+                assert step.judgement.evidence.end >= seen_until, "rule 5: passed on an old verdict"
+                assert step.judgement.evidence.serving_units >= step.step.to_units, "rule 5: never made"
 
     def _rules_6_and_7_moves_are_small_rare_inside_the_bounds_and_up(
         self, workload: str, announced: list[tuple[Write, Seen, Intent]]

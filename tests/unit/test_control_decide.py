@@ -68,13 +68,6 @@ def asked(at: float = 1, units: int = 6, serving: float | None = None, **more: A
 
 
 PASSED = asked(serving=2) | {"state": StepState.PASSED}
-AT_ONCE = a_plan(((1, 4, 6), (7, 6, 8)), demand=flat(2))
-CORRECTED = PASSED | {
-    "asked_units": 8,
-    "corrections": 1,
-    "passed_at": minutes(8),
-    "judgement": judge(WORK, AT_ONCE, start=NOW, end=NOW, usage={Resource.CPU: 2}, serving_units=8, asked_units=8),
-}
 
 
 def wrote(setting: Setting, at: float = 0, purpose: Purpose = Purpose.STEP, old: Setting | None = None) -> Intent:
@@ -235,42 +228,6 @@ ROWS: dict[str, tuple[View, type[Decision], str]] = {
         view(6, asked(serving=2, corrections=2), usage=cores(5)),
         Hold,
         "still high after 2 corrections",
-    ),
-    "high, with a step due that leads farther": (
-        view(6, asked(serving=2), plan=AT_ONCE, usage=cores(2.8)),
-        Ask,
-        "6 to 8 units within the plan",
-    ),
-    "high, and a freeze window keeps that step from being made": (
-        view(
-            6,
-            asked(serving=2),
-            plan=AT_ONCE,
-            usage=cores(2.8),
-            freezes=[FreezeWindow(start=NOW, end=minutes(9), reason="fair")],
-        ),
-        Ask,
-        "6 to 7 units within the plan",
-    ),
-    "a step that the correction has made": (
-        view(9, CORRECTED, plan=AT_ONCE, target=target(count(8)), intents=[wrote(count(8), at=2)]),
-        Verified,
-        "made by the correction of step 1",
-    ),
-    "a step that it made, and another hand took some": (
-        view(9, CORRECTED, plan=AT_ONCE, target=target(count(8), serving=7), intents=[wrote(count(8), at=2)]),
-        Ask,
-        "cpu binds",
-    ),
-    "a step that it made in part": (
-        view(9, CORRECTED | {"asked_units": 7}, plan=AT_ONCE, target=target(count(8)), intents=[wrote(count(8), at=2)]),
-        Ask,
-        "cpu binds",
-    ),
-    "a step that it made, not due until later": (
-        view(9, CORRECTED | {"passed_at": minutes(6)}, plan=AT_ONCE, target=target(count(8)), intents=[]),
-        Ask,
-        "cpu binds",
     ),
     "high, and what serves carries it": (
         view(6, asked(serving=2), usage=cores(3), target=target(floor(6), desired=9), intents=[wrote(floor(6))]),

@@ -159,18 +159,6 @@ def test_after_a_spike_that_a_correction_settles_the_rest_is_drawn_anew() -> Non
         assert {"replanned", "plan kept", "replan refused"} & set(world.actions())
 
 
-def test_a_correction_goes_as_far_as_the_step_it_puts_off() -> None:
-    """A climb without a dwell to spare: the burst needs 7 units, and the policy its 10 in time."""
-    climb = a_plan(((1, 4, 6), (7, 6, 8), (13, 8, 10)), effective_at=minutes(17), demand=flat(2))
-    with World(demand=lambda at: flat(2.9 if minutes(1) <= at < minutes(8) else 2)(at)) as world:
-        world.submit(a_request(effective_at=minutes(17)), climb)
-        world.run_until(minutes(18))
-        assert world.asked() == [6, 8, 10]
-        assert [step.asked_at is None for step in world.steps()] == [False, True, False]
-        assert world.steps()[1].judgement == world.steps()[0].judgement
-        assert world.store.versions("acme", "quota")[-1].in_force_from == minutes(17)
-
-
 def test_still_high_after_its_budget_is_held() -> None:
     with World(demand=flat(30)) as world:
         world.submit()

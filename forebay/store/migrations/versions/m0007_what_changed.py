@@ -1,5 +1,6 @@
 """When a policy version was written and takes force; how far the audit log was told."""
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -36,7 +37,9 @@ def _fill() -> None:
     )
     for row in op.get_bind().execute(sa.select(table)).all():
         this = sa.update(table).filter_by(entity=row.entity, policy=row.policy, version=row.version)
-        op.execute(this.values(changed_at=datetime.now(UTC), in_force_from=_in_force_from(row.content)))
+        op.execute(
+            this.values(changed_at=datetime.now(UTC), in_force_from=_in_force_from(json.loads(row.content)))
+        )  # JSON is read as text (engine.py)
 
 
 def _in_force_from(content: dict[str, Any]) -> datetime | None:
