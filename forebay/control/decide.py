@@ -295,12 +295,12 @@ def _under_way(view: View, step: StepRecord, poll: timedelta) -> Decision:
     if window is None:
         if _serves(view, step, asked):
             return Serving(step, f"{view.target.serving} units serve, {asked} asked")
+        missing, at_work = _not_there(view, step, asked)
+        causes = "; ".join(view.target.causes)
         if view.now >= since + verification.patience:
-            causes = "; ".join(view.target.causes) or "the cloud names no cause"
-            text = f"{view.target.serving} of {asked} units serve since {step.asked_at:%H:%M:%S}: {causes}"
+            text = f"{missing} since {step.asked_at:%H:%M:%S}: {causes or 'the cloud names no cause'}"
             return Hold(text, lapses=True)
-        waiting = "; ".join(view.target.causes) or ("launching" if step.step.size is None else "deploying")
-        return Wait(view.now + poll, f"{view.target.serving} of {asked} units serve: {waiting}", asked=True)
+        return Wait(view.now + poll, f"{missing}: {causes or at_work}", asked=True)
     known_at = window[2]
     if view.now < known_at:
         return Wait(known_at, f"verification of step {step.step.sequence} is due at {known_at:%H:%M:%S}", asked=True)
@@ -416,8 +416,22 @@ def _serves(view: View, step: StepRecord, asked: int) -> bool:
         return target.stable and target.serving >= asked and target.setting.size == step.step.size
     if _takes_away(view, step):
         return target.stable and target.serving <= asked
-    # An autoscaler above our floor keeps launching units of its own; that must not delay a verdict on ours.
-    return target.serving >= asked and (target.stable or target.desired > asked)
+    # What else goes on must not delay a verdict on ours: an autoscaler above our floor that launches units of its own,
+    # a unit that takes its time to stop. Those on their way out are not among what serves.
+    return target.serving >= asked and target.desired >= asked
+
+
+def _not_there(view: View, step: StepRecord, asked: int) -> tuple[str, str]:
+    """What a step that does not serve yet still lacks, and what the cloud is doing about it, in words."""
+    target, size = view.target, step.step.size
+    at_work = "launching" if size is None else "deploying"
+    if target.serving < asked:
+        return f"{target.serving} of {asked} units serve", at_work
+    if size is not None:
+        return f"the deployment of {size} goes on", at_work
+    if _takes_away(view, step):
+        return f"not every unit above {asked} has stopped", "stopping"
+    return f"the cloud works towards {target.desired} of {asked} units", at_work
 
 
 def _held(view: View) -> Setting:

@@ -51,6 +51,11 @@ def target(
     return TargetState(setting=setting, desired=desired, serving=serving, stable=serving == desired, **more)
 
 
+def moving(setting: Setting, **more: Any) -> TargetState:
+    """Units are on their way, in or out."""
+    return target(setting, **more).model_copy(update={"stable": False})
+
+
 def records(*updates: Mapping[str, Any], plan: ShapingPlan = PLAN) -> list[StepRecord]:
     """The steps of the plan, each with what is known of it."""
     given = [*updates, *[{}] * (len(plan.steps) - len(updates))]
@@ -193,6 +198,12 @@ ROWS: dict[str, tuple[View, type[Decision], str]] = {
         Serving,
         "7 units serve, 6 asked",
     ),
+    "what is on its way out keeps no step up waiting": (view(2, asked(), target=moving(count(6))), Serving, "6 units"),
+    "a count that the cloud has not followed": (
+        view(7, asked(), target=moving(floor(6), desired=5, serving=6), intents=[wrote(floor(6))]),
+        Hold,
+        "the cloud works towards 5 of 6 units since 09:01:00: the cloud names no cause",
+    ),
     "the window is not over": (view(3.9, asked(serving=2)), Wait, "verification of step 1 is due at 09:04:00"),
     "on plan": (view(4, asked(serving=2), usage=cores(2)), Verified, "pass: cpu binds: 2 cores, 33%"),
     "below plan goes on": (view(4, asked(serving=2), usage=cores(1)), Verified, "low: cpu 1 cores, forecast from 1.6"),
@@ -241,9 +252,19 @@ ROWS: dict[str, tuple[View, type[Decision], str]] = {
         "planned for a floor, and no autoscaler is attached any more",
     ),
     "down serves when the last has left": (
-        view(2, asked(), plan=DOWN, target=target(count(6), serving=7)),
+        view(2, asked(), plan=DOWN, change=capped(4), target=target(count(6), serving=7)),
         Wait,
-        "7 of 6 units serve",
+        "not every unit above 6 has stopped: stopping",
+    ),
+    "down serves when what is on its way out has left too": (
+        view(7, asked(), plan=DOWN, change=capped(4), target=moving(count(6))),
+        Hold,
+        "not every unit above 6 has stopped since 09:01:00: the cloud names no cause",
+    ),
+    "down, and a unit is lost": (
+        view(2, asked(), plan=DOWN, change=capped(4), target=target(count(6), serving=5)),
+        Wait,
+        "5 of 6 units serve: launching",
     ),
     "down is verified without the units that left": (
         view(4, asked(serving=2), plan=DOWN, usage=cores(2)),
