@@ -54,8 +54,9 @@ class EcsService:
         self._resource_id = f"service/{ref.cluster}/{ref.service}"
 
     def observe(self) -> TargetState:
-        """Four calls at most; two where no autoscaler is attached. One more where the size may be chosen; while tasks
-        are missing two more for why they stopped, and two where a quota keeps them from starting.
+        """Four calls at most; two where no autoscaler is attached. Where the size may be chosen one more, and one for
+        each older revision that still runs; while tasks are missing two more for why they stopped, and two where a
+        quota keeps them from starting.
 
         IAM: ecs:DescribeServices, application-autoscaling:DescribeScalableTargets, DescribeScalingPolicies,
         DescribeScheduledActions; with sizes ecs:DescribeTaskDefinition; what `stopped_tasks` names; for a quota's
@@ -63,22 +64,31 @@ class EcsService:
         """
         service = self._service()
         scalable = self._scalable_target()
+        revision = deployed_revision(service) if self._sized else None
+        size = self._revisions.size(revision) if revision else None
         state = service_state(
             service,
             scalable,
             has_policies=scalable is not None and self._has_policies(),
             scheduled=self._scheduled() if scalable else (),
             now=self._clock.now(),
+            resized=size is not None and self._replaces_another_size(service, size),
         )
-        if state.lacks_units:
+        if state.lacks_units or state.failed:
             state = state.model_copy(update={"causes": self._causes(service)})
-        if not self._sized:
-            return state
-        revision = deployed_revision(service)
-        size = self._revisions.size(revision)
         return state.model_copy(
             update={"setting": state.setting.model_copy(update={"size": size, "revision": revision})}
         )
+
+    def _replaces_another_size(self, service: ServiceTypeDef, size: TaskSize) -> bool:
+        """Whether tasks of a size other than the one being deployed still run."""
+        running = {d["taskDefinition"] for d in service.get("deployments", []) if d["runningCount"]}
+        try:
+            return any(self._revisions.size(older) != size for older in sorted(running - {deployed_revision(service)}))
+        except OutsideError as error:
+            if error.retryable:
+                raise
+            return True  # what does not say its size is not taken for the same
 
     def _causes(self, service: ServiceTypeDef) -> tuple[str, ...]:
         stopped, unread = [], ""
@@ -233,10 +243,12 @@ def service_state(
     has_policies: bool,
     scheduled: Sequence[ScheduledActionTypeDef],
     now: datetime,
+    resized: bool = False,
 ) -> TargetState:
     """What the answers of the API mean, but for the causes of units that are missing. Pure; `now` aware UTC.
 
-    Serving are the running tasks of the PRIMARY deployment: those of an older one are about to be stopped.
+    While a deployment replaces tasks by others of their size, either serve, up to the number that is to stay. Where it
+    is `resized`, the tasks of the PRIMARY deployment alone are units of the size that is set.
     """
     if scalable and has_policies:
         setting = Setting(lever=Lever.FLOOR, floor=scalable["MinCapacity"], ceiling=scalable["MaxCapacity"])
@@ -245,7 +257,11 @@ def service_state(
     deployments = service.get("deployments", [])
     primary = next((d for d in deployments if d["status"] == "PRIMARY"), None)
     desired = service["desiredCount"]
-    serving = min(primary["runningCount"], service["runningCount"]) if primary else service["runningCount"]
+    serving = service["runningCount"]
+    if primary and resized:
+        serving = min(primary["runningCount"], serving)
+    elif len(deployments) > 1:
+        serving = min(serving, desired)
     rollout = primary.get("rolloutState", "COMPLETED") if primary else "COMPLETED"
     return TargetState(
         setting=setting,

@@ -205,7 +205,7 @@ def test_a_deployment_under_way_is_a_problem_until_it_is_complete(cloud, target,
     aws.ecs.update_service(cluster="prod", service="web", taskDefinition=new_revision(aws))
     state = target.observe()
     assert state.problems == ("a deployment is in progress: wait for its end",)
-    assert (state.stable, state.serving) == (False, 0), "tasks of the old revision are about to stop"
+    assert (state.stable, state.serving) == (False, 4), "tasks of the old revision go on until others have come"
     cloud.advance(120)
     state = target.observe()
     assert (state.problems, state.stable, state.serving) == ((), True, 4)
@@ -329,6 +329,25 @@ def test_what_people_should_know_of_a_service(cloud, changes, words):
 def test_a_service_whose_deployments_another_controls_serves_what_runs(cloud):
     state = service_state(SERVICE, None, has_policies=False, scheduled=(), now=cloud.now())
     assert (state.serving, state.stable) == (3, True)
+
+
+@pytest.mark.parametrize(
+    ("running", "new", "resized", "serving"),
+    [
+        pytest.param(11, 3, False, 8, id="more than are to stay"),
+        pytest.param(7, 3, False, 7, id="one is missing"),
+        pytest.param(11, 3, True, 3, id="those of another size are no units"),
+    ],
+)
+def test_what_serves_while_a_deployment_replaces_it(cloud, running, new, resized, serving):
+    rolling = [
+        {"status": "PRIMARY", "rolloutState": "IN_PROGRESS", "runningCount": new},
+        {"status": "ACTIVE", "rolloutState": "COMPLETED", "runningCount": running - new},
+    ]
+    service = SERVICE | {"desiredCount": 8, "runningCount": running, "deployments": rolling}
+    state = service_state(service, None, has_policies=False, scheduled=(), now=cloud.now(), resized=resized)
+    assert (state.serving, state.stable) == (serving, False)
+    assert state.problems == ("a deployment is in progress: wait for its end",)
 
 
 def test_a_floor_the_count_has_not_followed_yet_is_not_stable(cloud):

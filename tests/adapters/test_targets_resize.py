@@ -102,13 +102,37 @@ def test_registering_is_never_repeated_by_the_client_itself(cloud, monkeypatch):
 
 def test_a_resize_rolls_without_losing_a_task_and_completes(cloud, target, aws):
     wanted = resize(target)
-    assert target.observe().setting == wanted
+    state = target.observe()
+    assert (state.setting, state.serving) == (wanted, 0), "what runs of the other size is no unit of this one"
     while not (state := target.observe()).stable:
         assert service(aws)["runningCount"] >= 4, "the old tasks go on"
         cloud.advance(5)
     assert (state.setting, state.serving, state.failures) == (wanted, 4, ())
     cloud.advance(60)
     assert cloud.report()["web"]["now"]["capacity_cpu"] == 8
+
+
+@pytest.mark.parametrize(
+    ("sizes", "serving"),
+    [
+        pytest.param({"cpu": "1024", "memory": "2048"}, 4, id="the same size"),
+        pytest.param({"cpu": "2048", "memory": "4096"}, 0, id="another size"),
+    ],
+)
+def test_what_serves_while_another_deploys(target, aws, sizes, serving):
+    image = {"name": "web", "image": "web:v2"}
+    aws.ecs.register_task_definition(family="web", containerDefinitions=[image], **sizes)
+    aws.ecs.update_service(cluster="prod", service="web", taskDefinition="web:2")
+    assert target.observe().serving == serving
+
+
+def test_where_the_former_revision_does_not_say_its_size_its_tasks_do_not_count(cloud, target, aws):
+    bare = {"containerDefinitions": [{"name": "web", "image": "web", "memory": 128}]}
+    aws.ecs.register_task_definition(family="web", **bare)
+    aws.ecs.update_service(cluster="prod", service="web", taskDefinition="web:2")
+    cloud.advance(120)
+    aws.ecs.update_service(cluster="prod", service="web", taskDefinition="web:1")
+    assert target.observe().serving == 0
 
 
 def test_the_same_resize_twice_is_one_deployment(cloud, target, aws):
