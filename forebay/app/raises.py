@@ -22,6 +22,7 @@ BACK = frozenset({ChangeState.CANCELLED, ChangeState.ROLLING_BACK})
 class Raise(Model):
     """One workload that a change has moved. `until`: when it goes back, None where that waits for a person.
 
+    `unread`: nobody knows yet how the last write ended, so that it may stand at `now`, or not.
     `restore`: what it goes back to; None for a count of a policy in force, which is the new normal and stays.
     """
 
@@ -33,13 +34,15 @@ class Raise(Model):
     until: UtcTime | None
     restore: Setting | None
     waits_for: str
+    unread: bool = False
 
     @property
     def row(self) -> tuple[str, str, str, str, str, str]:
         """For tables: workload, from and to, owner, until when, restore value, reason."""
         until = f"{self.until:%Y-%m-%d %H:%M} UTC" if self.until else self.waits_for
         back = in_words(self.restore) if self.restore else "stays"
-        return self.workload, f"{in_words(self.was)} -> {in_words(self.now)}", self.change, until, back, self.reason
+        stands = f"may stand at {in_words(self.now)}, not read yet" if self.unread else in_words(self.now)
+        return self.workload, f"{in_words(self.was)} -> {stands}", self.change, until, back, self.reason
 
 
 def open_raises(ctx: Context) -> list[Raise]:
@@ -115,23 +118,30 @@ def _of(tx: Snapshot, record: ChangeRecord) -> list[Raise]:
     found = []
     for name in record.change.workloads:
         original = tx.original(record.change.change, name)
-        done = [i for i in tx.intents(name, change=record.change.change) if i.outcome is Outcome.DONE]
-        if original is None or not done or done[-1].new.stands_in(original):
+        if original is None:
+            continue
+        intents = tx.intents(name, change=record.change.change)
+        unread = [i for i in intents[-1:] if i.outcome is None]
+        done = [i for i in intents if i.outcome is Outcome.DONE][-1:]
+        # A write back to the original whose outcome is open may not have been made: what was raised may still stand.
+        raised = next((i for i in unread + done if not i.new.stands_in(original)), None)
+        if raised is None:
             continue
         enforced = record.state in (ChangeState.IN_FORCE, ChangeState.SETTLING)
-        stays = enforced and done[-1].new.floor is None
+        stays = enforced and raised.new.floor is None
         back = original.within(record.change.entitlement(name)) if enforced else original
         until, waits_for = goes_back(tx, record), _waits_for(record)
         found.append(
             Raise(
                 workload=name,
                 was=original,
-                now=done[-1].new,
+                now=raised.new,
                 change=record.change.change,
-                reason=done[-1].why,
+                reason=raised.why,
                 until=until,
                 restore=None if stays else back,
                 waits_for=waits_for,
+                unread=bool(unread),
             )
         )
     return found

@@ -12,7 +12,7 @@ import pytest
 from forebay.app.people import cancel, hold, resume
 from forebay.app.pins import pin
 from forebay.app.raises import open_raises, settle
-from forebay.domain.allocation import Lever, TargetState
+from forebay.domain.allocation import Lever, TargetState, in_words
 from forebay.domain.errors import InputError, OutsideError, RuleRefusal
 from forebay.domain.lifecycle import ChangeState, StepState
 from forebay.domain.resources import Resource
@@ -45,6 +45,46 @@ def test_each_raise_has_its_owner_reason_expiry_and_what_it_goes_back_to(lever: 
         assert [r.restore for r in open_raises(world.ctx)] == [None if lever is Lever.COUNT else original]
         world.run_until(minutes(60))
         assert (world.state, open_raises(world.ctx)) == (S.CLOSED, [])
+
+
+@BOTH
+def test_what_a_write_may_have_raised_is_listed_while_nobody_can_read_it(lever: Lever) -> None:
+    with World(lever=lever) as world:
+        original = world.setting()
+        world.submit()
+        silent_from_the_next_write_on(world)
+        world.run_until(minutes(25))
+        assert (world.state, world.setting().units) == (S.HELD, 6)
+        (raised,) = open_raises(world.ctx)
+        assert (raised.unread, raised.was, raised.now, raised.restore) == (True, original, world.setting(), original)
+        assert raised.row[1] == f"{in_words(original)} -> may stand at {in_words(world.setting())}, not read yet"
+        world.cloud.unreachable = False
+        world.cloud.effect = lambda _: None
+        world.run_until(minutes(27))
+        assert [(r.unread, r.row[1]) for r in open_raises(world.ctx)] == [
+            (False, f"{in_words(original)} -> {in_words(world.setting())}")
+        ]
+
+
+def test_what_may_have_gone_back_is_listed_as_raised_until_that_is_read() -> None:
+    with World(lever=Lever.FLOOR) as world:
+        world.submit()
+        world.run_until(minutes(15))
+        raised = world.setting()
+        cancel(world.ctx, "CHG-1", "bob", "moved")
+        silent_from_the_next_write_on(world)
+        world.run_until(minutes(17))
+        assert [(r.unread, r.now, r.restore) for r in open_raises(world.ctx)] == [(True, raised, floor(1))]
+
+
+def silent_from_the_next_write_on(world: World) -> None:
+    """The cloud makes it, and neither its answer nor any look comes through from then on."""
+
+    def falls_silent(moment: str) -> None:
+        world.cloud.unreachable |= moment == "after the write"
+
+    world.cloud.faults.append("lost answer")
+    world.cloud.effect = falls_silent
 
 
 def test_what_another_hand_keeps_from_going_back_is_listed_until_a_person_settles_it() -> None:
