@@ -12,7 +12,8 @@ from forebay.domain.records import ChangeRecord, StepRecord, WakeUp
 
 # A run needs a moment to start its process; the step itself waits for its exact time.
 HEAD_START = timedelta(seconds=3)
-# A run is a process of its own; steps that are due within so little time share one, and wait in it for theirs.
+# Steps that are due within so little time are woken at the same moment, each by a run of its own: whichever comes first
+# advances them all, and waits for the time of each.
 TOGETHER = timedelta(seconds=5)
 OPEN = (StepState.PENDING, StepState.ASKED)
 PLANNING_IS_DEAD_AFTER = timedelta(minutes=3)
