@@ -48,12 +48,7 @@ def target(
     setting = setting or count(4)
     desired = setting.units if desired is None else desired
     serving = desired if serving is None else serving
-    return TargetState(setting=setting, desired=desired, serving=serving, stable=serving == desired, **more)
-
-
-def moving(setting: Setting, **more: Any) -> TargetState:
-    """Units are on their way, in or out."""
-    return target(setting, **more).model_copy(update={"stable": False})
+    return TargetState(setting=setting, desired=desired, serving=serving, **{"stable": serving == desired} | more)
 
 
 def records(*updates: Mapping[str, Any], plan: ShapingPlan = PLAN) -> list[StepRecord]:
@@ -198,9 +193,13 @@ ROWS: dict[str, tuple[View, type[Decision], str]] = {
         Serving,
         "7 units serve, 6 asked",
     ),
-    "what is on its way out keeps no step up waiting": (view(2, asked(), target=moving(count(6))), Serving, "6 units"),
+    "what is on its way out keeps no step up waiting": (
+        view(2, asked(), target=target(count(6), stable=False)),
+        Serving,
+        "6 units",
+    ),
     "a count that the cloud has not followed": (
-        view(7, asked(), target=moving(floor(6), desired=5, serving=6), intents=[wrote(floor(6))]),
+        view(7, asked(), target=target(floor(6), desired=5, serving=6, stable=False), intents=[wrote(floor(6))]),
         Hold,
         "the cloud works towards 5 of 6 units since 09:01:00: the cloud names no cause",
     ),
@@ -257,7 +256,7 @@ ROWS: dict[str, tuple[View, type[Decision], str]] = {
         "not every unit above 6 has stopped: stopping",
     ),
     "down serves when what is on its way out has left too": (
-        view(7, asked(), plan=DOWN, change=capped(4), target=moving(count(6))),
+        view(7, asked(), plan=DOWN, change=capped(4), target=target(count(6), stable=False)),
         Hold,
         "not every unit above 6 has stopped since 09:01:00: the cloud names no cause",
     ),
