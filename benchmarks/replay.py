@@ -108,7 +108,7 @@ def _row(case: Case, policy: str, headroom: float, run: Run) -> dict[str, Any]:
         "policy": policy,
         "headroom": headroom,
         "short": outcome.short_unit_hours,
-        "unmet": sum(outcome.unmet_demand.values()),
+        "unmet": _unmet_unit_hours(run),
         "under": outcome.slots_under_target,
         "unit_hours": outcome.unit_hours,
         "money": float(outcome.money),
@@ -117,6 +117,15 @@ def _row(case: Case, policy: str, headroom: float, run: Run) -> dict[str, Any]:
         "on_time": run.on_time,
         "limit": outcome.largest_move_of_soft_limit,
     }
+
+
+def _unmet_unit_hours(run: Run) -> float:
+    """What the serving units could not carry at all, in units x hours; of the resource where that is most.
+
+    What a trace counts differs from service to service: only in units can it be summed over them.
+    """
+    workload, unmet = run.service.workload, run.outcome.unmet_demand.values()
+    return max(amount / workload.unit[r] for r, amount in zip(workload.resources, unmet, strict=True))
 
 
 def _remember_forecasts() -> None:

@@ -47,13 +47,14 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     The cost at equal shortage is infinite where no head-room looked at brings a peer there.
     """
     plain = table[table.headroom == 1.0]
-    totals = plain.groupby("policy")[["short", "unit_hours", "money", "objective", "moves"]].sum()
+    totals = plain.groupby("policy")[["short", "unmet", "unit_hours", "money", "objective", "moves"]].sum()
     means = plain.groupby("policy").agg(under=("under", "mean"), limit=("limit", "max"), on_time=("on_time", "mean"))
     runs = plain.groupby("policy").size()
     oracle, ours = totals.loc[ORACLE], totals.loc[FOREBAY]
     shown = pd.DataFrame(
         {
             "short unit-h": totals.short,
+            "unmet unit-h": totals.unmet,
             "under target %": 100 * means.under,
             "unit-h / oracle": totals.unit_hours / oracle.unit_hours,
             "objective / oracle": totals.objective / oracle.objective,

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from benchmarks.replay import _unmet_unit_hours
 from benchmarks.replay_cases import SHORT, Case, Service, cases, services
 from benchmarks.replay_run import FOREBAY, ORACLE, peers, run_oracle, run_peer
 from benchmarks.replay_table import summary, views
@@ -47,6 +48,11 @@ def test_a_peer_is_moved_along_its_own_curve_until_it_spends_as_much_or_is_as_li
     assert shown.loc[["peer", "poor"], "cost at our short / ours"].tolist() == [float("inf")] * 2
     dear = TABLE.replace({"short": {5: 9}})
     assert summary(dear).loc["poor", "cost at our short / ours"] == pytest.approx(128.75 / 110)
+
+
+def test_demand_that_nothing_served_stands_beside_the_units_short_of_target() -> None:
+    shown = summary(TABLE.assign(unmet=TABLE.short / 4))
+    assert shown.loc[[ORACLE, FOREBAY, "peer"], "unmet unit-h"].tolist() == [0.25, 1.25, 5]
 
 
 def test_a_count_has_a_table_of_its_own() -> None:
@@ -88,12 +94,27 @@ def test_a_count_stays_until_the_schedule_says_more_and_the_jump_is_made_in_time
     serving = {p.at: p.serving for p in run.service.periods}
     assert {serving[at] for at in serving if at < case.effective_at - timedelta(minutes=15)} == {16}
     assert {serving[at] for at in serving if at >= case.effective_at} == {24}
-    assert run.outcome.short_unit_hours == 0
+    assert run.outcome.short_unit_hours == _unmet_unit_hours(run) == 0
 
 
 @pytest.mark.parametrize("lever", list(Lever))
 def test_who_knows_the_future_is_never_short(lever: Lever) -> None:
     assert run_oracle(flat(lever)).outcome.short_unit_hours == 0
+
+
+def test_unmet_demand_is_counted_in_units_whatever_a_trace_counts() -> None:
+    """1 core needs 16 units at 60 %: 9.6 full ones. Two resources that lack half of it lack no more than one does."""
+    run = run_peer(flat(Lever.COUNT), peers(flat(Lever.COUNT))["hand-made jump"])
+    one = run.service.workload
+    both = one.model_copy(
+        update={
+            "unit": one.unit.model_copy(update={"memory_gib": 4.0}),
+            "objectives": {Resource.CPU: 0.6, Resource.MEMORY: 0.6},
+        }
+    )
+    run.service.workload = both
+    outcome = run.outcome.model_copy(update={"unmet_demand": {"cpu_core_hours": 0.5, "memory_gib_hours": 8.0}})
+    assert _unmet_unit_hours(replace(run, outcome=outcome)) == pytest.approx(0.5 * 9.6)
 
 
 def test_what_nobody_can_know_of_does_not_happen_to_who_knows_the_future() -> None:
