@@ -25,6 +25,13 @@ CANONICAL_UNIT: Mapping[Resource, str] = {
     Resource.NETWORK: "Mbit/s",
 }
 
+# What usage x hours is counted in
+UNIT_OF_TOTAL: Mapping[Resource, str] = {
+    Resource.CPU: "core-hours",
+    Resource.MEMORY: "GiB-hours",
+    Resource.NETWORK: "Mbit/s-hours",
+}
+
 # Factors to the canonical unit. KB and MB are decimal (what CloudWatch and the traces use), MiB and GiB binary.
 UNIT_FACTOR: Mapping[Resource, Mapping[str, float]] = {
     Resource.CPU: {"cores": 1.0, "millicores": 1e-3},

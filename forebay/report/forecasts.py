@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from forebay.domain.resources import CANONICAL_UNIT, Resource
+from forebay.domain.resources import CANONICAL_UNIT, UNIT_OF_TOTAL, Resource
 from forebay.report.table import text_table
 from forebay.report.words import percent
 
@@ -19,21 +19,25 @@ if TYPE_CHECKING:
 
 
 def forecasts_csv(forecasts: Forecasts) -> Iterator[str]:
-    """One row a slot, one column a level; the header once."""
+    """One row a slot, one column a level, the canonical unit of them all; the header once."""
     for number, (key, forecast) in enumerate(forecasts):
         table = forecast.quantiles.rename_axis("timestamp").reset_index()
-        for place, (column, value) in enumerate(key._asdict().items(), start=1):
+        measured = key._asdict() | {"unit": CANONICAL_UNIT[Resource(key.resource)]}
+        for place, (column, value) in enumerate(measured.items(), start=1):
             table.insert(place, column, value)
         yield table.to_csv(index=False, header=number == 0)
 
 
 def forecasts_json(forecasts: Forecasts) -> Iterator[str]:
-    """A list of objects: what, model, reasons, times, quantiles of each slot, of the peak and of the total."""
+    """A list of objects: what, units, model, reasons, times, quantiles of each slot, of the peak and of the total."""
     opening = "["
     for key, forecast in forecasts:
+        resource = Resource(key.resource)
         yield opening + json.dumps(
             {
                 **key._asdict(),
+                "unit": CANONICAL_UNIT[resource],
+                "total_unit": UNIT_OF_TOTAL[resource],
                 "model": forecast.model,
                 "reasons": forecast.reasons,
                 "timestamps": [t.isoformat() for t in forecast.quantiles.index],

@@ -44,6 +44,19 @@ def test_a_forecast_says_peak_and_total_beside_the_slots(files: Path, forebay) -
     assert total.split()[:4] == ["total", "(cores", "x", "h)"] and f"{series['total']['0.5']:.4g}" in total.split()
 
 
+def test_a_forecast_says_in_what_unit_it_is_whatever_the_history_was_in(files: Path, forebay) -> None:  # noqa: F811
+    rows = hourly(4).replace(",cores", ",millicores") + hourly(4).replace("cpu", "memory").replace("cores", "MiB")
+    (files / "history.csv").write_text(HEADER + rows)
+    words = ("forecast", "history.csv", "--horizon", "2h", "--model", "seasonal-naive")
+    code, text, _ = forebay(*words, "--format", "json")
+    units = {series["resource"]: (series["unit"], series["total_unit"]) for series in json.loads(text)}
+    assert code == 0 and units == {"cpu": ("cores", "core-hours"), "memory": ("GiB", "GiB-hours")}
+    code, text, _ = forebay(*words, "--format", "csv")
+    header, *rows = (line.split(",") for line in text.splitlines())
+    assert code == 0 and header[:5] == ["timestamp", "workload", "resource", "entity", "unit"]
+    assert {(row[2], row[4]) for row in rows} == {("cpu", "cores"), ("memory", "GiB")}
+
+
 def test_a_forecast_by_workloads_knows_their_calendar_and_only_what_they_plan_on(files: Path, forebay) -> None:  # noqa: F811
     (files / "history.csv").write_text(HEADER + hourly(14, rest=0.3) + hourly(14, name="cart"))
     monday = (START + timedelta(days=14)).date()
