@@ -24,7 +24,8 @@ class WorkloadOutcome(Model):
     Mbit/s x hours). `short_unit_hours`: units that were missing for the target utilisation. `slots_under_target`:
     share of metric periods with any missing. `unit_hours`: serving or launching. `moves`, `largest_move`: Forebay's
     own, in units the cloud then worked towards; `largest_move_of_soft_limit`: at most 1.
-    `objective`: price + risk price x missing units + price of the moves.
+    `objective`: price + risk price x missing units + price of the moves. `held_over_gaps`: share of the recorded
+    demand that was missing, the value before the gap held over it; of the resource where that is most.
     """
 
     unmet_demand: dict[str, float]
@@ -37,6 +38,7 @@ class WorkloadOutcome(Model):
     largest_move: int
     largest_move_of_soft_limit: float
     objective: float
+    held_over_gaps: float
 
 
 def outcome_of(service: SimulatedService) -> WorkloadOutcome:
@@ -75,6 +77,7 @@ def outcome_of(service: SimulatedService) -> WorkloadOutcome:
             + float(workload.risk.resize) * resizes,
             6,
         ),
+        held_over_gaps=round(service.recorded.held_over_gaps, 6),
     )
 
 

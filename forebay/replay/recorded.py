@@ -12,6 +12,7 @@ from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError
 from forebay.domain.impact import Impact
 from forebay.domain.resources import Resource
+from forebay.domain.wording import duration
 from forebay.domain.workload import Workload
 from forebay.planning.demand import Floats, Paths
 from forebay.planning.slots import SlotIndex
@@ -20,13 +21,20 @@ from forebay.planning.stacked import stacked_demand
 if TYPE_CHECKING:
     import pandas as pd
 
+# Two samples further apart than this many spacings have a gap between them; nearer ones came a little late.
+LATE = 1.5
+LONGEST_HELD = timedelta(hours=1)  # the coarsest that CloudWatch keeps; two values hours apart are no record of them
+MOST_BRIDGED = 0.5  # where more than half is not known, what comes out tells of the gaps
+
 
 class RecordedDemand:
     """Demand per metric period from `start` on. `history` and `actual`: usage per resource, canonical units, UTC.
 
     The record is the demand without the change; each of its values holds until the next one. `own`, `own_since`: what
     of `history` and `actual` was measured of the change's entity; where only the former was, its part stays what it
-    was. Raises InputError naming the resource where the record has none, or ends before the replay begins.
+    was. `held_over_gaps`: share of the periods whose value comes from before a gap of the record, of the series where
+    it is largest. Raises InputError naming the resource where the record has none, ends before the replay begins,
+    begins more than one spacing after it, or is missing in more than half of the periods.
     """
 
     def __init__(
@@ -44,7 +52,8 @@ class RecordedDemand:
         if count < 1:
             raise InputError(f"{workload.name}: the actual demand ends at {self.end}, the replay begins at {start}")
         self.index = SlotIndex(start, workload.metric_period, count)
-        self._without = {r: _held(actual[r], self.index)[None, :] for r in workload.resources}
+        self.held_over_gaps = 0.0
+        self._without = {r: self._held(actual[r], str(r)) for r in workload.resources}
         self._own_without = {r: self._own_of(r, own[r], own_since.get(r)) for r in workload.resources if r in own}
         self._demand: Paths = self._without
         self._own: Paths = self._own_without
@@ -53,7 +62,18 @@ class RecordedDemand:
         total = self._without[resource]
         if since is None:
             return total * min(1.0, float(before.mean() / self.history[resource].reindex(before.index).mean()))
-        return np.minimum(_held(since, self.index)[None, :], total)
+        return np.minimum(self._held(since, f"{resource} of the change's entity"), total)
+
+    def _held(self, series: pd.Series, what: str) -> Floats:
+        """Of each period the value that holds in it. Shape (1, periods)."""
+        import pandas as pd
+
+        known = series.dropna()
+        grid = pd.date_range(self.start, periods=len(self.index), freq=pd.Timedelta(self.index.length))
+        missing = _missing(self.workload, known, grid, what)
+        self.held_over_gaps = max(self.held_over_gaps, missing)
+        values = known.reindex(known.index.union(grid)).ffill().bfill().reindex(grid)
+        return np.asarray(values, dtype=np.float64)[None, :]
 
     def at(self, at: datetime) -> dict[Resource, float]:
         """Demand in the period that contains `at`; the last one known beyond the record's end."""
@@ -101,20 +121,34 @@ def _end(workload: Workload, resource: Resource, actual: Mapping[Resource, pd.Se
             f"{workload.name}: no {resource} in the actual demand: give what was measured, or leave {resource} out of "
             "the objectives"
         )
-    last: datetime = (known.index[-1] + _spacing(known)).to_pydatetime()
+    last: datetime = (known.index[-1] + _spacing(workload, known)).to_pydatetime()
     return last
 
 
-def _spacing(series: pd.Series) -> timedelta:
-    import pandas as pd
+def _spacing(workload: Workload, known: pd.Series) -> timedelta:
+    """How long a value holds: what most samples are apart (the less, of two as frequent), but never for hours."""
+    apart = np.sort(np.diff(known.index))
+    median = timedelta(seconds=float(apart[(len(apart) - 1) // 2] / np.timedelta64(1, "s")))
+    return min(median, max(workload.slot, LONGEST_HELD))
 
-    return pd.Timedelta(series.index.to_series().diff().median()).to_pytimedelta()
 
-
-def _held(series: pd.Series, index: SlotIndex) -> Floats:
-    import pandas as pd
-
-    known = series.dropna()
-    grid = pd.date_range(index.start, periods=len(index), freq=pd.Timedelta(index.length))
-    values = known.reindex(known.index.union(grid)).ffill().bfill().reindex(grid)
-    return np.asarray(values, dtype=np.float64)
+def _missing(workload: Workload, known: pd.Series, grid: pd.DatetimeIndex, what: str) -> float:
+    """Share of the periods that lie in a gap of the record. Raises InputError where that is too much to replay."""
+    if len(known) < 2:
+        raise InputError(f"{workload.name}: the actual demand has fewer than two values of {what}: give all, or none")
+    begin, first, spacing = grid[0], known.index[0], _spacing(workload, known)
+    if first > begin + spacing:
+        raise InputError(
+            f"{workload.name}: the actual demand of {what} begins at {first}, {duration(first - begin)} after the "
+            f"replay does: give what was measured from {begin} on, or begin the replay later"
+        )
+    before_gap = np.append(np.diff(known.index) > LATE * np.timedelta64(spacing), True)
+    latest = known.index.searchsorted(grid, side="right") - 1
+    over = np.asarray(grid - known.index[latest] >= spacing)
+    share = float(np.mean((latest < 0) | (before_gap[latest] & over)))
+    if share > MOST_BRIDGED:
+        raise InputError(
+            f"{workload.name}: the actual demand of {what} is missing in {share:.0%} of the time from {begin} to "
+            f"{grid[-1]}, and is known every {duration(spacing)} else: a replay needs at least half of it"
+        )
+    return share

@@ -190,14 +190,14 @@ def write(replayed: Replayed, folder: Path) -> None:
 
 
 def _slots(service: SimulatedService) -> pd.DataFrame:
-    """One row a metric period: start, demand and usage per resource, units asked for and serving."""
+    """One row a metric period: start, demand and usage per resource, units asked for and serving, and these' size."""
     import pandas as pd
 
     rows: list[dict[str, object]] = []
     for p in service.periods:
         row: dict[str, object] = {"timestamp": f"{p.at:%Y-%m-%dT%H:%M:%SZ}", "workload": service.workload.name}
         row |= {f"demand_{r}": round(value, 6) for r, value in p.demand.items()}
-        row |= {"units_asked": p.desired, "units_serving": p.serving}
+        row |= {"units_asked": p.desired, "units_serving": p.serving, "size": p.size and str(p.size)}
         row |= {f"usage_{r}": round(value, 6) for r, value in p.usage.items()}
         rows.append(row)
     return pd.DataFrame(rows)
@@ -222,5 +222,6 @@ def summary_text(summary: Summary) -> str:
             f"{name}: {o.unit_hours:.1f} unit-hours ({o.money} {o.currency}); {o.short_unit_hours:.2f} unit-hours "
             f"short of the target utilisation in {o.slots_under_target:.1%} of the time; "
             f"{o.moves} moves, the largest {o.largest_move} units"
+            + (f"; {o.held_over_gaps:.1%} of its demand held over gaps of the record" if o.held_over_gaps else "")
         )
     return "\n".join(lines)

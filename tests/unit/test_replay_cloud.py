@@ -178,3 +178,43 @@ def test_a_record_that_ends_too_early_is_an_input_error() -> None:
         RecordedDemand(workload(), {}, cores({0: 1.0}), after(500))
     with pytest.raises(InputError, match="no cpu in the actual demand"):
         RecordedDemand(workload(), {}, {}, START)
+
+
+def samples(minutes: Mapping[float, float]) -> dict[Resource, pd.Series]:
+    """Minute -> cores."""
+    return {CPU: pd.Series(list(minutes.values()), index=pd.DatetimeIndex([after(m) for m in minutes]))}
+
+
+def every_5(until: int, *, without: range = range(0)) -> dict[Resource, pd.Series]:
+    return samples({m: 4.0 for m in range(0, until, 5) if m not in without})
+
+
+def test_a_record_that_begins_long_after_the_replay_is_not_made_up() -> None:
+    late = samples(dict.fromkeys(range(300, 360, 5), 4.0))
+    with pytest.raises(InputError, match=r"of cpu begins at 2026-11-24 14:00.*, 5 h after .* from 2026-11-24 09:00"):
+        RecordedDemand(workload(), {}, late, START)
+    a_slot_late = RecordedDemand(workload(), {}, samples(dict.fromkeys(range(5, 65, 5), 4.0)), START)
+    assert a_slot_late.held_over_gaps == pytest.approx(5 / 65), "of its first slot nothing is known"
+
+
+def test_what_is_held_over_gaps_is_counted_and_most_of_a_record_is_needed() -> None:
+    assert RecordedDemand(workload(), {}, every_5(360), START).held_over_gaps == 0
+    gap = RecordedDemand(workload(), {}, every_5(360, without=range(60, 150)), START)
+    assert gap.held_over_gaps == pytest.approx(90 / 360)
+    with pytest.raises(InputError, match=r"of cpu is missing in 94% .* known every 5 min else: .* at least half"):
+        RecordedDemand(workload(), {}, every_5(360, without=range(10, 350)), START)
+    with pytest.raises(InputError, match=r"of cpu is missing in 71%"):  # how far apart is usual, two values do not say
+        RecordedDemand(workload(), {}, samples({0: 4.0, 355: 4.0}), START)
+
+
+def test_samples_that_come_a_little_late_leave_no_gap() -> None:
+    late = samples({m + 0.5 * (m % 20 == 10): 4.0 for m in range(0, 360, 5)})
+    assert RecordedDemand(workload(), {}, late, START).held_over_gaps == 0
+
+
+def test_a_customers_own_record_is_not_made_up_either() -> None:
+    total, own = every_5(360), every_5(360, without=range(120, 180))
+    assert RecordedDemand(workload(), total, total, START, own, own).held_over_gaps == pytest.approx(60 / 360)
+    since = samples(dict.fromkeys(range(120, 360, 5), 1.0))
+    with pytest.raises(InputError, match="of cpu of the change's entity begins at"):
+        RecordedDemand(workload(), total, total, START, own, since)

@@ -19,7 +19,7 @@ from forebay.domain.change import ChangeRequest
 from forebay.domain.errors import InputError
 from forebay.domain.resources import Resource
 from forebay.domain.workload import WorkloadCatalog
-from forebay.replay.run import Replayed, Scenario, replay, write
+from forebay.replay.run import Replayed, Scenario, replay, summary_text, write
 from tests.support.planning_cases import workload
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
@@ -159,8 +159,8 @@ def test_the_same_input_gives_the_same_files(tmp_path: Path) -> None:
     for file in ("slots.csv", "decisions.jsonl", "summary.json"):
         assert (tmp_path / "one" / file).read_text() == (tmp_path / "two" / file).read_text()
     slots = pd.read_csv(tmp_path / "one" / "slots.csv")
-    columns = ["timestamp", "workload", "demand_cpu", "units_asked", "units_serving", "usage_cpu"]
-    assert slots.columns.tolist() == columns
+    columns = ["timestamp", "workload", "demand_cpu", "units_asked", "units_serving", "size", "usage_cpu"]
+    assert slots.columns.tolist() == columns and slots["size"].isna().all()
     assert len(slots) == 5 * 60
 
 
@@ -190,7 +190,21 @@ def test_the_command(tmp_path: Path) -> None:
     assert {"at", "decision", "reason"} <= json.loads(lines[0]).keys()
 
 
-def test_a_life_with_a_resize() -> None:
+def test_what_was_held_over_gaps_is_said() -> None:
+    past = {"web": {CPU: series(NOW - timedelta(days=3), 72, 4.0)}}
+    whole = series(NOW, 5, 4.0)
+    catalog = WorkloadCatalog(workloads=(workload(),))
+    told = [
+        replay(request(), catalog, past, {"web": {CPU: actual}}, NOW, Scenario(lever=Lever.COUNT)).summary
+        for actual in (whole, whole.drop(whole.index[6:21]))
+    ]
+    assert [summary.workloads["web"].held_over_gaps for summary in told] == [0, 0.25]
+    assert ["25.0% of its demand held over gaps of the record" in summary_text(summary) for summary in told] == [
+        False, True,
+    ]  # fmt: skip
+
+
+def test_a_life_with_a_resize(tmp_path: Path) -> None:
     """10 units at most: only tasks of two cores carry what comes. They are deployed in time, and nothing is short."""
     large = {"unit": {"cpu_cores": 2, "memory_gib": 4}, "price": {"per_unit_hour": "0.10"}}
     limits = {"min_units": 2, "max_units": 10, "soft": {"units": 3, "dwell": "PT10M"}}
@@ -206,5 +220,9 @@ def test_a_life_with_a_resize() -> None:
     small = sum(max(p.serving, p.desired) for p in cloud.periods if str(p.size) == "1 vCPU, 2 GiB")
     larger = sum(max(p.serving, p.desired) for p in cloud.periods if str(p.size) == "2 vCPU, 4 GiB")
     larger += 9 * cloud.serving
+    write(done, tmp_path)
+    slots = pd.read_csv(tmp_path / "slots.csv")
+    assert slots["size"].tolist() == [str(p.size) for p in cloud.periods]
+    assert slots["size"].unique().tolist() == ["1 vCPU, 2 GiB", "2 vCPU, 4 GiB"]
     expected = (small * Decimal("0.05") + larger * Decimal("0.10")) / 60
     assert outcome.money == pytest.approx(expected, abs=Decimal("0.001"))
