@@ -147,8 +147,8 @@ def test_a_forecast_is_printed_as_csv_and_json(files: Path, forebay) -> None:
     code, text, _ = forebay("forecast", "history.csv", "--horizon", "6h")
     lines = text.splitlines()
     assert (code, len(lines)) == (0, 1 + 72)
-    assert lines[0].startswith("timestamp,workload,resource,entity,0.")
-    assert lines[1].startswith("2026-03-04 00:00:00+00:00,checkout,cpu,")
+    assert lines[0].startswith("timestamp,workload,resource,entity,unit,0.")
+    assert lines[1].startswith("2026-03-04 00:00:00+00:00,checkout,cpu,,cores,")
     code, text, _ = forebay("forecast", "history.csv", "--horizon", "6h", "--format", "json")
     (series,) = json.loads(text)
     assert code == 0
