@@ -17,12 +17,12 @@ demo: $(VENV)/.demo ## The main job on a real trace, in about 4 minutes; Ctrl-C 
 up: $(VENV)/.demo ## Run Forebay on this host: Prefect, runner, receiver, reconciler. UP_ARGS="--web-port 8090 …"
 	@exec $(PY) -m deployments.up $(UP_ARGS)
 
-check: $(VENV)/.dev ## Lint, types, import contracts and the unit tests: the fast loop, under a minute
+check: $(VENV)/.dev ## Lint, types, import contracts and the quick unit tests: the fast loop
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/mypy
-	$(PY) -m pytest tests/unit -n 2 --hypothesis-profile ci
+	$(PY) -m pytest tests/unit -m "not slow" -n 2 --hypothesis-profile ci
 
 test: $(VENV)/.dev ## All checks and every test that needs no browser; 10 to 12 minutes on 2 cores
 	$(VENV)/bin/ruff check .

@@ -19,6 +19,8 @@ from forebay.forecasting import evaluation
 from forebay.report.accuracy import recorded_json, recorded_table
 from tests.support.world import NOW, World, a_workload
 
+pytestmark = pytest.mark.slow
+
 HOURLY = a_workload(slot="PT1H")
 MIDNIGHT = NOW.replace(hour=0)
 

@@ -16,6 +16,8 @@ from forebay.domain.workload import WorkloadCatalog
 from forebay.replay.run import Scenario, replay
 from tests.support.planning_cases import workload
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 
 

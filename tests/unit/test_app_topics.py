@@ -296,6 +296,7 @@ def test_every_action_of_every_topic_has_its_scene() -> None:
     assert sorted(action for actions in SCENES for action in actions) == sorted(chain(*TOPICS.values()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("actions", SCENES, ids=", ".join)
 def test_what_a_topic_names_is_what_the_log_calls_it(actions: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "DEFAULT", ("simple",))

@@ -8,6 +8,8 @@ from forebay.app.people import resume
 from forebay.domain.lifecycle import ChangeState
 from tests.support.world import EFFECTIVE, World, a_plan, a_request, a_workload, minutes
 
+pytestmark = pytest.mark.slow
+
 S = ChangeState
 WATCHED = a_workload(alarms=["errors high", "latency"])
 

@@ -25,6 +25,8 @@ from forebay.domain.workload import Workload
 from tests.support.cloud import ModelUsage
 from tests.support.world import EFFECTIVE, MINUTE, World, a_plan, a_request, a_workload, flat, floor, minutes
 
+pytestmark = pytest.mark.slow
+
 S = ChangeState
 LATER = [(10, 4, 6), (16, 6, 8)]
 

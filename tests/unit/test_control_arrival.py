@@ -17,6 +17,8 @@ from forebay.targets.causes import named
 from tests.support.world import MINUTE, World, a_plan, a_request, a_workload, minutes
 from tests.unit.test_control_joint import two
 
+pytestmark = pytest.mark.slow
+
 PLAN = a_plan()
 
 

@@ -14,6 +14,8 @@ from forebay.domain.lifecycle import ChangeState
 from forebay.domain.workload import Workload
 from tests.support.world import EFFECTIVE, MINUTE, World, a_request, a_workload, count, floor, minutes
 
+pytestmark = pytest.mark.slow
+
 S = ChangeState
 
 

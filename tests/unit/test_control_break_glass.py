@@ -19,6 +19,8 @@ from forebay.domain.errors import OutsideError, RuleRefusal
 from forebay.domain.lifecycle import ChangeState
 from tests.support.world import EFFECTIVE, MINUTE, World, a_plan, a_request, minutes
 
+pytestmark = pytest.mark.slow
+
 S = ChangeState
 BOB = {"name": "r", "break_glass": ["bob", "ann"], "holders": ["eve"]}
 

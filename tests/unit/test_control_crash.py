@@ -15,6 +15,8 @@ from forebay.domain.records import WakeUp
 from tests.support.cloud import Bomb, Crash
 from tests.support.world import EFFECTIVE, MINUTE, UP, World, a_plan, a_request, a_workload, count, flat, floor, minutes
 
+pytestmark = pytest.mark.slow
+
 ONE_STEP = ((1, 4, 6),)
 S = ChangeState
 

@@ -29,6 +29,8 @@ from tests.support.world import (
     minutes,
 )
 
+pytestmark = pytest.mark.slow
+
 S = ChangeState
 BOTH = pytest.mark.parametrize("lever", list(Lever))
 OLD, NEW = {"requests_per_minute": 6000}, {"requests_per_minute": 12000}

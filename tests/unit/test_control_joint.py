@@ -33,6 +33,8 @@ from tests.support.cloud import Bomb, Crash
 from tests.support.world import EFFECTIVE, MINUTE, World, a_plan, a_request, a_workload, floor, minutes
 from tests.unit.test_control_decide import PASSED, asked, records
 
+pytestmark = pytest.mark.slow
+
 S = ChangeState
 LATER = minutes(35)
 

@@ -29,6 +29,8 @@ from tests.support.world import (
     minutes,
 )
 
+pytestmark = pytest.mark.slow
+
 S = ChangeState
 BOTH = pytest.mark.parametrize("lever", list(Lever))
 Answer = type[Keep] | type[Adopt] | type[Clash] | type[Later] | None

@@ -27,6 +27,8 @@ from tests.support.world import (
     minutes,
 )
 
+pytestmark = pytest.mark.slow
+
 JUST_BEFORE = EFFECTIVE - timedelta(microseconds=1)
 BOTH = pytest.mark.parametrize("lever", list(Lever))
 S = ChangeState

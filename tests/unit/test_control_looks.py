@@ -15,6 +15,8 @@ from forebay.app.watch import watch
 from forebay.domain.lifecycle import ChangeState
 from tests.support.world import EFFECTIVE, MINUTE, World, a_request, count, minutes
 
+pytestmark = pytest.mark.slow
+
 S = ChangeState
 
 

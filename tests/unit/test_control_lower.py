@@ -14,6 +14,8 @@ from tests.support.cloud import Demand
 from tests.support.world import EFFECTIVE, World, a_plan, a_request, count, flat, minutes
 from tests.unit.test_control_decide import DOWN, POLL, asked, capped, cores, target, view, wrote
 
+pytestmark = pytest.mark.slow
+
 S = ChangeState
 BOTH = pytest.mark.parametrize("lever", list(Lever))
 

@@ -14,6 +14,8 @@ from forebay.domain.plan import ShapingPlan
 from forebay.domain.resources import Resource
 from tests.support.world import EFFECTIVE, World, a_request, a_workload, minutes
 
+pytestmark = pytest.mark.slow
+
 S = ChangeState
 PER_CUSTOMER = {"cpu": {"namespace": "Shop", "metric": "CpuCores", "dimension": "Tenant", "unit": "cores"}}
 

@@ -25,6 +25,8 @@ from forebay.store import snapshot
 from tests.support.cloud import Demand
 from tests.support.world import EFFECTIVE, NOW, World, a_request, a_workload, doubling, flat, minutes
 
+pytestmark = pytest.mark.slow
+
 S = ChangeState
 DAY = timedelta(days=1)
 LATER = minutes(120)

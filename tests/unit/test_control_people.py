@@ -28,6 +28,8 @@ from tests.support.world import (
     minutes,
 )
 
+pytestmark = pytest.mark.slow
+
 S = ChangeState
 BOTH = pytest.mark.parametrize("lever", list(Lever))
 

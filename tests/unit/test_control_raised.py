@@ -20,6 +20,8 @@ from forebay.domain.workload import WorkloadCatalog
 from forebay.ports import Target
 from tests.support.world import EFFECTIVE, MINUTE, World, a_plan, a_request, a_workload, count, flat, floor, minutes
 
+pytestmark = pytest.mark.slow
+
 S = ChangeState
 BOTH = pytest.mark.parametrize("lever", list(Lever))
 

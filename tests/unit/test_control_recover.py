@@ -21,6 +21,8 @@ from forebay.web.words import next_step
 from tests.support.cloud import ModelService
 from tests.support.world import EFFECTIVE, MINUTE, World, a_plan, a_request, a_workload, count, flat, minutes
 
+pytestmark = pytest.mark.slow
+
 S = ChangeState
 
 

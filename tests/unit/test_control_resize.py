@@ -20,6 +20,8 @@ from forebay.domain.verdict import Verdict
 from tests.support.cloud import Bomb, Crash, Demand
 from tests.support.world import EFFECTIVE, MINUTE, REASON, World, a_plan, a_request, a_workload, doubling, flat, minutes
 
+pytestmark = pytest.mark.slow
+
 SMALL, LARGE = TaskSize(cpu_units=1024, memory_mib=2048), TaskSize(cpu_units=2048, memory_mib=4096)
 
 

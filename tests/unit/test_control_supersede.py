@@ -18,6 +18,8 @@ from forebay.domain.model import canonical_json
 from tests.support import samples
 from tests.support.world import EFFECTIVE, MINUTE, World, a_plan, a_request, minutes
 
+pytestmark = pytest.mark.slow
+
 S = ChangeState
 LATER = EFFECTIVE + 30 * MINUTE
 

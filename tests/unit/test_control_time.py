@@ -13,6 +13,8 @@ from forebay.app.replan import refresh
 from forebay.domain.lifecycle import ChangeState, StepState
 from tests.support.world import EFFECTIVE, MINUTE, World, a_plan, a_request, flat, minutes
 
+pytestmark = pytest.mark.slow
+
 S = ChangeState
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from forebay.app.people import cancel
 from forebay.domain.lifecycle import ChangeState
 from tests.support.world import EFFECTIVE, World, a_plan, a_request, a_workload, count, flat, minutes
+
+pytestmark = pytest.mark.slow
 
 S = ChangeState
 

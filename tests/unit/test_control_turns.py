@@ -38,6 +38,8 @@ from tests.support.world import (
     minutes,
 )
 
+pytestmark = pytest.mark.slow
+
 S = ChangeState
 LATER = minutes(90)
 BOTH = pytest.mark.parametrize("lever", list(Lever))

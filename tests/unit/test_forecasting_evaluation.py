@@ -78,6 +78,7 @@ def test_a_gap_across_an_origin_is_neither_filled_from_after_it_nor_judged() -> 
     assert [slot.actual is None for slot in before.shown] == [True] + [False] * 47
 
 
+@pytest.mark.slow
 def test_many_series_are_judged_as_each_alone_whatever_the_number_of_processes() -> None:
     history = History({KEY: load(5), KEY._replace(entity="acme"): load(5, seed=1) / 2})
     alone, shared = (

@@ -16,6 +16,8 @@ from forebay.forecasting.forecaster import DEFAULT_LEVELS
 from forebay.forecasting.models import DEFAULT
 from tests.support.world import a_workload
 
+pytestmark = pytest.mark.slow
+
 HOURS = pd.date_range("2026-11-02T00:00Z", periods=96, freq="1h")
 
 

@@ -64,6 +64,7 @@ def test_the_combination_says_what_weighs_and_how_it_did() -> None:
     assert got.model.removeprefix("combination, most: ") in got.reasons[1]
 
 
+@pytest.mark.slow
 def test_an_arima_that_does_not_pay_is_said() -> None:
     jobs = np.where(np.isin(np.arange(336) % 24, (3, 4, 11, 19)), 30.0, 5.0)  # sharp edges: no few harmonics follow
     got = run(jobs + np.random.default_rng(0).normal(0, 0.1, 336), models=WITH_ARIMA)
@@ -336,6 +337,7 @@ def test_a_history_is_forecast_series_by_series() -> None:
         list(forecast_many(broken, timedelta(hours=5)))
 
 
+@pytest.mark.slow
 def test_pmdarima_is_imported_only_when_a_model_is_fitted() -> None:
     program = "import sys, forebay.forecasting; sys.exit('pmdarima' in sys.modules or 'statsmodels' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

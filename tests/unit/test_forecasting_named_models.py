@@ -16,6 +16,8 @@ from forebay.forecasting.grid import ModelGrid
 from forebay.forecasting.refits import refits
 from forebay.forecasting.smoothing import FACTORS, smoothed
 
+pytestmark = pytest.mark.slow
+
 HOUR = timedelta(hours=1)
 DAY = 24
 FITTED = ("theta", "arima", "mstl", "prophet", "lstm")

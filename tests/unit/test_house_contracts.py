@@ -42,6 +42,7 @@ def test_the_house_as_it_is(house: Path) -> None:
     assert code == 0, report
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "planted", "broken"),
     [

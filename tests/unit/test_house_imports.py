@@ -85,6 +85,7 @@ def test_flows_import_prefect_only() -> None:
     assert set().union(*(foreign(path) for path in files("flows"))) == {"prefect"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("folders", "extras", "groups"),
     [

@@ -173,6 +173,7 @@ def _followed(refusal: PlanRefusal, soft: dict[str, Any], fields: dict[str, Any]
     return results
 
 
+@pytest.mark.slow
 @given(
     start=st.integers(2, 12), units=st.integers(1, 4), percent=st.integers(10, 120), dwell=st.integers(2, 5),
     floor=st.none() | st.integers(1, 10), autoscaled=st.booleans(),

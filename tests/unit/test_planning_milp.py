@@ -42,6 +42,8 @@ from tests.support.planning_problems import (
     under_an_autoscaler,
 )
 
+pytestmark = pytest.mark.slow
+
 LONG = os.environ.get("FOREBAY_LONG") == "1"
 BLOCKS, IN_FORCE, SEEDS = (60, 30, 50) if LONG else (5, 2, 40)
 KINDS = {"count": random_problem, "autoscaler": under_an_autoscaler}

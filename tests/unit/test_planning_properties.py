@@ -18,6 +18,8 @@ from forebay.domain.rules import FreezeWindow
 from forebay.domain.workload import Workload
 from tests.support.planning_cases import NOW, change, plan, workload
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Drawn:

@@ -106,6 +106,7 @@ def every_cost(first: ShapingProblem, second: ShapingProblem, deploy: Rollout) -
                 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", range(4))
 def test_it_is_the_best_of_every_plan_with_one_resize(block: int) -> None:
     found = 0

@@ -68,6 +68,7 @@ def test_an_earlier_customers_own_usage_is_measured_for_a_later_ones_plan(
     assert plans[0] == plans[1]
 
 
+@pytest.mark.slow
 def test_what_is_in_force_of_late_is_in_the_demand_of_a_later_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     def demand(at: datetime) -> dict[Resource, float]:
         return {Resource.CPU: 2.0 if at < EFFECTIVE else 4.0}

@@ -175,6 +175,7 @@ def nobody(request: httpx.Request) -> httpx.Response:
     raise httpx.ConnectError("connection refused")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answer", [nobody, *(lambda request, status=s: httpx.Response(status) for s in (408, 429, 503))]
 )

@@ -22,6 +22,8 @@ from forebay.domain.workload import WorkloadCatalog
 from forebay.replay.run import Replayed, Scenario, replay, summary_text, write
 from tests.support.planning_cases import workload
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 EFFECTIVE = NOW + timedelta(hours=3)
 CPU = Resource.CPU

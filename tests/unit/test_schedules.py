@@ -74,6 +74,7 @@ def test_a_schedule_of_an_hour_that_a_clock_change_swallows_or_repeats_comes_onc
     assert [at.hour for at in times] == hours
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("timing", [{"cron": "*/15 * * * *"}, {"rrule": "FREQ=MINUTELY;INTERVAL=15"}])
 def test_no_time_of_a_dense_schedule_is_left_out(timing: dict[str, str]) -> None:
     """Prefect gives a thousand times at most; what is left out would never be missed."""
