@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from forebay.app.context import Context
+from forebay.app.demand import verify_settled
 from forebay.app.joint import counts_on
 from forebay.app.observe import measured, observe
 from forebay.app.outbox import post_version, push_version
@@ -117,11 +118,15 @@ def _restore_workload(ctx: Context, record: ChangeRecord, workload: Workload, le
         workload = workload.sized(target.setting.size)
     if waiting := _verify_last(ctx, record, workload, intents, target):
         return False, waiting
+    settling, verified = record.state is ChangeState.SETTLING, ""
+    if settling:
+        known, verified = verify_settled(ctx, record, workload, target)
+        if not known:
+            return False, verified
     # Only a count and a size take capacity away: a floor goes back whether or not usage can be measured.
     measured = resized or target.setting.lever is Lever.COUNT
     usage = _seen(ctx, workload, now) if measured else None
     before = workload.sized(original.size) if resized and original else workload
-    settling = record.state is ChangeState.SETTLING
     if original is not None and settling:
         original = original.within(record.change.entitlement(workload.name))  # its policy is in force, and stays
     decision = next_restore(
@@ -137,6 +142,7 @@ def _restore_workload(ctx: Context, record: ChangeRecord, workload: Workload, le
         # Units of another size do not compare; on the way back to one they are raised by need.
         peak=0 if resized else max((i.units for i in intents if i.outcome is Outcome.DONE), default=0),
         next_waits=next_waits,
+        verified=verified,
     )
     match decision:
         case Leave(reason=reason, blocked=blocked):

@@ -49,6 +49,7 @@ def next_restore(
     required_before: int | None = None,
     peak: int = 0,
     next_waits: bool = False,
+    verified: str = "",
 ) -> Restore:
     """The next move towards `original`. `ours`: what we wrote last; `required_units`: what the demand seen needs, and
     `required_before` the same in units of the original size.
@@ -57,7 +58,8 @@ def next_restore(
     down at once; one that was lowered goes up as a step does. A count goes down within the soft limits, a dwell apart,
     never below the demand seen and never without data; if demand has risen meanwhile it goes up again, to no more than
     the `peak` the change had. A size goes back before both, once the units held carry the demand seen in the original
-    size too. `keep_count`: after an enforced change the count is the new normal and stays, and so is the size.
+    size too. `keep_count`: after an enforced change the count is the new normal and stays, and so is the size;
+    `verified`: what was seen under that policy, in words.
     `next_waits`: another change is about to begin, and what would take an autoscaler's time is left.
     """
     if original is None or ours is None:
@@ -80,7 +82,7 @@ def next_restore(
     if live.lever is Lever.FLOOR:
         return _floor_back(workload, target, live, original, last_write_at, now, next_waits)
     if keep_count:
-        return Leave(f"{in_words(live)} is what the new policy needs; no autoscaler is attached to lower it")
+        return Leave(f"{in_words(live)} stays: {verified}; no autoscaler is attached to lower it")
     return _count_down(workload, live, original, last_write_at, required_units, now, target.stable, peak)
 
 

@@ -26,6 +26,7 @@ TOPICS: Mapping[str, frozenset[str]] = {
             "not given back",
             "high after giving back",
             "left raised",
+            "settled in doubt",
             "not looked at",
             "unexpected error",
             "workloads not read",

@@ -260,6 +260,13 @@ def _(world: World) -> None:
     world.run_until(minutes(19))
 
 
+@scene("settled in doubt")
+def _(world: World) -> None:
+    lived(world, 29)
+    world.cloud.services["web"].demand = flat(7)
+    world.run_until(minutes(42))
+
+
 @scene("left raised")
 def _(world: World) -> None:
     lived(world, 15)

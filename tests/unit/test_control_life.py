@@ -60,6 +60,7 @@ def test_a_change_lives_from_received_to_closed(lever: Lever) -> None:
             "pushed to record",
             "settling",
             "replan refused",  # this world has no history from which to learn what the impact was
+            "settling verified",
             *(["give back asked", "give back verified"] if lever is Lever.FLOOR else []),
             "closed",
         ]

@@ -31,8 +31,8 @@ BACK: dict[str, tuple[dict[str, Any], GiveBack | LookAgain | Leave]] = {
         GiveBack(count(4), "count back from 2 to 4"),
     ),
     "after settling a count stays": (
-        {"keep_count": True},
-        Leave("count 8 is what the new policy needs; no autoscaler is attached to lower it"),
+        {"keep_count": True, "verified": "pass: cpu binds"},
+        Leave("count 8 stays: pass: cpu binds; no autoscaler is attached to lower it"),
     ),
     "a floor goes back at once": (
         {

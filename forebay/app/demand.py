@@ -1,0 +1,95 @@
+"""Demand against what serves where no step is under way: as a change has settled."""
+
+from __future__ import annotations
+
+from forebay.app.context import Context
+from forebay.app.joint import shaped
+from forebay.app.observe import measured
+from forebay.app.people import own_version
+from forebay.control.decide import latest_window
+from forebay.control.verify import judge
+from forebay.domain.allocation import TargetState, in_words
+from forebay.domain.audit import AuditEvent
+from forebay.domain.errors import OutsideError
+from forebay.domain.plan import ShapingPlan
+from forebay.domain.records import ChangeRecord
+from forebay.domain.verdict import Judgement, Verdict
+from forebay.domain.workload import Workload
+from forebay.ports import Snapshot
+
+# The audit log remembers what was said: a process that is started anew says nothing twice.
+VERIFIED, DOUBTED = "settling verified", "settled in doubt"
+
+
+def verify_settled(ctx: Context, record: ChangeRecord, workload: Workload, target: TargetState) -> tuple[bool, str]:
+    """The verdict under the policy in force, once, before what was raised goes back: whether there is one, in words.
+
+    One that is `high`, or rests on nothing, is told. Data that does not come is waited for with the workload's
+    patience, and no longer: the change must end some time.
+    """
+    change, now = record.change, ctx.clock.now()
+    with ctx.store.snapshot() as tx:
+        if said := _said(tx, change.change, workload.name, VERIFIED, DOUBTED):
+            return True, said[-1].reason
+        _, plan, _ = shaped(tx, change, workload.name)
+        version = own_version(tx, record)
+    began = version.in_force_from if version else None
+    assert began is not None, "its policy is in force"
+    verification = workload.verification
+    due = max(change.settled_at(began), began + verification.window + verification.metric_delay)
+    if now < due:
+        return False, f"what is seen under the new policy is known at {due:%H:%M:%S}"
+    lost = ""
+    try:
+        judgement = _judged(ctx, workload, plan, target)
+    except OutsideError as error:
+        start, end, _ = latest_window(workload, now)
+        judgement = judge(workload, plan, start=start, end=end, usage={}, serving_units=target.serving, asked_units=0)
+        lost = f": {error}"
+    text = f"{_in_words(judgement)}{lost}"
+    if judgement.verdict is Verdict.NO_DATA and now < due + verification.patience:
+        return False, text
+    doubted = judgement.verdict in (Verdict.HIGH, Verdict.NO_DATA)
+    event = ctx.event(
+        change,
+        DOUBTED if doubted else VERIFIED,
+        text,
+        workload=workload.name,
+        new=in_words(target.setting),
+        **({"plan_hash": plan.hash} if plan else {}),
+    )
+    with ctx.store.transaction() as tx:
+        if said := _said(tx, change.change, workload.name, VERIFIED, DOUBTED):
+            return True, said[-1].reason
+        tx.audit(event)
+    if doubted:
+        ctx.notifier.notify(event)
+    return True, text
+
+
+def _judged(ctx: Context, workload: Workload, plan: ShapingPlan | None, target: TargetState) -> Judgement:
+    """As a step's verification judges, of what was seen last. Raises OutsideError."""
+    start, end, _ = latest_window(workload, ctx.clock.now())
+    usage = measured(ctx.usage(workload), start, end)
+    return judge(
+        workload.sized(target.setting.size),
+        plan,
+        start=start,
+        end=end,
+        usage=usage,
+        serving_units=target.serving,
+        asked_units=0,
+        planned_units=0,
+    )
+
+
+def _in_words(judgement: Judgement) -> str:
+    text = f"{judgement.verdict}: {judgement.evidence.text}"
+    if judgement.verdict is not Verdict.HIGH:
+        return text
+    return f"{text}; {judgement.evidence.serving_units} units serve, {judgement.required_units} are needed"
+
+
+def _said(tx: Snapshot, change: str, workload: str, *actions: str) -> list[AuditEvent]:
+    events = (entry.event for entry in tx.audit_entries(change))
+    return [event for event in events if event.workload == workload and event.action in actions]
