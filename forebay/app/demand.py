@@ -1,16 +1,19 @@
-"""Demand against what serves where no step is under way: as a change has settled."""
+"""Demand against what serves where no step is under way: while a change is armed, and as it has settled."""
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 from forebay.app.context import Context
 from forebay.app.joint import shaped
-from forebay.app.observe import measured
+from forebay.app.observe import measured, observe
 from forebay.app.people import own_version
 from forebay.control.decide import latest_window
 from forebay.control.verify import judge
 from forebay.domain.allocation import TargetState, in_words
 from forebay.domain.audit import AuditEvent
-from forebay.domain.errors import OutsideError
+from forebay.domain.errors import OutsideError, kept
+from forebay.domain.lifecycle import ChangeState
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.records import ChangeRecord
 from forebay.domain.verdict import Judgement, Verdict
@@ -18,7 +21,73 @@ from forebay.domain.workload import Workload
 from forebay.ports import Snapshot
 
 # The audit log remembers what was said: a process that is started anew says nothing twice.
+ABOVE, WITHIN = "demand above what serves", "demand within what serves"
 VERIFIED, DOUBTED = "settling verified", "settled in doubt"
+# Demand that goes to and fro about what serves is told of no more often.
+TOLD_FOR = timedelta(hours=1)
+# So short before the effective time nothing can be made any more, and nothing is to delay the policy.
+LEFT_ALONE = timedelta(minutes=1)
+
+
+def watch_demand(ctx: Context, record: ChangeRecord) -> None:
+    """Tell people once demand is above what serves an armed change; again only after it was well in between.
+
+    Alignment counts units alone, and the last step may have been verified days ahead. Data that is missing says neither
+    that demand is above nor that it is within. Raises the first error, once all workloads were looked at; it is no
+    failed look at the allocation, and disarms nothing.
+    """
+    if record.state is not ChangeState.ARMED or ctx.clock.now() >= record.change.effective_at - LEFT_ALONE:
+        return
+    failed: list[Exception] = []
+    for name in record.change.workloads:
+        with kept(failed):
+            _watch_workload(ctx, record, ctx.workload(name))
+    if failed:
+        raise failed[0]
+
+
+def above_since(tx: Snapshot, change: str, workload: str) -> datetime | None:
+    """Since when demand is known to be above what serves; None where it is not, as far as was seen."""
+    last = next(reversed(_said(tx, change, workload, ABOVE, WITHIN)), None)
+    return last.at if last and last.action == ABOVE else None
+
+
+def _watch_workload(ctx: Context, record: ChangeRecord, workload: Workload) -> None:
+    change = record.change
+    with ctx.store.snapshot() as tx:
+        by, plan, _ = shaped(tx, change, workload.name)
+        intents = tx.intents(workload.name, change=by)
+    if plan is None:
+        return
+    target = observe(ctx, workload, intents)
+    judgement = _judged(ctx, workload, plan, target)
+    # What an autoscaler has asked for already is on its way.
+    coming = max(target.serving, target.desired)
+    if judgement.verdict is Verdict.HIGH and judgement.required_units > coming:
+        action, text = ABOVE, f"{_in_words(judgement)}; the plan is drawn anew while there is time for it"
+    elif judgement.verdict in (Verdict.PASS, Verdict.LOW):
+        action, text = WITHIN, _in_words(judgement)
+    else:
+        return
+    with ctx.store.snapshot() as seen:
+        if not _is_news(seen, ctx, record, workload, action):
+            return
+    with ctx.store.transaction() as tx:
+        if not _is_news(tx, ctx, record, workload, action):
+            return
+        event = ctx.event(change, action, text, workload=workload.name, plan_hash=plan.hash)
+        tx.audit(event)
+    if action == ABOVE:
+        ctx.notifier.notify(event)
+
+
+def _is_news(tx: Snapshot, ctx: Context, record: ChangeRecord, workload: Workload, action: str) -> bool:
+    if tx.change(record.change.change) != record:
+        return False
+    said = _said(tx, record.change.change, workload.name, ABOVE, WITHIN)
+    if not said or said[-1].action == action:
+        return action == ABOVE and not said
+    return action == WITHIN or ctx.clock.now() >= max(e.at for e in said if e.action == ABOVE) + TOLD_FOR
 
 
 def verify_settled(ctx: Context, record: ChangeRecord, workload: Workload, target: TargetState) -> tuple[bool, str]:

@@ -79,10 +79,16 @@ def disarm_by_controller(ctx: Context, change: str, reason: str) -> None:
         record = tx.change(change)
         if record is None or not _armed_ahead(tx, ctx, record):
             return
-        _disarm(tx, ctx, record, reason)
-        event = ctx.event(record.change, "shaping again", reason)
-        tx.move(change, ChangeState.SHAPING, event)
+        event = shape_again(tx, ctx, record, reason)
     ctx.notifier.notify(event)
+
+
+def shape_again(tx: Transaction, ctx: Context, record: ChangeRecord, reason: str) -> AuditEvent:
+    """Within `tx`: an armed change is disarmed, and goes back to `shaping`. Raises RuleRefusal once it is in force."""
+    _disarm(tx, ctx, record, reason)
+    event = ctx.event(record.change, "shaping again", reason)
+    tx.move(record.change.change, ChangeState.SHAPING, event)
+    return event
 
 
 def resume(ctx: Context, change: str, actor: str, reason: str, *, breaking_glass: bool = False) -> ChangeRecord:

@@ -10,6 +10,7 @@ from forebay.app.answering import answer
 from forebay.app.arm import enforce, try_to_arm
 from forebay.app.context import Context
 from forebay.app.defects import tell_defect
+from forebay.app.demand import watch_demand
 from forebay.app.foretell import foretell
 from forebay.app.joint import shaped
 from forebay.app.outbox import drain, give_up_nobodys, post_what_is_in_force
@@ -70,6 +71,8 @@ def reconcile(
                 recover(ctx, record, holder)
             with kept(failed):
                 watch(ctx, record)
+            with kept(failed):
+                watch_demand(ctx, record)
         with kept(failed):
             wanted += wake_ups(ctx, record)
         _report(ctx, failed, trouble, record.change)
@@ -99,7 +102,7 @@ def repair(ctx: Context, record: ChangeRecord, holder: str) -> None:
     failed: list[Exception] = []
     with kept(failed):
         end_pins(ctx, record)
-    if record.state in MOVING:
+    if record.state in MOVING | {ChangeState.ARMED}:
         with kept(failed):
             refresh(ctx, record, holder)  # while no history is to be had, the change goes on by the plan it has
     with kept(failed):

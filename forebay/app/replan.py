@@ -8,11 +8,12 @@ from datetime import datetime, timedelta
 
 from forebay.app.approvals import gap_of
 from forebay.app.context import Context
+from forebay.app.demand import above_since
 from forebay.app.joint import counted, news
 from forebay.app.learn import draw_rest
 from forebay.app.others import forecast_beside_others
 from forebay.app.outlook import read_history
-from forebay.app.people import own_version, put_on_hold
+from forebay.app.people import own_version, put_on_hold, shape_again
 from forebay.app.plan import draw_carrying, draw_live
 from forebay.app.turn import waits_for
 from forebay.app.writing import check_unchanged, release
@@ -68,6 +69,8 @@ def review(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease,
     other verdict, or without one, once the plan was left alone for `patience`. Never while a step is under way, nor
     when no two steps could be verified any more before the effective time, nor until then without steps left unless
     demand was `high`. Once the change is in force, what is seen of its impact shapes what is left until it has settled.
+    An armed change is planned anew only where demand is seen above what serves it: it goes on as it is unless the new
+    plan says something else, and is disarmed with that one.
     A refusal, like history that is missing, keeps the old plan and says so in the audit log; where the plan rests on a
     change that was undone, or on the steps of one that is over, a person must look. A plan that goes beyond what was
     approved changes nothing either: it is asked for, and drawn again as soon as it is approved.
@@ -80,6 +83,7 @@ def review(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease,
     new: ShapingPlan | str = "it is too late for another plan"
     if not due.late:
         new = _drawn(ctx, record, workload, plan, due.moved, began, riders)
+    again: AuditEvent | None = None
     with ctx.store.transaction() as tx:
         tx.check_lease(lease, ctx.clock.now())
         check_unchanged(tx, record)
@@ -106,6 +110,8 @@ def review(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease,
             was, now_is = _in_words([s.step for s in left], plan), _in_words(new.steps, new)
             tx.add_plan(new, told := event(REPLANNED, f"{why}: {was} were left, now {now_is}", new.hash))
             ctx.notifier.notify(told)
+            if record.state is ChangeState.ARMED:
+                again = shape_again(tx, ctx, record, f"{workload.name}: {why}, and the plan was drawn anew")
         over = plan.after if due.turn else ()
         undone = [n for n in over if (c := tx.change(n)) and c.state is not ChangeState.CLOSED]
         held = None
@@ -115,15 +121,17 @@ def review(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease,
         elif due.turn and plan.carried_by and isinstance(new, str):
             why = f"{workload.name}: {plan.carried_by}, which was to carry it, is over; {new}"
             held = put_on_hold(tx, ctx, name, why)
-    if held:
-        ctx.notifier.notify(held)
+    for untold in (again, held):
+        if untold:
+            ctx.notifier.notify(untold)
 
 
 def _due(ctx: Context, record: ChangeRecord, workload: Workload, verdict: Verdict | None) -> _Due | None:
     """Whether `review` has to draw the rest anew; from the store alone, and without a lease."""
     name, now = record.change.change, ctx.clock.now()
     last_call = record.change.effective_at - workload.verified_after - workload.step_spacing
-    if record.state not in MOVING | AFTER:
+    armed = record.state is ChangeState.ARMED
+    if record.state not in MOVING | AFTER and not armed:
         return None
     with ctx.store.snapshot() as tx:
         plan, steps = tx.plan(name, workload.name), tx.steps(name, workload.name)
@@ -134,7 +142,7 @@ def _due(ctx: Context, record: ChangeRecord, workload: Workload, verdict: Verdic
             for e in tx.audit_entries(name)
             if e.event.workload == workload.name and e.event.action in (REPLANNED, REFUSED, KEPT, ASKED)
         ]
-        answered = _answered(tx, record, workload.name)
+        answered, above = _answered(tx, record, workload.name), above_since(tx, name, workload.name)
         waiting, turn = waits_for(tx, record.change, workload.name), plan is not None and _its_turn(tx, record, plan)
         riders = [rider.change for rider in counted(tx, name, workload.name)]
         joined = plan is not None and news(tx, plan, [event.at for event in drawn])
@@ -147,14 +155,21 @@ def _due(ctx: Context, record: ChangeRecord, workload: Workload, verdict: Verdic
     if sum(event.at > now - DAY for event in drawn) >= BUDGET or (late and not turn):
         return None
     looked_at = max([plan.created_at, *(event.at for event in drawn)])
+    shared = bool(plan.carried_by or plan.carries or riders)  # others are armed on the same steps
     asked = bool(drawn) and drawn[-1].action == ASKED
     stale = now >= looked_at + max(patience(now, began or plan.effective_at), ASK_ANEW * asked)
     if began and riders:
         return None  # drawn for all of them; what is learned of this change's impact alone says nothing of theirs
-    due = turn or joined or answered or (stale and (began or any(s.state in OPEN for s in steps)))
+    # The first forecasts may not know a rise yet: another is made while it lasts, as long as there is time.
+    again = armed and now >= looked_at + max(LOOK_AGAIN, ASK_ANEW * asked)
+    pressed = above is not None and not began and (above > looked_at or again)
+    if armed and (shared or not (pressed or answered)):
+        return None
+    due = turn or joined or answered or pressed or (stale and (began or any(s.state in OPEN for s in steps)))
     if verdict is not Verdict.HIGH and not due:
         return None
     why = "what was seen since the effective time" if began else f"the forecast of {looked_at:%H:%M}"
+    why = "demand above what serves" if pressed else why
     why = f"verdict {verdict}" if verdict in (Verdict.HIGH, Verdict.LOW) else why
     why = f"{', '.join(plan.after)} over" if turn else why
     why = f"one path with {', '.join(r.change for r in riders) or 'nobody any more'}" if joined else why

@@ -15,7 +15,16 @@ TOPICS: Mapping[str, frozenset[str]] = {
     "denied": frozenset({"denied", "rejected", "ticket refused"}),
     "approval": frozenset({"awaiting approval", "approved", "approval asked again", *RULES}),
     "held": frozenset({"held", "resumed", "pinned", "unpinned"}),
-    "misaligned": frozenset({"deferred", "expected late", "foreseen", "shaping again", "changed by another"}),
+    "misaligned": frozenset(
+        {
+            "deferred",
+            "expected late",
+            "foreseen",
+            "shaping again",
+            "changed by another",
+            "demand above what serves",
+        }
+    ),
     "activated": frozenset({"armed", "in force", "in force by break glass", "GLASS BROKEN"}),
     "cancelled": frozenset({"cancelled", "superseded", "rolling back", "rolled back"}),
     "raise over": frozenset({"closed", "settled by a person"}),

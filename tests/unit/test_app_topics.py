@@ -214,6 +214,12 @@ def _(world: World) -> None:
     world.run_until(minutes(18))
 
 
+@scene("demand above what serves")
+def _(world: World) -> None:
+    lived(world, 15).cloud.services["web"].demand = flat(7)
+    world.run_until(minutes(19))
+
+
 @scene("changed by another")
 def _(world: World) -> None:
     lived(world, 5)

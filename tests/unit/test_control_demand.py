@@ -1,7 +1,9 @@
-"""Demand is looked at where no step is under way too: as a change has settled."""
+"""Demand is looked at where no step is under way too: while a change is armed, and as it has settled."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
@@ -10,7 +12,20 @@ from forebay.app.demand import verify_settled
 from forebay.domain.allocation import Lever
 from forebay.domain.errors import OutsideError
 from forebay.domain.lifecycle import ChangeState
-from tests.support.world import EFFECTIVE, MINUTE, World, a_request, a_workload, count, doubling, flat, floor, minutes
+from forebay.domain.resources import Resource
+from tests.support.world import (
+    EFFECTIVE,
+    MINUTE,
+    World,
+    a_plan,
+    a_request,
+    a_workload,
+    count,
+    doubling,
+    flat,
+    floor,
+    minutes,
+)
 
 S = ChangeState
 HIGH = "high: cpu at 88%, objective 50%; 8 units serve, 14 are needed"
@@ -90,3 +105,93 @@ def test_nothing_seen_before_the_policy_is_a_verdict_under_it() -> None:
         assert (world.state, "settling verified" in world.actions()) == (S.SETTLING, False)
         world.run_until(EFFECTIVE + 3 * MINUTE, timedelta(seconds=20))
         assert world.state is S.CLOSED
+
+
+LIMITS = {"min_units": 1, "max_units": 40, "soft": {"units": 4, "dwell": "PT5M"}}
+NOON = minutes(180)
+WARNED = "demand above what serves"
+
+
+@contextmanager
+def armed_for_noon(*, past: bool = True) -> Iterator[tuple[World, Callable[[float], None]]]:
+    """An armed world with 8 units for 2 cores, and what sets its demand, as if it had always been so.
+
+    `past`: it has a history to forecast from.
+    """
+    cores = [2.0]
+    with World(a_workload(limits=LIMITS, shares={"acme": 0.5}), demand=lambda at: {Resource.CPU: cores[0]}) as world:
+        world.cloud.remembers = past
+        world.submit(a_request(effective_at=NOON), a_plan(effective_at=NOON, demand=flat(2)))
+        world.run_until(minutes(15))
+        assert world.state is S.ARMED
+        yield world, lambda now: cores.__setitem__(0, now)
+
+
+def test_demand_above_what_serves_an_armed_change_is_told_once() -> None:
+    with armed_for_noon(past=False) as (world, demand):
+        demand(7)
+        world.run_until(minutes(40))
+        assert world.told(WARNED) == [
+            "high: cpu at 88%, objective 50%; 8 units serve, 14 are needed; the plan is drawn anew while there is time "
+            "for it"
+        ]
+        assert world.state is S.ARMED, "where no plan can be drawn it goes on as it is"
+        assert "replan refused" in world.actions()
+
+
+def test_it_is_told_again_only_after_it_was_well_in_between_and_no_more_than_once_an_hour() -> None:
+    with armed_for_noon(past=False) as (world, demand):
+        told = []
+        for until, cores in ((20, 7), (25, 2), (75, 7), (90, 7), (95, 2), (160, 7)):
+            demand(cores)
+            world.run_until(minutes(until))
+            told.append(len(world.told(WARNED)))
+        assert told == [1, 1, 1, 2, 2, 3]
+
+
+def test_demand_above_the_band_that_is_served_is_no_news() -> None:
+    with armed_for_noon() as (world, demand):
+        demand(3)
+        world.run_until(minutes(30))
+        assert (world.state, world.told(WARNED)) == (S.ARMED, [])
+
+
+def test_missing_data_says_nothing_of_demand_and_disarms_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with armed_for_noon(past=False) as (world, demand):
+        demand(7)
+        world.run_until(minutes(18))
+        before = world.told(WARNED)
+        world.cloud.services["web"].metrics = False
+        world.run_until(minutes(30))
+        world.cloud.services["web"].metrics = True
+
+        def lost(*_: object) -> object:
+            raise OutsideError("the metrics are away", retryable=True)
+
+        monkeypatch.setattr("forebay.app.demand.measured", lost)
+        world.run_until(minutes(45))
+        assert "the metrics are away" in world.troubles
+        assert (len(before), world.told(WARNED)) == (1, before)
+        assert not world.told("not looked at")
+
+
+def test_the_plan_is_drawn_anew_for_it_and_armed_once_that_is_verified() -> None:
+    with armed_for_noon() as (world, demand):
+        demand(6.5)
+        world.run_until(minutes(30))
+        (again,) = world.told("shaping again")
+        assert again == "web: demand above what serves, and the plan was drawn anew"
+        assert (world.state, world.version_at(NOON)) == (S.SHAPING, None)
+        world.run_until(NOON + MINUTE)
+        assert (world.state, world.version_at(NOON), world.told("deferred")) == (S.SETTLING, 1, [])
+        assert world.setting().units > 20, "13 for the demand seen, and half of it doubles"
+
+
+def test_where_it_is_too_late_for_another_plan_it_is_told_and_takes_force() -> None:
+    with armed_for_noon() as (world, demand):
+        world.run_until(minutes(171))
+        demand(7)
+        world.run_until(minutes(181))
+        assert (len(world.told(WARNED)), world.told("shaping again")) == (1, [])
+        assert world.state is S.SETTLING
+        assert world.version_at(NOON) == 1
