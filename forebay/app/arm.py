@@ -14,7 +14,7 @@ from forebay.app.outbox import post_version, push_version
 from forebay.app.people import GLASS_BROKEN, begun, disarm_by_controller, hold_by_controller, own_version, withdraw
 from forebay.app.turn import ahead_of, same_policy, waits_to_arm
 from forebay.app.writing import last_setting
-from forebay.control.decide import Misalignment, misalignment, unverified
+from forebay.control.alignment import Misalignment, misalignment, unverified
 from forebay.control.keep import Adopt, Keep, Later
 from forebay.domain.audit import AuditEvent
 from forebay.domain.change import PolicyChange

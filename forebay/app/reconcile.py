@@ -28,7 +28,8 @@ from forebay.app.turn import waits_for
 from forebay.app.wakeups import wake_ups
 from forebay.app.watch import watch
 from forebay.app.writing import pinned
-from forebay.control.decide import ahead_of_effect, free_at
+from forebay.control.alignment import ahead_of_effect
+from forebay.control.decide import free_at
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import ForebayError, kept
 from forebay.domain.lifecycle import MOVING, STEPPING, TERMINAL, ChangeState, StepState

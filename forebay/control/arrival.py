@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from forebay.control.decide import ahead_of_effect
+from forebay.control.alignment import ahead_of_effect
 from forebay.domain.lifecycle import StepState
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.records import Pin, StepRecord

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from forebay.control.alignment import misalignment, unverified
 from forebay.control.decide import (
     Ask,
     Decision,
@@ -20,8 +21,6 @@ from forebay.control.decide import (
     Wait,
     bounded,
     decide,
-    misalignment,
-    unverified,
     verification_window,
 )
 from forebay.control.keep import Keep

@@ -20,7 +20,7 @@ from forebay.app.raises import open_raises, settle
 from forebay.app.receive import receive
 from forebay.app.replan import review
 from forebay.app.writing import release, write_setting
-from forebay.control.decide import ahead_of_effect
+from forebay.control.alignment import ahead_of_effect
 from forebay.domain.allocation import Lever
 from forebay.domain.errors import RuleRefusal
 from forebay.domain.lifecycle import ChangeState, StepState
