@@ -32,7 +32,7 @@ class RegularSeries:
     undamped: Floats | None = None
     """Shape (n,): `values` with their outliers; None where there are none."""
     recorded: Floats | None = None
-    """Shape (m,): what was recorded up to the same end, before anything was mended; None where that is `values`."""
+    """Shape (m,): as recorded up to the same end, brought to the present level but not mended; None if `values`."""
 
     @property
     def end(self) -> pd.Timestamp:

@@ -89,6 +89,17 @@ def test_a_level_shift_is_followed() -> None:
     assert np.abs(got.quantiles[0.5].to_numpy() - (50 + 6 * np.sin(2 * np.pi * np.arange(24) / 24))).mean() < 4
 
 
+@pytest.mark.parametrize("ratio", [0.25, 3.0])
+@pytest.mark.parametrize("days", [3, 4, 5])
+def test_days_from_before_a_level_shift_are_no_days_that_may_come_again(days: int, ratio: float) -> None:
+    values = daily_load(336)
+    values[-days * 24 :] *= ratio
+    got = run(values)
+    assert any("level shift" in reason and "used as it is" not in reason for reason in got.reasons)
+    peak = float(np.quantile(got.paths.max(axis=1), 0.95))
+    assert values[-days * 24 :].max() * 0.9 <= peak <= values[-days * 24 :].max() * 1.25
+
+
 def test_the_bands_cover_what_they_promise() -> None:
     covered, above = [], []
     for seed in range(8):

@@ -33,8 +33,8 @@ def cleaned(
         "level shifts": lambda s: with_one_level(s, season, judge),
         "outliers": lambda s: without_outliers(s, season),
     }
-    recorded = series.values
+    series = replace(series, recorded=series.values)
     for name in ALL_STAGES:
         if name in stages:
             series = stage[name](series)
-    return replace(series, recorded=recorded)
+    return series

@@ -53,7 +53,7 @@ def with_one_level(series: RegularSeries, season: int, judge: Judge) -> RegularS
     if found is None:
         return series
     at, ratio = found
-    rescaled = np.concatenate([series.values[:at] * ratio, series.values[at:]])
+    rescaled = _rescaled(series.values, at, ratio)
     first = at + int(np.argmax(np.isfinite(series.values[at:])))
     choices = {
         "older history rescaled": (rescaled, 0),
@@ -67,7 +67,21 @@ def with_one_level(series: RegularSeries, season: int, judge: Judge) -> RegularS
     values, dropped = choices[best]
     when = series.start + at * series.step
     said = f"level shift on {when:%d %b %H:%M} UTC to {ratio:.2g} times: {best}, which forecast the last season best"
-    return replace(series, values=values, start=series.start + dropped * series.step, reasons=[*series.reasons, said])
+    recorded = series.recorded
+    if recorded is not None and best != "history used as it is":
+        # days of a level that is gone are no days that may come again
+        recorded = recorded[dropped:] if dropped else _rescaled(recorded, at, ratio)
+    return replace(
+        series,
+        values=values,
+        recorded=recorded,
+        start=series.start + dropped * series.step,
+        reasons=[*series.reasons, said],
+    )
+
+
+def _rescaled(values: Floats, at: int, ratio: float) -> Floats:
+    return np.concatenate([values[:at] * ratio, values[at:]])
 
 
 def _centred(levels: Floats) -> Floats:
