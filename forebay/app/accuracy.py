@@ -80,7 +80,7 @@ def _backtests(
                 budget_seconds=BUDGET_SECONDS / len(workload.resources),
             )
         except HistoryError as error:
-            said.append(str(error))
+            said.append(f"{resource}: {error}")
             continue
         if (accuracy := _of(result, resource, until)) is not None:
             found.append(accuracy)

@@ -15,6 +15,7 @@ from forebay.domain.model import read_duration
 
 if TYPE_CHECKING:
     from forebay.domain.accuracy import SeriesBacktest
+    from forebay.forecasting import HistoryError
 
 app = typer.Typer()
 
@@ -48,7 +49,8 @@ def backtest(
         return
     if history is None:
         raise InputError("name a history file, or ask for what the daily backtest recorded by --recorded")
-    results = _results(history, workloads, horizon, origins, model, budget, workers)
+    unfit: list[HistoryError] = []
+    results = _results(history, workloads, horizon, origins, model, budget, workers, unfit)
     match output_format:
         case BacktestFormat.TABLE:
             text = accuracy.backtest_table(results)
@@ -57,6 +59,7 @@ def backtest(
         case BacktestFormat.HTML:
             text = accuracy.backtest_html(results)
     common.write(text, out)
+    common.end(unfit)
 
 
 def _recorded(output_format: BacktestFormat) -> str:
@@ -77,6 +80,7 @@ def _results(
     models: list[str] | None,
     budget: float,
     workers: int | None,
+    unfit: list[HistoryError],
 ) -> list[SeriesBacktest]:
     from forebay.forecasting.evaluation import backtest_many
     from forebay.forecasting.models import MODELS
@@ -91,5 +95,6 @@ def _results(
         origins=origins,
         budget_seconds=budget,
         workers=workers,
+        unfit=unfit.append,
     )
-    return list(common.counted(results, len(recorded.series)))
+    return list(common.what_fits(common.counted(results, len(recorded.series)), unfit))

@@ -175,6 +175,24 @@ def counted(items: Iterable[T], total: int) -> Iterator[T]:
         typer.echo(err=True)  # what is printed next, an error too, has a line of its own
 
 
+def what_fits(items: Iterable[T], unfit: Sequence[InputError]) -> Iterator[T]:
+    """The items; where there is none, the first reason why is raised."""
+    found = False
+    for item in items:
+        found = True
+        yield item
+    if unfit and not found:
+        raise unfit[0]
+
+
+def end(unfit: Sequence[InputError]) -> None:
+    """Say what was left out of the work that is done, and why; the exit code then is that of wrong input."""
+    for reason in unfit:
+        typer.echo(f"forebay: left out: {reason}", err=True)
+    if unfit:
+        raise typer.Exit(2)
+
+
 def print_together(texts: Iterable[str]) -> None:
     """Print the texts once all are there: of an input that is refused nothing is shown.
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from forebay.app.preview import Preview
     from forebay.domain.change import PolicyChange
     from forebay.domain.workload import WorkloadCatalog
+    from forebay.forecasting import HistoryError
 
 app = typer.Typer()
 
@@ -119,6 +120,7 @@ def forecast(
     from forebay.report.forecasts import forecasts_csv, forecasts_json, forecasts_table
 
     recorded, catalog = common.history_of(history, workloads)
+    unfit: list[HistoryError] = []
     forecasts = common.counted(
         forecast_many(
             recorded,
@@ -127,6 +129,7 @@ def forecast(
             models=model or DEFAULT,
             budget_seconds=budget,
             workers=workers,
+            unfit=unfit.append,
         ),
         len(recorded.series),
     )
@@ -135,7 +138,8 @@ def forecast(
         SeriesFormat.JSON: forecasts_json,
         SeriesFormat.TABLE: forecasts_table,
     }
-    common.print_together(written[output_format](forecasts))
+    common.print_together(written[output_format](common.what_fits(forecasts, unfit)))
+    common.end(unfit)
 
 
 @app.command()

@@ -19,7 +19,7 @@ from forebay.domain.workload import Workload
 from forebay.forecasting.calendar import Calendar
 from forebay.forecasting.candidates import JUDGED_FROM
 from forebay.forecasting.errors import HistoryError
-from forebay.forecasting.fleet import Asked, asked_of, cores, spread
+from forebay.forecasting.fleet import Asked, asked_of, cores, fit, spread
 from forebay.forecasting.forecaster import DAY_AND_WEEK, forecast_series
 from forebay.forecasting.history import History, SeriesKey
 from forebay.forecasting.models import DEFAULT, MODELS, Model, named
@@ -70,7 +70,7 @@ def backtest_series(
     starts = list(range(len(series.values) - horizon, least - 1, -horizon))[:origins][::-1]
     if not starts:
         raise HistoryError(
-            f"{'/'.join(filter(None, key))}: {duration(len(series.values) * step)} of history are too short to judge "
+            f"{duration(len(series.values) * step)} of history are too short to judge "
             f"forecasts of {duration(horizon * step)}: {duration((least + horizon) * step)} are needed"
         )
     actual = np.stack([series.values[start : start + horizon] for start in starts])
@@ -111,31 +111,37 @@ def backtest_many(
     origins: int = ORIGINS,
     budget_seconds: float = BUDGET_SECONDS,
     workers: int | None = None,
+    unfit: Callable[[HistoryError], None] | None = None,
 ) -> Iterator[SeriesBacktest]:
     """`backtest_series` of every series of a history, in its order, as they are ready, `budget_seconds` for each.
 
-    `workloads`, `horizon` and `workers`: see `fleet.forecast_many`; one series alone takes seconds, so that two are
-    worth a process each.
+    `workloads`, `horizon`, `workers` and `unfit`: see `fleet.forecast_many`; one series alone takes seconds, so that
+    two are worth a process each.
     """
     asked = asked_of(history, workloads)
     work = partial(_backtest, horizon, tuple(models), origins, budget_seconds)
-    yield from spread(work, asked, min(len(asked), cores()) if workers is None else workers, batch=1)
+    processes = min(len(asked), cores()) if workers is None else workers
+    yield from fit(spread(work, asked, processes, batch=1), unfit)
 
 
 def _backtest(
     horizon: timedelta, models: Sequence[str], origins: int, budget_seconds: float, asked: Asked
-) -> SeriesBacktest:
-    return backtest_series(
-        asked.key,
-        asked.history,
-        horizon=-(-horizon // asked.step),
-        step=asked.step,
-        seasons=asked.seasons,
-        models=models,
-        calendar=asked.calendar,
-        origins=origins,
-        budget_seconds=budget_seconds,
-    )
+) -> SeriesBacktest | HistoryError:
+    try:
+        asked.check()
+        return backtest_series(
+            asked.key,
+            asked.history,
+            horizon=-(-horizon // asked.step),
+            step=asked.step,
+            seasons=asked.seasons,
+            models=models,
+            calendar=asked.calendar,
+            origins=origins,
+            budget_seconds=budget_seconds,
+        )
+    except HistoryError as error:
+        return HistoryError(f"{asked.name}: {error}")
 
 
 def _there(names: Sequence[str], reasons: list[str]) -> list[Model]:

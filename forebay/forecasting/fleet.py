@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeVar
 
 import pandas as pd
 
+from forebay.domain.wording import duration
 from forebay.domain.workload import Workload
 from forebay.forecasting.calendar import Calendar
 from forebay.forecasting.errors import HistoryError
@@ -26,6 +27,7 @@ from forebay.forecasting.forecaster import (
     Forecast,
     forecast_series,
     sampling_interval,
+    seasons_seen,
 )
 from forebay.forecasting.history import History, SeriesKey
 from forebay.forecasting.models import DEFAULT
@@ -52,6 +54,14 @@ class Asked(NamedTuple):
     def name(self) -> str:
         return "/".join(filter(None, self.key))
 
+    def check(self) -> None:
+        """Raise HistoryError where its samples are too far apart for any season."""
+        if not self.seasons:
+            raise HistoryError(
+                f"history: samples every {duration(self.step)} show no season: two or more of them must lie in the "
+                "longest; export it finer"
+            )
+
 
 @dataclass(frozen=True)
 class Terms:
@@ -71,12 +81,16 @@ def asked_of(
     step: timedelta | None = None,
     seasons: Sequence[timedelta] = DAY_AND_WEEK,
 ) -> list[Asked]:
-    """Every series, in order; those of the `workloads` by their own slots, seasons and calendars."""
+    """Every series, in order; those of the `workloads` by their own slots, seasons and calendars.
+
+    Of `seasons` those too short for a series' slots are left out, which may be all of them.
+    """
     by_name = {workload.name: workload for workload in workloads}
 
     def asked(key: SeriesKey, series: pd.Series) -> Asked:
         if (workload := by_name.get(key.workload)) is None:
-            return Asked(key, series, step or sampling_interval(series), seasons, Calendar())
+            slot = step or sampling_interval(series)
+            return Asked(key, series, slot, seasons_seen(seasons, slot), Calendar())
         calendar = Calendar(workload.zone, workload.holidays)
         return Asked(key, series, step or workload.slot, workload.seasons, calendar)
 
@@ -96,6 +110,7 @@ def forecast_many(
     models: Sequence[str] = DEFAULT,
     workers: int | None = None,
     keep_paths: bool = False,
+    unfit: Callable[[HistoryError], None] | None = None,
 ) -> Iterator[tuple[SeriesKey, Forecast]]:
     """The forecast of every series of a history, in its order and in canonical units, as they are ready.
 
@@ -107,13 +122,25 @@ def forecast_many(
     The paths are dropped but for `keep_paths`. Whoever does not keep the forecasts needs memory for the work on one in
     each process, and for a few messages of MESSAGE_BYTES.
 
-    Raises HistoryError naming the series, else as `forecast_series`.
+    A series that cannot be forecast is left out and said to `unfit`, by name; without that it ends the run. Raises
+    HistoryError naming the series, else as `forecast_series`.
     """
     asked = asked_of(history, workloads, step, seasons)
     terms = Terms(horizon, levels, seed, budget_seconds, tuple(models), keep_paths)
     if workers is None:
         workers = cores() if len(asked) >= WORTH_A_PROCESS else 1
-    yield from spread(partial(_forecast, terms), asked, workers, _batch(asked, terms))
+    yield from fit(spread(partial(_forecast, terms), asked, workers, _batch(asked, terms)), unfit)
+
+
+def fit(results: Iterator[R | HistoryError], unfit: Callable[[HistoryError], None] | None) -> Iterator[R]:
+    """The results; why there is none of a series goes to `unfit`, or is raised where there is no such."""
+    for result in results:
+        if not isinstance(result, HistoryError):
+            yield result
+        elif unfit is None:
+            raise result
+        else:
+            unfit(result)
 
 
 def cores() -> int:
@@ -159,8 +186,9 @@ def _batch(asked: Sequence[Asked], terms: Terms) -> int:
     return max(1, min(BATCH, MESSAGE_BYTES // (8 * slots * numbers)))
 
 
-def _forecast(terms: Terms, asked: Asked) -> tuple[SeriesKey, Forecast]:
+def _forecast(terms: Terms, asked: Asked) -> tuple[SeriesKey, Forecast] | HistoryError:
     try:
+        asked.check()
         forecast = forecast_series(
             asked.history,
             horizon=-(-terms.horizon // asked.step),
@@ -173,5 +201,5 @@ def _forecast(terms: Terms, asked: Asked) -> tuple[SeriesKey, Forecast]:
             calendar=asked.calendar,
         )
     except HistoryError as error:
-        raise HistoryError(f"{asked.name}: {error}") from error
+        return HistoryError(f"{asked.name}: {error}")
     return asked.key, forecast if terms.keep_paths else forecast.without_paths()

@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from forebay.domain.wording import days
+from forebay.domain.wording import days, duration
 from forebay.forecasting import calibration
 from forebay.forecasting.calendar import Calendar, WallClock, as_working_days, forgotten, is_holiday, rest_ratios
 from forebay.forecasting.candidates import Candidate, chosen
 from forebay.forecasting.cleaning import ALL_STAGES, StageName, cleaned
+from forebay.forecasting.errors import HistoryError
 from forebay.forecasting.models import DEFAULT, named
 from forebay.forecasting.regular import RegularSeries, regular_series
 from forebay.forecasting.scores import SCORED_LEVELS, quantile_loss
@@ -190,7 +191,18 @@ def forecast(history: pd.Series, horizon: int, levels: list[float]) -> pd.DataFr
     aware UTC), one column a level named by the float level. Raises HistoryError and ValueError as
     `forecast_series` does.
     """
-    return forecast_series(history, horizon=horizon, step=sampling_interval(history), levels=levels).quantiles
+    step = sampling_interval(history)
+    seasons = seasons_seen(DAY_AND_WEEK, step)
+    if not seasons:
+        raise HistoryError(
+            f"history: samples every {duration(step)} show no season of {duration(DAY_AND_WEEK[-1])}: export it finer"
+        )
+    return forecast_series(history, horizon=horizon, step=step, seasons=seasons, levels=levels).quantiles
+
+
+def seasons_seen(seasons: Sequence[timedelta], step: timedelta) -> tuple[timedelta, ...]:
+    """Those that slots of length `step` can show: of a day, daily values know nothing, and still of a week."""
+    return tuple(season for season in seasons if season >= 2 * step)
 
 
 def sampling_interval(history: pd.Series) -> timedelta:

@@ -1,4 +1,4 @@
-"""`forebay forecast` and `forebay backtest`: by the workloads' own terms, all or nothing, and counted on a terminal."""
+"""`forebay forecast` and `forebay backtest`: by the workloads' own terms, unfit series said, counted on a terminal."""
 
 from __future__ import annotations
 
@@ -82,11 +82,61 @@ def test_with_workloads_their_measured_entities_are_forecast_and_judged_too(file
     assert code == 0 and [series["entity"] for series in json.loads(text)["series"]] == ["", "acme", "bolt"]
 
 
-def test_of_an_input_that_is_refused_nothing_is_printed(files: Path, forebay) -> None:  # noqa: F811
-    empty = "".join(f"{(START + timedelta(hours=i)).isoformat()},worn,,cpu,,cores\n" for i in range(24))
-    (files / "history.csv").write_text(HEADER + hourly(4) + empty)
-    code, text, error = forebay("forecast", "history.csv", "--horizon", "6h")
-    assert (code, text) == (2, "") and "worn/cpu: history: every value is missing" in error
+EMPTY = "".join(f"{(START + timedelta(hours=i)).isoformat()},worn,,cpu,,cores\n" for i in range(24))
+COMMANDS = (("forecast", "--horizon", "6h"), ("backtest", "--origins", "1", "--model", "theta"))
+
+
+@pytest.mark.parametrize(("command", "options"), [(c, o) for c, *o in COMMANDS])
+def test_of_an_input_in_which_nothing_fits_nothing_is_printed(
+    command: str,
+    options: list[str],
+    files: Path,  # noqa: F811
+    forebay,  # noqa: F811
+) -> None:
+    (files / "history.csv").write_text(HEADER + EMPTY)
+    code, text, error = forebay(command, "history.csv", "--format", "json", *options)
+    assert (code, text) == (2, "") and "forebay: worn/cpu: history: every value is missing" in error
+
+
+@pytest.mark.parametrize(("command", "options"), [(c, o) for c, *o in COMMANDS])
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_series_that_does_not_fit_is_said_and_the_others_are_done(
+    command: str,
+    options: list[str],
+    workers: str,
+    files: Path,  # noqa: F811
+    forebay,  # noqa: F811
+) -> None:
+    (files / "history.csv").write_text(HEADER + hourly(6) + EMPTY + hourly(6, name="zoo"))
+    code, text, error = forebay(command, "history.csv", "--format", "json", "--workers", workers, *options)
+    done = json.loads(text)
+    assert [one["workload"] for one in (done if command == "forecast" else done["series"])] == ["checkout", "zoo"]
+    assert code == 2 and "forebay: left out: worn/cpu: history: every value is missing" in error
+
+
+def spaced(days: int, count: int) -> str:
+    times = [START + timedelta(days=days * i) for i in range(count)]
+    return "".join(
+        f"{at.isoformat()},checkout,,cpu,{3 if at.weekday() > 4 else 9 + at.day % 3},cores\n" for at in times
+    )
+
+
+def test_of_daily_values_the_week_is_learned(files: Path, forebay) -> None:  # noqa: F811
+    (files / "history.csv").write_text(HEADER + spaced(1, 56))
+    code, text, error = forebay("forecast", "history.csv", "--horizon", "7d", "--format", "json")
+    (series,) = json.loads(text)
+    week = series["quantiles"]["0.5"]
+    assert code == 0, error
+    assert START.weekday() == 0 and max(week[5:]) < 5 < 8 < min(week[:5])
+    code, text, error = forebay("backtest", "history.csv", "--horizon", "7d", "--format", "json", "--model", "theta")
+    assert code == 0 and json.loads(text)["series"][0]["workload"] == "checkout", error
+
+
+@pytest.mark.parametrize("command", ["forecast", "backtest"])
+def test_values_too_far_apart_for_any_season_are_refused(command: str, files: Path, forebay) -> None:  # noqa: F811
+    (files / "history.csv").write_text(HEADER + spaced(7, 30))
+    code, text, error = forebay(command, "history.csv", "--horizon", "7d")
+    assert (code, text) == (2, "") and "checkout/cpu: history: samples every 7 days show no season" in error
 
 
 @contextmanager
