@@ -47,6 +47,11 @@ class WallClock:
         shown = index.tz_convert(self.zone).tz_localize(None).tz_localize("UTC")
         return pd.DatetimeIndex(shown - self.offset())
 
+    def utc(self, shown: pd.Timestamp) -> pd.Timestamp:
+        """The aware time at which the clock showed `shown`: the first of two, the next one of an hour left out."""
+        local = (shown + self.offset()).tz_localize(None)
+        return local.tz_localize(self.zone, ambiguous=True, nonexistent="shift_forward").tz_convert("UTC")
+
     def changes(self, begin: pd.Timestamp, end: pd.Timestamp) -> list[pd.Timestamp]:
         """Days in [begin, end] on which the clock is changed."""
         days = pd.date_range(begin.floor("D"), end.ceil("D"), freq="D")

@@ -109,7 +109,9 @@ def forecast_series(
     reasons: list[str] = []
     leads = np.arange(horizon)
     if changes := clock.changes(series.start, index[-1]):
-        series = regular_series(clock.history(history), step, seasons[0])
+        shown = regular_series(clock.history(history), step, seasons[0])
+        # said is what was missing of the history itself: the hour the clock left out is no gap in it
+        series = replace(shown, reasons=series.reasons, utc=clock.utc)
         leads = np.maximum(np.asarray((clock.of(index) - series.end) // pd.Timedelta(step)), 0)
         reasons.append(f"clock change on {days(changes)} ({calendar.zone}): the pattern follows the wall clock")
     season_slots = [season / step for season in seasons]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -19,6 +20,10 @@ SEASONS_KEPT = 28  # older load says little about the next days and would cost m
 COARSER = 1.5  # samples further apart than this many steps are held instead of averaged
 
 
+def _itself(time: pd.Timestamp) -> pd.Timestamp:
+    return time
+
+
 @dataclass(frozen=True)
 class RegularSeries:
     """Mean usage of consecutive slots; NaN where it is not known."""
@@ -33,6 +38,13 @@ class RegularSeries:
     """Shape (n,): `values` with their outliers; None where there are none."""
     recorded: Floats | None = None
     """Shape (m,): as recorded up to the same end, brought to the present level but not mended; None if `values`."""
+
+    utc: Callable[[pd.Timestamp], pd.Timestamp] = _itself
+    """From a time of the slots to UTC, where they lie on another clock that is only labelled so."""
+
+    def moment(self, slot: int) -> str:
+        """When a slot began, in words."""
+        return f"{self.utc(self.start + slot * self.step):%d %b %H:%M} UTC"
 
     @property
     def end(self) -> pd.Timestamp:

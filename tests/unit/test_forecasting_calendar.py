@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from forebay.forecasting import Forecast, forecast_series
-from forebay.forecasting.calendar import Calendar
+from forebay.forecasting.calendar import Calendar, WallClock
 from forebay.forecasting.models import DEFAULT
 from tests.support.world import a_workload
 
@@ -51,6 +51,33 @@ def test_the_pattern_follows_the_wall_clock_across_a_change(origin: str) -> None
     assert np.abs(on.quantiles[0.5] - actual).max() < 3
     assert np.abs(off.quantiles[0.5] - actual).max() > 10
     assert any("clock change on" in reason and BERLIN in reason for reason in on.reasons)
+
+
+def test_what_is_said_of_a_history_across_a_change_is_in_utc_and_true() -> None:
+    end = pd.Timestamp("2026-03-31T00:00Z")
+    history = office(pd.date_range(end - pd.Timedelta(days=21), end, freq="1h", inclusive="left"))
+    history[pd.Timestamp("2026-03-20T12:00Z")] = 400
+    history[pd.Timestamp("2026-03-24T13:00Z")] = 0
+    got = forecast_series(history, horizon=24, step=HOUR, budget_seconds=0, calendar=Calendar(BERLIN))
+    said = "; ".join(got.reasons)
+    assert "clock change on 29 Mar" in said
+    assert "from usual on 20 Mar 12:00 UTC" in said
+    assert "near zero for 1 h on 24 Mar 13:00 UTC" in said
+    assert "filled" not in said and "left out" not in said.split("arima")[0]
+
+
+@pytest.mark.parametrize(
+    ("anchor", "time"),
+    [
+        ("2026-03-31T00:00Z", "2026-03-20T12:00Z"),
+        ("2026-03-31T00:00Z", "2026-03-30T12:00Z"),
+        ("2026-11-02T00:00Z", "2026-10-25T00:00Z"),
+        ("2026-11-02T00:00Z", "2026-10-24T23:00Z"),
+    ],
+)
+def test_a_wall_clock_time_is_brought_back_to_utc(anchor: str, time: str) -> None:
+    clock, moment = WallClock(BERLIN, pd.Timestamp(anchor)), pd.Timestamp(time)
+    assert clock.utc(clock.of(pd.DatetimeIndex([moment]))[0]) == moment
 
 
 def test_without_a_change_in_sight_a_zone_changes_nothing() -> None:

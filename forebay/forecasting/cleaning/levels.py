@@ -65,8 +65,7 @@ def with_one_level(series: RegularSeries, season: int, judge: Judge) -> RegularS
     if losses[best] > BETTER * losses["history used as it is"]:
         best = "history used as it is"
     values, dropped = choices[best]
-    when = series.start + at * series.step
-    said = f"level shift on {when:%d %b %H:%M} UTC to {ratio:.2g} times: {best}, which forecast the last season best"
+    said = f"level shift on {series.moment(at)} to {ratio:.2g} times: {best}, which forecast the last season best"
     recorded = series.recorded
     if recorded is not None and best != "history used as it is":
         # days of a level that is gone are no days that may come again

@@ -38,8 +38,8 @@ def without_outliers(series: RegularSeries, season: int) -> RegularSeries:
     mended = values.copy()
     for run in found:
         mended[run] = np.maximum(expected[run] + np.clip(strayed[run], -DAMPED_TO * scale, DAMPED_TO * scale), 0.0)
-    when = f"{series.start + found[0].start * series.step:%d %b %H:%M} UTC"
     count = "an outlier" if len(found) == 1 else f"{len(found)} outliers, the largest"
+    when = series.moment(found[0].start)
     far = f"{np.abs(strayed[found[0]]).max() / scale:.0f} standard deviations from usual on {when}"
     said = f"{count} {far}, the like not seen otherwise: damped to {DAMPED_TO:g}"
     return replace(series, values=mended, undamped=values, reasons=[*series.reasons, said])

@@ -44,12 +44,11 @@ def without_restarts(series: RegularSeries, season: int) -> RegularSeries:
         return series
     strayed = np.interp(np.arange(len(values)), known, (values - expected)[known])
     found = list(runs(mended))
-    last = series.start + found[-1].start * series.step
     longest = max(run.stop - run.start for run in found) * series.step
     return replace(
         series,
         values=np.where(mended, np.maximum(expected + strayed, 0.0), values),
-        reasons=[*series.reasons, _said(len(found), longest, f"{last:%d %b %H:%M} UTC")],
+        reasons=[*series.reasons, _said(len(found), longest, series.moment(found[-1].start))],
     )
 
 
