@@ -65,7 +65,7 @@ def backtest_series(
     before the first horizon to judge, InputError for a model that is not there.
     """
     # gaps stay open: one across an origin, filled, would hold what came after it, and then be judged as if it had come
-    series = gridded(history, step, seasons[0])
+    series = gridded(history, step, *seasons)
     least = math.ceil(JUDGED_FROM * (seasons[0] / step))
     starts = list(range(len(series.values) - horizon, least - 1, -horizon))[:origins][::-1]
     if not starts:

@@ -103,13 +103,13 @@ def forecast_series(
     levels = _checked_arguments(horizon, step, seasons, levels, n_paths)
     wanted = named(models)
     calendar = calendar or Calendar()
-    series = regular_series(history, step, seasons[0])
+    series = regular_series(history, step, *seasons)
     index = pd.date_range(series.end, periods=horizon, freq=pd.Timedelta(step))
     clock = WallClock(calendar.zone, series.end)
     reasons: list[str] = []
     leads = np.arange(horizon)
     if changes := clock.changes(series.start, index[-1]):
-        shown = regular_series(clock.history(history), step, seasons[0])
+        shown = regular_series(clock.history(history), step, *seasons)
         # said is what was missing of the history itself: the hour the clock left out is no gap in it
         series = replace(shown, reasons=series.reasons, utc=clock.utc)
         leads = np.maximum(np.asarray((clock.of(index) - series.end) // pd.Timedelta(step)), 0)

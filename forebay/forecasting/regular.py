@@ -17,6 +17,7 @@ Floats = npt.NDArray[np.float64]
 
 GAPS_FILLED_UP_TO = 1 / 24  # of a season: an hour of a day; longer gaps would be invention
 SEASONS_KEPT = 28  # older load says little about the next days and would cost memory and time
+LONG_SEASONS_KEPT = 4  # of the longest season: it is learned once it has passed three times
 COARSER = 1.5  # samples further apart than this many steps are held instead of averaged
 
 
@@ -52,22 +53,24 @@ class RegularSeries:
         return self.start + len(self.values) * pd.Timedelta(self.step)
 
 
-def regular_series(history: pd.Series, step: timedelta, season: timedelta) -> RegularSeries:
+def regular_series(history: pd.Series, step: timedelta, season: timedelta, *longer: timedelta) -> RegularSeries:
     """Put a history on slots of length `step`, as `gridded` does, with short gaps filled.
 
-    Gaps up to a 24th of `season` are filled on a straight line; longer ones stay NaN, never zero. Raises HistoryError.
+    Gaps up to a 24th of `season`, the shortest, are filled on a straight line; longer ones stay NaN, never zero.
+    Raises HistoryError.
     """
-    series = gridded(history, step, season)
+    series = gridded(history, step, season, *longer)
     reasons = list(series.reasons)
     values = _filled(series.values, max(1, round(GAPS_FILLED_UP_TO * (season / step))), step, reasons)
     return replace(series, values=values, reasons=reasons)
 
 
-def gridded(history: pd.Series, step: timedelta, season: timedelta) -> RegularSeries:
+def gridded(history: pd.Series, step: timedelta, *seasons: timedelta) -> RegularSeries:
     """What was recorded of slots of length `step`, NaN in every gap.
 
     Samples are averaged into the slot they start in; a history coarser than `step` is held over each sample's
-    interval. Of a history longer than SEASONS_KEPT seasons the last ones are used.
+    interval. Of a long history the last SEASONS_KEPT of the shortest season are used, or LONG_SEASONS_KEPT of the
+    longest where these are more.
 
     Raises HistoryError for what cannot be mended by guessing: no samples, naive or repeated or unordered
     timestamps, negative or infinite usage.
@@ -76,14 +79,15 @@ def gridded(history: pd.Series, step: timedelta, season: timedelta) -> RegularSe
     reasons: list[str] = []
     step_ns = pd.Timedelta(step).value
     # keep an old sample or two from spanning a grid of millions of slots
-    oldest = samples.index[-1] - SEASONS_KEPT * pd.Timedelta(season)
+    kept = max(SEASONS_KEPT * min(seasons), LONG_SEASONS_KEPT * max(seasons))
+    oldest = samples.index[-1] - pd.Timedelta(kept)
     if samples.index[0] <= oldest:
         samples = samples[samples.index > oldest]
-        reasons.append(f"used the last {duration(SEASONS_KEPT * season)} of the history")
+        reasons.append(f"used the last {duration(kept)} of the history")
     samples = samples.loc[samples.first_valid_index() :] if samples.notna().any() else samples
     if samples.isna().all():
         raise HistoryError(
-            f"history: no usage is known in the {duration(SEASONS_KEPT * season)} before {samples.index[-1]}; "
+            f"history: no usage is known in the {duration(kept)} before {samples.index[-1]}; "
             "export a history with recent values"
         )
 

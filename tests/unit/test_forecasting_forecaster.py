@@ -173,6 +173,17 @@ def test_a_weekly_pattern_is_learnt_from_three_weeks_on() -> None:
     assert got.quantiles[0.5].mean() < 14, "seasonal naive alone says 20"
 
 
+def test_the_longest_season_is_learned_however_short_the_shortest_is() -> None:
+    n = 5 * 288
+    slots = np.arange(n)
+    load = 20 + 12 * np.sin(2 * np.pi * slots / 288) + 2 * np.sin(2 * np.pi * slots / 12)
+    series = pd.Series(load + np.random.default_rng(0).normal(0, 0.5, n), pd.date_range(MONDAY, periods=n, freq="5min"))
+    seasons = (HOUR, timedelta(days=1))
+    got = forecast_series(series, horizon=288, step=timedelta(minutes=5), seasons=seasons, budget_seconds=0)
+    assert any("used the last 4 days" in reason for reason in got.reasons), "28 hours hold no day three times"
+    assert np.abs(got.quantiles[0.5].to_numpy() - load[:288]).mean() < 3
+
+
 def test_a_day_may_be_24_minutes() -> None:
     series = pd.Series(daily_load(7 * 288, 288), index=pd.date_range(MONDAY, periods=7 * 288, freq="5s"))
     seasons = (timedelta(minutes=24), timedelta(minutes=168))
