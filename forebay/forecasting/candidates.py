@@ -196,9 +196,9 @@ def _last_value(values: Floats, horizon: int, why: str) -> Candidate:
     reasons = [f"last value: {why}"]
     if not errors.any():
         # nothing was seen to move yet: assume it may do anything from vanishing to doubling
-        errors = np.repeat(np.linspace(-1, 1, 21)[:, None] * centre[0], leads, axis=1)
+        levels = centre[0] * np.linspace(0, 2, 21)
         reasons.append("no errors are known: the load is assumed to lie between zero and twice the last value")
-        return Candidate("last value", np.maximum(centre + np.resize(errors, (21, horizon)), 0.0), reasons)
+        return Candidate("last value", np.repeat(levels[:, None], horizon, axis=1), reasons)
     both = calibration.extended(np.concatenate([errors, -errors]), horizon, leads, growing=True)
     return Candidate("last value", np.maximum(calibration.stretched(centre + both), 0.0), reasons)
 

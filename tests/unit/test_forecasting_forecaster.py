@@ -212,6 +212,13 @@ def test_short_histories_fall_back_and_say_so(n: int, model: str | None, said: s
     assert any(said in reason for reason in got.reasons), got.reasons
 
 
+def test_of_one_sample_no_more_is_known_of_the_total_than_of_a_slot() -> None:
+    got = run(np.array([10.0]), horizon=48)
+    assert np.ptp(got.paths, axis=1).max() == 0, "each path is a level"
+    total = got.whole.loc["total"] / 48
+    assert total[0.05] < 2 and total[0.95] > 18 and total[0.5] == pytest.approx(10, abs=1)
+
+
 @pytest.mark.parametrize("minutes", [1, 5, 60])
 def test_exactly_a_day_is_forecast_with_a_band_that_holds_the_next(minutes: int) -> None:
     """A day has come once: nothing says that it comes again, so the band alone must hold what it does."""
