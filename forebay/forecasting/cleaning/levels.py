@@ -18,6 +18,7 @@ Judge = Callable[[Floats, int], float]
 SEASONS_EACH_SIDE = 3  # longer than a weekend
 LEAST_RATIO = 1.25
 CLEAR = 4.0  # robust standard deviations of the seasons' own levels
+LEFT_BEHIND = 0.5  # or less of the old level: from milder falls, measured, loads come back often enough to plan for it
 BETTER = 0.9  # of the loss with history as it is: what is no better changes nothing
 
 
@@ -67,7 +68,7 @@ def with_one_level(series: RegularSeries, season: int, judge: Judge) -> RegularS
     values, dropped = choices[best]
     said = f"level shift on {series.moment(at)} to {ratio:.2g} times: {best}, which forecast the last season best"
     recorded = series.recorded
-    if recorded is not None and best != "history used as it is":
+    if recorded is not None and ratio <= LEFT_BEHIND and best != "history used as it is":
         # days of a level that is gone are no days that may come again
         recorded = recorded[dropped:] if dropped else _rescaled(recorded, at, ratio)
     return replace(
