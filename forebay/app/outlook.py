@@ -203,6 +203,11 @@ def _apart(
         own = _finished(known, start, workload.slot)
         if known is not None and own is not None and _age(known, now, workload.slot) <= OLDEST:
             apart[name] = own
+    if apart:
+        from forebay.forecasting.history import aligned
+
+        before, *own_series = aligned([before, *apart.values()])
+        apart = dict(zip(apart, own_series, strict=True))
     rest = (before - sum(apart.values())).dropna().clip(lower=0.0)
     # Where nothing of them was measured at the times of the total, that is all there is.
     return (apart, rest) if len(rest) else ({}, before)

@@ -77,6 +77,7 @@ def preview(
         if workload is None:
             known = ", ".join(w.name for w in catalog.workloads) or "none"
             raise InputError(f"workload {name!r} is not in the workloads file. Known: {known}")
+        _refuse_missing(workload, history, now)
         others = _others(pending, workload, now)
         outlook = forecast_workload(
             workload, change, history.get(name, {}), now, budget, (entity or {}).get(name), others
@@ -111,6 +112,27 @@ def preview(
         Preview(one.workload, assuming(lever, one.workload, plan), one.outlook, one.history)
         for one, plan in zip(seen, plans, strict=True)
     ]
+
+
+def _refuse_missing(workload: Workload, history: Mapping[str, Mapping[Resource, pd.Series]], now: datetime) -> None:
+    """Raise InputError, saying what the history holds, where a resource to plan is not in it."""
+    for resource in workload.resources:
+        what = f"{resource} usage of workload '{workload.name}'"
+        series = history.get(workload.name, {}).get(resource)
+        if series is None:
+            there = ", ".join(f"{name}/{known}" for name in sorted(history) for known in sorted(history[name]))
+            raise InputError(f"history: no {what}; it holds {there or 'nothing'}")
+        known = series.dropna()
+        if known.empty:
+            raise InputError(
+                f"history: no value of the {what} is known at any time, or never of all its entities at once: "
+                "export it with values, or with its total"
+            )
+        if known.index[0] >= now:
+            raise InputError(
+                f"history: the {what} begins at {known.index[0]:%Y-%m-%d %H:%M} UTC, and now is "
+                f"{now:%Y-%m-%d %H:%M} UTC: give usage from before, or a later --now"
+            )
 
 
 def assuming(lever: Lever, workload: Workload, plan: ShapingPlan | PlanRefusal) -> ShapingPlan | PlanRefusal:

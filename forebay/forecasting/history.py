@@ -79,7 +79,7 @@ class History:
         entities = self.entities(workload, resource)
         if SeriesKey(workload, resource, "") in self.series or not entities:
             return self.get(workload, resource)
-        table = pd.concat([self.get(workload, resource, entity) for entity in entities], axis=1, sort=True)
+        table = pd.concat(aligned([self.get(workload, resource, entity) for entity in entities]), axis=1, sort=True)
         return table.sum(axis=1, skipna=False)
 
     def planned(self, workloads: Iterable[Workload]) -> History:
@@ -98,6 +98,18 @@ class History:
             names = ", ".join(workload.name for workload in wanted)
             raise HistoryError(f"history: it holds none of the workloads {names}; it has {', '.join(self.workloads())}")
         return History(series)
+
+
+def aligned(series: Sequence[pd.Series]) -> list[pd.Series]:
+    """The series on times they share: as they are, else each averaged over the coarsest of their sampling intervals.
+
+    Who samples one customer after the other has no two values of one moment.
+    """
+    times = [pd.DatetimeIndex(one.index).as_unit("ns").asi8 for one in series]
+    if len(np.unique(np.concatenate(times))) == max(map(len, times)):
+        return list(series)
+    interval = pd.Timedelta(max((int(np.median(np.diff(own))) for own in times if len(own) > 1), default=1), unit="ns")
+    return [one.groupby(pd.DatetimeIndex(one.index).floor(interval)).mean() for one in series]
 
 
 def read_history(path: Path | str) -> History:

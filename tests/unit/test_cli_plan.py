@@ -119,3 +119,27 @@ def test_with_one_that_is_in_force_already_its_impact_is_not_lost(files: Path, f
     alone = json.loads(forebay(*PLAN_JSON)[1])["workloads"][0]
     assert plan["aligned_units"] > 1.3 * alone["aligned_units"]
     assert any(note.startswith("CHG-0 is in force since") for note in plan["forecast"]["cpu"])
+
+
+def test_entities_sampled_seconds_apart_are_planned_on_apart(files: Path, forebay) -> None:  # noqa: F811
+    hours = [START + timedelta(hours=i) for i in range(400)]
+    (files / "history.csv").write_text(
+        HEADER
+        + "".join(f"{at.isoformat()},checkout,acme,cpu,{3 + at.hour / 12},cores\n" for at in hours)
+        + "".join(f"{(at + timedelta(seconds=7)).isoformat()},checkout,bolt,cpu,2,cores\n" for at in hours)
+    )
+    code, table, error = forebay(*PLAN)
+    assert code == 0, error
+    assert "acme, measured" in table and "assumed share" not in table
+
+
+def test_a_history_that_does_not_hold_what_is_planned_says_what_it_holds(files: Path, forebay) -> None:  # noqa: F811
+    recorded = (files / "history.csv").read_text()
+    (files / "history.csv").write_text(recorded.replace(",checkout,", ",cart,"))
+    code, out, error = forebay(*PLAN)
+    assert (code, out) == (2, "")
+    assert error == "forebay: history: no cpu usage of workload 'checkout'; it holds cart/cpu\n"
+    (files / "history.csv").write_text(recorded)
+    code, out, error = forebay(*PLAN, "--now", (START - timedelta(days=1)).isoformat())
+    assert (code, out) == (2, "")
+    assert "the cpu usage of workload 'checkout' begins at 2026-03-02 00:00 UTC, and now is 2026-03-01" in error

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from forebay.domain.errors import InputError
-from forebay.forecasting.history import SeriesKey, read_history
+from forebay.forecasting.history import History, SeriesKey, read_history
 from tests.support.world import a_workload
 
 HEADER = "timestamp,workload,entity,resource,value,unit\n"
@@ -228,3 +229,20 @@ def test_what_workloads_plan_on_is_their_totals_and_measured_entities(tmp_path: 
     assert planned.get("web", "cpu").tolist() == [3, 3]
     with pytest.raises(InputError, match="holds none of the workloads gone; it has cart, web"):
         recorded.planned([a_workload("gone")])
+
+
+def test_entities_sampled_one_after_the_other_have_a_total() -> None:
+    times = pd.date_range("2026-11-02T00:00:00Z", periods=12, freq="1h")
+    acme = pd.Series(np.arange(12.0), times)
+    bolt = pd.Series(10.0, times + pd.Timedelta("7s")).drop(times[3] + pd.Timedelta("7s"))
+    history = History({SeriesKey("web", "cpu", "acme"): acme, SeriesKey("web", "cpu", "bolt"): bolt})
+    total = history.total("web", "cpu")
+    assert total.index.equals(times)
+    assert total.dropna().tolist() == [10.0 + hour for hour in range(12) if hour != 3], "half a total is none"
+
+
+def test_entities_sampled_at_different_intervals_have_the_coarser_ones_total() -> None:
+    fine = pd.Series(np.arange(60.0), pd.date_range("2026-11-02T00:00:00Z", periods=60, freq="1min"))
+    coarse = pd.Series(100.0, pd.date_range("2026-11-02T00:02:30Z", periods=12, freq="5min"))
+    history = History({SeriesKey("web", "cpu", "acme"): fine, SeriesKey("web", "cpu", "bolt"): coarse})
+    assert history.total("web", "cpu").tolist() == [102.0 + 5 * slot for slot in range(12)]
