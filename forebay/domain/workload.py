@@ -93,16 +93,30 @@ class UnitPrice(Model):
 MOVE_HOURS = 2
 
 
+# A plan covers so many of 500 sample paths, drawn from fewer past errors still: with two beyond, the tail ends.
+SAMPLE_PATHS, MOST_CONFIDENCE = 500, 0.995
+
+
+def _can_be_told(confidence: float) -> float:
+    if confidence > MOST_CONFIDENCE:
+        raise ValueError(
+            f"a confidence of {confidence:g} is more than {SAMPLE_PATHS} sample paths can tell: ask for at most "
+            f"{MOST_CONFIDENCE:g}, and for more safety raise risk.shortfall_per_unit_hour"
+        )
+    return confidence
+
+
 class Risk(Model):
     """What the plan weighs against the unit price.
 
-    `confidence`: probability with which the allocation covers the demand at the effective time.
+    `confidence`: probability with which the allocation covers the demand at the effective time; `MOST_CONFIDENCE` is
+    the most that the sample paths can tell.
     `shortfall_per_unit_hour`: price of one unit missing for one hour. `move`: price of one move (its trouble);
     None is what a unit costs in `MOVE_HOURS`.
     `resize`: price of one rolling deployment to another size (its trouble, and the chance that it fails).
     """
 
-    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
+    confidence: Annotated[float, Field(ge=0.5, lt=1), AfterValidator(_can_be_told)] = 0.95
     shortfall_per_unit_hour: Annotated[Decimal, Field(ge=0)] = Decimal("1")
     move: Annotated[Decimal, Field(ge=0)] | None = None
     resize: Annotated[Decimal, Field(ge=0)] = Decimal("1")

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from forebay.domain.wording import days, duration
+from forebay.domain.workload import SAMPLE_PATHS
 from forebay.forecasting import calibration
 from forebay.forecasting.calendar import Calendar, WallClock, as_working_days, forgotten, is_holiday, rest_ratios
 from forebay.forecasting.candidates import Candidate, chosen
@@ -26,7 +27,7 @@ Floats = npt.NDArray[np.float64]
 DAY_AND_WEEK = (timedelta(hours=24), timedelta(days=7))
 DEFAULT_LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 DEFAULT_BUDGET_SECONDS = 20.0
-DEFAULT_PATHS = 500
+DEFAULT_PATHS = SAMPLE_PATHS
 INTERMITTENT = 0.3  # of the slots at zero
 CONSTANT_SPREAD = 0.02  # one standard deviation, of the level: measurement noise nobody recorded
 

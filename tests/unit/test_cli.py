@@ -134,6 +134,22 @@ def test_an_impossible_what_if_is_refused(files: Path, forebay) -> None:
     )
 
 
+@pytest.mark.parametrize("asked", ["0.996", "0.998", "0.99999"])
+def test_a_confidence_beyond_what_the_paths_can_tell_is_refused(asked: str, files: Path, forebay) -> None:
+    beyond = f"a confidence of {asked} is more than 500 sample paths can tell: ask for at most 0.995"
+    code, out, error = forebay(*PLAN, "--confidence", asked)
+    assert (code, out) == (2, "") and "what-if is not valid" in error and beyond in error
+    (files / "workloads.yaml").write_text(WORKLOADS + f"    risk: {{confidence: {asked}}}\n")
+    code, out, error = forebay(*PLAN)
+    assert (code, out) == (2, "") and "workloads.yaml" in error and beyond in error
+
+
+def test_the_most_that_the_paths_can_tell_is_planned(files: Path, forebay) -> None:
+    code, text, error = forebay(*PLAN, "--confidence", "0.995", "--format", "json")
+    assert code == 0, error
+    assert json.loads(text)["what_if"][0]["confidence"] == 0.995
+
+
 def test_a_plan_that_cannot_be_is_refused_with_a_counter_proposal(files: Path, forebay) -> None:
     (files / "change.yaml").write_text(
         CHANGE.replace("PT3H", "PT15M").replace("factor: 2, low: 1.8, high: 2.3", "factor: 9")
