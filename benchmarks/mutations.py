@@ -65,14 +65,14 @@ MUTATIONS = (
     Mutation(
         1,
         "armed without verification",
-        "control/decide.py",
+        "control/alignment.py",
         "left = [s.step.sequence for s in ahead_of_effect(plan, steps)]",
         "left = [s.step.sequence for s in ahead_of_effect(plan, steps) if s.state is StepState.PENDING]",
     ),
     Mutation(
         1,
         "armed without the capacity",
-        "control/decide.py",
+        "control/alignment.py",
         "if target.serving < aligned:",
         "if target.serving < 0:",
     ),
@@ -186,7 +186,7 @@ MUTATIONS = (
     Mutation(
         1,
         "armed without its part of a shared path",
-        "control/decide.py",
+        "control/alignment.py",
         "ahead = ahead[: max(short, default=0) + 1]",
         "ahead = []",
     ),
