@@ -228,7 +228,7 @@ class PlanRefusal(Model):
     def text(self) -> str:
         """The refusal in words, with every way out."""
         ways = [
-            (what if isinstance(what, str) else f"effective_at {what.isoformat()} or later")
+            (what if isinstance(what, str) else f"effective_at {what.isoformat()}")
             + f" ({price})" * bool(price)
             for what, price in self.counter_proposal.ways
         ]
@@ -241,5 +241,5 @@ class PlanRefusal(Model):
         counter = next((r.counter_proposal for r in refusals if r.counter_proposal.together_at), None)
         if counter and counter.together_at:
             price = f" ({counter.together_price})" * bool(counter.together_price)
-            texts.append(f"all workloads together: effective_at {counter.together_at.isoformat()} or later{price}")
+            texts.append(f"all workloads together: effective_at {counter.together_at.isoformat()}{price}")
         return "; ".join(texts)
