@@ -370,4 +370,4 @@ def _with_preflight(
     if foreseen.refusals:
         raise InputError(f"{workload.name} cannot be shaped as planned: {'; '.join(foreseen.refusals)}")
     waits = [f"a step would wait now: {problem}" for problem in state.problems]
-    return plan.model_copy(update={"preflight": (*waits, *state.warnings, *foreseen.warnings)})
+    return plan.model_copy(update={"preflight": (*plan.preflight, *waits, *state.warnings, *foreseen.warnings)})

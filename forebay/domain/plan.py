@@ -104,7 +104,7 @@ class ShapingPlan(Model):
     `start_units` is what was allocated when it was drawn; `aligned_units` is what must serve, verified, before
     `effective_at` so that demand is covered with probability `confidence`. Units are those of the size that stands at
     the time: until a resize is through those of `size`. `sizing`: why it resizes or stays, where there is a choice.
-    `preflight`: what people should know of the target as it stood then.
+    `preflight`: what people should know: what it cannot carry or does not count on, and how the target stood.
     `after`: changes that were ahead on the workload; their impact is in the demand, and it begins once they are over.
     `carried_by`: the change ahead whose steps bring what this one needs, on one `path` for both; it then has no steps
     of its own. `carries`: units that must serve, verified, for each change that this plan carries too; `drawn_for`: the
@@ -228,8 +228,7 @@ class PlanRefusal(Model):
     def text(self) -> str:
         """The refusal in words, with every way out."""
         ways = [
-            (what if isinstance(what, str) else f"effective_at {what.isoformat()}")
-            + f" ({price})" * bool(price)
+            (what if isinstance(what, str) else f"effective_at {what.isoformat()}") + f" ({price})" * bool(price)
             for what, price in self.counter_proposal.ways
         ]
         return f"{self.workload}: {self.reason}. What would do: " + ("; or ".join(ways) or "nothing within reach")

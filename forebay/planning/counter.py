@@ -7,11 +7,14 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+import numpy as np
+
 from forebay.domain.freeze import FreezeWindow
+from forebay.domain.impact import Adoption
 from forebay.domain.plan import CounterProposal, PlanRefusal, Relaxation, ShapingPlan
 from forebay.planning.draft import Draft, feasible, solve_holding
 from forebay.planning.price import plan_price
-from forebay.planning.problem import earliest_climb, latest_points
+from forebay.planning.problem import Bools, earliest_climb, latest_points
 from forebay.planning.reasons import clock
 from forebay.planning.required import Ints, required
 from forebay.planning.sizing import as_it_is, with_autoscaler
@@ -114,18 +117,40 @@ def reason(draft: Draft, aligned: int, tracked: Ints | None) -> str:
 def earliest_effective_at(draft: Draft, tracked: Ints | None) -> datetime | None:
     """The first slot start after the effective time at which the change could come into force within all limits.
 
-    Looked for as far as the forecast reaches; the demand is that of the change coming into force then.
+    Looked for as far as the forecast reaches; the demand is that of the change coming into force then. A lull does
+    not count: what follows must be within the bounds too.
     """
     index = draft.demand.index
-    for slot in range(index.covering(draft.change.effective_at) + 1, len(index)):
+    begin = index.covering(draft.change.effective_at) + 1
+    within = within_bounds(draft, begin) if begin < len(index) else None
+    for slot in range(begin, len(index)):
         at = index.at(slot)
         if at + draft.workload.verified_after > index.end:
             return None
         later = draft.with_change(effective_at=at)
         frozen = any(freeze.covers(at) for freeze in draft.clock.freezes)
-        if not frozen and _would_do(later, later.aligned(), tracked):
+        lasts = within is not None and bool(within[_season_from(draft, slot, begin)].all())
+        if lasts and not frozen and _would_do(later, later.aligned(), tracked):
             return at
     return None
+
+
+def within_bounds(draft: Draft, begin: int) -> Bools:
+    """Whether what is needed in each slot from `begin` on, the change taken up in full, lies within the bounds."""
+    workload, change, index = draft.workload, draft.change, draft.demand.index
+    at_once = tuple(impact.model_copy(update={"adoption": Adoption()}) for impact in change.impacts)
+    in_full = change.model_copy(update={"effective_at": index.at(begin), "impacts": at_once})
+    needs = required(workload, draft.demand.under(workload, in_full, begin, len(index)))
+    return np.asarray(needs.covering(workload.risk.confidence) <= draft.most_units)
+
+
+def _season_from(draft: Draft, slot: int, begin: int) -> slice:
+    """Places, counted from `begin`, of the season from `slot` on, of a day at least. Where the forecast ends before
+    that does, the latest one that it knows: the peaks in it come again.
+    """
+    season = slots_in(max(draft.workload.seasons[0], timedelta(days=1)), draft.workload.slot)
+    last = len(draft.demand.index) - begin
+    return slice(max(0, min(slot - begin, last - season)), min(slot - begin + season, last))
 
 
 def relaxed_moves(draft: Draft, aligned: int, tracked: Ints | None) -> list[Way]:

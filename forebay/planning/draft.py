@@ -78,6 +78,12 @@ class Draft:
         return aligned_units(required(self.workload, demand).needs, self.workload.risk.confidence)
 
     @property
+    def most_units(self) -> int:
+        """The most units that may be had once the change is in force."""
+        entitlement, most = self.change.entitlement(self.workload.name), self.workload.limits.max_units
+        return most if entitlement is None or entitlement.max_units is None else min(most, entitlement.max_units)
+
+    @property
     def asked_now(self) -> int:
         """Units asked for at now: under an autoscaler that is counted on, the floor alone."""
         return self.start_units if self.tracked is None or self.floor is None else self.floor

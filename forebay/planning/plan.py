@@ -20,8 +20,8 @@ from forebay.planning.demand import DemandPaths
 from forebay.planning.draft import Draft
 from forebay.planning.price import plan_price
 from forebay.planning.problem import Clock, Promise, ShapingProblem
-from forebay.planning.reasons import Reasons
-from forebay.planning.required import Ints, Required
+from forebay.planning.reasons import Reasons, clock
+from forebay.planning.required import Ints, Required, required
 from forebay.planning.resize import Resized
 from forebay.planning.sizing import Part, Solution, choose
 
@@ -84,7 +84,28 @@ def draw_plan(
         forecast=forecast_notes,
         size=workload.size,
         sizing=sizing,
+        preflight=tuple(_short(solution)),
     )
+
+
+def _short(solution: Solution) -> Iterator[str]:
+    """That more will be needed than may be had, if it will: in the plan's slots, or later as far as is forecast."""
+    draft, cut = solution.last.draft, solution.cut
+    index, confidence = draft.demand.index, draft.workload.risk.confidence
+    first, last = solution.first.needs, required(draft.workload, draft.demand.with_change)
+    needed = np.concatenate([first.covering(confidence)[:cut], last.covering(confidence)[cut:]])
+    begin = max(0, index.covering(draft.change.effective_at))
+    allowed = np.full(len(index), draft.workload.limits.max_units)
+    allowed[begin:] = draft.most_units
+    over = np.flatnonzero(needed > allowed)
+    if len(over):
+        slot, most = int(over[0]), int(allowed[over[0]])
+        at = max(index.at(slot), draft.change.effective_at) if slot == begin else index.at(slot)
+        whose = "max_units of its limits" if most == draft.workload.limits.max_units else "the policy's ceiling"
+        yield (
+            f"from {clock(at)} on demand needs up to {int(needed[over].max())} units ({confidence * 100:g} % "
+            f"quantile), but {whose} is {most}"
+        )
 
 
 def _steps(solution: Solution, sizing: str) -> tuple[ShapingStep, ...]:

@@ -32,6 +32,10 @@ class Required:
         """Quantile over paths of the needs, (n_slots,), not rounded."""
         return np.asarray(np.quantile(self.needs, level, axis=0), dtype=np.float64)
 
+    def covering(self, level: float) -> Ints:
+        """Whole units, (n_slots,), that cover each slot on at least `level` of the paths."""
+        return whole(np.asarray(np.quantile(self.needs, level, axis=0, method="inverted_cdf"), dtype=np.float64))
+
     def binding(self, slot: int, level: float) -> Resource:
         """The resource that needs the most units in `slot` at the quantile `level`."""
         return max(

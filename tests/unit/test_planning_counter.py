@@ -269,19 +269,45 @@ def test_one_time_would_do_for_all_workloads_and_none_before_it(slowest: int, ot
     assert explain(refusals[0]).endswith(f"an effective time of {moment(at)}: {costs}.")
 
 
-def test_the_forecast_is_that_of_the_proposed_time() -> None:
-    """Demand that only falls after 14:00 lets the change in then, although 12 units stay out of reach."""
-    work, to_be = workload(limits={"min_units": 2, "max_units": 10, "soft": {"units": 3}}), change()
-    falling = demand(work, to_be)
-    late = falling.index.first_from(EFFECTIVE + timedelta(hours=2))
-    for paths in (*falling.with_change.values(), *falling.without_change.values()):
-        paths[:, late:] *= 0.5
-    refusal = draw_plan(
-        change=to_be, workload=work, demand=falling, start_units=8, floor=None, now=NOW, earliest=NOW,
+def _with_hours(times: float, first: datetime, last: datetime, to_be: PolicyChange, most: int, start: int) -> Any:
+    """The result for flat demand that is so many times as large from `first` until `last`."""
+    work = workload(limits={"min_units": 2, "max_units": most, "soft": {"units": 3, "dwell": "PT10M"}})
+    paths = demand(work, to_be)
+    hours = slice(paths.index.first_from(first), paths.index.first_from(last))
+    for of in (*paths.with_change.values(), *paths.without_change.values()):
+        of[:, hours] *= times
+    return draw_plan(
+        change=to_be, workload=work, demand=paths, start_units=start, floor=None, now=NOW, earliest=NOW,
         forecast_notes={},
     )  # fmt: skip
-    assert isinstance(refusal, PlanRefusal)
-    assert refusal.counter_proposal.earliest_effective_at == EFFECTIVE + timedelta(hours=2)
+
+
+def test_the_forecast_is_that_of_the_proposed_time() -> None:
+    """Demand that only falls after 12:30 lets the change in then, although 12 units stay out of reach."""
+    falls = EFFECTIVE + timedelta(minutes=30)
+    refusal = _with_hours(0.5, falls, falls + timedelta(days=2), change(), 10, 8)
+    assert refusal.counter_proposal.earliest_effective_at == falls
+
+
+@pytest.mark.parametrize("minutes", [10, 60, 600])
+def test_a_lull_is_no_time_to_propose(minutes: int) -> None:
+    """12 units are needed again once it is over, and 10 is all there may be."""
+    lull = EFFECTIVE + timedelta(hours=2)
+    refusal = _with_hours(0.5, lull, lull + timedelta(minutes=minutes), change(), 10, 8)
+    assert refusal.counter_proposal.earliest_effective_at is None
+    assert [way.limit for way in refusal.counter_proposal.relax] == ["limits.max_units 12 (now 10)"]
+
+
+@pytest.mark.parametrize("entitlements", [(), ({"workload": "web", "max_units": 14},)])
+def test_a_peak_that_comes_again_after_the_forecast_is_no_time_to_propose_either(entitlements: Any) -> None:
+    """Out of reach is the asked time only; but at ten 24 units are needed, today and so tomorrow, when none looks."""
+    to_be = change(effective_at=SOON, entitlements=entitlements)
+    ten = NOW.replace(hour=10, minute=0)
+    peak = _with_hours(2.0, ten, ten + timedelta(hours=1), to_be, 40 if entitlements else 14, 4)
+    assert isinstance(peak, PlanRefusal)
+    assert peak.counter_proposal.earliest_effective_at is None
+    none = _with_hours(1.0, ten, ten + timedelta(hours=1), to_be, 40 if entitlements else 14, 4)
+    assert none.counter_proposal.earliest_effective_at == NOW.replace(minute=35)
 
 
 @pytest.mark.parametrize(

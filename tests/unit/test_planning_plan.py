@@ -14,9 +14,10 @@ from forebay.domain.errors import InputError
 from forebay.domain.freeze import FreezeWindow
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.resources import Resource
+from forebay.planning.plan import draw_plan
 from forebay.planning.problem import Clock, legal_points
 from forebay.planning.slots import SlotIndex
-from tests.support.planning_cases import EFFECTIVE, NOW, change, drawn, moves, plan, workload
+from tests.support.planning_cases import EFFECTIVE, NOW, change, demand, drawn, moves, plan, workload
 
 
 def entitlement(**bounds: int) -> dict[str, Any]:
@@ -235,3 +236,28 @@ def test_an_effective_time_that_is_past_is_an_input_error() -> None:
 def test_demand_that_ends_too_early_is_said() -> None:
     with pytest.raises(ValueError, match="horizon_slots"):
         plan(now=NOW - timedelta(minutes=10))
+
+
+@pytest.mark.parametrize(
+    ("from_hour", "to_be", "said"),
+    [
+        pytest.param(14, {}, ("from 24 Nov 14:00 UTC on demand needs up to 48 units", "max_units of its limits is 40"),
+                     id="after the plan's end"),
+        pytest.param(12, entitlement(max_units=30), (), id="not where it is just enough"),
+        pytest.param(14, entitlement(max_units=30),
+                     ("from 24 Nov 14:00 UTC on demand needs up to 48 units", "the policy's ceiling is 30"),
+                     id="the policy's own ceiling"),
+    ],
+)  # fmt: skip
+def test_that_more_is_needed_later_than_may_be_had_is_said(from_hour: int, to_be: Any, said: tuple[str, ...]) -> None:
+    work, to_come = workload(), change(**to_be)
+    paths = demand(work, to_come)
+    peak = paths.index.first_from(NOW.replace(hour=from_hour, minute=0))
+    for of in (*paths.with_change.values(), *paths.without_change.values()):
+        of[:, peak : peak + 6] *= 4.0 if from_hour > 12 else 2.5
+    result = draw_plan(
+        change=to_come, workload=work, demand=paths, start_units=8, floor=None, now=NOW, earliest=NOW,
+        forecast_notes={},
+    )  # fmt: skip
+    assert isinstance(result, ShapingPlan)
+    assert result.preflight == ((f"{said[0]} (95 % quantile), but {said[1]}",) if said else ())
