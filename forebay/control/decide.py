@@ -455,8 +455,8 @@ def failed_resize(view: View, step: StepRecord) -> Hold | None:
 
 
 def _takes_away(view: View, step: StepRecord) -> bool:
-    """Whether `step` shrinks what runs. A floor that is lowered without a ceiling to meet leaves that to demand."""
-    if step.step.to_units >= step.step.from_units:
-        return False
+    """Whether `step` shrinks what runs: it comes down from above a ceiling. Any other lower floor leaves that to demand."""
     entitlement = view.change.change.entitlement(view.workload.name)
-    return bool(entitlement and entitlement.max_units is not None)
+    if step.step.to_units >= step.step.from_units or entitlement is None or entitlement.max_units is None:
+        return False
+    return step.step.from_units > entitlement.max_units

@@ -265,8 +265,11 @@ def tracked_before(draft: Draft, *, autoscaled: bool) -> Ints | None:
 
 
 def attempts(draft: Draft, tracked: Ints | None) -> list[Draft]:
-    """As a plan is tried: with the autoscaler counted on, and without."""
-    return [draft] if tracked is None else [replace(draft, tracked=tracked), draft]
+    """As a plan is tried: with the autoscaler counted on, and without; under a ceiling that may bind it only without,
+    for whether it is counted on then shows once all of the plan is drawn.
+    """
+    bound = draft.most_units < draft.workload.limits.max_units
+    return [draft] if tracked is None or bound else [replace(draft, tracked=tracked), draft]
 
 
 def _would_do(draft: Draft, aligned: int, tracked: Ints | None) -> bool:

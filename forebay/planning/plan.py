@@ -23,7 +23,7 @@ from forebay.planning.problem import Clock, Promise, ShapingProblem
 from forebay.planning.reasons import Reasons, clock
 from forebay.planning.required import Ints, Required, required
 from forebay.planning.resize import Resized
-from forebay.planning.sizing import Part, Solution, choose
+from forebay.planning.sizing import Part, Solution, choose, with_autoscaler
 
 BAND = (0.05, 0.5, 0.95)
 
@@ -84,7 +84,7 @@ def draw_plan(
         forecast=forecast_notes,
         size=workload.size,
         sizing=sizing,
-        preflight=tuple(_short(solution)),
+        preflight=(*_short(solution), *_not_counted_on(solution.first, autoscaled)),
     )
 
 
@@ -106,6 +106,14 @@ def _short(solution: Solution) -> Iterator[str]:
             f"from {clock(at)} on demand needs up to {int(needed[over].max())} units ({confidence * 100:g} % "
             f"quantile), but {whose} is {most}"
         )
+
+
+def _not_counted_on(part: Part, autoscaled: bool) -> Iterator[str]:
+    """Why the plan does without the autoscaler that stands there, if it does."""
+    if autoscaled and part.draft.tracked is None:
+        may = any(True for _ in with_autoscaler(part.draft, part.needs.units, part.draft.needed_before, autoscaled))
+        ceiling = f"it would run to more than the {part.draft.most_units} units that the policy allows"
+        yield f"priced without the autoscaler: {'with it no plan lies within the limits' if may else ceiling}"
 
 
 def _steps(solution: Solution, sizing: str) -> tuple[ShapingStep, ...]:

@@ -37,6 +37,8 @@ def plan_price(solution: Solution) -> PlanPrice:
     lead = slots_in(workload.lead_time, workload.slot)
     at = max(0, index.covering(first.draft.change.effective_at) - lead)
     jump = (Move(at, start, first.problem.low),) if first.problem.low > start else ()
+    if start > first.problem.high:  # what is too much for a ceiling is out at once
+        jump = (Move(max(0, index.covering(first.draft.change.effective_at)), start, first.problem.high),)
     left_alone = _Stretch(first, *profile(start, (), lead, len(index)), whole)
     one_jump = _Stretch(first, *profile(start, jump, lead, len(index)), whole)
     shaped = [_Stretch(first, first.optimum.asked, first.optimum.serving, slice(0, cut))]

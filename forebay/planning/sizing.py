@@ -171,10 +171,21 @@ def _needs(draft: Draft) -> Required:
 
 
 def with_autoscaler(draft: Draft, units: Ints, needed: Ints, autoscaled: bool) -> Iterator[Draft]:
-    """The draft with its autoscaler counted on. A policy's ceiling is met without: its maximum is what is cut."""
-    entitlement = draft.change.entitlement(draft.workload.name)
-    if autoscaled and not (entitlement and entitlement.max_units):
-        yield replace(draft, tracked=tracked_units(units, needed, draft.workload))
+    """The draft with its autoscaler counted on, under a policy's ceiling with no more than that from its time on.
+
+    Not where it would surely run to more, or its floor stands above: such a ceiling is met by steps, without it.
+    """
+    if not autoscaled:
+        return
+    tracked, most = tracked_units(units, needed, draft.workload), draft.most_units
+    begin = max(0, draft.demand.index.covering(draft.change.effective_at))
+    if most < draft.workload.limits.max_units and begin < tracked.shape[1]:
+        in_force = tracked[:, begin:]
+        runs = np.quantile(in_force, draft.workload.risk.confidence, axis=0, method="inverted_cdf")
+        if max(runs.max(), draft.floor or 0) > most:
+            return
+        tracked[:, begin:] = np.minimum(in_force, most)
+    yield replace(draft, tracked=tracked)
 
 
 def _compared(solution: Solution, stay: Solution | None, other: Workload) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from forebay.control.decide import Ask, Decision, Hold, View, Wait, decide
-from forebay.domain.allocation import Lever
+from forebay.domain.allocation import Lever, Setting
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.resources import Resource
 from tests.support.cloud import Demand
@@ -58,6 +58,13 @@ def test_decide(name: str) -> None:
     decision = decide(seen, POLL)
     assert type(decision) is kind and words in decision.reason
     assert not isinstance(decision, Hold) or decision.lapses, "it goes on by itself"
+
+
+def test_a_floor_that_falls_under_a_ceiling_takes_nothing_away() -> None:
+    """After a peak the autoscaler keeps what demand needs, and its room: 8 units may run, and 9 are allowed."""
+    stands = Setting(lever=Lever.FLOOR, floor=8, ceiling=20)
+    decision = decide(view(2, plan=DOWN, target=target(stands), change=capped(9)), POLL)
+    assert isinstance(decision, Ask) and decision.setting == stands.model_copy(update={"floor": 6})
 
 
 def a_world(lever: Lever, demand: Demand, forecast: float = 3) -> World:

@@ -189,6 +189,13 @@ def test_the_price_of_one_jump_by_hand() -> None:
     assert (jump.shortfall_unit_hours, jump.misaligned) == (0, 0)
 
 
+def test_one_jump_goes_down_to_a_ceiling_too() -> None:
+    """16 units until 12:00, then the 12 that the policy allows until 12:40: what is taken away is out at once."""
+    price = drawn(to_be=change(**entitlement(max_units=12)), start=16).price
+    assert price.one_jump.unit_hours == pytest.approx((16 * 36 + 12 * 8) / 12, abs=1e-4)
+    assert price.left_alone.unit_hours == pytest.approx(16 * 44 / 12, abs=1e-4)
+
+
 def test_one_unit_short_at_the_effective_time_is_misaligned() -> None:
     assert drawn(start=11).price.left_alone.misaligned == 1
     assert drawn(start=12).price.left_alone.misaligned == 0

@@ -132,6 +132,25 @@ def test_a_floor_for_a_peak_is_lowered_after_it() -> None:
     assert all(abs(after - before) <= 3 for before, after in sizes)
 
 
+@pytest.mark.parametrize("ceiling", [40, 13])
+def test_a_ceiling_that_does_not_bind_leaves_the_autoscaler_counted_on(ceiling: int) -> None:
+    """40 is the workload's own maximum; more than 13 nothing asks for by then."""
+    free = drawn([2.0, 8.0, 4.0])
+    bound = drawn([2.0, 8.0, 4.0], entitlements=[{"workload": "web", "max_units": ceiling}])
+    assert (bound.steps, bound.price, bound.preflight) == (free.steps, free.price, ())
+
+
+def test_under_a_ceiling_that_binds_it_is_said_that_the_autoscaler_is_not_counted_on() -> None:
+    """16 units are needed until ten minutes before the policy, which allows 13."""
+    falls = [4.0] * 17 + [8.0]
+    plan = drawn(
+        falls, impacts=[{"workload": "web", "factor": 0.5}], entitlements=[{"workload": "web", "max_units": 13}]
+    )
+    assert plan.preflight == (
+        "priced without the autoscaler: it would run to more than the 13 units that the policy allows",
+    )
+
+
 def test_a_step_names_the_peak_it_serves_and_none_that_the_autoscaler_has_by_then() -> None:
     """Of two peaks the later one is higher, but what the autoscaler brought for the first one still stands then."""
     twice = [4.0] * 12 + [7.6] * 2 + [4.0] * 2 + [7.95] * 2 + [4.0] * 18
