@@ -61,6 +61,7 @@ def preview(
     autoscaler. `lever`: how the workloads are moved, as they tell by themselves where they live; each plan says what
     was assumed. `rules`: whose freeze windows bind. Raises InputError.
     """
+    change.within_reach(now)  # a what-if may have moved it
     if lever is Lever.COUNT and any(other.effective_at > now for other in pending):
         raise InputError(
             "changes that overlap where no autoscaler is take turns, each planned once the one before it is over: "

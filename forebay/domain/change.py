@@ -191,16 +191,7 @@ class ChangeRequest(Model):
         Raises InputError for one that reaches further ahead than can be planned.
         """
         fixed = self.named(now).fixed(now)
-        assert fixed.effective_at is not None, "it was fixed"
-        # Subtracted only: the sum might lie beyond the calendar.
-        tail = max([fixed.settle, *(impact.adoption.over for impact in fixed.impacts)])
-        if fixed.effective_at - now > LONGEST_AHEAD - tail:
-            raise InputError(
-                f"change {fixed.change}: in force at {fixed.effective_at.isoformat()} and taken up and watched for "
-                f"{duration(tail)}, it reaches further than the {LONGEST_AHEAD.days} days ahead that can be planned: "
-                "ask for it later, or shorten settle and ramps"
-            )
-        return PolicyChange(**fixed.model_dump(exclude={"effective_in"}))
+        return PolicyChange(**fixed.model_dump(exclude={"effective_in"})).within_reach(now)
 
 
 class PolicyChange(Model):
@@ -220,6 +211,18 @@ class PolicyChange(Model):
     on_misalignment: Misalignment
     settle: DurationOrZero
     supersedes: str = ""
+
+    def within_reach(self, now: datetime) -> PolicyChange:
+        """The change itself. Raises InputError if it reaches further ahead of `now` (aware UTC) than can be planned."""
+        # Subtracted only: the sum might lie beyond the calendar.
+        tail = max([self.settle, *(impact.adoption.over for impact in self.impacts)])
+        if self.effective_at - now > LONGEST_AHEAD - tail:
+            raise InputError(
+                f"change {self.change}: in force at {self.effective_at.isoformat()} and taken up and watched for "
+                f"{duration(tail)}, it reaches further than the {LONGEST_AHEAD.days} days ahead that can be planned: "
+                "ask for it later, or shorten settle and ramps"
+            )
+        return self
 
     @property
     def workloads(self) -> tuple[str, ...]:
