@@ -113,6 +113,7 @@ def on_the_path(path: ShapingPlan, ahead: Sequence[Ahead], change: PolicyChange)
             "change": change.change,
             "effective_at": change.effective_at,
             "start_units": path.carries[names[-1]],
+            "counted_units": None,
             "aligned_units": path.carries[change.change],
             "steps": (),
             "path": path.steps,

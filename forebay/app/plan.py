@@ -85,15 +85,17 @@ def draw(
     total, own = base(ahead, change)
     demand = demand_paths(workload, change, total, outlook.rest, luck(change), own)
     promises = promised(workload, ahead, base, outlook.rest, luck) if joint else []
+    counted = start_units
     if floor is not None:
         medians = {r: float(np.median(demand.without_change[r][:, 0])) for r in workload.resources}
         kept = max(floor, workload.whole_units_for(medians))
-        start_units = min(start_units, kept)
+        counted = min(start_units, kept)
     plan = draw_plan(
         change=change,
         workload=workload,
         demand=demand,
         start_units=start_units,
+        counted=counted,
         floor=floor,
         now=now,
         earliest=earliest,

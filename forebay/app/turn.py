@@ -48,7 +48,7 @@ class Ahead:
         """Where a count stands once it is over."""
         if self.plan is None:
             return 0
-        return self.plan.steps[-1].to_units if self.plan.steps else self.plan.start_units
+        return self.plan.steps[-1].to_units if self.plan.steps else self.plan.counted
 
 
 def ahead_of(tx: Snapshot, change: PolicyChange) -> list[ChangeRecord]:

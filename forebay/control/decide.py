@@ -455,7 +455,7 @@ def failed_resize(view: View, step: StepRecord) -> Hold | None:
 
 
 def _takes_away(view: View, step: StepRecord) -> bool:
-    """Whether `step` shrinks what runs: it comes down from above a ceiling. Any other lower floor leaves that to demand."""
+    """Whether `step` shrinks what runs: it comes down from above a ceiling. Any other floor leaves it to demand."""
     entitlement = view.change.change.entitlement(view.workload.name)
     if step.step.to_units >= step.step.from_units or entitlement is None or entitlement.max_units is None:
         return False

@@ -44,7 +44,7 @@ class FreeLimits(Model):
     def exceeded_by(self, change: PolicyChange, plans: Sequence[ShapingPlan]) -> str | None:
         """Which limit the change goes beyond, in words; None if it stays within all of them."""
         factor = max((impact.factor_range.high for impact in change.impacts), default=1.0)
-        units = sum(_peak(plan) - plan.start_units for plan in plans)
+        units = sum(_peak(plan) - plan.counted for plan in plans)
         money = sum((plan.price.more for plan in plans), Decimal(0))
         if self.factor is not None and factor > self.factor:
             return f"demand up to times {factor:g}, over {self.factor:g}"
@@ -239,7 +239,7 @@ def _absolute_growth(change: PolicyChange) -> str | None:
 
 
 def _peak(plan: ShapingPlan) -> int:
-    return max([plan.start_units, *(step.to_units for step in plan.moves)])
+    return max([plan.counted, *(step.to_units for step in plan.moves)])
 
 
 def _largest_move(plan: ShapingPlan) -> int:

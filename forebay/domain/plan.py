@@ -101,7 +101,8 @@ class PlanPrice(Model):
 class ShapingPlan(Model):
     """The plan for one workload of one change.
 
-    `start_units` is what was allocated when it was drawn; `aligned_units` is what must serve, verified, before
+    `start_units` is what was allocated when it was drawn; where an autoscaler may take some of it away before the first
+    step, `counted_units` is what is counted on. `aligned_units` is what must serve, verified, before
     `effective_at` so that demand is covered with probability `confidence`. Units are those of the size that stands at
     the time: until a resize is through those of `size`. `sizing`: why it resizes or stays, where there is a choice.
     `preflight`: what people should know: what it cannot carry or does not count on, and how the target stood.
@@ -127,6 +128,7 @@ class ShapingPlan(Model):
     preflight: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     carried_by: str = ""
+    counted_units: int | None = None
     path: tuple[ShapingStep, ...] = ()
     carries: Mapping[str, int] = {}
     drawn_for: Mapping[str, str] = {}
@@ -142,9 +144,18 @@ class ShapingPlan(Model):
         return next((step for step in self.steps if step.size is not None), None)
 
     @property
+    def counted(self) -> int:
+        """Units that the steps start from."""
+        return self.start_units if self.counted_units is None else self.counted_units
+
+    @property
     def hash(self) -> str:
-        """SHA-256 of the whole plan: what is approved is what is executed."""
-        return digest(self.model_dump(mode="json"))
+        """SHA-256 of the whole plan: what is approved is what is executed.
+
+        Plans are stored with it: a field that came later is left out where it says nothing.
+        """
+        said_nothing = set() if self.counted_units is not None else {"counted_units"}
+        return digest(self.model_dump(mode="json", exclude=said_nothing))
 
     def slot_at(self, at: datetime) -> PlanSlot | None:
         """The slot that covers `at`; None outside the horizon."""

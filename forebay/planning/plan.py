@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -14,14 +15,14 @@ from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError
 from forebay.domain.freeze import FreezeWindow
 from forebay.domain.plan import Band, PlanRefusal, PlanSlot, ShapingPlan, ShapingStep, StepReason
-from forebay.domain.workload import Workload
+from forebay.domain.workload import ROUNDING, Workload
 from forebay.planning.counter import refusal
 from forebay.planning.demand import DemandPaths
 from forebay.planning.draft import Draft
 from forebay.planning.price import plan_price
 from forebay.planning.problem import Clock, Promise, ShapingProblem
 from forebay.planning.reasons import Reasons, clock
-from forebay.planning.required import Ints, Required, required
+from forebay.planning.required import Ints, Required, alignment_window, covering_quantile, required
 from forebay.planning.resize import Resized
 from forebay.planning.sizing import Part, Solution, choose, with_autoscaler
 
@@ -34,6 +35,7 @@ def draw_plan(
     workload: Workload,
     demand: DemandPaths,
     start_units: int,
+    counted: int | None = None,
     floor: int | None,
     now: datetime,
     earliest: datetime,
@@ -48,7 +50,8 @@ def draw_plan(
     """The optimal plan for `workload`, or a refusal with counter-proposals.
 
     `demand`: paths over `horizon_slots(change, workload, now)` at least until the plan's end; where they reach
-    further, a refusal can look for a later effective time. `start_units`: units asked for at `now`. `floor`: where
+    further, a refusal can look for a later effective time. `start_units`: units asked for at `now`; `counted`: those of
+    them that stay until the first step, None for all. `floor`: where
     the floor lever stands, None for a count lever. `earliest`: no step before it (a moment after `now`, for there is
     work to do before the first one). `forecast_notes`: per resource the forecast's own words. Times are aware UTC.
     `autoscaled`: target tracking above the floor is counted on, so that the floor carries only what comes too fast
@@ -60,16 +63,17 @@ def draw_plan(
     Raises InputError if the effective time is not after `now`, or if nothing is left to plan or to be done once the
     change is in force (there is no proposal to make then); ValueError if `demand` does not cover the plan.
     """
-    clock = Clock(now, earliest, freezes)
-    draft = Draft(
-        change, workload, demand, start_units, floor, clock, needed=needed, in_force=in_force, promises=promises
-    )
+    clock, counted = Clock(now, earliest, freezes), start_units if counted is None else counted
+    draft = Draft(change, workload, demand, counted, floor, clock, needed=needed, in_force=in_force, promises=promises)
     draft.check()
     solution, sizing = choose(draft, autoscaled=autoscaled, resizable=resizable)
     if solution is None and in_force:
         raise InputError(f"{workload.name}: from {start_units} units no plan lies within the limits")
+    left_out = f"{start_units - counted} of {start_units} units may scale in before the first step: not counted"
     if solution is None:
-        return refusal(draft, autoscaled=autoscaled)
+        refused = refusal(draft, autoscaled=autoscaled)
+        return refused.because(left_out) if counted < start_units else refused
+    standing = [left_out] if counted < start_units else _awaited(solution.first, start_units)
     return ShapingPlan(
         change=change.change,
         workload=workload.name,
@@ -84,7 +88,8 @@ def draw_plan(
         forecast=forecast_notes,
         size=workload.size,
         sizing=sizing,
-        preflight=(*_short(solution), *_not_counted_on(solution.first, autoscaled)),
+        preflight=(*standing, *_short(solution), *_not_counted_on(solution.first, autoscaled)),
+        counted_units=counted if counted < start_units else None,
     )
 
 
@@ -106,6 +111,13 @@ def _short(solution: Solution) -> Iterator[str]:
             f"from {clock(at)} on demand needs up to {int(needed[over].max())} units ({confidence * 100:g} % "
             f"quantile), but {whose} is {most}"
         )
+
+
+def _awaited(part: Part, stands: int) -> Iterator[str]:
+    """That an autoscaler is counted on to make up for what is missing already, if it is."""
+    needed = math.ceil(part.needs.quantile(0.5)[0] - ROUNDING)
+    if part.draft.tracked is not None and stands < min(needed, part.draft.workload.limits.max_units):
+        yield f"{needed} units are needed now and {stands} stand: the autoscaler is counted on for the rest"
 
 
 def _not_counted_on(part: Part, autoscaled: bool) -> Iterator[str]:
@@ -158,10 +170,19 @@ def _moves(part: Part, problem: ShapingProblem, sequence: int) -> Iterator[Shapi
 
 
 def _resize(solution: Solution, resized: Resized, sequence: int, sizing: str) -> ShapingStep:
-    draft, needs = solution.last.draft, solution.first.needs
+    draft, needs, standing = solution.last.draft, solution.first.needs, solution.first.draft.workload.size
     workload, at = draft.workload, draft.index.at(resized.at)
     verification, confidence = workload.verification, workload.risk.confidence
-    begin = draft.index.covering(draft.change.effective_at)
+    begin, end = alignment_window(workload, draft.change.effective_at, draft.index)
+    slot = begin + int(np.argmax(needs.quantile(confidence)[begin:end]))
+    forced_by, binding = max(draft.index.at(slot), draft.change.effective_at), needs.binding(slot, confidence)
+    need = f"{covering_quantile(needs.needs[:, begin:end], confidence):.1f} units"
+    # Of what the plan itself tells in full: the way that was chosen, and what staying would be.
+    head, _, ways = sizing.partition(": ")
+    stay, *others = ways.split("; ")
+    this = f"with {workload.size} "
+    chosen = next(way for way in others if way.startswith(this)).removeprefix(this)
+    what = f"{binding} binds at {clock(forced_by)} ({confidence * 100:g} % quantile: {need} of {standing})"
     return ShapingStep(
         sequence=sequence,
         due_at=at,
@@ -169,11 +190,11 @@ def _resize(solution: Solution, resized: Resized, sequence: int, sizing: str) ->
         to_units=resized.units,
         verified_by=draft.index.at(solution.cut) + verification.metric_delay + verification.window,
         reason=StepReason(
-            binding=needs.binding(begin, confidence),
+            binding=binding,
             quantile=confidence,
-            forced_by=draft.change.effective_at,
+            forced_by=forced_by,
             limit="none",
-            text=sizing.partition("; ")[0],  # the plan itself tells every other way
+            text=f"{what}: {head}, {chosen}; {stay}",
         ),
         size=workload.size,
     )

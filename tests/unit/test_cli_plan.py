@@ -44,6 +44,16 @@ def test_the_plan_says_whether_an_autoscaler_was_assumed(files: Path, forebay) -
     assert "an autoscaler is assumed" in forebay(*PLAN)[2]
 
 
+def test_units_that_may_scale_in_are_shown_and_not_counted(files: Path, forebay) -> None:  # noqa: F811
+    plain, many = (json.loads(forebay(*PLAN_JSON, *more)[1])["workloads"][0] for more in ((), ("--units", "50")))
+    counted = many["counted_units"]
+    assert many["start_units"] == 50 and counted == plain["counted_units"] < plain["start_units"]
+    assert many["steps"] == plain["steps"] and many["hash"] != plain["hash"]
+    text = forebay(*PLAN, "--units", "50")[1]
+    assert "50 units now" in text
+    assert f"note: {50 - counted} of 50 units may scale in before the first step: not counted" in text
+
+
 def test_without_an_autoscaler_there_is_no_path_for_two(files: Path, forebay) -> None:  # noqa: F811
     (files / "other.yaml").write_text(CHANGE.replace("CHG-1", "CHG-0"))
     code, out, error = forebay(*PLAN, "--lever", "count", "--with", "other.yaml")
@@ -143,3 +153,9 @@ def test_a_history_that_does_not_hold_what_is_planned_says_what_it_holds(files: 
     code, out, error = forebay(*PLAN, "--now", (START - timedelta(days=1)).isoformat())
     assert (code, out) == (2, "")
     assert "the cpu usage of workload 'checkout' begins at 2026-03-02 00:00 UTC, and now is 2026-03-01" in error
+
+
+def test_a_what_if_reaches_no_further_than_a_change_may(files: Path, forebay) -> None:  # noqa: F811
+    code, out, error = forebay(*PLAN, "--effective-at", (END + timedelta(days=730)).isoformat())
+    assert (code, out) == (2, "")
+    assert "it reaches further than the 92 days ahead that can be planned" in error

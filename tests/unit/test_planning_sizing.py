@@ -34,7 +34,10 @@ def test_where_the_number_cannot_grow_the_size_does() -> None:
     assert step.verified_by <= EFFECTIVE < step.verified_by + timedelta(minutes=10)
     assert plan.price.shaped.misaligned == 0 < plan.price.left_alone.misaligned
     assert plan.sizing.startswith("resizes to 2 vCPU, 4 GiB: as it is no plan meets the effective time; with 2 vCPU")
-    assert step.reason.text == "resizes to 2 vCPU, 4 GiB: as it is no plan meets the effective time"
+    assert step.reason.text == (
+        "cpu binds at 24 Nov 12:00 UTC (95 % quantile: 12.0 units of 1 vCPU, 2 GiB): resizes to 2 vCPU, 4 GiB, "
+        "2.93 USD in all, 1.00 of it for the resize; as it is no plan meets the effective time"
+    )
 
 
 def test_the_deployment_is_paid_for_beside_the_old_tasks() -> None:

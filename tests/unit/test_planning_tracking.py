@@ -110,7 +110,22 @@ def test_what_an_autoscaler_keeps_is_no_unit_more_for_a_rounding_error() -> None
     assert 4.2 / 0.7 > 6
     plan = draw(work, to_be, outlook, start_units=8, floor=2, now=NOW, earliest=NOW)
     assert isinstance(plan, ShapingPlan)
-    assert plan.start_units == 6
+    assert (plan.start_units, plan.counted) == (8, 6)
+    assert plan.preflight == ("2 of 8 units may scale in before the first step: not counted",)
+
+
+def test_what_is_missing_already_is_said_where_the_autoscaler_is_counted_on_for_it() -> None:
+    work, to_be = workload(), change()
+    index = horizon_slots(to_be, work, NOW)
+    outlook = Outlook(index, {Resource.CPU: np.full((2, len(index)), 4.0)}, {})
+    few, enough, alone = (
+        draw(work, to_be, outlook, start_units=units, floor=floor, now=NOW, earliest=NOW, needed=np.array([8]))
+        for units, floor in ((3, 2), (8, 2), (3, None))
+    )
+    assert isinstance(few, ShapingPlan) and isinstance(enough, ShapingPlan) and isinstance(alone, ShapingPlan)
+    assert few.preflight == ("8 units are needed now and 3 stand: the autoscaler is counted on for the rest",)
+    assert (few.start_units, few.steps[0].from_units, alone.steps[0].from_units) == (3, 8, 3)
+    assert enough.preflight == alone.preflight == ()
 
 
 def test_the_floor_is_raised_as_late_as_can_be() -> None:
