@@ -83,7 +83,8 @@ class PlanPrice(Model):
     """The plan against what one would do without it: leave the allocation as it is, or set the number in one jump.
 
     The jump asks for the aligned units at the last moment that lets them serve in time, whatever the soft limits say.
-    `without_change`: the allocation left as it is, had nobody asked for the change.
+    `without_change`: the allocation left as it is, had nobody asked for the change. `paths`: how many sample paths the
+    risks were counted on; 0 where that was not kept.
     """
 
     currency: str
@@ -91,6 +92,7 @@ class PlanPrice(Model):
     left_alone: Outlay
     one_jump: Outlay
     without_change: Outlay | None = None
+    paths: int = 0
 
     @property
     def more(self) -> Decimal:
@@ -154,8 +156,12 @@ class ShapingPlan(Model):
 
         Plans are stored with it: a field that came later is left out where it says nothing.
         """
-        said_nothing = set() if self.counted_units is not None else {"counted_units"}
-        return digest(self.model_dump(mode="json", exclude=said_nothing))
+        whole = self.model_dump(mode="json")
+        if self.counted_units is None:
+            del whole["counted_units"]
+        if not self.price.paths:
+            del whole["price"]["paths"]
+        return digest(whole)
 
     def slot_at(self, at: datetime) -> PlanSlot | None:
         """The slot that covers `at`; None outside the horizon."""

@@ -51,6 +51,7 @@ def plan_price(solution: Solution) -> PlanPrice:
         left_alone=_outlay([left_alone]),
         one_jump=_outlay([one_jump]),
         without_change=_outlay([replace(left_alone, part=without_change(first))]),
+        paths=len(first.needs.needs),
     )
 
 

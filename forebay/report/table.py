@@ -73,9 +73,11 @@ def price_table(plan: ShapingPlan) -> str:
 
 
 def comparison_table(asked: ShapingPlan | PlanRefusal, what_if: ShapingPlan | PlanRefusal) -> str:
-    """A plan and its what-if side by side."""
+    """A plan and its what-if side by side; below, why one is refused. No line is longer than WIDTH."""
     header, *rows = comparison_rows(asked, what_if)
-    return text_table(header, rows)
+    sides = ((header[1], asked), (header[2], what_if))
+    why = [_wrapped(f"{title}: {one.reason}") for title, one in sides if isinstance(one, PlanRefusal)]
+    return "\n".join([text_table(header, rows), *why])
 
 
 def changes_table(records: Sequence[ChangeRecord], now: datetime) -> str:

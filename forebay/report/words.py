@@ -50,6 +50,11 @@ def percent(share: float) -> str:
     return f"{share * 100:.1f}".removesuffix(".0") + " %"
 
 
+def _risk(share: float, paths: int) -> str:
+    """As `percent`; on none of so many paths is less than on one of them, and not never."""
+    return percent(share) if share or not paths else f"under {percent(1 / paths).removeprefix('under ')}"
+
+
 def price_rows(price: PlanPrice) -> list[tuple[str, ...]]:
     """What it takes and risks: a header row, then one row a figure, for any kind of table."""
     named = {"with the plan": price.shaped, "one jump": price.one_jump, "left as it is": price.left_alone}
@@ -61,15 +66,15 @@ def price_rows(price: PlanPrice) -> list[tuple[str, ...]]:
         ("unit-hours", *(f"{side.unit_hours:.2f}" for side in sides)),
         (f"price ({price.currency})", *(f"{side.money:.2f}" for side in sides)),
         ("expected shortfall (unit-hours)", *(f"{side.shortfall_unit_hours:.2f}" for side in sides)),
-        ("too small at the effective time", *(percent(side.misaligned) for side in sides)),
+        ("too small at the effective time", *(_risk(side.misaligned, price.paths) for side in sides)),
     ]
 
 
 def comparison_rows(asked: ShapingPlan | PlanRefusal, what_if: ShapingPlan | PlanRefusal) -> list[tuple[str, str, str]]:
-    """Two results side by side: a header row, then one row a figure; a refusal says its reason."""
+    """Two results side by side: a header row, then one row a figure; that one is refused, if it is."""
     header = (f"{asked.workload}", "as asked", "what if")
     if isinstance(asked, PlanRefusal) or isinstance(what_if, PlanRefusal):
-        words = [r.reason if isinstance(r, PlanRefusal) else f"{len(r.moves)} steps" for r in (asked, what_if)]
+        words = ["refused" if isinstance(r, PlanRefusal) else _steps(r) for r in (asked, what_if)]
         return [header, ("plan", words[0], words[1])]
     figures = [
         ("in force at", *(moment(plan.effective_at) for plan in (asked, what_if))),
@@ -82,6 +87,11 @@ def comparison_rows(asked: ShapingPlan | PlanRefusal, what_if: ShapingPlan | Pla
         ),
     ]
     return [header, *((title, mine, other) for title, mine, other in figures)]
+
+
+def _steps(plan: ShapingPlan) -> str:
+    count = len(plan.moves)
+    return f"{count} step{'s' * (count != 1)}"
 
 
 def supposed(impact_scale: float, confidence: float | None, effective_at: datetime | None) -> str:
@@ -109,9 +119,9 @@ def _joined(plan: ShapingPlan) -> list[str]:
 def price_sentence(price: PlanPrice) -> str:
     more = price.more
     cost = f"{abs(more):.2f} {price.currency} {'more' if more >= 0 else 'less'} than leaving the allocation as it is"
-    risk = percent(price.shaped.misaligned)
+    risk = _risk(price.shaped.misaligned, price.paths)
     if price.shaped.misaligned != price.left_alone.misaligned:
-        risk += f" instead of {percent(price.left_alone.misaligned)}"
+        risk += f" instead of {_risk(price.left_alone.misaligned, price.paths)}"
     return (
         f"Until the plan's end it costs {price.shaped.money:.2f} {price.currency}, {cost}; "
         f"the risk of being too small at the effective time is {risk}."

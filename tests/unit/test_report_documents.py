@@ -51,11 +51,11 @@ def test_the_steps_table() -> None:
 def test_the_price_table_and_the_forecasts_words() -> None:
     _, _, price, forecast = plan_table(drawn(start=8)).split("\n\n")
     assert price.splitlines() == [
-        "                                 with the plan  one jump  left as it is  without the change",
-        "unit-hours                       33.17          32.33     29.33          29.33",
-        "price (USD)                      1.66           1.62      1.47           1.47",
-        "expected shortfall (unit-hours)  0.00           0.00      2.67           0.00",
-        "too small at the effective time  0 %            0 %       100 %          0 %",
+        "                                 with the plan  one jump     left as it is  without the change",
+        "unit-hours                       33.17          32.33        29.33          29.33",
+        "price (USD)                      1.66           1.62         1.47           1.47",
+        "expected shortfall (unit-hours)  0.00           0.00         2.67           0.00",
+        "too small at the effective time  under 2.5 %    under 2.5 %  100 %          under 2.5 %",
     ]
     assert forecast.splitlines() == ["forecast", "  cpu: flat"]
 
@@ -127,7 +127,8 @@ def test_what_an_approver_is_asked_for() -> None:
         "approval: 1 of 2 approvals (ann); bob may approve; needed: every change does",
         f"asked for: plan {plan.hash[:16]}, at the latest 2026-11-24 11:35 UTC (in 2 h 33 min)",
         "  web: 8 -> 12 units. Until the plan's end it costs 1.66 USD, 0.19 USD more than leaving the",
-        "    allocation as it is; the risk of being too small at the effective time is 0 % instead of 100 %.",
+        "    allocation as it is; the risk of being too small at the effective time is under 2.5 % instead of",
+        "    100 %.",
         "  An approval holds up to 14 units, moves of 4 and 1.82 USD.",
     ]
     steps = request_text(asked, set(), NOW).removeprefix(text).strip().splitlines()

@@ -6,7 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from forebay.report.words import explain, in_brief, moment, percent, price_sentence, span, units
+from forebay.domain.model import digest
+from forebay.report.table import WIDTH, comparison_table
+from forebay.report.words import explain, in_brief, moment, percent, price_rows, price_sentence, span, units
 from tests.support.planning_cases import change, drawn, refused, workload
 
 AT = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
@@ -34,6 +36,36 @@ def test_a_share_that_is_not_quite_none_or_all_never_reads_as_such(share: float,
     assert percent(share) == text
 
 
+def test_a_risk_that_no_path_shows_is_under_that_of_one_and_not_none() -> None:
+    price = drawn().price
+    assert (price.shaped.misaligned, price.paths) == (0, 40)
+    assert price_sentence(price).endswith("at the effective time is under 2.5 % instead of 100 %.")
+    assert [row[1] for row in price_rows(price)][-1] == "under 2.5 %"
+    many = price.model_copy(update={"paths": 500})
+    assert price_sentence(many).endswith("is under 0.2 % instead of 100 %.")
+    unknown = price.model_copy(update={"paths": 0})
+    assert price_sentence(unknown).endswith("is 0 % instead of 100 %."), "of a plan that was stored before"
+
+
+def test_a_field_that_came_later_changes_no_hash_where_it_says_nothing() -> None:
+    plan = drawn()
+    before = plan.model_copy(update={"price": plan.price.model_copy(update={"paths": 0})})
+    whole = before.model_dump(mode="json")
+    del whole["counted_units"], whole["price"]["paths"]
+    assert before.hash == digest(whole) != plan.hash
+
+
+@pytest.mark.parametrize("refused_side", [0, 1])
+def test_a_comparison_with_a_refusal_fits_the_width_and_says_why_below(refused_side: int) -> None:
+    refusal = refused(to_be=change(effective_at=AT + timedelta(minutes=10)))
+    sides = (refusal, drawn()) if refused_side == 0 else (drawn(), refusal)
+    first, row, *why = comparison_table(*sides).splitlines()
+    assert "refused" in row and "2 steps" in row
+    assert max(map(len, (first, row, *why))) <= WIDTH
+    words = " ".join(line.strip() for line in why)
+    assert words == f"{('as asked', 'what if')[refused_side]}: {refusal.reason}"
+
+
 def test_moments_and_units() -> None:
     assert moment(AT) == "2026-11-24 09:00 UTC"
     assert moment(AT + timedelta(seconds=7)) == "2026-11-24 09:00:07 UTC"
@@ -47,7 +79,7 @@ def test_a_plan_in_sentences() -> None:
         "Step 1, 2026-11-24 11:45 UTC: 9 -> 12, verified by 11:55, because cpu binds at 24 Nov 12:00 UTC "
         "(95 % quantile: 12.0 units): +3 units, the most the soft limit allows (3 units).",
         "Until the plan's end it costs 1.79 USD, 0.14 USD more than leaving the allocation as it is; "
-        "the risk of being too small at the effective time is 0 % instead of 100 %.",
+        "the risk of being too small at the effective time is under 2.5 % instead of 100 %.",
     ]
 
 
@@ -73,7 +105,7 @@ def test_a_plan_without_steps_says_so() -> None:
     lines = explain(drawn(start=14)).splitlines()
     assert lines[1] == "No step is needed: what is there is enough, and stays."
     assert lines[-1].endswith("0.00 USD more than leaving the allocation as it is; "
-                              "the risk of being too small at the effective time is 0 %.")  # fmt: skip
+                              "the risk of being too small at the effective time is under 2.5 %.")  # fmt: skip
 
 
 def test_a_refusal_lists_every_way_out() -> None:
