@@ -12,7 +12,7 @@ from forebay.control.decide import latest_window
 from forebay.control.verify import judge
 from forebay.domain.allocation import TargetState, in_words
 from forebay.domain.audit import AuditEvent
-from forebay.domain.errors import OutsideError, kept
+from forebay.domain.errors import InputError, OutsideError, kept
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.records import ChangeRecord
@@ -46,9 +46,12 @@ def watch_demand(ctx: Context, record: ChangeRecord) -> None:
         raise failed[0]
 
 
-def above_since(tx: Snapshot, change: str, workload: str) -> datetime | None:
-    """Since when demand is known to be above what serves; None where it is not, as far as was seen."""
-    last = next(reversed(_said(tx, change, workload, ABOVE, WITHIN)), None)
+def above_since(tx: Snapshot, record: ChangeRecord, workload: str) -> datetime | None:
+    """Since when demand is known to be above what serves the armed change; None where it is not, as far as was seen.
+
+    What was said before it was armed was said of fewer units.
+    """
+    last = next(reversed(_said_since_armed(tx, record, workload)), None)
     return last.at if last and last.action == ABOVE else None
 
 
@@ -60,11 +63,17 @@ def _watch_workload(ctx: Context, record: ChangeRecord, workload: Workload) -> N
     if plan is None:
         return
     target = observe(ctx, workload, intents)
-    judgement = _judged(ctx, workload, plan, target)
+    try:
+        judgement = _judged(ctx, workload, plan, target)
+    except InputError:  # another hand runs a size that is not listed, which the watch of the allocation tells
+        return
     # What an autoscaler has asked for already is on its way.
     coming = max(target.serving, target.desired)
     if judgement.verdict is Verdict.HIGH and judgement.required_units > coming:
-        action, text = ABOVE, f"{_in_words(judgement)}; the plan is drawn anew while there is time for it"
+        action, text = (
+            ABOVE,
+            f"{_in_words(judgement)}; if no new plan can be made in time it takes force so: see its page",
+        )
     elif judgement.verdict in (Verdict.PASS, Verdict.LOW):
         action, text = WITHIN, _in_words(judgement)
     else:
@@ -84,7 +93,7 @@ def _watch_workload(ctx: Context, record: ChangeRecord, workload: Workload) -> N
 def _is_news(tx: Snapshot, ctx: Context, record: ChangeRecord, workload: Workload, action: str) -> bool:
     if tx.change(record.change.change) != record:
         return False
-    said = _said(tx, record.change.change, workload.name, ABOVE, WITHIN)
+    said = _said_since_armed(tx, record, workload.name)
     if not said or said[-1].action == action:
         return action == ABOVE and not said
     return action == WITHIN or ctx.clock.now() >= max(e.at for e in said if e.action == ABOVE) + TOLD_FOR
@@ -111,7 +120,7 @@ def verify_settled(ctx: Context, record: ChangeRecord, workload: Workload, targe
     lost = ""
     try:
         judgement = _judged(ctx, workload, plan, target)
-    except OutsideError as error:
+    except (OutsideError, InputError) as error:  # no metrics; or units of a size that is not listed
         start, end, _ = latest_window(workload, now)
         judgement = judge(workload, plan, start=start, end=end, usage={}, serving_units=target.serving, asked_units=0)
         lost = f": {error}"
@@ -157,6 +166,13 @@ def _in_words(judgement: Judgement) -> str:
     if judgement.verdict is not Verdict.HIGH:
         return text
     return f"{text}; {judgement.evidence.serving_units} units serve, {judgement.required_units} are needed"
+
+
+def _said_since_armed(tx: Snapshot, record: ChangeRecord, workload: str) -> list[AuditEvent]:
+    version = own_version(tx, record)
+    armed_at = version.armed_at if version else None
+    said = _said(tx, record.change.change, workload, ABOVE, WITHIN)
+    return [event for event in said if armed_at is None or event.at > armed_at]
 
 
 def _said(tx: Snapshot, change: str, workload: str, *actions: str) -> list[AuditEvent]:

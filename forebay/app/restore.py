@@ -86,12 +86,15 @@ def _take_turn(ctx: Context, record: ChangeRecord, name: str, holder: str) -> tu
 
 
 def _tell_if_it_stays(ctx: Context, record: ChangeRecord, name: str, text: str) -> None:
-    """Tell people what the way back waits for, once nothing has moved for a move's time and the patience."""
+    """Tell people what the way back waits for, once nothing has moved for a verified move's time and the patience."""
     change, known = record.change, ctx.known(name)
     with ctx.store.transaction() as tx:
         moved = [i.stored_at for i in tx.intents(name, change=change.change) if i.outcome is Outcome.DONE]
         since = max([goes_back(tx, record) or record.updated_at, *moved])
-        if known and ctx.clock.now() < since + known.lead_time + known.limits.soft.dwell + known.verification.patience:
+        if (
+            known
+            and ctx.clock.now() < since + known.verified_after + known.limits.soft.dwell + known.verification.patience
+        ):
             return
         # What follows the first number is another text each minute, and no news.
         kind = re.split(r"\d", text, maxsplit=1)[0]

@@ -80,7 +80,13 @@ class History:
         if SeriesKey(workload, resource, "") in self.series or not entities:
             return self.get(workload, resource)
         table = pd.concat(aligned([self.get(workload, resource, entity) for entity in entities]), axis=1, sort=True)
-        return table.sum(axis=1, skipna=False)
+        total = table.sum(axis=1, skipna=False)
+        if total.notna().any():
+            return total
+        raise HistoryError(
+            f"history: the entities of {resource} of workload '{workload}' are never all known at one time, as where "
+            "they are sampled at different intervals: give the workload's total too"
+        )
 
     def planned(self, workloads: Iterable[Workload]) -> History:
         """What plans of these workloads rest on: of each planned resource the total, and each entity that is measured.
@@ -101,14 +107,16 @@ class History:
 
 
 def aligned(series: Sequence[pd.Series]) -> list[pd.Series]:
-    """The series on times they share: as they are, else each averaged over the coarsest of their sampling intervals.
+    """The series on times they share: each at the beginning of its sampling interval, where that is the same for all.
 
-    Who samples one customer after the other has no two values of one moment.
+    Who samples one customer after the other has no two values of one moment. Series that are sampled at different
+    intervals stay as they are: the mean of a day says nothing of its peak.
     """
     times = [pd.DatetimeIndex(one.index).as_unit("ns").asi8 for one in series]
-    if len(np.unique(np.concatenate(times))) == max(map(len, times)):
+    intervals = {int(np.median(np.diff(own))) if len(own) > 1 else 0 for own in times}
+    if len(intervals) > 1 or 0 in intervals or len(np.unique(np.concatenate(times))) == max(map(len, times)):
         return list(series)
-    interval = pd.Timedelta(max((int(np.median(np.diff(own))) for own in times if len(own) > 1), default=1), unit="ns")
+    interval = pd.Timedelta(intervals.pop(), unit="ns")
     return [one.groupby(pd.DatetimeIndex(one.index).floor(interval)).mean() for one in series]
 
 

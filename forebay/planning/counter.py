@@ -36,7 +36,7 @@ def refusal(draft: Draft, *, autoscaled: bool) -> PlanRefusal:
     at = earliest_effective_at(draft, tracked)
     return PlanRefusal(
         workload=draft.workload.name,
-        reason=reason(draft, aligned, tracked),
+        reason=reason(draft, aligned, tracked) + ("" if at else _outgrown(draft)),
         counter_proposal=CounterProposal(
             earliest_effective_at=at,
             earliest_costs=costs(in_force_at(draft, at), autoscaled=autoscaled) if at else None,
@@ -141,7 +141,20 @@ def within_bounds(draft: Draft, begin: int) -> Bools:
     at_once = tuple(impact.model_copy(update={"adoption": Adoption()}) for impact in change.impacts)
     in_full = change.model_copy(update={"effective_at": index.at(begin), "impacts": at_once})
     needs = required(workload, draft.demand.under(workload, in_full, begin, len(index)))
-    return np.asarray(needs.covering(workload.risk.confidence) <= draft.most_units)
+    before = required(workload, {r: paths[:, begin:] for r, paths in draft.demand.without_change.items()})
+    confidence = workload.risk.confidence
+    # What is beyond the workload's own limits anyway, the change does not bring about.
+    anyway = before.covering(confidence) > workload.limits.max_units
+    return np.asarray((needs.covering(confidence) <= draft.most_units) | anyway)
+
+
+def _outgrown(draft: Draft) -> str:
+    """Why no time is proposed, where it is for what comes after any: a clause for the reason, or nothing."""
+    begin = draft.demand.index.covering(draft.change.effective_at) + 1
+    if begin >= len(draft.demand.index) or (within := within_bounds(draft, begin)).all():
+        return ""
+    at = clock(draft.demand.index.at(begin + int(np.argmin(within))))
+    return f"; and at {at} it would need more than the {draft.most_units} units that may be had, so no lull is proposed"
 
 
 def _season_from(draft: Draft, slot: int, begin: int) -> slice:

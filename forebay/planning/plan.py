@@ -125,7 +125,8 @@ def _not_counted_on(part: Part, autoscaled: bool) -> Iterator[str]:
     if autoscaled and part.draft.tracked is None:
         may = any(True for _ in with_autoscaler(part.draft, part.needs.units, part.draft.needed_before, autoscaled))
         ceiling = f"it would run to more than the {part.draft.most_units} units that the policy allows"
-        yield f"priced without the autoscaler: {'with it no plan lies within the limits' if may else ceiling}"
+        limits = "with it no plan lies within the limits and the policy's ceiling"
+        yield f"priced without the autoscaler: {limits if may else ceiling}"
 
 
 def _steps(solution: Solution, sizing: str) -> tuple[ShapingStep, ...]:

@@ -105,9 +105,18 @@ def as_it_is(draft: Draft, autoscaled: bool) -> Solution | None:
         for slack in SLACKS:
             problem = attempt.problem(aligned, needs.units, draft.index, slack)
             optimum = solve_holding(problem, draft.floor)
-            if optimum is not None:
+            if optimum is not None and not _above_its_ceiling(attempt, optimum):
                 return Solution(Part(attempt, problem, optimum, needs), optimum.cost)
     return None
+
+
+def _above_its_ceiling(draft: Draft, optimum: Optimum) -> bool:
+    """Whether a plan that counts on the autoscaler rises above the policy's ceiling on the way.
+
+    What comes down to a ceiling takes the autoscaler's maximum along: it must not come down further than that.
+    """
+    bound = draft.tracked is not None and draft.most_units < draft.workload.limits.max_units
+    return bound and bool((optimum.asked > draft.most_units).any())
 
 
 def with_resize(draft: Draft, other: Workload, autoscaled: bool) -> Solution | None:
@@ -173,18 +182,19 @@ def _needs(draft: Draft) -> Required:
 def with_autoscaler(draft: Draft, units: Ints, needed: Ints, autoscaled: bool) -> Iterator[Draft]:
     """The draft with its autoscaler counted on, under a policy's ceiling with no more than that from its time on.
 
-    Not where it would surely run to more, or its floor stands above: such a ceiling is met by steps, without it.
+    Not where more runs or its floor stands above, nor where it would surely run to more, then or as far as is
+    forecast: such a ceiling is met by steps, without it, and they take its maximum along.
     """
     if not autoscaled:
         return
     tracked, most = tracked_units(units, needed, draft.workload), draft.most_units
-    begin = max(0, draft.demand.index.covering(draft.change.effective_at))
+    begin, confidence = max(0, draft.demand.index.covering(draft.change.effective_at)), draft.workload.risk.confidence
     if most < draft.workload.limits.max_units and begin < tracked.shape[1]:
-        in_force = tracked[:, begin:]
-        runs = np.quantile(in_force, draft.workload.risk.confidence, axis=0, method="inverted_cdf")
-        if max(runs.max(), draft.floor or 0) > most:
+        runs = np.quantile(tracked, confidence, axis=0, method="inverted_cdf")
+        ever = required(draft.workload, draft.demand.with_change).covering(confidence)[begin:]
+        if max(runs.max(), ever.max(), draft.start_units, draft.floor or 0) > most:
             return
-        tracked[:, begin:] = np.minimum(in_force, most)
+        tracked[:, begin:] = np.minimum(tracked[:, begin:], most)
     yield replace(draft, tracked=tracked)
 
 

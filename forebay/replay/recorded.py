@@ -127,9 +127,12 @@ def _end(workload: Workload, resource: Resource, actual: Mapping[Resource, pd.Se
 
 def _spacing(workload: Workload, known: pd.Series) -> timedelta:
     """How long a value holds: what most samples are apart (the less, of two as frequent), but never for hours."""
+    return min(_median_apart(known), max(workload.slot, LONGEST_HELD))
+
+
+def _median_apart(known: pd.Series) -> timedelta:
     apart = np.sort(np.diff(known.index))
-    median = timedelta(seconds=float(apart[(len(apart) - 1) // 2] / np.timedelta64(1, "s")))
-    return min(median, max(workload.slot, LONGEST_HELD))
+    return timedelta(seconds=float(apart[(len(apart) - 1) // 2] / np.timedelta64(1, "s")))
 
 
 def _missing(workload: Workload, known: pd.Series, grid: pd.DatetimeIndex, what: str) -> float:
@@ -137,6 +140,11 @@ def _missing(workload: Workload, known: pd.Series, grid: pd.DatetimeIndex, what:
     if len(known) < 2:
         raise InputError(f"{workload.name}: the actual demand has fewer than two values of {what}: give all, or none")
     begin, first, spacing = grid[0], known.index[0], _spacing(workload, known)
+    if (apart := _median_apart(known)) > spacing:
+        raise InputError(
+            f"{workload.name}: the actual demand of {what} is sampled every {duration(apart)}: a replay needs "
+            f"values at most {duration(spacing)} apart"
+        )
     if first > begin + spacing:
         raise InputError(
             f"{workload.name}: the actual demand of {what} begins at {first}, {duration(first - begin)} after the "

@@ -9,10 +9,12 @@ from datetime import timedelta
 import pytest
 
 from forebay.app.demand import verify_settled
+from forebay.app.pins import pin
 from forebay.domain.allocation import Lever
 from forebay.domain.errors import OutsideError
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.resources import Resource
+from forebay.domain.size import TaskSize
 from tests.support.world import (
     EFFECTIVE,
     MINUTE,
@@ -26,6 +28,8 @@ from tests.support.world import (
     floor,
     minutes,
 )
+
+pytestmark = pytest.mark.slow
 
 S = ChangeState
 HIGH = "high: cpu at 88%, objective 50%; 8 units serve, 14 are needed"
@@ -132,11 +136,54 @@ def test_demand_above_what_serves_an_armed_change_is_told_once() -> None:
         demand(7)
         world.run_until(minutes(40))
         assert world.told(WARNED) == [
-            "high: cpu at 88%, objective 50%; 8 units serve, 14 are needed; the plan is drawn anew while there is time "
-            "for it"
+            "high: cpu at 88%, objective 50%; 8 units serve, 14 are needed; if no new plan can be made in time it "
+            "takes force so: see its page"
         ]
         assert world.state is S.ARMED, "where no plan can be drawn it goes on as it is"
         assert "replan refused" in world.actions()
+
+
+def test_a_pin_keeps_an_armed_change_from_steps_that_it_would_not_let_it_make() -> None:
+    with armed_for_noon() as (world, demand):
+        pin(world.ctx, "CHG-1", 8, NOON + 60 * MINUTE, "ann", "keep it there")
+        world.run_until(minutes(20))
+        demand(7)
+        world.run_until(NOON + MINUTE)
+        assert len(world.told(WARNED)) == 1
+        assert (world.state, "replanned" in world.actions()) == (S.SETTLING, False)
+
+
+def test_what_was_said_of_fewer_units_disarms_nothing_once_it_is_armed_again() -> None:
+    """The climb takes longer than a quarter of an hour: what was said before it is old as it is over."""
+    limits = {"min_units": 1, "max_units": 40, "soft": {"units": 2, "dwell": "PT5M"}}
+    cores = [2.0]
+    with World(a_workload(limits=limits, shares={"acme": 0.01}), demand=lambda at: {Resource.CPU: cores[0]}) as world:
+        world.cloud.remembers = True
+        world.submit(a_request(effective_at=NOON), a_plan(effective_at=NOON, demand=flat(2)))
+        world.run_until(minutes(15))
+        cores[0] = 6.5
+        world.run_until(minutes(33))
+        assert world.actions().count("disarmed") == 1
+        cores[0] = 7.2  # half of what the 14 units can do
+        world.run_until(minutes(45))
+        assert (world.state, world.actions().count("disarmed")) == (S.ARMED, 1)
+
+
+def test_units_of_a_size_that_is_not_listed_keep_nothing_raised() -> None:
+    """No verdict can be had of them: what is judged is that nothing is known."""
+    with World(lever=Lever.FLOOR) as world:
+        world.submit()
+        world.run_until(minutes(38))
+        assert world.state is S.SETTLING
+        small, large = {"cpu_cores": 1, "memory_gib": 2}, {"cpu_cores": 2, "memory_gib": 8}
+        price = {"per_unit_hour": "0.12"}
+        sized = a_workload(unit=small, sizes=[{"unit": large, "price": price}])
+        other = TaskSize(cpu_units=4096, memory_mib=8192)
+        target = world.cloud.target(a_workload()).observe()
+        odd = target.model_copy(update={"setting": target.setting.model_copy(update={"size": other})})
+        world.clock.sleep(20 * MINUTE)
+        known, words = verify_settled(world.ctx, world.record(), sized, odd)
+        assert known and words.startswith("no_data: ")
 
 
 def test_it_is_told_again_only_after_it_was_well_in_between_and_no_more_than_once_an_hour() -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from forebay.domain.errors import InputError
+from forebay.forecasting.errors import HistoryError
 from forebay.forecasting.history import History, SeriesKey, read_history
 from tests.support.world import a_workload
 
@@ -241,8 +242,9 @@ def test_entities_sampled_one_after_the_other_have_a_total() -> None:
     assert total.dropna().tolist() == [10.0 + hour for hour in range(12) if hour != 3], "half a total is none"
 
 
-def test_entities_sampled_at_different_intervals_have_the_coarser_ones_total() -> None:
+def test_entities_sampled_at_different_intervals_have_no_total() -> None:
     fine = pd.Series(np.arange(60.0), pd.date_range("2026-11-02T00:00:00Z", periods=60, freq="1min"))
     coarse = pd.Series(100.0, pd.date_range("2026-11-02T00:02:30Z", periods=12, freq="5min"))
     history = History({SeriesKey("web", "cpu", "acme"): fine, SeriesKey("web", "cpu", "bolt"): coarse})
-    assert history.total("web", "cpu").tolist() == [102.0 + 5 * slot for slot in range(12)]
+    with pytest.raises(HistoryError, match=r"never all known at one time, .* give the workload's total too"):
+        history.total("web", "cpu")

@@ -61,14 +61,16 @@ SOON = NOW + timedelta(minutes=28)
         pytest.param(
             {"work": workload(limits={"min_units": 2, "max_units": 10, "soft": {"units": 3}})},
             "12 units must serve, verified, at 24 Nov 12:00 UTC to carry the demand with 95 % confidence, "
-            "but max_units of its limits is 10",
+            "but max_units of its limits is 10; and at 24 Nov 12:05 UTC it would need more than the 10 units "
+            "that may be had, so no lull is proposed",
             ("limits.max_units 12 (now 10)",),
             id="too low a bound",
         ),
         pytest.param(
             {"to_be": change(entitlements=[{"workload": "web", "max_units": 9}])},
             "12 units must serve, verified, at 24 Nov 12:00 UTC to carry the demand with 95 % confidence, "
-            "but max_units of the policy's entitlement is 9",
+            "but max_units of the policy's entitlement is 9; and at 24 Nov 12:05 UTC it would need more than the 9 "
+            "units that may be had, so no lull is proposed",
             ("entitlement max_units 12 (now 9)",),
             id="the policy's own ceiling",
         ),
@@ -305,7 +307,11 @@ def test_a_peak_that_comes_again_after_the_forecast_is_no_time_to_propose_either
     ten = NOW.replace(hour=10, minute=0)
     peak = _with_hours(2.0, ten, ten + timedelta(hours=1), to_be, 40 if entitlements else 14, 4)
     assert isinstance(peak, PlanRefusal)
-    assert peak.counter_proposal.earliest_effective_at is None
+    if entitlements:
+        assert peak.counter_proposal.earliest_effective_at is None
+        assert "; and at 24 Nov 10:00 UTC it would need more than the 14 units" in peak.reason
+    else:  # 16 of the 14 are needed at ten without the change too
+        assert peak.counter_proposal.earliest_effective_at == NOW.replace(minute=35)
     none = _with_hours(1.0, ten, ten + timedelta(hours=1), to_be, 40 if entitlements else 14, 4)
     assert none.counter_proposal.earliest_effective_at == NOW.replace(minute=35)
 

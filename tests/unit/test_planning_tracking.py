@@ -85,16 +85,22 @@ def test_the_optimum_is_the_least_of_all_plans(seed: int) -> None:
         assert optimum.cost == pytest.approx(min(costs))
 
 
-def drawn(levels: list[float], risk: dict[str, Any] | None = None, **fields: Any) -> ShapingPlan:
-    """A plan for a certain demand: `levels` in cores, each for as long as the others, until the horizon's end."""
+def drawn(
+    levels: list[float], risk: dict[str, Any] | None = None, rare: float | None = None, **fields: Any
+) -> ShapingPlan:
+    """A plan for a certain demand: `levels` in cores, each for as long as the others, until the horizon's end.
+
+    `rare`: on one path of forty that many cores are needed instead of the most.
+    """
     work, to_be = workload(risk=risk or {}), change(**fields)
     index = horizon_slots(to_be, work, NOW)
     until_effective = index.first_from(EFFECTIVE)
     spread = np.repeat(levels, -(-until_effective // len(levels)))[:until_effective]
     path = np.concatenate([spread, np.full(len(index) - until_effective, levels[-1])])
-    demand = demand_paths(
-        work, to_be, {r: np.tile(path, (2, 1)) for r in work.resources}, index, np.random.default_rng(1)
-    )
+    paths = np.tile(path, (2 if rare is None else 40, 1))
+    if rare is not None:
+        paths[0, path == max(levels)] = rare
+    demand = demand_paths(work, to_be, dict.fromkeys(work.resources, paths), index, np.random.default_rng(1))
     plan = draw_plan(
         change=to_be, workload=work, demand=demand, start_units=8, floor=2, now=NOW, earliest=NOW,
         forecast_notes={}, autoscaled=True,
@@ -147,12 +153,30 @@ def test_a_floor_for_a_peak_is_lowered_after_it() -> None:
     assert all(abs(after - before) <= 3 for before, after in sizes)
 
 
-@pytest.mark.parametrize("ceiling", [40, 13])
+@pytest.mark.parametrize("ceiling", [40, 17])
 def test_a_ceiling_that_does_not_bind_leaves_the_autoscaler_counted_on(ceiling: int) -> None:
-    """40 is the workload's own maximum; more than 13 nothing asks for by then."""
+    """40 is the workload's own maximum; more than 17 nothing asks for."""
     free = drawn([2.0, 8.0, 4.0])
     bound = drawn([2.0, 8.0, 4.0], entitlements=[{"workload": "web", "max_units": ceiling}])
     assert (bound.steps, bound.price, bound.preflight) == (free.steps, free.price, ())
+
+
+def test_a_plan_that_rises_above_a_ceiling_first_comes_down_to_it_without_the_autoscaler() -> None:
+    """A step down from there takes the autoscaler's maximum along: it must end at what the policy allows, not below."""
+    peak = [2.0] * 12 + [8.0] * 8 + [2.0] * 30
+    plan = drawn(peak, entitlements=[{"workload": "web", "max_units": 12}])
+    assert any(s.from_units > 12 for s in plan.steps)
+    assert [s.to_units for s in plan.steps if s.from_units > 12 >= s.to_units] == [12]
+    assert any("priced without the autoscaler" in note for note in plan.preflight)
+
+
+def test_nor_does_one_rise_above_it_for_what_is_rare_and_count_on_the_autoscaler() -> None:
+    """A dear shortfall is provided for beyond the confidence asked for."""
+    peak = [2.0] * 12 + [3.0] * 8 + [2.0] * 30
+    dear = {"shortfall_per_unit_hour": "400"}
+    plan = drawn(peak, dear, rare=8.0, entitlements=[{"workload": "web", "max_units": 12}])
+    assert any(s.from_units > 12 for s in plan.steps)
+    assert all(s.to_units >= 12 for s in plan.steps if s.from_units > 12)
 
 
 def test_under_a_ceiling_that_binds_it_is_said_that_the_autoscaler_is_not_counted_on() -> None:

@@ -203,7 +203,7 @@ def test_what_is_held_over_gaps_is_counted_and_most_of_a_record_is_needed() -> N
     assert gap.held_over_gaps == pytest.approx(90 / 360)
     with pytest.raises(InputError, match=r"of cpu is missing in 94% .* known every 5 min else: .* at least half"):
         RecordedDemand(workload(), {}, every_5(360, without=range(10, 350)), START)
-    with pytest.raises(InputError, match=r"of cpu is missing in 71%"):  # how far apart is usual, two values do not say
+    with pytest.raises(InputError, match=r"of cpu is sampled every 5.9 h: a replay needs values at most 1 h apart"):
         RecordedDemand(workload(), {}, samples({0: 4.0, 355: 4.0}), START)
 
 
