@@ -165,6 +165,7 @@ def _done(ctx: Context, lease: Lease, view: View, decision: Decision) -> Tick:
         case Verified(step=step, judgement=judgement, complete=complete):
             state = StepState.PASSED if complete else StepState.PENDING
             update = {"state": state, "passed_at": now if complete else None, "judgement": judgement}
+            update |= {"serving_at": step.serving_at or now}  # of one that needed no write nobody had said so
             event = _step_event(ctx, view, step, f"step {step.step.sequence} verified", decision.reason)
             _record(ctx, lease, view, step.model_copy(update=update), event)
             if complete:

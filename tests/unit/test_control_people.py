@@ -84,6 +84,7 @@ def test_a_count_raised_by_another_hand_is_not_shrunk_by_a_step_up(world: World)
     world.run_until(minutes(60))
     assert world.asked() == [6], "what the second step asks for stands already, and counts as ours"
     assert world.steps()[1].passed_at and world.setting("web").units == 12
+    assert all(s.serving_at and s.passed_at and s.serving_at <= s.passed_at for s in world.steps())
     assert world.state is S.CLOSED
 
 
