@@ -426,7 +426,7 @@ class Lives(RuleBasedStateMachine):
 
     def _pin(self, name: str, workload: str, duration: timedelta) -> None:
         now, units = self.world.clock.now(), self.world.setting(workload).units + 2
-        with suppress(InputError):  # it does not touch this workload
+        with suppress(InputError, RuleRefusal):  # it does not touch this workload, or is at its limits
             pin(self.world.ctx, name, units, now + duration, "bob", "a sale", workload)
             self.watcher.pinned[name, workload] = now
 
