@@ -11,11 +11,11 @@ from forebay.app.context import CONTROLLER, Context
 from forebay.app.observe import observe
 from forebay.app.turn import waits_for
 from forebay.app.writing import adopt, check_unchanged, keep_lease, release, settle_open_intents, write_setting
-from forebay.control.keep import Adopt, Clash, Keep, Later, keep, keep_pin
+from forebay.control.keep import Adopt, Clash, Keep, Later, in_effect, keep, keep_pin
 from forebay.domain.allocation import TargetState
 from forebay.domain.errors import LostLease, OutsideError, RuleRefusal
 from forebay.domain.lifecycle import FOR_A_PERSON, ChangeState
-from forebay.domain.records import ChangeRecord, Intent, Lease, Outcome, Purpose
+from forebay.domain.records import ChangeRecord, Intent, Lease, Purpose
 from forebay.domain.workload import Workload
 from forebay.ports import Snapshot, Transaction
 
@@ -32,7 +32,7 @@ Answer = Keep | Adopt | Clash | Later | Unseen | None
 
 def hand_of(ctx: Context, workload: Workload, target: TargetState, intents: Sequence[Intent]) -> str:
     """Who wrote over our setting, as far as the cloud tells; `another` where it does not."""
-    ours = next((i.new for i in reversed(intents) if i.outcome is Outcome.DONE), None)
+    ours = in_effect(intents)
     if ours is None or ours.stands_in(target.setting):
         return "another"
     with suppress(OutsideError):  # a name is a courtesy: without it the write is answered all the same

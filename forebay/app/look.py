@@ -5,7 +5,8 @@ from __future__ import annotations
 from forebay.app.context import Context
 from forebay.app.keep import hand_of
 from forebay.app.observe import measured, observe
-from forebay.control.decide import View, in_effect, is_made, latest_window, verification_window
+from forebay.control.decide import View, is_made, latest_window, verification_window
+from forebay.control.keep import in_effect
 from forebay.domain.lifecycle import StepState
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.records import ChangeRecord
@@ -31,10 +32,9 @@ def look(ctx: Context, record: ChangeRecord, plan: ShapingPlan, workload: Worklo
     window = verification_window(workload, active, now) if active else None
     pending = [s.step for s in steps if s.state is StepState.PENDING and s.step.due_at <= now]
     due = pending[0] if pending and not active else None
+    # What takes capacity away looks first, and what is made already needs no more than a look.
     if due and (due.to_units < due.from_units or is_made(due, target, in_effect(intents))):
-        window = latest_window(
-            workload, now
-        )  # what takes capacity away looks first; what is made already needs no more
+        window = latest_window(workload, now)
     known = window is not None and now >= window[2]
     usage = ctx.usage(workload)
     return View(

@@ -15,6 +15,7 @@ from forebay.app.raises import LEFT_AS_IT_IS, goes_back
 from forebay.app.turn import next_is_due
 from forebay.app.writing import last_setting, pinned, release, settle_open_intents, write_setting
 from forebay.control.decide import latest_window
+from forebay.control.keep import in_effect
 from forebay.control.restore import GiveBack, Leave, LookAgain, next_restore, window_after
 from forebay.control.verify import judge
 from forebay.domain.allocation import Lever, Setting, TargetState, in_words
@@ -216,7 +217,8 @@ def _remember_leftover(
     why: str,
 ) -> None:
     """Listed until a person settles it: what was raised is never forgotten."""
-    ours = next(i.new for i in reversed(intents) if i.outcome is Outcome.DONE)
+    ours = in_effect(intents)
+    assert ours is not None, "what was never set is not left"
     leftover = Leftover(
         change=record.change.change,
         workload=workload.name,

@@ -9,7 +9,7 @@ from forebay.app.context import Context
 from forebay.app.joint import counts_on
 from forebay.app.observe import observe
 from forebay.control.decide import Ask, View
-from forebay.control.keep import meant_by, only_more_room
+from forebay.control.keep import in_effect, meant_by, only_more_room
 from forebay.domain.allocation import Setting, in_words
 from forebay.domain.errors import OutsideError, RuleRefusal
 from forebay.domain.lifecycle import AFTER, ChangeState, StepState
@@ -22,8 +22,7 @@ from forebay.ports import Snapshot, Transaction
 def last_setting(ctx: Context, change: str, workload: str) -> Setting | None:
     """What this change wrote last and saw in effect; None before its first write."""
     with ctx.store.snapshot() as tx:
-        intents = tx.intents(workload, change=change)
-    return next((i.new for i in reversed(intents) if i.outcome is Outcome.DONE), None)
+        return in_effect(tx.intents(workload, change=change))
 
 
 def write(ctx: Context, lease: Lease, view: View, ask: Ask) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from forebay.control.keep import Adopt, Clash, Keep, Later, keep, keep_pin, moved_at, written_again_at
+from forebay.control.keep import Adopt, Clash, Keep, Later, in_effect, keep, keep_pin, moved_at, written_again_at
 from forebay.control.verify import judge, unserved
 from forebay.domain.allocation import Lever, Setting, TargetState, in_words, setting_for
 from forebay.domain.freeze import FreezeWindow
@@ -107,11 +107,6 @@ class Hold:
 
 
 Decision = Stop | Wait | Ask | Serving | Verified | Hold | Keep | Adopt
-
-
-def in_effect(intents: Sequence[Intent]) -> Setting | None:
-    """What was written last and seen in effect."""
-    return next((i.new for i in reversed(intents) if i.outcome is Outcome.DONE), None)
 
 
 def verification_window(

@@ -157,6 +157,11 @@ def insisted(intents: Sequence[Intent]) -> int:
     return count
 
 
+def in_effect(intents: Sequence[Intent]) -> Setting | None:
+    """What was written last and seen in effect; None before the first write. `intents`: oldest first."""
+    return next((i.new for i in reversed(intents) if i.outcome is Outcome.DONE), None)
+
+
 def moved_at(intents: Sequence[Intent]) -> datetime | None:
     """When the last write was made, or may have been; None if there was none."""
     written = (i for i in intents if i.purpose is not Purpose.ADOPTED and i.outcome is not Outcome.NOT_DONE)
