@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from forebay.app.context import Context
 from forebay.app.joint import shaped
-from forebay.app.observe import measured, observe
+from forebay.app.observe import judged, observe
 from forebay.app.people import own_version
 from forebay.control.decide import latest_window
 from forebay.control.verify import judge
@@ -94,8 +94,10 @@ def _is_news(tx: Snapshot, ctx: Context, record: ChangeRecord, workload: Workloa
     if tx.change(record.change.change) != record:
         return False
     said = _said_since_armed(tx, record, workload.name)
-    if not said or said[-1].action == action:
-        return action == ABOVE and not said
+    if not said:
+        return action == ABOVE  # that all is well is news only after it was not
+    if said[-1].action == action:
+        return False
     return action == WITHIN or ctx.clock.now() >= max(e.at for e in said if e.action == ABOVE) + TOLD_FOR
 
 
@@ -146,19 +148,9 @@ def verify_settled(ctx: Context, record: ChangeRecord, workload: Workload, targe
 
 
 def _judged(ctx: Context, workload: Workload, plan: ShapingPlan | None, target: TargetState) -> Judgement:
-    """As a step's verification judges, of what was seen last. Raises OutsideError."""
+    """Of what was seen last. Raises OutsideError, and InputError for units of a size that is not listed."""
     start, end, _ = latest_window(workload, ctx.clock.now())
-    usage = measured(ctx.usage(workload), start, end)
-    return judge(
-        workload.sized(target.setting.size),
-        plan,
-        start=start,
-        end=end,
-        usage=usage,
-        serving_units=target.serving,
-        asked_units=0,
-        planned_units=0,
-    )
+    return judged(ctx, workload.sized(target.setting.size), plan, target, start, end)
 
 
 def _in_words(judgement: Judgement) -> str:

@@ -8,10 +8,13 @@ from datetime import datetime
 
 from forebay.app.context import Context
 from forebay.control.shown import not_shown_yet
+from forebay.control.verify import judge
 from forebay.domain.allocation import TargetState
 from forebay.domain.errors import NotShownYet
+from forebay.domain.plan import ShapingPlan
 from forebay.domain.records import Intent
 from forebay.domain.resources import Resource
+from forebay.domain.verdict import Judgement
 from forebay.domain.workload import Workload
 from forebay.ports import Usage
 
@@ -21,6 +24,20 @@ def measured(usage: Usage, start: datetime, end: datetime) -> Mapping[Resource, 
     from a maximum, and let something shrink (rule 7).
     """
     return {resource: value for resource, value in usage.measure(start, end).items() if math.isfinite(value)}
+
+
+def judged(
+    ctx: Context, workload: Workload, plan: ShapingPlan | None, target: TargetState, start: datetime, end: datetime
+) -> Judgement:
+    """What was measured in [start, end), judged as a step's verification does, where no step asks for units now.
+
+    `workload`: in the size that stands. Raises OutsideError.
+    """
+    usage = measured(ctx.usage(workload), start, end)
+    serving = target.serving
+    return judge(
+        workload, plan, start=start, end=end, usage=usage, serving_units=serving, asked_units=0, planned_units=0
+    )
 
 
 def observe(ctx: Context, workload: Workload, intents: Sequence[Intent]) -> TargetState:

@@ -9,7 +9,7 @@ from datetime import datetime
 from forebay.app.context import Context
 from forebay.app.demand import verify_settled
 from forebay.app.joint import counts_on
-from forebay.app.observe import measured, observe
+from forebay.app.observe import judged, measured, observe
 from forebay.app.outbox import post_version, push_version
 from forebay.app.raises import LEFT_AS_IT_IS, goes_back
 from forebay.app.turn import next_is_due
@@ -17,7 +17,6 @@ from forebay.app.writing import last_setting, pinned, release, settle_open_inten
 from forebay.control.decide import latest_window
 from forebay.control.keep import in_effect
 from forebay.control.restore import GiveBack, Leave, LookAgain, next_restore, window_after
-from forebay.control.verify import judge
 from forebay.domain.allocation import Lever, Setting, TargetState, in_words
 from forebay.domain.errors import LostLease, RuleRefusal
 from forebay.domain.lifecycle import ChangeState
@@ -190,10 +189,7 @@ def _verify_last(
     start, end, known_at = window_after(workload, move)
     if now < known_at:
         return f"verification of {in_words(move.new)} is due at {known_at:%H:%M:%S}"
-    usage = measured(ctx.usage(workload), start, end)
-    verdict = judge(
-        workload, None, start=start, end=end, usage=usage, serving_units=target.serving, asked_units=0, planned_units=0
-    )
+    verdict = judged(ctx, workload, None, target, start, end)
     if verdict.verdict is Verdict.NO_DATA and now < known_at + workload.verification.patience:
         return f"{verdict.verdict}: {verdict.evidence.text}"
     text = f"{verdict.verdict}: {verdict.evidence.text}"
