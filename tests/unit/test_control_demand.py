@@ -81,7 +81,7 @@ def test_metrics_that_cannot_be_asked_for_keep_nothing_raised(monkeypatch: pytes
         def lost(*_: object) -> object:
             raise OutsideError("credentials have expired", retryable=False)
 
-        monkeypatch.setattr("forebay.app.demand.measured", lost)
+        monkeypatch.setattr("forebay.app.observe.measured", lost)
         world.run_until(minutes(50))
         assert world.setting() == floor(1)
         assert world.told("settled in doubt") == ["no_data: no data for cpu: credentials have expired"]
@@ -215,7 +215,7 @@ def test_missing_data_says_nothing_of_demand_and_disarms_nothing(monkeypatch: py
         def lost(*_: object) -> object:
             raise OutsideError("the metrics are away", retryable=True)
 
-        monkeypatch.setattr("forebay.app.demand.measured", lost)
+        monkeypatch.setattr("forebay.app.observe.measured", lost)
         world.run_until(minutes(45))
         assert "the metrics are away" in world.troubles
         assert (len(before), world.told(WARNED)) == (1, before)
