@@ -70,10 +70,8 @@ def _watch_workload(ctx: Context, record: ChangeRecord, workload: Workload) -> N
     # What an autoscaler has asked for already is on its way.
     coming = max(target.serving, target.desired)
     if judgement.verdict is Verdict.HIGH and judgement.required_units > coming:
-        action, text = (
-            ABOVE,
-            f"{_in_words(judgement)}; if no new plan can be made in time it takes force so: see its page",
-        )
+        action = ABOVE
+        text = f"{_in_words(judgement)}; if no new plan can be made in time it takes force so: see its page"
     elif judgement.verdict in (Verdict.PASS, Verdict.LOW):
         action, text = WITHIN, _in_words(judgement)
     else:

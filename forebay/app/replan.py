@@ -145,9 +145,7 @@ def _due(ctx: Context, record: ChangeRecord, workload: Workload, verdict: Verdic
         answered, above = _answered(tx, record, workload.name), above_since(tx, record, workload.name)
         waiting, turn = waits_for(tx, record.change, workload.name), plan is not None and _its_turn(tx, record, plan)
         riders = [rider.change for rider in counted(tx, name, workload.name)]
-        pinned = any(
-            pin.workload == workload.name and now < pin.until for pin in tx.pins(name)
-        )  # no step could be made
+        pinned = any(pin.workload == workload.name and now < pin.until for pin in tx.pins(name))
         joined = plan is not None and news(tx, plan, [event.at for event in drawn])
     if waiting or plan is None or any(s.state is StepState.ASKED for s in steps):
         return None
@@ -167,7 +165,7 @@ def _due(ctx: Context, record: ChangeRecord, workload: Workload, verdict: Verdic
     again = armed and now >= looked_at + max(LOOK_AGAIN, ASK_ANEW * asked)
     pressed = above is not None and not began and (above > looked_at or again)
     if armed and (shared or pinned or not (pressed or answered)):
-        return None
+        return None  # under a pin no step could be made, and the policy would only be late
     due = turn or joined or answered or pressed or (stale and (began or any(s.state in OPEN for s in steps)))
     if verdict is not Verdict.HIGH and not due:
         return None

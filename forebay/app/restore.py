@@ -91,11 +91,10 @@ def _tell_if_it_stays(ctx: Context, record: ChangeRecord, name: str, text: str) 
     with ctx.store.transaction() as tx:
         moved = [i.stored_at for i in tx.intents(name, change=change.change) if i.outcome is Outcome.DONE]
         since = max([goes_back(tx, record) or record.updated_at, *moved])
-        if (
-            known
-            and ctx.clock.now() < since + known.verified_after + known.limits.soft.dwell + known.verification.patience
-        ):
-            return
+        if known:
+            usual = known.verified_after + known.limits.soft.dwell + known.verification.patience
+            if ctx.clock.now() < since + usual:
+                return
         # What follows the first number is another text each minute, and no news.
         kind = re.split(r"\d", text, maxsplit=1)[0]
         said = (e.event for e in tx.audit_entries(change.change) if e.event.at >= since)

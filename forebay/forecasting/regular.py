@@ -38,7 +38,7 @@ class RegularSeries:
     undamped: Floats | None = None
     """Shape (n,): `values` with their outliers; None where there are none."""
     recorded: Floats | None = None
-    """Shape (m,): as recorded up to the same end, brought to the present level but not mended; None if `values`."""
+    """Shape (m,): as recorded up to the same end, mended only where a level was left behind; None if `values`."""
 
     utc: Callable[[pd.Timestamp], pd.Timestamp] = _itself
     """From a time of the slots to UTC, where they lie on another clock that is only labelled so."""

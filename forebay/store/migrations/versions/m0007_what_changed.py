@@ -37,9 +37,8 @@ def _fill() -> None:
     )
     for row in op.get_bind().execute(sa.select(table)).all():
         this = sa.update(table).filter_by(entity=row.entity, policy=row.policy, version=row.version)
-        op.execute(
-            this.values(changed_at=datetime.now(UTC), in_force_from=_in_force_from(json.loads(row.content)))
-        )  # JSON is read as text (engine.py)
+        content = json.loads(row.content)  # the connection leaves JSON as text (engine.py)
+        op.execute(this.values(changed_at=datetime.now(UTC), in_force_from=_in_force_from(content)))
 
 
 def _in_force_from(content: dict[str, Any]) -> datetime | None:
