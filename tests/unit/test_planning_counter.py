@@ -62,7 +62,7 @@ SOON = NOW + timedelta(minutes=28)
             {"work": workload(limits={"min_units": 2, "max_units": 10, "soft": {"units": 3}})},
             "12 units must serve, verified, at 24 Nov 12:00 UTC to carry the demand with 95 % confidence, "
             "but max_units of its limits is 10; and at 24 Nov 12:05 UTC it would need more than the 10 units "
-            "that may be had, so no lull is proposed",
+            "that may be had, so no later time is proposed",
             ("limits.max_units 12 (now 10)",),
             id="too low a bound",
         ),
@@ -70,7 +70,7 @@ SOON = NOW + timedelta(minutes=28)
             {"to_be": change(entitlements=[{"workload": "web", "max_units": 9}])},
             "12 units must serve, verified, at 24 Nov 12:00 UTC to carry the demand with 95 % confidence, "
             "but max_units of the policy's entitlement is 9; and at 24 Nov 12:05 UTC it would need more than the 9 "
-            "units that may be had, so no lull is proposed",
+            "units that may be had, so no later time is proposed",
             ("entitlement max_units 12 (now 9)",),
             id="the policy's own ceiling",
         ),
