@@ -154,7 +154,8 @@ def _outgrown(draft: Draft) -> str:
     if begin >= len(draft.demand.index) or (within := within_bounds(draft, begin)).all():
         return ""
     at = clock(draft.demand.index.at(begin + int(np.argmin(within))))
-    return f"; and at {at} it would need more than the {draft.most_units} units that may be had, so no later time is proposed"
+    most = draft.most_units
+    return f"; and at {at} it would need more than the {most} units that may be had, so no later time is proposed"
 
 
 def _season_from(draft: Draft, slot: int, begin: int) -> slice:
