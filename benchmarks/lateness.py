@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +71,14 @@ def measure(stack: LiveStack, names: Sequence[str]) -> None:
         if stack.send_ticket(name, change) != 202:
             raise SystemExit(f"the receiver did not take the ticket {name}: see its log")
         accepted[name] = datetime.now(UTC)
-    begun = ("settling", "closed")
-    until(lambda: all(stack.state(n) in begun for n in names), "all are in force", 2 * delay.total_seconds())
+    for name in names:  # one after the other: the API takes no caller's questions without limit
+        until(partial(_has_begun, stack, name), f"{name} is in force", 2 * delay.total_seconds())
     print_steps(stack, names)
     print_planning(stack, accepted)
+
+
+def _has_begun(stack: LiveStack, name: str) -> bool:
+    return stack.state(name) in ("settling", "closed")
 
 
 def print_planning(stack: LiveStack, accepted: dict[str, datetime]) -> None:

@@ -47,8 +47,9 @@ class Raise(Model):
 
 def open_raises(ctx: Context) -> list[Raise]:
     """By change, oldest first, then what changes that are over have left to a person."""
+    now = ctx.clock.now()
     with ctx.store.snapshot() as tx:
-        found = [r for record in reversed(tx.changes(frozenset(ChangeState) - TERMINAL)) for r in _of(tx, record)]
+        found = [r for record in reversed(tx.changes(frozenset(ChangeState) - TERMINAL)) for r in _of(tx, record, now)]
         left = [
             Raise(
                 workload=o.workload,
@@ -78,7 +79,8 @@ def settle(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:
         settled_setting(ctx, record, ctx.workload(name), f"settled by {actor}")
     with ctx.store.transaction() as tx:
         check_unchanged(tx, record)
-        ends = _ends_as(tx, record, ctx.clock.now())
+        now = ctx.clock.now()
+        ends = _ends_as(tx, record, now)
         left = {o.workload: o.live for o in tx.leftovers() if o.change == change}
         if ends is None and not left:
             raise RuleRefusal("settle what was left", f"change {change} has left nothing", "`forebay status`")
@@ -86,14 +88,15 @@ def settle(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:
         for name, live in left.items():
             tx.audit(ctx.event(record.change, LEFT_AS_IT_IS, reason, actor, workload=name, new=in_words(live)))
         tx.drop_leftovers(change, event)
-        still = [r.workload for r in _of(tx, record) if r.workload not in left]
+        still = [r.workload for r in _of(tx, record, now) if r.workload not in left]
         # What was named is what another hand is in the way of: the other workloads go on with their way back.
         if ends is not None and not (left and still):
-            if waiting := counts_on(tx, record, record.change.workloads, ctx.clock.now()):
+            if waiting := counts_on(tx, record, record.change.workloads, now):
                 raise RuleRefusal("nothing is given back under a policy", waiting, "the same once that is over")
             if _unread(tx, record):
                 raise RuleRefusal("one writer per workload", "a write is still under way", "the same in a minute")
-            stays = [f"{r.workload} was set to {in_words(r.now)}, before to {in_words(r.was)}" for r in _of(tx, record)]
+            left_so = _of(tx, record, now)
+            stays = [f"{r.workload} was set to {in_words(r.now)}, before to {in_words(r.was)}" for r in left_so]
             words = "; ".join(["a person says that what is not given back stands right", *stays])
             record = tx.move(change, ends, ctx.event(record.change, str(ends), words, actor))
     ctx.notifier.notify(event)
@@ -114,7 +117,7 @@ def _ends_as(tx: Snapshot, record: ChangeRecord, now: datetime) -> ChangeState |
     return ChangeState.CLOSED if ends is not None and now >= ends else None
 
 
-def _of(tx: Snapshot, record: ChangeRecord) -> list[Raise]:
+def _of(tx: Snapshot, record: ChangeRecord, now: datetime) -> list[Raise]:
     found = []
     for name in record.change.workloads:
         original = tx.original(record.change.change, name)
@@ -130,7 +133,8 @@ def _of(tx: Snapshot, record: ChangeRecord) -> list[Raise]:
         enforced = record.state in (ChangeState.IN_FORCE, ChangeState.SETTLING)
         stays = enforced and raised.new.floor is None
         back = original.within(record.change.entitlement(name)) if enforced else original
-        until, waits_for = goes_back(tx, record), _waits_for(record)
+        until = goes_back(tx, record)
+        over = until is not None and until <= now
         found.append(
             Raise(
                 workload=name,
@@ -138,17 +142,17 @@ def _of(tx: Snapshot, record: ChangeRecord) -> list[Raise]:
                 now=raised.new,
                 change=record.change.change,
                 reason=raised.why,
-                until=until,
+                until=None if over else until,
                 restore=None if stays else back,
-                waits_for=waits_for,
+                waits_for=_waits_for(record, over),
                 unread=bool(unread),
             )
         )
     return found
 
 
-def _waits_for(record: ChangeRecord) -> str:
-    if record.state in BACK:
+def _waits_for(record: ChangeRecord, over: bool) -> str:
+    if record.state in BACK or (over and record.state is ChangeState.SETTLING):
         return "its way back, move by move"
     if record.state is ChangeState.HELD:
         return "what it is held for, or a person: cancel" if record.lapses else "a person: resume or cancel"

@@ -117,9 +117,9 @@ def _bring_on(ctx: Context, record: ChangeRecord, holder: str) -> None:
     if record.state is ChangeState.SETTLING:
         # The run that enforced it posts only to what it has the settings for. Before anything that may close it.
         post_what_is_in_force(ctx, record)
-    if record.state in STEPPING:
-        renew_dead_attempts(ctx, record, now)
     settled = record.state is ChangeState.SETTLING and _settled(ctx, record, now)
+    if record.state in STEPPING and not settled:
+        renew_dead_attempts(ctx, record, now)
     plan_anew_if_overdue(ctx, record)
     # The enforcing run has the first word; this is for when it died or was late.
     overdue = now >= change.effective_at + DEAD_AFTER

@@ -263,7 +263,7 @@ def settle_open_intents(ctx: Context, record: ChangeRecord, workload: Workload, 
         return None
     live = observe(ctx, workload, still_open).setting
     for intent in still_open:
-        if intent.new.stands_in(live):
+        if intent.new.stands_in(live) or _but_for_the_ceiling(intent, live):
             outcome, how = Outcome.DONE, f"found in effect: {in_words(live)}"
         elif intent.stood_before(live):
             outcome, how = Outcome.NOT_DONE, f"not in effect: still {in_words(live)}"
@@ -275,6 +275,13 @@ def settle_open_intents(ctx: Context, record: ChangeRecord, workload: Workload, 
             )
         settle(ctx, lease, record, workload, intent, outcome, how)
     return foreign
+
+
+def _but_for_the_ceiling(intent: Intent, live: Setting) -> bool:
+    """Whether the floor that was written stands, under another hand's ceiling: it is ours all the same, to go back."""
+    new, old = intent.new, intent.old
+    moved = new.floor is not None and new.floor != old.floor
+    return moved and new.model_copy(update={"ceiling": live.ceiling}).stands_in(live)
 
 
 def _put_back(tx: Transaction, intent: Intent) -> None:

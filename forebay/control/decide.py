@@ -6,7 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from forebay.control.keep import Adopt, Clash, Keep, Later, in_effect, keep, keep_pin, moved_at, written_again_at
+from forebay.control.keep import (
+    Adopt,
+    Clash,
+    Keep,
+    Later,
+    gives_back,
+    in_effect,
+    keep,
+    keep_pin,
+    moved_at,
+    written_again_at,
+)
 from forebay.control.verify import judge, unserved
 from forebay.domain.allocation import Lever, Setting, TargetState, in_words, setting_for
 from forebay.domain.freeze import FreezeWindow
@@ -138,6 +149,8 @@ def decide(view: View, poll: timedelta) -> Decision:
         return Stop(f"change is {view.change.state}: {view.change.note}")
     if step is None:
         return Stop("every step has passed", done=True)
+    if gives_back(view.intents):
+        return Stop("it has settled, and what was raised goes back")
     if failed := failed_resize(view, step):
         return failed
     entitlement = view.change.change.entitlement(view.workload.name)

@@ -59,7 +59,8 @@ def keep(
     entitlement: Entitlement | None,
     held: bool = False,
 ) -> Keep | Adopt | Clash | Later | None:
-    """None where what was set stands. `intents`: of this change on this workload, oldest first; `hand`: who wrote.
+    """None where what was set stands, or is on its way back. `intents`: of this change on this workload, oldest first;
+    `hand`: who wrote.
 
     `insist` writes ours again, at most INSISTENCE times and within the soft limits, and never takes a count away;
     `yield` takes the other's value over if it carries what ours did; `hold` (and each of them where it cannot) says
@@ -69,7 +70,8 @@ def keep(
     again.
     """
     done = [i for i in intents if i.outcome is Outcome.DONE]
-    if not done:
+    # On its way back another's value is theirs, whatever the rule: that way ends at it, and tells it (rule 9).
+    if not done or gives_back(intents):
         return None
     ours = done[-1].new
     # A size is ours to watch only once the change has made a resize.
@@ -160,6 +162,12 @@ def insisted(intents: Sequence[Intent]) -> int:
 def in_effect(intents: Sequence[Intent]) -> Setting | None:
     """What was written last and seen in effect; None before the first write. `intents`: oldest first."""
     return next((i.new for i in reversed(intents) if i.outcome is Outcome.DONE), None)
+
+
+def gives_back(intents: Sequence[Intent]) -> bool:
+    """Whether what was raised is on its way back, or back. `intents`: as in `in_effect`."""
+    made = [i for i in intents if i.outcome is not Outcome.NOT_DONE]
+    return bool(made) and made[-1].purpose is Purpose.GIVE_BACK
 
 
 def moved_at(intents: Sequence[Intent]) -> datetime | None:

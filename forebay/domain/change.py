@@ -215,12 +215,11 @@ class PolicyChange(Model):
     def within_reach(self, now: datetime) -> PolicyChange:
         """The change itself. Raises InputError if it reaches further ahead of `now` (aware UTC) than can be planned."""
         # Subtracted only: the sum might lie beyond the calendar.
-        tail = max([self.settle, *(impact.adoption.over for impact in self.impacts)])
-        if self.effective_at - now > LONGEST_AHEAD - tail:
+        if self.effective_at - now > LONGEST_AHEAD - self.watched_for:
             raise InputError(
                 f"change {self.change}: in force at {self.effective_at.isoformat()} and taken up and watched for "
-                f"{duration(tail)}, it reaches further than the {LONGEST_AHEAD.days} days ahead that can be planned: "
-                "ask for it later, or shorten settle and ramps"
+                f"{duration(self.watched_for)}, it reaches further than the {LONGEST_AHEAD.days} days ahead that can "
+                "be planned: ask for it later, or shorten settle and ramps"
             )
         return self
 
@@ -233,13 +232,18 @@ class PolicyChange(Model):
     def entitlement(self, workload: str) -> Entitlement | None:
         return next((e for e in self.entitlements if e.workload == workload), None)
 
+    @property
+    def watched_for(self) -> timedelta:
+        """How long from its effective time on: as asked, and no shorter than the load takes to come in full."""
+        return max([self.settle, *(impact.adoption.over for impact in self.impacts)])
+
     def settled_at(self, began: datetime | None = None) -> datetime:
         """When settling ends (aware UTC), counted from when the policy took force; that is `began`, if it is known.
 
         A deferral moves it past the effective time. Where the glass was broken before that, the steps until then are
         still made.
         """
-        return max(began or self.effective_at, self.effective_at) + self.settle
+        return max(began or self.effective_at, self.effective_at) + self.watched_for
 
     @property
     def direction(self) -> Literal["increase", "decrease"]:

@@ -59,8 +59,7 @@ def slots_in(span: timedelta, slot: timedelta) -> int:
 
 def plan_end(change: PolicyChange, workload: Workload) -> datetime:
     """Until when the plan reaches: the change has been taken up and watched, and one more correction could help."""
-    ramps = [impact.adoption.over for impact in change.impacts if impact.workload == workload.name]
-    return change.effective_at + max([change.settle, *ramps]) + workload.verified_after
+    return change.effective_at + change.watched_for + workload.verified_after
 
 
 def horizon_slots(change: PolicyChange, workload: Workload, now: datetime) -> SlotIndex:

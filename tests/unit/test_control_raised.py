@@ -14,7 +14,9 @@ from forebay.app.pins import pin
 from forebay.app.raises import open_raises, settle
 from forebay.domain.allocation import Lever, TargetState, in_words
 from forebay.domain.errors import InputError, OutsideError, RuleRefusal
+from forebay.domain.freeze import FreezeWindow
 from forebay.domain.lifecycle import ChangeState, StepState
+from forebay.domain.records import Outcome
 from forebay.domain.resources import Resource
 from forebay.domain.workload import WorkloadCatalog
 from forebay.ports import Target
@@ -315,3 +317,60 @@ def test_settled_in_the_midst_of_a_pass_a_change_stops_it_not(world: World) -> N
     world.store.effect = settled_by_a_person
     world.reconcile()
     assert taken and world.state is S.ROLLED_BACK
+
+
+def test_a_ramp_that_takes_longer_than_settling_is_followed_to_its_end(world: World) -> None:
+    ramp = [{"workload": "web", "factor": 2.0, "adoption": {"shape": "ramp", "over": "PT1H"}}]
+    path = a_plan(((1, 4, 6), (70, 6, 8)), aligned=6)
+    world.submit(a_request(impacts=ramp, settle="PT10M"), path)
+    world.run_until(EFFECTIVE + timedelta(minutes=55))
+    assert (world.state, world.setting(), world.asked()) == (S.SETTLING, count(8), [6, 8])
+    world.run_until(EFFECTIVE + timedelta(minutes=90))
+    assert (world.state, world.setting()) == (S.CLOSED, count(8))
+
+
+def test_no_step_is_made_once_the_way_back_has_begun() -> None:
+    """A freeze window covers a step of the policy in force and the end of settling; both are free at once."""
+    freeze = FreezeWindow(start=minutes(38), end=minutes(50), reason="release")
+    with World(lever=Lever.FLOOR) as world:
+        original = world.setting()
+        world.put_rules(freezes=[freeze])
+        world.submit(None, a_plan(((1, 4, 6), (10, 6, 8), (39, 8, 10)), aligned=8))
+        world.run_until(minutes(49))
+        assert (world.state, world.setting().floor) == (S.SETTLING, 8)
+        (raised,) = open_raises(world.ctx)
+        assert (raised.until, raised.waits_for) == (None, "its way back, move by move")
+        world.run_until(minutes(70))
+        assert (world.state, world.setting(), world.asked()) == (S.CLOSED, original, [6, 8, original.units])
+
+
+def test_a_first_write_whose_answer_was_lost_is_ours_under_another_hands_ceiling() -> None:
+    with World(lever=Lever.FLOOR, demand=flat(2)) as world:
+        original = world.setting()
+        assert original.ceiling is not None
+        theirs = original.ceiling + 10
+        world.submit(None, a_plan(demand=flat(2)))
+        world.cloud.faults.append("lost answer")
+
+        def widened(name: str) -> None:
+            if name == "after the write":
+                world.cloud.effect = lambda _: None
+                world.cloud.set("web", floor(6, theirs), foreign=True)
+
+        world.cloud.effect = widened
+        world.run_until(minutes(5))
+        assert world.intents()[0].outcome is Outcome.DONE and open_raises(world.ctx)
+        cancel(world.ctx, "CHG-1", "ann", "stop")
+        world.run_until(minutes(50))
+        assert original.floor is not None
+        assert (world.state, world.setting()) == (S.ROLLED_BACK, floor(original.floor, theirs))
+
+
+@pytest.mark.parametrize("rule", ["insist", "yield"])
+def test_what_an_operator_sets_on_a_workload_that_was_given_back_is_theirs(rule: str) -> None:
+    """`api` went back; `web` waits for its ceiling, so the change still settles."""
+    with lifted(World(*[a_workload(n, on_foreign_write=rule) for n in ("web", "api")], lever=Lever.FLOOR)) as world:
+        assert world.setting("api").floor == 1
+        world.cloud.set("api", floor(3), foreign=True)
+        world.run_until(minutes(70))
+        assert (world.state, world.setting("api")) == (S.SETTLING, floor(3))
