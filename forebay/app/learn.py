@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from forebay.app.context import Context
-from forebay.app.others import forecast_beside_others
+from forebay.app.others import bounds_on, forecast_beside_others
 from forebay.app.outlook import read_history, recently_needed, seed_for
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError
@@ -44,6 +44,7 @@ def draw_rest(
     demand = demand_paths(workload, doubted(change), base, outlook.index, luck(change), own)
     with ctx.store.snapshot() as tx:
         freezes = tx.rules().freezes_for(change, now, outlook.index.end)
+        bounds = bounds_on(tx, change, workload.name, now)
     floor = state.setting.floor
     return draw_plan(
         change=change,
@@ -59,4 +60,5 @@ def draw_rest(
         needed=recently_needed(workload, history, outlook.rest.start),
         resizable=False,
         in_force=True,
+        bounds=bounds,
     )

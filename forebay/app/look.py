@@ -24,7 +24,7 @@ def look(ctx: Context, record: ChangeRecord, plan: ShapingPlan, workload: Worklo
         intents = tx.intents(workload.name, change=change.change)
         pin = next((p for p in tx.pins(change.change) if p.workload == workload.name), None)
     target = observe(ctx, workload, intents)
-    workload = workload.sized(target.setting.size)
+    workload = plan.bounds.on(workload.sized(target.setting.size))
     active, arrivals = next((s for s in steps if s.state is StepState.ASKED), None), None
     if active and active.serving_at is None and target.serving != active.seen_units:
         arrivals = active.model_copy(update={"seen_units": target.serving})

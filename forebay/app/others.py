@@ -1,4 +1,4 @@
-"""Other changes that act on a workload's demand: those ahead of a change, and those that came into force lately."""
+"""Other changes on a workload: those ahead of one, those whose impact is still new, and the bounds that hold for it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 from forebay.app.context import Context
 from forebay.app.outlook import Others, Outlook, forecast_live
 from forebay.app.people import begun, own_version
-from forebay.app.turn import Ahead, ahead_of
+from forebay.app.turn import Ahead, ahead_of, same_policy
+from forebay.domain.bounds import PolicyBounds
 from forebay.domain.change import PolicyChange
 from forebay.domain.lifecycle import COME_TO_NOTHING, ChangeState
+from forebay.domain.policy import in_force
 from forebay.domain.records import ChangeRecord
 from forebay.domain.resources import Resource
 from forebay.domain.workload import Workload
@@ -73,6 +75,21 @@ def to_come(tx: Snapshot, change: PolicyChange, workload: str, now: datetime) ->
         for record in reversed(ahead_of(tx, change))
         if workload in record.change.workloads and record.state in ACTING and not begun(own_version(tx, record), now)
     )
+
+
+def bounds_on(tx: Snapshot, change: PolicyChange, workload: str, now: datetime) -> PolicyBounds:
+    """What other policies hold `workload` to: those in force, and those that will be by the turn of `change`."""
+    closed = tx.changes(frozenset({ChangeState.CLOSED}))
+    standing = [r.change for r in reversed(closed) if r.change.entitlement(workload) and _in_force(tx, r, now)]
+    coming = [r.change for r in reversed(ahead_of(tx, change)) if r.state in ACTING]
+    # Of one policy the version that comes last.
+    last = {(one.entity, one.policy): one for one in (*standing, *coming)}
+    return PolicyBounds.of((one for one in last.values() if not same_policy(one, change)), workload)
+
+
+def _in_force(tx: Snapshot, record: ChangeRecord, now: datetime) -> bool:
+    version = in_force(tx.versions(record.change.entity, record.change.policy), now)
+    return version is not None and version.change == record.change.change
 
 
 def _in_force_lately(tx: Snapshot, workload: Workload, now: datetime) -> tuple[PolicyChange, ...]:

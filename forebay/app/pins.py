@@ -39,7 +39,8 @@ def pin(
     with ctx.store.snapshot() as tx:
         plan = tx.plan(change, name)
         approved = tx.rules().approved_units(record.change, plan, tx.approvals(change)) if plan else None
-    bounds = (limits.max_units, entitlement.max_units if entitlement else None, approved)
+    others = plan.bounds.max_units if plan else None
+    bounds = (limits.max_units, entitlement.max_units if entitlement else None, others, approved)
     most = min(bound for bound in bounds if bound is not None)
     stands = ctx.target(ctx.workload(name)).observe().setting.units
     if not stands <= units <= most:

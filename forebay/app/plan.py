@@ -15,12 +15,13 @@ from forebay.app.approvals import admit, request_of
 from forebay.app.context import CONTROLLER, Context
 from forebay.app.joint import after_them, carrier, on_the_path, one_way
 from forebay.app.lookup import change_record
-from forebay.app.others import ahead_on, forecast_beside_others, to_come
+from forebay.app.others import ahead_on, bounds_on, forecast_beside_others, to_come
 from forebay.app.outlook import Outlook, read_history, recently_needed, seed_for
 from forebay.app.people import deny, turn_down
 from forebay.app.preflight import look_ahead
 from forebay.app.turn import ahead_of, free_from
 from forebay.domain.allocation import TargetState
+from forebay.domain.bounds import NO_BOUNDS, PolicyBounds
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError
 from forebay.domain.freeze import FreezeWindow
@@ -60,12 +61,13 @@ def draw(
     ahead: Sequence[PolicyChange] = (),
     needed: npt.NDArray[np.int64] | None = None,
     joint: bool = False,
+    bounds: PolicyBounds = NO_BOUNDS,
 ) -> ShapingPlan | PlanRefusal:
     """The optimal plan of one workload for its outlook. Deterministic: the random draw is seeded by the change.
 
     `ahead`: earlier changes that will be in force by then; the demand has their impacts too, on top of what is in force
     already, corrected by what was seen of it: `change` and those ahead may be, by break glass. `joint`: the plan is one
-    path for all of those ahead, and says in `carries` what it brings for each.
+    path for all of those ahead, and says in `carries` what it brings for each. `bounds`: of other policies.
 
     Under an autoscaler (`floor` given) `start_units` above what demand needs is not counted on: it may scale in
     again before the first step.
@@ -105,6 +107,7 @@ def draw(
         resizable=resizable,
         needed=needed,
         promises=promises,
+        bounds=bounds,
     )
     if isinstance(plan, PlanRefusal) or not joint:
         return plan
@@ -281,6 +284,7 @@ def draw_live(
         resized = any(i.new.revision for i in tx.intents(workload.name, change=change.change))
         ahead = ahead_on(tx, change, workload.name, now)
         under = to_come(tx, change, workload.name, now)
+        bounds = bounds_on(tx, change, workload.name, now)
     start, floor, free = state.desired, state.setting.floor, free_from(ahead, workload)
     if ahead and floor is None:
         start = max(start, *(a.units_left for a in ahead))
@@ -300,6 +304,7 @@ def draw_live(
             resizable=state.setting.size is not None and not resized and not ahead,
             ahead=under,
             needed=recently_needed(workload, history, outlook.rest.start),
+            bounds=bounds,
         )
 
     in_turn = after_them(ahead, change, workload, outlook.index, drawn) if ahead else drawn(change)
@@ -336,6 +341,7 @@ def draw_carrying(
     with ctx.store.snapshot() as tx:
         freezes = [f for one in changes for f in tx.rules().freezes_for(one, now, outlook.index.end)]
         written = [i.stored_at for i in tx.intents(workload.name, change=first.change)]
+        bounds = bounds_on(tx, first, workload.name, now)
     plan = draw(
         workload,
         last,
@@ -349,6 +355,7 @@ def draw_carrying(
         ahead=changes[:-1],
         needed=recently_needed(workload, history, outlook.rest.start),
         joint=True,
+        bounds=bounds,
     )
     if isinstance(plan, PlanRefusal):
         return plan

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 
+from forebay.domain.bounds import NO_BOUNDS, PolicyBounds
 from forebay.domain.model import Model, UtcTime, digest
 from forebay.domain.resources import Resource
 from forebay.domain.size import TaskSize
@@ -111,7 +112,7 @@ class ShapingPlan(Model):
     `after`: changes that were ahead on the workload; their impact is in the demand, and it begins once they are over.
     `carried_by`: the change ahead whose steps bring what this one needs, on one `path` for both; it then has no steps
     of its own. `carries`: units that must serve, verified, for each change that this plan carries too; `drawn_for`: the
-    fingerprint of each of them, which may be edited later.
+    fingerprint of each of them, which may be edited later. `bounds`: what other policies hold its steps within.
     """
 
     change: str
@@ -134,6 +135,7 @@ class ShapingPlan(Model):
     path: tuple[ShapingStep, ...] = ()
     carries: Mapping[str, int] = {}
     drawn_for: Mapping[str, str] = {}
+    bounds: PolicyBounds = NO_BOUNDS
 
     @property
     def moves(self) -> tuple[ShapingStep, ...]:
@@ -161,6 +163,8 @@ class ShapingPlan(Model):
             del whole["counted_units"]
         if not self.price.paths:
             del whole["price"]["paths"]
+        if self.bounds == NO_BOUNDS:
+            del whole["bounds"]
         return digest(whole)
 
     def slot_at(self, at: datetime) -> PlanSlot | None:

@@ -87,9 +87,7 @@ def reason(draft: Draft, aligned: int, tracked: Ints | None) -> str:
     if problem.low == aligned:
         must += f" to carry the demand with {draft.workload.risk.confidence * 100:g} % confidence"
     if problem.low > problem.high:
-        bound = (
-            "max_units of its limits" if problem.high == limits.max_units else "max_units of the policy's entitlement"
-        )
+        bound = draft.most_of if problem.high == limits.max_units else "max_units of the policy's entitlement"
         return f"{must}, but {bound} is {problem.high}"
     if problem.start > limits.max_units and problem.ceiling is None:
         return f"it stands at {problem.start} units, above max_units {limits.max_units}, and a plan does not shrink it"
@@ -225,7 +223,8 @@ def relaxed_max_units(draft: Draft, aligned: int, tracked: Ints | None) -> Way |
         return None
     raised = draft.with_limits(limits.model_copy(update={"max_units": needed}))
     would_do = _would_do(raised, aligned, tracked)
-    return (f"limits.max_units {needed} (now {limits.max_units})", raised) if would_do else None
+    whose = f"{draft.most_of}:" if draft.capped_by else "limits.max_units"
+    return (f"{whose} {needed} (now {limits.max_units})", raised) if would_do else None
 
 
 def relaxed_ceiling(draft: Draft, aligned: int, tracked: Ints | None) -> Way | None:

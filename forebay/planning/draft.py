@@ -28,7 +28,8 @@ class Draft:
     (n_paths, slots of the demand); None where none is counted on; `needed` is what that rests on (see
     `tracked_units`), `start_units` if None. `in_force`: the change is, so that nothing has to be aligned any more:
     what is planned is the rest of its life, within its bounds as soon as can be. `promises`: what the same path must
-    have for other changes, none of them later than `change`.
+    have for other changes, none of them later than `change`. `capped_by`: whose policy its `max_units` is;
+    empty: the workload's own.
     """
 
     change: PolicyChange
@@ -41,6 +42,7 @@ class Draft:
     needed: Ints | None = None
     in_force: bool = False
     promises: Sequence[Promise] = ()
+    capped_by: str = ""
 
     @property
     def index(self) -> SlotIndex:
@@ -82,6 +84,11 @@ class Draft:
         """The most units that may be had once the change is in force."""
         entitlement, most = self.change.entitlement(self.workload.name), self.workload.limits.max_units
         return most if entitlement is None or entitlement.max_units is None else min(most, entitlement.max_units)
+
+    @property
+    def most_of(self) -> str:
+        """What the workload's `max_units` is called."""
+        return f"max_units of {self.capped_by}" if self.capped_by else "max_units of its limits"
 
     @property
     def asked_now(self) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from forebay.domain.bounds import NO_BOUNDS, PolicyBounds
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError
 from forebay.domain.freeze import FreezeWindow
@@ -46,6 +47,7 @@ def draw_plan(
     needed: Ints | None = None,
     in_force: bool = False,
     promises: Sequence[Promise] = (),
+    bounds: PolicyBounds = NO_BOUNDS,
 ) -> ShapingPlan | PlanRefusal:
     """The optimal plan for `workload`, or a refusal with counter-proposals.
 
@@ -58,22 +60,37 @@ def draw_plan(
     for it. `resizable`: where the workload has other sizes, one resize may be part of the plan. `needed`: see
     `tracked_units`; None: it stays at `start_units` until it has seen enough. `in_force`: the effective time has
     passed; `demand` is what is left of it, and nothing has to be aligned any more. `promises`: what the same path must
-    have for other changes, whose effective times are no later.
+    have for other changes, whose effective times are no later. `bounds`: of other policies, which hold all along.
 
     Raises InputError if the effective time is not after `now`, or if nothing is left to plan or to be done once the
     change is in force (there is no proposal to make then); ValueError if `demand` does not cover the plan.
     """
     clock, counted = Clock(now, earliest, freezes), start_units if counted is None else counted
-    draft = Draft(change, workload, demand, counted, floor, clock, needed=needed, in_force=in_force, promises=promises)
+    capped_by, workload = bounds.cap(workload), bounds.on(workload)
+    draft = Draft(
+        change,
+        workload,
+        demand,
+        counted,
+        floor,
+        clock,
+        needed=needed,
+        in_force=in_force,
+        promises=promises,
+        capped_by=capped_by,
+    )
     draft.check()
-    solution, sizing = choose(draft, autoscaled=autoscaled, resizable=resizable)
+    # Bounds count units, whatever their size.
+    solution, sizing = choose(draft, autoscaled=autoscaled, resizable=resizable and not bounds.by)
     if solution is None and in_force:
         raise InputError(f"{workload.name}: from {start_units} units no plan lies within the limits")
     left_out = f"{start_units - counted} of {start_units} units may scale in before the first step: not counted"
     if solution is None:
         refused = refusal(draft, autoscaled=autoscaled)
+        refused = refused.because(bounds.text) if bounds.by else refused
         return refused.because(left_out) if counted < start_units else refused
     standing = [left_out] if counted < start_units else _awaited(solution.first, start_units)
+    kept_to = [bounds.text] if bounds.by else []
     return ShapingPlan(
         change=change.change,
         workload=workload.name,
@@ -88,8 +105,9 @@ def draw_plan(
         forecast=forecast_notes,
         size=workload.size,
         sizing=sizing,
-        preflight=(*standing, *_short(solution), *_not_counted_on(solution.first, autoscaled)),
+        preflight=(*kept_to, *standing, *_short(solution), *_not_counted_on(solution.first, autoscaled)),
         counted_units=counted if counted < start_units else None,
+        bounds=bounds,
     )
 
 
@@ -106,7 +124,7 @@ def _short(solution: Solution) -> Iterator[str]:
     if len(over):
         slot, most = int(over[0]), int(allowed[over[0]])
         at = max(index.at(slot), draft.change.effective_at) if slot == begin else index.at(slot)
-        whose = "max_units of its limits" if most == draft.workload.limits.max_units else "the policy's ceiling"
+        whose = draft.most_of if most == draft.workload.limits.max_units else "the policy's ceiling"
         yield (
             f"from {clock(at)} on demand needs up to {int(needed[over].max())} units ({confidence * 100:g} % "
             f"quantile), but {whose} is {most}"

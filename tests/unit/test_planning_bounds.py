@@ -1,0 +1,106 @@
+"""Entitlements of other policies: they hold for every change on the workload, and each plan says whose they are."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from forebay.app.others import bounds_on
+from forebay.app.plan import plan_change
+from forebay.app.receive import receive
+from forebay.domain.allocation import Lever
+from forebay.domain.bounds import NO_BOUNDS, PolicyBounds
+from forebay.domain.lifecycle import ChangeState
+from tests.support.planning_cases import change, drawn, moves, refused
+from tests.support.world import EFFECTIVE, World, a_plan, a_request, a_workload, count, flat, floor, minutes
+
+S = ChangeState
+
+
+def policy(name: str, number: int = 7, **bounds: int) -> PolicyBounds:
+    to_be = change(change=f"CHG-{number}", policy=name, entitlements=[{"workload": "web"} | bounds])
+    return PolicyBounds.of([to_be], "web")
+
+
+def test_of_several_the_narrowest_hold() -> None:
+    given = [("tier", {"min_units": 5}), ("plan", {"min_units": 3, "max_units": 30}), ("cap", {"max_units": 20})]
+    changes = [
+        change(change=f"CHG-{n}", policy=name, entitlements=[{"workload": "web"} | bounds])
+        for n, (name, bounds) in enumerate(given)
+    ]
+    bounds = PolicyBounds.of([*changes, change()], "web")
+    assert (bounds.min_units, bounds.max_units, bounds.capped_by) == (5, 20, "acme cap (CHG-2)")
+    assert bounds.text == (
+        "other policies keep to their bounds: acme tier (CHG-0) at least 5 units, "
+        "acme plan (CHG-1) at least 3 and at most 30 units, acme cap (CHG-2) at most 20 units"
+    )
+    assert PolicyBounds.of(changes, "api") == NO_BOUNDS
+
+
+def test_a_floor_that_another_policy_guarantees_is_not_lowered() -> None:
+    given = {"start": 12, "floor": 12, "level": 2.0, "autoscaled": True}
+    assert min(to for _, _, to in moves(drawn(**given))) < 12, "it would pay"
+    bounds = policy("tier", min_units=12)
+    plan = drawn(**given, bounds=bounds)
+    assert moves(plan) == [] and bounds.text in plan.preflight
+    assert plan.hash != plan.model_copy(update={"bounds": NO_BOUNDS}).hash
+
+
+def test_what_another_policy_caps_is_refused_in_its_name() -> None:
+    no = refused(bounds=policy("tier", max_units=10))
+    assert no.reason.startswith(
+        "12 units must serve, verified, at 24 Nov 12:00 UTC to carry the demand with 95 % confidence, "
+        "but max_units of acme tier (CHG-7) is 10"
+    )
+    assert no.reason.endswith("other policies keep to their bounds: acme tier (CHG-7) at most 10 units")
+    assert [way.limit for way in no.counter_proposal.relax] == ["max_units of acme tier (CHG-7): 12 (now 10)"]
+
+
+def test_a_plan_as_it_was_stored_before_has_the_hash_it_had() -> None:
+    plan = drawn()
+    assert "bounds" in plan.model_dump() and plan.bounds == NO_BOUNDS
+    again = type(plan).model_validate(plan.model_dump(exclude={"bounds"}))
+    assert again.hash == plan.hash
+
+
+@pytest.mark.slow
+def test_the_bounds_of_a_policy_in_force_hold_for_the_next_change_until_its_own_next_version() -> None:
+    guaranteed = [{"workload": "web", "min_units": 6}]
+    with World(a_workload(shares={"acme": 0.5, "bolt": 0.5}), lever=Lever.FLOOR, demand=flat(1)) as world:
+        world.cloud.services["web"].setting = floor(6)
+        world.cloud.remembers = True
+        receive(world.ctx, a_request(change="CHG-0", policy="tier", impacts=[], entitlements=guaranteed))
+        plan_change(world.ctx, "CHG-0")
+
+        def seen(**fields: object) -> int:
+            asked = a_request(change="CHG-9", entity="bolt", effective_at=minutes(500)).accepted(world.clock.now())
+            with world.sql.transaction() as tx:
+                to_be = asked.model_copy(update=fields)
+                return bounds_on(tx, to_be, "web", world.clock.now()).min_units
+
+        assert seen() == 6, "it comes before"
+        world.run_until(EFFECTIVE + timedelta(minutes=40))
+        assert world.record("CHG-0").state is S.CLOSED
+        assert (seen(), seen(entity="acme", policy="tier")) == (6, 0)
+        later = EFFECTIVE + timedelta(hours=3)
+        receive(world.ctx, a_request(change="CHG-1", entity="bolt", effective_at=later, settle="PT10M"))
+        plan_change(world.ctx, "CHG-1")
+        world.run_until(later + timedelta(minutes=40))
+        assert world.state is S.CLOSED and min([6, *world.asked()]) == 6
+        last = later + timedelta(hours=2)
+        nothing = [{"workload": "web", "factor": 1.0}]
+        receive(world.ctx, a_request(change="CHG-2", policy="tier", impacts=nothing, effective_at=last))
+        plan_change(world.ctx, "CHG-2")
+        world.run_until(last + timedelta(minutes=40))
+        assert seen() == 0
+
+
+@pytest.mark.slow
+def test_no_correction_goes_beyond_what_another_policy_caps() -> None:
+    with World(demand=flat(30)) as world:
+        bounds = policy("tier", max_units=8)
+        world.submit(None, a_plan().model_copy(update={"bounds": bounds}))
+        world.run_until(minutes(29))
+        assert (world.asked(), world.setting()) == ([6, 8], count(8))
+        assert "the ceiling of 8 units is in the way" in world.record().note
