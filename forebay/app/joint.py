@@ -39,13 +39,21 @@ def carrier(
         return f"{name} cannot carry it past {', '.join(waiting)}, which takes its own turn"
     if latest.change.effective_at > change.effective_at:
         return f"{name} cannot carry it: it would overtake {latest.change.change}, in force later"
-    if twin := next((a.change.change for a in ahead if same_policy(a.change, change)), None):
-        return f"{name} cannot carry it: the same policy's version of {twin} must be in force first"
-    if any((e := one.entitlement(workload.name)) and e.max_units is not None for one in everyone):
-        return f"{name} cannot carry it: a policy caps the units of {workload.name}"
+    if barred := barred_from_one_path(everyone, workload.name):
+        return f"{name} cannot carry it: {barred}"
     if first.plan.resize:
         return f"{name} cannot carry it: it changes the size of the units of {workload.name}"
     return first
+
+
+def barred_from_one_path(changes: Sequence[PolicyChange], workload: str) -> str | None:
+    """What in the `changes` themselves, by effective time, keeps the last one off the path of those before it."""
+    *ahead, change = changes
+    if twin := next((one.change for one in ahead if same_policy(one, change)), None):
+        return f"the same policy's version of {twin} must be in force first"
+    if any((e := one.entitlement(workload)) and e.max_units is not None for one in changes):
+        return f"a policy caps the units of {workload}"
+    return None
 
 
 def after_them(

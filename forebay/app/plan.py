@@ -86,7 +86,7 @@ def draw(
     *ahead, change = (_to_be_added(one, felt) for one in (*ahead, change))
     total, own = base(ahead, change)
     demand = demand_paths(workload, change, total, outlook.rest, luck(change), own)
-    promises = promised(workload, ahead, base, outlook.rest, luck) if joint else []
+    promises = promised(bounds.on(workload), ahead, base, outlook.rest, luck) if joint else []
     counted = start_units
     if floor is not None:
         medians = {r: float(np.median(demand.without_change[r][:, 0])) for r in workload.resources}

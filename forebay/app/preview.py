@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from forebay.app.joint import barred_from_one_path
 from forebay.app.outlook import Entities, Others, Outlook, forecast_workload, recently_needed
 from forebay.app.plan import Seen, agree, draw
 from forebay.domain.allocation import Lever
@@ -93,6 +94,12 @@ def preview(
             raise InputError(
                 f"{ahead[-1].change} comes into force at {ahead[-1].effective_at.isoformat()}, after {change.change}: "
                 f"plan {ahead[-1].change}, with {change.change} as the one that is under way"
+            )
+        if ahead and (barred := barred_from_one_path([*ahead, change], one.workload.name)):
+            names = ", ".join(other.change for other in ahead)
+            raise InputError(
+                f"{change.change} takes its turn after {names}, and is planned once that is over: no path carries "
+                f"both, for {barred}"
             )
         return draw(
             one.workload,

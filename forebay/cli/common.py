@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from forebay.app.context import Context
+    from forebay.domain.change import ChangeRequest
     from forebay.domain.rules import ChangeRules
     from forebay.domain.workload import Workload
     from forebay.forecasting.history import History
@@ -137,10 +138,22 @@ def history_of(path: Path, workloads: Path | None) -> tuple[History, Sequence[Wo
     return recorded.planned(catalog), catalog
 
 
-def totals(history: History) -> dict[str, dict[Resource, pd.Series]]:
-    return {
-        name: {Resource(r): history.total(name, r) for r in history.resources(name)} for name in history.workloads()
-    }
+def totals(history: History, needed: Collection[str]) -> dict[str, dict[Resource, pd.Series]]:
+    """By workload and resource. Raises InputError where one that is `needed` has no total; another is left out then."""
+    found: dict[str, dict[Resource, pd.Series]] = {}
+    for name in history.workloads():
+        for resource in history.resources(name):
+            try:
+                found.setdefault(name, {})[Resource(resource)] = history.total(name, resource)
+            except InputError:
+                if name in needed:
+                    raise
+    return found
+
+
+def touched(request: ChangeRequest) -> set[str]:
+    """Names of the workloads that the change is about."""
+    return {i.workload for i in request.impacts} | {e.workload for e in request.entitlements}
 
 
 def entities(history: History, names: Collection[str]) -> dict[str, dict[str, dict[Resource, pd.Series]]]:
@@ -214,9 +227,14 @@ def time(text: str, what: str) -> datetime:
         raise InputError(f"{what} {text!r} is not a time with a zone ({error}): {mend}") from error
 
 
-def end_of(series: Any) -> datetime:
-    ends = [s.index[-1] + (s.index[-1] - s.index[-2]) for by in series.values() for s in by.values() if len(s) > 1]
-    if not ends:
+def end_of(series: Mapping[str, Mapping[Resource, pd.Series]], needed: Collection[str]) -> datetime:
+    """When the latest sample of the `needed` workloads ends: a sampling interval after it began."""
+    from forebay.forecasting.forecaster import sampling_interval
+
+    # Where there is none of these, that is what will be refused, with what there is.
+    found = [series[name] for name in needed if name in series] or series.values()
+    known = [one for by_resource in found for one in by_resource.values() if len(one) > 1]
+    if not known:
         raise InputError("history: it has no series of two samples or more: give --now, and more history")
-    end: datetime = max(ends).to_pydatetime()
+    end: datetime = max(one.index[-1] + sampling_interval(one) for one in known).to_pydatetime()
     return end

@@ -78,8 +78,9 @@ def plan(
     catalog = read_catalog(workloads)
     ruled = common.rules(rules) if rules else ChangeRules()
     recorded = common.history(history)
-    series = common.totals(recorded)
-    at = common.time(now, "--now") if now else common.end_of(series)
+    needed = common.touched(request)
+    series = common.totals(recorded, needed)
+    at = common.time(now, "--now") if now else common.end_of(series, needed)
     ahead = [ChangeRequest.parse(common.read(path), str(path)).accepted(at) for path in pending or []]
     entity = common.entities(recorded, {request.entity, *(one.entity for one in ahead)})
 
@@ -167,8 +168,9 @@ def replay(
 
     request = ChangeRequest.parse(common.read(change), str(change))
     before, since = common.history(history), common.history(actual)
-    past, future = common.totals(before), common.totals(since)
-    at = common.time(now, "--now") if now else common.end_of(past)
+    needed = common.touched(request)
+    past, future = common.totals(before, needed), common.totals(since, needed)
+    at = common.time(now, "--now") if now else common.end_of(past, needed)
     scenario = Scenario(true_factor=true_factor, lever=lever, units=units)
     catalog = read_catalog(workloads)
     own, own_since = common.own(before, request.entity), common.own(since, request.entity)

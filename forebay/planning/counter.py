@@ -17,7 +17,7 @@ from forebay.planning.price import plan_price
 from forebay.planning.problem import Bools, earliest_climb, latest_points
 from forebay.planning.reasons import clock
 from forebay.planning.required import Ints, required
-from forebay.planning.sizing import as_it_is, with_autoscaler
+from forebay.planning.sizing import choose, smaller_in, with_autoscaler, with_resize
 from forebay.planning.slots import plan_end, slots_in
 
 # The most that a soft limit in percent may be.
@@ -27,19 +27,21 @@ MOST_PERCENT = 1000
 Way = tuple[str, Draft]
 
 
-def refusal(draft: Draft, *, autoscaled: bool) -> PlanRefusal:
+def refusal(draft: Draft, *, autoscaled: bool, resizable: bool) -> PlanRefusal:
     """Why `draft` cannot be planned, with the earliest effective time and what else would do by itself, priced."""
     aligned, tracked = draft.aligned(), tracked_before(draft, autoscaled=autoscaled)
     finds = (relaxed_dwell, relaxed_max_units, relaxed_ceiling, relaxed_freeze)
     alone = [way for find in finds if (way := find(draft, aligned, tracked))]
     ways = [*relaxed_moves(draft, aligned, tracked), *alone]
     at = earliest_effective_at(draft, tracked)
+    if resizable:
+        at = earliest_resized(draft, at, autoscaled=autoscaled) or at
     return PlanRefusal(
         workload=draft.workload.name,
         reason=reason(draft, aligned, tracked) + ("" if at else _outgrown(draft)),
         counter_proposal=CounterProposal(
             earliest_effective_at=at,
-            earliest_costs=costs(in_force_at(draft, at), autoscaled=autoscaled) if at else None,
+            earliest_costs=costs(in_force_at(draft, at), autoscaled=autoscaled, resizable=resizable) if at else None,
             relax=tuple(
                 Relaxation(limit=limit, costs=more)
                 for limit, eased in ways
@@ -50,11 +52,11 @@ def refusal(draft: Draft, *, autoscaled: bool) -> PlanRefusal:
     )
 
 
-def costs(draft: Draft, *, autoscaled: bool) -> Decimal | None:
+def costs(draft: Draft, *, autoscaled: bool, resizable: bool = False) -> Decimal | None:
     """What the plan takes more than leaving the allocation as it is; None if there is none, or it cannot be told."""
     if plan_end(draft.change, draft.workload) > draft.demand.index.end:
         return None  # the forecast ends before the plan would
-    solution = as_it_is(draft, autoscaled)
+    solution, _ = choose(draft, autoscaled=autoscaled, resizable=resizable)
     return plan_price(solution).more if solution else None
 
 
@@ -99,17 +101,26 @@ def reason(draft: Draft, aligned: int, tracked: Ints | None) -> str:
             f"{must}, but there is no shaping point left{frozen}: a step takes {_span(draft.workload.verified_after)} "
             f"to be verified, and the effective time is {_span(draft.change.effective_at - draft.clock.now)} away"
         )
-    moves = (
-        f"in {most_moves} move{'s' * (most_moves > 1)} of at most {limits.soft.units} units and "
-        f"{limits.soft.percent:g} %, {_span(draft.workload.step_spacing)} apart{frozen}"
-    )
+
+    def moves(number: int) -> str:
+        return (
+            f"in {number} move{'s' * (number != 1)} of at most {limits.soft.units} units and "
+            f"{limits.soft.percent:g} %, {_span(draft.workload.step_spacing)} apart{frozen}"
+        )
+
     if problem.start > problem.high:
-        return f"the policy's ceiling of {problem.high} units at {at} cannot be met from {problem.start} units {moves}"
+        from_there = f"from {problem.start} units {moves(most_moves)}"
+        return f"the policy's ceiling of {problem.high} units at {at} cannot be met {from_there}"
     bare = [attempt.bare_problem(aligned) for attempt in attempts(draft, tracked)]
     best = max(bare, key=lambda one: earliest_climb(one)[one.deadline])
     reach, stands = earliest_climb(best)[best.deadline], max(best.start, int(best.standing[best.legal.argmax()]))
     helped = "" if best.tracked is None else ", with what the autoscaler brings by then,"
-    return f"{must}, but from {stands} units{helped} only {reach} are within reach {moves}"
+    for promise, (slot, units) in zip(draft.promises, best.promises, strict=True):
+        if (by_then := earliest_climb(best)[slot]) < units:
+            theirs = f"{promise.change} needs {units} units, verified, at {clock(promise.effective_at)}"
+            within = f"only {by_then} are within reach {moves(len(latest_points(best, slot)))}"
+            return f"{theirs}, but from {stands} units{helped} {within}"
+    return f"{must}, but from {stands} units{helped} only {reach} are within reach {moves(most_moves)}"
 
 
 def earliest_effective_at(draft: Draft, tracked: Ints | None) -> datetime | None:
@@ -131,6 +142,39 @@ def earliest_effective_at(draft: Draft, tracked: Ints | None) -> datetime | None
         if lasts and not frozen and _would_do(later, later.aligned(), tracked):
             return at
     return None
+
+
+def earliest_resized(draft: Draft, before: datetime | None, *, autoscaled: bool) -> datetime | None:
+    """The first slot start that is found, `before` the one without, at which another size could come into force.
+
+    A deployment takes its time, whenever it begins: where it is through by one slot it mostly is by later ones, so the
+    first is looked for by doubling the distance, then between the last two.
+    """
+    index, work = draft.demand.index, draft.workload
+    others = [other for other in work.alternatives if not smaller_in(work, other)]
+    begin = index.covering(draft.change.effective_at) + 1
+    end = len(index) if before is None else index.covering(before)
+    if not others or draft.change.entitlement(work.name) or begin >= end:
+        return None
+    within = [within_bounds(replace(draft, workload=other), begin) for other in others]
+
+    def does(slot: int) -> bool:
+        later = in_force_at(draft, index.at(slot))
+        if plan_end(later.change, work) > index.end or any(f.covers(index.at(slot)) for f in draft.clock.freezes):
+            return False
+        lasts = [bool(fits[_season_from(draft, slot, begin)].all()) for fits in within]
+        return any(ok and with_resize(later, other, autoscaled) for ok, other in zip(lasts, others, strict=True))
+
+    lower, step = begin - 1, 1
+    while not does(lower + step):
+        lower, step = lower + step, 2 * step
+        if lower + step >= end:
+            return None
+    upper = lower + step
+    while upper - lower > 1:
+        middle = (lower + upper) // 2
+        lower, upper = (lower, middle) if does(middle) else (middle, upper)
+    return index.at(upper)
 
 
 def within_bounds(draft: Draft, begin: int) -> Bools:

@@ -80,13 +80,13 @@ def draw_plan(
         capped_by=capped_by,
     )
     draft.check()
-    # Bounds count units, whatever their size.
-    solution, sizing = choose(draft, autoscaled=autoscaled, resizable=resizable and not bounds.by)
+    resizable = resizable and not bounds.by  # which count units, whatever their size
+    solution, sizing = choose(draft, autoscaled=autoscaled, resizable=resizable)
     if solution is None and in_force:
         raise InputError(f"{workload.name}: from {start_units} units no plan lies within the limits")
     left_out = f"{start_units - counted} of {start_units} units may scale in before the first step: not counted"
     if solution is None:
-        refused = refusal(draft, autoscaled=autoscaled)
+        refused = refusal(draft, autoscaled=autoscaled, resizable=resizable)
         refused = refused.because(bounds.text) if bounds.by else refused
         return refused.because(left_out) if counted < start_units else refused
     standing = [left_out] if counted < start_units else _awaited(solution.first, start_units)

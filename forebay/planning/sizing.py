@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from forebay.domain.resources import Resource
 from forebay.domain.workload import Workload
 from forebay.planning.demand import Floats
 from forebay.planning.draft import SLACKS, Draft, solve_holding
@@ -80,7 +81,7 @@ def choose(draft: Draft, *, autoscaled: bool, resizable: bool) -> tuple[Solution
         return stay, f"stays at {workload.size}: the policy bounds the number of its units"
     words = []
     for other in workload.alternatives:
-        if fewer := [r for r in workload.resources if other.unit[r] < workload.unit[r]]:
+        if fewer := smaller_in(workload, other):
             words.append(f"{other.size} has less {fewer[0]}, and a resize takes no capacity away")
             continue
         solution = with_resize(draft, other, autoscaled)
@@ -95,6 +96,11 @@ def choose(draft: Draft, *, autoscaled: bool, resizable: bool) -> tuple[Solution
     head = f"resizes to {best.last.draft.workload.size}" if best.second else f"stays at {workload.size}"
     as_is = "as it is no plan meets the effective time" if stay is None else f"as it is {_money(stay)} in all"
     return best, f"{head}: {'; '.join([as_is, *words])}"
+
+
+def smaller_in(workload: Workload, other: Workload) -> list[Resource]:
+    """The planned resources of which a unit of the `other` size has less."""
+    return [r for r in workload.resources if other.unit[r] < workload.unit[r]]
 
 
 def as_it_is(draft: Draft, autoscaled: bool) -> Solution | None:

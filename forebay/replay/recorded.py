@@ -14,6 +14,7 @@ from forebay.domain.impact import Impact
 from forebay.domain.resources import Resource
 from forebay.domain.wording import duration
 from forebay.domain.workload import Workload
+from forebay.forecasting.history import aligned
 from forebay.planning.demand import Floats, Paths
 from forebay.planning.slots import SlotIndex
 from forebay.planning.stacked import stacked_demand
@@ -61,8 +62,20 @@ class RecordedDemand:
     def _own_of(self, resource: Resource, before: pd.Series, since: pd.Series | None) -> Floats:
         total = self._without[resource]
         if since is None:
-            return total * min(1.0, float(before.mean() / self.history[resource].reindex(before.index).mean()))
+            return total * self._share_of(resource, before)
         return np.minimum(self._held(since, f"{resource} of the change's entity"), total)
+
+    def _share_of(self, resource: Resource, before: pd.Series) -> float:
+        """The part of the total that was the entity's while both are known."""
+        whole, own = aligned([self.history[resource].dropna(), before.dropna()])
+        known = whole.index.intersection(own.index)
+        if known.empty:
+            raise InputError(
+                f"{self.workload.name}: the history has no time at which both {resource} and the entity's part of it "
+                "are known: give the entity's usage in the actual demand too"
+            )
+        most = float(whole[known].mean())
+        return min(1.0, float(own[known].mean()) / most) if most > 0 else 1.0
 
     def _held(self, series: pd.Series, what: str) -> Floats:
         """Of each period the value that holds in it. Shape (1, periods)."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+
+import pytest
 
 from tests.unit.test_cli import CHANGE, HEADER, PLAN, PLAN_JSON, START, WORKLOADS, by_entity, files, forebay  # noqa: F401
 
@@ -159,3 +161,35 @@ def test_a_what_if_reaches_no_further_than_a_change_may(files: Path, forebay) ->
     code, out, error = forebay(*PLAN, "--effective-at", (END + timedelta(days=730)).isoformat())
     assert (code, out) == (2, "")
     assert "it reaches further than the 92 days ahead that can be planned" in error
+
+
+@pytest.mark.parametrize(
+    ("others", "why"),
+    [
+        ("entitlements: [{workload: checkout, max_units: 12}]\n", "a policy caps the units of checkout"),
+        ("", "the same policy's version of CHG-0 must be in force first"),
+    ],
+    ids=["a cap", "the same policy"],
+)
+def test_what_would_take_turns_is_not_drawn_on_one_path(files: Path, forebay, others: str, why: str) -> None:  # noqa: F811
+    other = CHANGE.replace("CHG-1", "CHG-0").replace("PT3H", "PT2H")
+    (files / "other.yaml").write_text((other.replace("entity: acme", "entity: bolt") if others else other) + others)
+    (files / "workloads.yaml").write_text(WORKLOADS.replace("{acme: 0.5}", "{acme: 0.5, bolt: 0.25}"))
+    code, out, error = forebay(*PLAN, "--with", "other.yaml")
+    assert (code, out) == (2, "")
+    assert (
+        f"CHG-1 takes its turn after CHG-0, and is planned once that is over: no path carries both, for {why}" in error
+    )
+
+
+def test_now_is_when_the_last_sample_ends_of_what_the_change_touches(files: Path, forebay) -> None:  # noqa: F811
+    """Neither an outage before the last sample nor a daily series of something else puts it off."""
+    lines = (files / "history.csv").read_text().splitlines()[1:]
+    kept = [line for line in lines if not f"{END - timedelta(hours=6):%Y-%m-%dT%H:%M}" < line < lines[-1]]
+    daily = [f"{END + timedelta(days=n):%Y-%m-%dT%H:%M:%SZ},other,,cpu,3,cores" for n in (-1, 0)]
+    apart = [
+        f"{END - timedelta(hours=h):%Y-%m-%dT%H:%M:%SZ},apart,{who},cpu,3,cores" for h, who in ((9, "a"), (8, "b"))
+    ]
+    (files / "history.csv").write_text(HEADER + "\n".join([*kept, *daily, *apart]))
+    plan = json.loads(forebay(*PLAN_JSON)[1])["workloads"][0]
+    assert datetime.fromisoformat(plan["created_at"]) == END

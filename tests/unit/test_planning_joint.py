@@ -72,3 +72,12 @@ def test_a_floor_is_raised_by_the_time_of_whoever_needs_it_first(floor: int) -> 
     result = drawn(start=12, floor=floor, promises=earlier(9, at))
     first = result.steps[0]
     assert (first.verified_by <= at) == (floor < 9)
+
+
+def test_what_cannot_be_brought_for_another_in_time_is_said_of_it() -> None:
+    """At 12:00 all would be there: what is out of reach is the other's, at 9:24."""
+    refusal = refused(workload(), start=7, promises=earlier(12, SOON - timedelta(minutes=6)))
+    assert refusal.reason == (
+        "CHG-0 needs 12 units, verified, at 24 Nov 09:24 UTC, but from 7 units only 10 are within reach "
+        "in 1 move of at most 3 units and 100 %, 10 min apart"
+    )

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from forebay.domain.plan import ShapingPlan
+from forebay.domain.plan import PlanRefusal, ShapingPlan
 from forebay.domain.resources import Resource
 from forebay.domain.size import TaskSize
 from forebay.domain.workload import Workload
 from forebay.report.table import plan_table
 from forebay.report.words import explain
-from tests.support.planning_cases import EFFECTIVE, change, drawn, moves, refused, workload
+from tests.support.planning_cases import EFFECTIVE, NOW, change, drawn, moves, plan, refused, workload
 
 LARGE = TaskSize(cpu_units=2048, memory_mib=4096)
 TIGHT = {"limits": {"min_units": 2, "max_units": 10, "soft": {"units": 3, "dwell": "PT10M"}}}
@@ -135,3 +135,22 @@ def test_slots_count_units_of_the_size_that_stands() -> None:
     at = next(i for i, slot in enumerate(plan.slots) if slot.at >= plan.steps[0].verified_by)
     assert (high[0], high[at - 2], high[-1]) == (8, 4, 6)
     assert plan.price.currency == "USD" and plan.price.shaped.money > Decimal(0)
+
+
+def test_a_refusal_proposes_the_time_at_which_a_resize_would_do() -> None:
+    """12 units of a core are more than may be had; 6 of two are not, once the deployment is through and verified."""
+
+    def at(minutes: int, **fields: Any) -> Any:
+        return plan(sized(**TIGHT), change(effective_at=NOW + timedelta(minutes=minutes)), **fields)
+
+    refusal = at(8)
+    assert isinstance(refusal, PlanRefusal)
+    earliest = refusal.counter_proposal.earliest_effective_at
+    assert earliest == NOW + timedelta(minutes=18) and "no later time" not in refusal.reason
+    then = at(18)
+    assert isinstance(then, ShapingPlan) and then.resize
+    assert refusal.counter_proposal.earliest_costs == then.price.more
+    assert isinstance(at(13), PlanRefusal)
+    never = at(8, resizable=False)
+    assert isinstance(never, PlanRefusal)
+    assert never.counter_proposal.earliest_effective_at is None and "so no later time is proposed" in never.reason

@@ -218,3 +218,12 @@ def test_a_customers_own_record_is_not_made_up_either() -> None:
     since = samples(dict.fromkeys(range(120, 360, 5), 1.0))
     with pytest.raises(InputError, match="of cpu of the change's entity begins at"):
         RecordedDemand(workload(), total, total, START, own, since)
+
+
+def test_a_share_is_taken_where_a_customer_is_sampled_between_the_totals() -> None:
+    total, own = every_5(360), samples({m + 2: 1.0 for m in range(0, 360, 5)})
+    recorded = RecordedDemand(workload(), total, total, START, own)
+    assert recorded._own_without[CPU][0].tolist() == [1.0] * len(recorded.index)
+    elsewhere = samples(dict.fromkeys(range(-900, -800, 5), 1.0))
+    with pytest.raises(InputError, match="no time at which both cpu and the entity's part of it are known"):
+        RecordedDemand(workload(), total, total, START, elsewhere)
