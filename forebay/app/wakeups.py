@@ -17,7 +17,8 @@ HEAD_START = timedelta(seconds=3)
 TOGETHER = timedelta(seconds=5)
 OPEN = (StepState.PENDING, StepState.ASKED)
 PLANNING_IS_DEAD_AFTER = timedelta(minutes=3)
-ENFORCE_HEAD_START = timedelta(seconds=15)
+# Of twenty at once on two cores some take so long to start, and what is pushed is not to wait for that.
+ENFORCE_HEAD_START = timedelta(seconds=45)
 
 
 def wake_ups(ctx: Context, record: ChangeRecord) -> list[WakeUp]:
