@@ -21,6 +21,7 @@ from forebay.app.plan import store_plans
 from forebay.app.policies import policy_at
 from forebay.app.receive import receive
 from forebay.app.reconcile import reconcile
+from forebay.app.wakeups import ENFORCE_HEAD_START
 from forebay.control.decide import Decision
 from forebay.domain.access import ApiKey
 from forebay.domain.allocation import Lever, Setting
@@ -325,7 +326,9 @@ class World:
 
     def run_due(self) -> bool:
         """Start the run that is due first; False if none is."""
-        due = [w for w in self.waiting if w.at <= self.clock.now()]
+        # One thing at a time here: a run that waits for its time keeps all else from being done, so it comes late.
+        late = {"enforce": ENFORCE_HEAD_START - timedelta(seconds=15)}
+        due = [w for w in self.waiting if w.at + late.get(w.kind, timedelta(0)) <= self.clock.now()]
         if not due:
             return False
         wake_up = min(due, key=lambda w: w.at)

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from forebay.app.people import cancel
-from forebay.app.wakeups import fall_together
+from forebay.app.wakeups import ENFORCE_HEAD_START, fall_together
 from forebay.domain.allocation import Lever
 from forebay.domain.lifecycle import ChangeState, StepState
 from forebay.domain.records import WakeUp
@@ -140,7 +140,7 @@ def test_wake_ups_are_the_same_until_a_run_is_dead() -> None:
         assert [world.created[k].at for k in keys] == [
             minutes(1) - timedelta(seconds=5),
             minutes(7) - timedelta(seconds=5),
-            EFFECTIVE - timedelta(seconds=15),
+            EFFECTIVE - ENFORCE_HEAD_START,
         ]
         world.clock.sleep(timedelta(seconds=15))
         world.reconcile()

@@ -13,7 +13,7 @@ from forebay.app.pins import pin
 from forebay.app.plan import store_plans
 from forebay.app.policies import import_policy
 from forebay.app.receive import receive
-from forebay.app.wakeups import wake_ups
+from forebay.app.wakeups import ENFORCE_HEAD_START, wake_ups
 from forebay.domain.change import ChangeRequest
 from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.lifecycle import ChangeState
@@ -102,7 +102,7 @@ def test_asked_for_again_it_has_an_enforcing_run_of_its_own(world: World) -> Non
     receive(world.ctx, a_request(document={"limit": 3}))
     store_plans(world.ctx, "CHG-1", [a_plan([(2, 4, 6), (8, 6, 8)])])
     world.reconcile()
-    assert [w.at for w in world.waiting if w.kind == "enforce"] == [EFFECTIVE - timedelta(seconds=15)]
+    assert [w.at for w in world.waiting if w.kind == "enforce"] == [EFFECTIVE - ENFORCE_HEAD_START]
 
 
 def test_a_late_delivery_of_an_earlier_content_changes_nothing(world: World) -> None:
