@@ -14,7 +14,7 @@ from forebay.app.turn import Ahead, ahead_of, same_policy
 from forebay.domain.bounds import PolicyBounds
 from forebay.domain.change import PolicyChange
 from forebay.domain.lifecycle import COME_TO_NOTHING, ChangeState
-from forebay.domain.policy import in_force
+from forebay.domain.policy import followed, in_force
 from forebay.domain.records import ChangeRecord
 from forebay.domain.resources import Resource
 from forebay.domain.workload import Workload
@@ -23,6 +23,7 @@ from forebay.ports import Snapshot
 if TYPE_CHECKING:
     import pandas as pd
 
+UNDONE = frozenset({ChangeState.ROLLING_BACK, ChangeState.ROLLED_BACK})
 ACTING = frozenset(ChangeState) - COME_TO_NOTHING - {ChangeState.ROLLING_BACK}
 # Once an impact was there for so many of the workload's shortest seasons, the forecast finds the new level in the
 # history by itself (forecasting/cleaning/levels.py), and what was measured is worth more than an estimate.
@@ -79,8 +80,8 @@ def to_come(tx: Snapshot, change: PolicyChange, workload: str, now: datetime) ->
 
 def bounds_on(tx: Snapshot, change: PolicyChange, workload: str, now: datetime) -> PolicyBounds:
     """What other policies hold `workload` to: those in force, and those that will be by the turn of `change`."""
-    closed = tx.changes(frozenset({ChangeState.CLOSED}))
-    standing = [r.change for r in reversed(closed) if r.change.entitlement(workload) and _in_force(tx, r, now)]
+    acting = tx.changes(ACTING)
+    standing = [r.change for r in reversed(acting) if r.change.entitlement(workload) and _in_force(tx, r, now)]
     coming = [r.change for r in reversed(ahead_of(tx, change)) if r.state in ACTING]
     # Of one policy the version that comes last.
     last = {(one.entity, one.policy): one for one in (*standing, *coming)}
@@ -88,7 +89,15 @@ def bounds_on(tx: Snapshot, change: PolicyChange, workload: str, now: datetime) 
 
 
 def _in_force(tx: Snapshot, record: ChangeRecord, now: datetime) -> bool:
-    version = in_force(tx.versions(record.change.entity, record.change.policy), now)
+    """Whether what the change brought is what its policy says, maybe since a later version was rolled back."""
+    versions = tx.versions(record.change.entity, record.change.policy)
+    version = in_force(versions, now)
+    while version is not None and version.change is None:
+        undone = followed(versions, version)
+        by = tx.change(undone.change) if undone and undone.change else None
+        if undone is None or by is None or by.state not in UNDONE:
+            return False  # it was imported
+        version = followed(versions, undone)
     return version is not None and version.change == record.change.change
 
 

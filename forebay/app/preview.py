@@ -12,7 +12,9 @@ from pydantic import ValidationError
 from forebay.app.joint import barred_from_one_path
 from forebay.app.outlook import Entities, Others, Outlook, forecast_workload, recently_needed
 from forebay.app.plan import Seen, agree, draw
+from forebay.app.turn import same_policy
 from forebay.domain.allocation import Lever
+from forebay.domain.bounds import PolicyBounds
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError
 from forebay.domain.model import explain
@@ -89,7 +91,8 @@ def preview(
         starts[name] = units if units is not None else units_now(workload, past)
 
     def drawn(one: Seen, change: PolicyChange) -> ShapingPlan | PlanRefusal:
-        ahead = _others(pending, one.workload, now).to_come
+        others = _others(pending, one.workload, now)
+        standing, ahead = others.in_force, others.to_come
         if ahead and ahead[-1].effective_at > change.effective_at:
             raise InputError(
                 f"{ahead[-1].change} comes into force at {ahead[-1].effective_at.isoformat()}, after {change.change}: "
@@ -113,6 +116,7 @@ def preview(
             ahead=ahead,
             needed=recently_needed(one.workload, one.history, one.outlook.rest.start),
             joint=bool(ahead),
+            bounds=PolicyBounds.of((o for o in standing if not same_policy(o, change)), one.workload.name),
         )
 
     plans = agree(change, seen, [drawn(one, change) for one in seen], drawn)

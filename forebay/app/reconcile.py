@@ -12,7 +12,7 @@ from forebay.app.context import Context
 from forebay.app.defects import tell_defect
 from forebay.app.demand import watch_demand
 from forebay.app.foretell import foretell
-from forebay.app.joint import shaped
+from forebay.app.joint import counts_on, shaped
 from forebay.app.outbox import drain, give_up_nobodys, post_what_is_in_force
 from forebay.app.people import deny, own_version
 from forebay.app.pins import end_pins
@@ -148,9 +148,10 @@ def _may_be_armed(ctx: Context, record: ChangeRecord, now: datetime) -> bool:
 
 
 def _settled(ctx: Context, record: ChangeRecord, now: datetime) -> bool:
+    """Whether what it raised may go back: its own time is over, and neither a pin nor whoever it carries keeps it."""
     with ctx.store.snapshot() as tx:
         version = own_version(tx, record)
-        stays = pinned(tx, ctx, record)
+        stays = pinned(tx, ctx, record) or counts_on(tx, record, record.change.workloads, now)
     began = version.in_force_from if version else None
     return stays is None and began is not None and now >= record.change.settled_at(began)
 

@@ -95,9 +95,10 @@ def review(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease,
         left = [step for step in due.steps if step.state is StepState.PENDING]
         if isinstance(new, str):
             tx.audit(event(REFUSED, f"{new}; the plan of {plan.created_at:%H:%M} stays", plan.hash))
-        elif (new.carries, new.drawn_for, [(s.due_at, s.goal) for s in new.steps]) == (
+        elif (new.carries, new.drawn_for, new.bounds, [(s.due_at, s.goal) for s in new.steps]) == (
             plan.carries,
             plan.drawn_for,
+            plan.bounds,
             [(s.step.due_at, s.step.goal) for s in left],
         ):
             tx.audit(event(KEPT, "a fresh forecast leads to the same steps", plan.hash))

@@ -2,54 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from forebay.domain.change import PolicyChange
 from forebay.domain.model import Model
 from forebay.domain.workload import Workload
 
 
+@dataclass(frozen=True)
+class Cap:
+    """Whose cap is the `max_units` of a workload's limits, and what would be, were that raised."""
+
+    whose: str
+    else_units: int
+
+
 class PolicyBounds(Model):
     """Units that other policies than the one that changes ask for at least and allow at most.
 
-    `by`: in words, whose entitlements these are; `capped_by`: whose the cap is.
+    `caps`: the most that each allows, by whose it is; `by`: in words, whose entitlements these are.
     """
 
     min_units: int = 0
-    max_units: int | None = None
+    caps: Mapping[str, int] = {}
     by: tuple[str, ...] = ()
-    capped_by: str = ""
 
     @classmethod
     def of(cls, changes: Iterable[PolicyChange], workload: str) -> PolicyBounds:
-        """The narrowest that the entitlements of `changes` leave on `workload`."""
-        bounds = cls()
+        """What the entitlements of `changes` ask for and allow on `workload`."""
+        least, caps, by = 0, dict[str, int](), list[str]()
         for change in changes:
-            if entitled := change.entitlement(workload):
-                bounds = bounds._and(f"{change.title} ({change.change})", entitled.min_units or 0, entitled.max_units)
-        return bounds
+            entitled = change.entitlement(workload)
+            if entitled is None:
+                continue
+            name, words = f"{change.title} ({change.change})", list[str]()
+            if entitled.min_units:
+                least = max(least, entitled.min_units)
+                words.append(f"at least {entitled.min_units}")
+            if entitled.max_units is not None:
+                caps[name] = entitled.max_units
+                words.append(f"at most {entitled.max_units}")
+            if words:
+                by.append(f"{name} {' and '.join(words)} units")
+        return cls(min_units=least, caps=caps, by=tuple(by))
 
-    def _and(self, name: str, at_least: int, at_most: int | None) -> PolicyBounds:
-        parts = [f"at least {at_least}"] * (at_least > 0) + [f"at most {at_most}"] * (at_most is not None)
-        caps = at_most is not None and (self.max_units is None or at_most < self.max_units)
-        return PolicyBounds(
-            min_units=max(self.min_units, at_least),
-            max_units=at_most if caps else self.max_units,
-            by=(*self.by, f"{name} {' and '.join(parts)} units") if parts else self.by,
-            capped_by=name if caps else self.capped_by,
-        )
+    @property
+    def max_units(self) -> int | None:
+        return min(self.caps.values(), default=None)
 
     def on(self, workload: Workload) -> Workload:
         """`workload` with hard limits no wider than that."""
         limits = workload.limits
-        most = limits.max_units if self.max_units is None else min(limits.max_units, self.max_units)
+        most = min([limits.max_units, *self.caps.values()])
         narrow = {"min_units": max(limits.min_units, self.min_units), "max_units": most}
         return workload.model_copy(update={"limits": limits.model_copy(update=narrow)})
 
-    def cap(self, workload: Workload) -> str:
-        """Whose cap it is, where that lies below the workload's own limits; else empty."""
-        lower = self.max_units is not None and self.max_units < workload.limits.max_units
-        return self.capped_by if lower else ""
+    def cap(self, workload: Workload) -> Cap | None:
+        """The lowest cap, where it lies below the workload's own limits."""
+        most = workload.limits.max_units
+        whose = min(self.caps, key=lambda name: self.caps[name], default="")
+        if not whose or self.caps[whose] >= most:
+            return None
+        return Cap(whose, min([most, *(units for name, units in self.caps.items() if name != whose)]))
 
     @property
     def text(self) -> str:

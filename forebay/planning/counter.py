@@ -160,17 +160,18 @@ def earliest_resized(draft: Draft, before: datetime | None, *, autoscaled: bool)
 
     def does(slot: int) -> bool:
         later = in_force_at(draft, index.at(slot))
-        if plan_end(later.change, work) > index.end or any(f.covers(index.at(slot)) for f in draft.clock.freezes):
+        if any(freeze.covers(index.at(slot)) for freeze in draft.clock.freezes):
             return False
         lasts = [bool(fits[_season_from(draft, slot, begin)].all()) for fits in within]
         return any(ok and with_resize(later, other, autoscaled) for ok, other in zip(lasts, others, strict=True))
 
-    lower, step = begin - 1, 1
-    while not does(lower + step):
-        lower, step = lower + step, 2 * step
-        if lower + step >= end:
+    reach = index.end - (plan_end(draft.change, work) - draft.change.effective_at)
+    last = min(end - 1, index.covering(reach))
+    lower, upper = begin - 1, begin
+    while not (upper <= last and does(upper)):
+        if upper >= last:
             return None
-    upper = lower + step
+        lower, upper = upper, min(upper + 2 * (upper - lower), last)
     while upper - lower > 1:
         middle = (lower + upper) // 2
         lower, upper = (lower, middle) if does(middle) else (middle, upper)
@@ -265,9 +266,11 @@ def relaxed_max_units(draft: Draft, aligned: int, tracked: Ints | None) -> Way |
     needed = max(draft.bare_problem(aligned).low, draft.start_units)
     if needed <= limits.max_units:
         return None
+    if draft.cap and needed > draft.cap.else_units:
+        return None  # another limit would be in the way then
     raised = draft.with_limits(limits.model_copy(update={"max_units": needed}))
     would_do = _would_do(raised, aligned, tracked)
-    whose = f"{draft.most_of}:" if draft.capped_by else "limits.max_units"
+    whose = f"{draft.most_of}:" if draft.cap else "limits.max_units"
     return (f"{whose} {needed} (now {limits.max_units})", raised) if would_do else None
 
 

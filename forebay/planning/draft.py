@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from forebay.domain.bounds import Cap
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError
 from forebay.domain.workload import Limits, Workload
@@ -28,8 +29,8 @@ class Draft:
     (n_paths, slots of the demand); None where none is counted on; `needed` is what that rests on (see
     `tracked_units`), `start_units` if None. `in_force`: the change is, so that nothing has to be aligned any more:
     what is planned is the rest of its life, within its bounds as soon as can be. `promises`: what the same path must
-    have for other changes, none of them later than `change`. `capped_by`: whose policy its `max_units` is;
-    empty: the workload's own.
+    have for other changes, none of them later than `change`. `cap`: of another policy, where that is what
+    its `max_units` is.
     """
 
     change: PolicyChange
@@ -42,7 +43,7 @@ class Draft:
     needed: Ints | None = None
     in_force: bool = False
     promises: Sequence[Promise] = ()
-    capped_by: str = ""
+    cap: Cap | None = None
 
     @property
     def index(self) -> SlotIndex:
@@ -88,7 +89,7 @@ class Draft:
     @property
     def most_of(self) -> str:
         """What the workload's `max_units` is called."""
-        return f"max_units of {self.capped_by}" if self.capped_by else "max_units of its limits"
+        return f"max_units of {self.cap.whose}" if self.cap else "max_units of its limits"
 
     @property
     def asked_now(self) -> int:

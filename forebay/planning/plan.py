@@ -66,7 +66,7 @@ def draw_plan(
     change is in force (there is no proposal to make then); ValueError if `demand` does not cover the plan.
     """
     clock, counted = Clock(now, earliest, freezes), start_units if counted is None else counted
-    capped_by, workload = bounds.cap(workload), bounds.on(workload)
+    cap, workload = bounds.cap(workload), bounds.on(workload)
     draft = Draft(
         change,
         workload,
@@ -77,7 +77,7 @@ def draw_plan(
         needed=needed,
         in_force=in_force,
         promises=promises,
-        capped_by=capped_by,
+        cap=cap,
     )
     draft.check()
     resizable = resizable and not bounds.by  # which count units, whatever their size

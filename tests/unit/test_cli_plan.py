@@ -193,3 +193,12 @@ def test_now_is_when_the_last_sample_ends_of_what_the_change_touches(files: Path
     (files / "history.csv").write_text(HEADER + "\n".join([*kept, *daily, *apart]))
     plan = json.loads(forebay(*PLAN_JSON)[1])["workloads"][0]
     assert datetime.fromisoformat(plan["created_at"]) == END
+
+
+def test_what_is_in_force_keeps_its_cap_beside_a_plan_from_files(files: Path, forebay) -> None:  # noqa: F811
+    capped = CHANGE.replace("CHG-1", "CHG-0").replace("entity: acme", "entity: bolt").replace("effective_in: PT3H", "")
+    began = f"effective_at: {(END - timedelta(hours=1)).isoformat()}\n"
+    (files / "other.yaml").write_text(capped + began + "entitlements: [{workload: checkout, max_units: 6}]\n")
+    (files / "workloads.yaml").write_text(WORKLOADS.replace("{acme: 0.5}", "{acme: 0.5, bolt: 0.25}"))
+    code, _, error = forebay(*PLAN, "--with", "other.yaml", "--now", END.isoformat())
+    assert code == 3 and "max_units of bolt quota (CHG-0) is 6" in error

@@ -9,13 +9,15 @@ import pytest
 from forebay.app.others import bounds_on
 from forebay.app.plan import plan_change
 from forebay.app.receive import receive
+from forebay.app.rollback import rollback
 from forebay.domain.allocation import Lever
-from forebay.domain.bounds import NO_BOUNDS, PolicyBounds
+from forebay.domain.bounds import NO_BOUNDS, Cap, PolicyBounds
 from forebay.domain.lifecycle import ChangeState
-from tests.support.planning_cases import change, drawn, moves, refused
+from tests.support.planning_cases import change, drawn, moves, refused, workload
 from tests.support.world import EFFECTIVE, World, a_plan, a_request, a_workload, count, flat, floor, minutes
 
 S = ChangeState
+HOUR = timedelta(hours=1)
 
 
 def policy(name: str, number: int = 7, **bounds: int) -> PolicyBounds:
@@ -30,7 +32,9 @@ def test_of_several_the_narrowest_hold() -> None:
         for n, (name, bounds) in enumerate(given)
     ]
     bounds = PolicyBounds.of([*changes, change()], "web")
-    assert (bounds.min_units, bounds.max_units, bounds.capped_by) == (5, 20, "acme cap (CHG-2)")
+    assert (bounds.min_units, bounds.max_units) == (5, 20)
+    assert bounds.cap(workload()) == Cap("acme cap (CHG-2)", 30)
+    assert PolicyBounds.of([], "web").cap(workload()) is policy("tier", max_units=41).cap(workload()) is None
     assert bounds.text == (
         "other policies keep to their bounds: acme tier (CHG-0) at least 5 units, "
         "acme plan (CHG-1) at least 3 and at most 30 units, acme cap (CHG-2) at most 20 units"
@@ -57,6 +61,12 @@ def test_what_another_policy_caps_is_refused_in_its_name() -> None:
     assert [way.limit for way in no.counter_proposal.relax] == ["max_units of acme tier (CHG-7): 12 (now 10)"]
 
 
+def test_a_cap_is_not_said_to_be_all_where_the_next_limit_is_in_the_way_too() -> None:
+    own = {"min_units": 2, "max_units": 11, "soft": {"units": 3, "dwell": "PT10M"}}
+    no = refused(workload(limits=own), bounds=policy("tier", max_units=10))
+    assert "max_units of acme tier (CHG-7) is 10" in no.reason and not no.counter_proposal.relax
+
+
 def test_a_plan_as_it_was_stored_before_has_the_hash_it_had() -> None:
     plan = drawn()
     assert "bounds" in plan.model_dump() and plan.bounds == NO_BOUNDS
@@ -66,7 +76,7 @@ def test_a_plan_as_it_was_stored_before_has_the_hash_it_had() -> None:
 
 @pytest.mark.slow
 def test_the_bounds_of_a_policy_in_force_hold_for_the_next_change_until_its_own_next_version() -> None:
-    guaranteed = [{"workload": "web", "min_units": 6}]
+    guaranteed, more = ([{"workload": "web", "min_units": units}] for units in (6, 7))
     with World(a_workload(shares={"acme": 0.5, "bolt": 0.5}), lever=Lever.FLOOR, demand=flat(1)) as world:
         world.cloud.services["web"].setting = floor(6)
         world.cloud.remembers = True
@@ -88,7 +98,16 @@ def test_the_bounds_of_a_policy_in_force_hold_for_the_next_change_until_its_own_
         plan_change(world.ctx, "CHG-1")
         world.run_until(later + timedelta(minutes=40))
         assert world.state is S.CLOSED and min([6, *world.asked()]) == 6
-        last = later + timedelta(hours=2)
+        again = a_request(change="CHG-3", policy="tier", impacts=[], entitlements=more, effective_at=later + HOUR)
+        receive(world.ctx, again)
+        plan_change(world.ctx, "CHG-3")
+        world.run_until(later + HOUR + timedelta(minutes=5))
+        assert seen() == 7
+        rollback(world.ctx, "CHG-3", "ann", "not yet")
+        assert seen() == 6, "it says again what the version before said"
+        world.run_until(later + HOUR + timedelta(minutes=40))
+        assert seen() == 6
+        last = later + 3 * HOUR
         nothing = [{"workload": "web", "factor": 1.0}]
         receive(world.ctx, a_request(change="CHG-2", policy="tier", impacts=nothing, effective_at=last))
         plan_change(world.ctx, "CHG-2")
