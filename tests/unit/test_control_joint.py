@@ -421,3 +421,17 @@ def test_on_a_shared_path_a_change_waits_for_the_last_climb_to_what_it_needs(
     plan = a_plan(moves, aligned=8).model_copy(update={"carries": {"CHG-1": 8, "CHG-2": 10}})
     steps = records(*[PASSED if state == "p" else asked() for state in states], plan=plan)
     assert [s.step.sequence for s in ahead_of_effect(plan, steps)] == left
+
+
+def test_a_step_for_the_carried_is_made_after_the_carriers_own_settling_is_over() -> None:
+    """A freeze turns its run away at 9:55; nobody but the reconciler wakes it again, and settling ended at 9:40."""
+    ramp = [{"workload": "web", "factor": 5, "adoption": {"shape": "ramp", "over": "PT2H"}}]
+    with two(impacts=ramp) as world:
+        world.run_until(minutes(39))
+        third = world.steps("CHG-1")[2].step.due_at
+        assert third > EFFECTIVE + timedelta(minutes=10) == world.record("CHG-1").change.settled_at()
+        ends = third + 3 * MINUTE
+        world.put_rules(freezes=[{"start": third.isoformat(), "end": ends.isoformat(), "reason": "sale"}])
+        world.run_until(minutes(200))
+        assert world.asked()[-2] == plan_of(world, "CHG-1").steps[-1].to_units > 8
+        assert states(world) == [S.CLOSED, S.CLOSED]

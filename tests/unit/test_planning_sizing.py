@@ -154,3 +154,15 @@ def test_a_refusal_proposes_the_time_at_which_a_resize_would_do() -> None:
     never = at(8, resizable=False)
     assert isinstance(never, PlanRefusal)
     assert never.counter_proposal.earliest_effective_at is None and "so no later time is proposed" in never.reason
+
+
+@pytest.mark.parametrize("lead", [20, 47, 660, 1290])
+def test_the_first_time_that_a_resize_would_do_is_found_however_far_ahead(lead: int) -> None:
+    """The deployment takes the lead time, and as long again until it is verified."""
+    work = sized(**TIGHT, lead_time=f"PT{lead}M")
+    refusal = plan(work, change(effective_at=NOW + timedelta(minutes=8)))
+    assert isinstance(refusal, PlanRefusal)
+    earliest = refusal.counter_proposal.earliest_effective_at
+    assert earliest is not None
+    assert isinstance(plan(work, change(effective_at=earliest)), ShapingPlan)
+    assert isinstance(plan(work, change(effective_at=earliest - work.slot)), PlanRefusal)
