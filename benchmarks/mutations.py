@@ -89,7 +89,7 @@ MUTATIONS = (
         3,
         "an open write is guessed to be done",
         "app/writing.py",
-        "        if intent.new.stands_in(live):\n",
+        "        if intent.new.stands_in(live) or _but_for_the_ceiling(intent, live):\n",
         "        if live:\n",
     ),
     Mutation(

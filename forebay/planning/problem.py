@@ -111,11 +111,11 @@ class Clock:
 
 
 def alignment_slot(workload: Workload, effective_at: datetime, index: SlotIndex, slack: int) -> int:
-    """The last slot at whose start a move can still be verified `slack` slots before the effective time, and serves by
-    the slot that this lies in. Negative if that lies before the grid.
+    """The last slot at whose start a move can still be verified `slack` slots before the effective time.
+
+    Negative if that lies before the grid.
     """
-    verified = index.covering(effective_at - workload.verified_after - slack * workload.slot)
-    return min(verified, index.covering(effective_at) - slots_in(workload.lead_time, workload.slot))
+    return index.covering(effective_at - workload.verified_after - slack * workload.slot)
 
 
 def legal_points(clock: Clock, index: SlotIndex, alignments: Sequence[tuple[int, datetime]]) -> Bools:

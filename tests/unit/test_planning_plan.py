@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from forebay.domain.errors import InputError
 from forebay.domain.freeze import FreezeWindow
-from forebay.domain.plan import PlanRefusal, ShapingPlan
+from forebay.domain.plan import ShapingPlan
 from forebay.domain.resources import Resource
 from forebay.planning.plan import draw_plan
 from forebay.planning.problem import Clock, legal_points
@@ -268,11 +268,3 @@ def test_that_more_is_needed_later_than_may_be_had_is_said(from_hour: int, to_be
     )  # fmt: skip
     assert isinstance(result, ShapingPlan)
     assert result.preflight == ((f"{said[0]} (95 % quantile), but {said[1]}",) if said else ())
-
-
-@pytest.mark.parametrize("minutes", range(20, 28))
-def test_what_is_aligned_in_time_is_no_risk_wherever_in_its_slot_the_effective_time_lies(minutes: int) -> None:
-    """A step is verified 9 minutes after it was made and takes 7 of them to serve, which is two slots."""
-    quick = {"lead_time": "PT7M", "verification": {"window": "PT1M", "metric_delay": "PT1M"}, "soft": {"dwell": "PT9M"}}
-    result = plan(workload(**quick), change(effective_at=NOW + timedelta(minutes=minutes)), start=7)
-    assert isinstance(result, PlanRefusal) if minutes < 23 else result.price.shaped.misaligned == 0
