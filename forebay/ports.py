@@ -159,6 +159,9 @@ class Snapshot(Protocol):
     def intents(self, workload: str, *, change: str | None = None, only_open: bool = False) -> Sequence[Intent]:
         """Intents on a workload (of one change), oldest first."""
 
+    def last_intent(self, workload: str, *, before: int | None = None) -> Intent | None:
+        """The newest intent on a workload, of whatever change, of those `before` a number; None without one."""
+
     def pins(self, change: str) -> Sequence[Pin]:
         """By workload; one whose time is over is among them."""
 

@@ -11,7 +11,7 @@ from forebay.app.context import CONTROLLER, Context
 from forebay.app.observe import observe
 from forebay.app.turn import waits_for
 from forebay.app.writing import adopt, check_unchanged, keep_lease, release, settle_open_intents, write_setting
-from forebay.control.keep import Adopt, Clash, Keep, Later, in_effect, keep, keep_pin
+from forebay.control.keep import Adopt, Clash, Keep, Later, cap_on, in_effect, keep, keep_pin
 from forebay.domain.allocation import TargetState
 from forebay.domain.errors import LostLease, OutsideError, RuleRefusal
 from forebay.domain.lifecycle import FOR_A_PERSON, ChangeState
@@ -82,6 +82,7 @@ def keep_workload(ctx: Context, record: ChangeRecord, workload: Workload) -> Ans
         held = tx.lease(workload.name)
         intents = tx.intents(workload.name, change=record.change.change)
         pin = next((p for p in tx.pins(record.change.change) if p.workload == workload.name), None)
+        plan = tx.plan(record.change.change, workload.name)
         frozen = tx.rules().freeze_at(ctx.clock.now(), record.change) is not None
     if held is not None and held.expires_at > ctx.clock.now():
         return Unseen()
@@ -92,8 +93,8 @@ def keep_workload(ctx: Context, record: ChangeRecord, workload: Workload) -> Ans
     target = observe(ctx, workload, intents)
     now = ctx.clock.now()
     hand = hand_of(ctx, workload, target, intents)
-    entitlement, held_now = record.change.entitlement(workload.name), record.state in FOR_A_PERSON
-    answer = keep(workload, target, intents, now, hand, entitlement=entitlement, held=held_now)
+    cap, held_now = cap_on(record.change, workload.name, plan), record.state in FOR_A_PERSON
+    answer = keep(workload, target, intents, now, hand, cap=cap, held=held_now)
     # What was approved is what a pin may move to: a change that waits for that moves nothing new.
     if answer is None and not frozen and record.state is not ChangeState.AWAITING_APPROVAL:
         answer = keep_pin(workload, target, intents, pin, now)

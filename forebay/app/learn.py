@@ -44,7 +44,7 @@ def draw_rest(
     demand = demand_paths(workload, doubted(change), base, outlook.index, luck(change), own)
     with ctx.store.snapshot() as tx:
         freezes = tx.rules().freezes_for(change, now, outlook.index.end)
-        bounds = bounds_on(tx, change, workload.name, now)
+        bounds = bounds_on(tx, [change], workload.name, now)
     floor = state.setting.floor
     return draw_plan(
         change=change,

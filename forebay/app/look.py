@@ -7,10 +7,12 @@ from forebay.app.keep import hand_of
 from forebay.app.observe import measured, observe
 from forebay.control.decide import View, is_made, latest_window, verification_window
 from forebay.control.keep import in_effect
-from forebay.domain.lifecycle import StepState
+from forebay.domain.bounds import Outgoing
+from forebay.domain.lifecycle import AFTER, ChangeState, StepState
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.records import ChangeRecord
 from forebay.domain.workload import Workload
+from forebay.ports import Snapshot
 
 
 def look(ctx: Context, record: ChangeRecord, plan: ShapingPlan, workload: Workload) -> View:
@@ -23,6 +25,7 @@ def look(ctx: Context, record: ChangeRecord, plan: ShapingPlan, workload: Worklo
         approved = rules.approved_units(change, plan, tx.approvals(change.change))
         intents = tx.intents(workload.name, change=change.change)
         pin = next((p for p in tx.pins(change.change) if p.workload == workload.name), None)
+        outgoing = [version for version in plan.bounds.outgoing if not _replaced(tx, version)]
     target = observe(ctx, workload, intents)
     workload = plan.bounds.on(workload.sized(target.setting.size))
     active, arrivals = next((s for s in steps if s.state is StepState.ASKED), None), None
@@ -49,7 +52,14 @@ def look(ctx: Context, record: ChangeRecord, plan: ShapingPlan, workload: Worklo
         pin=pin,
         freezes=(freeze,) if freeze else (),
         approved_units=approved,
+        guaranteed=max(outgoing, key=lambda version: version.min_units, default=None),
         alarms=usage.alarms() if workload.alarms and (known or due) else (),
         usage=measured(usage, window[0], window[1]) if window and known else None,
         arrivals=arrivals,
     )
+
+
+def _replaced(tx: Snapshot, version: Outgoing) -> bool:
+    """Whether the next version is in force: by the clock alone it may be deferred, or have come to nothing."""
+    by = tx.change(version.change)
+    return by is not None and (by.state in AFTER or by.state is ChangeState.CLOSED)

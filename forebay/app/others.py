@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from forebay.app.context import Context
+from forebay.app.left import stood_before
 from forebay.app.outlook import Others, Outlook, forecast_live
 from forebay.app.people import begun, own_version
-from forebay.app.turn import Ahead, ahead_of, same_policy
+from forebay.app.turn import Ahead, ahead_of
 from forebay.domain.bounds import PolicyBounds
 from forebay.domain.change import PolicyChange
 from forebay.domain.lifecycle import COME_TO_NOTHING, ChangeState
@@ -37,7 +38,8 @@ def ahead_on(tx: Snapshot, change: PolicyChange, workload: str, now: datetime) -
         if workload in record.change.workloads:
             name = record.change.change
             original = tx.original(name, workload)
-            back = original.within(record.change.entitlement(workload)) if original else None
+            over = PolicyBounds.of(in_force_on(tx, workload, now), workload, [record.change])
+            back = stood_before(tx, name, workload, original).within(over) if original else None
             plan, floor = tx.plan(name, workload), back.floor if back else None
             found.append(Ahead(record.change, plan, floor, record.state, _acts_from(tx, record, now)))
     return found
@@ -78,14 +80,18 @@ def to_come(tx: Snapshot, change: PolicyChange, workload: str, now: datetime) ->
     )
 
 
-def bounds_on(tx: Snapshot, change: PolicyChange, workload: str, now: datetime) -> PolicyBounds:
-    """What other policies hold `workload` to: those in force, and those that will be by the turn of `change`."""
-    acting = tx.changes(ACTING)
-    standing = [r.change for r in reversed(acting) if r.change.entitlement(workload) and _in_force(tx, r, now)]
-    coming = [r.change for r in reversed(ahead_of(tx, change)) if r.state in ACTING]
-    # Of one policy the version that comes last.
-    last = {(one.entity, one.policy): one for one in (*standing, *coming)}
-    return PolicyBounds.of((one for one in last.values() if not same_policy(one, change)), workload)
+def bounds_on(tx: Snapshot, changes: Sequence[PolicyChange], workload: str, now: datetime) -> PolicyBounds:
+    """What policies hold `workload` to while `changes` (one, or those on one path, in their order) come into force:
+    those in force now, and those that will be by their turn.
+    """
+    coming = [r.change for r in reversed(ahead_of(tx, changes[0])) if r.state in ACTING]
+    return PolicyBounds.of(in_force_on(tx, workload, now), workload, [*coming, *changes], len(changes))
+
+
+def in_force_on(tx: Snapshot, workload: str, now: datetime) -> list[PolicyChange]:
+    """The changes whose policies are in force now and have an entitlement on `workload`."""
+    acting = reversed(tx.changes(ACTING))
+    return [r.change for r in acting if r.change.entitlement(workload) and _in_force(tx, r, now)]
 
 
 def _in_force(tx: Snapshot, record: ChangeRecord, now: datetime) -> bool:

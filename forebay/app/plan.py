@@ -67,7 +67,7 @@ def draw(
 
     `ahead`: earlier changes that will be in force by then; the demand has their impacts too, on top of what is in force
     already, corrected by what was seen of it: `change` and those ahead may be, by break glass. `joint`: the plan is one
-    path for all of those ahead, and says in `carries` what it brings for each. `bounds`: of other policies.
+    path for all of those ahead, and says in `carries` what it brings for each. `bounds`: of policies in force.
 
     Under an autoscaler (`floor` given) `start_units` above what demand needs is not counted on: it may scale in
     again before the first step.
@@ -284,7 +284,7 @@ def draw_live(
         resized = any(i.new.revision for i in tx.intents(workload.name, change=change.change))
         ahead = ahead_on(tx, change, workload.name, now)
         under = to_come(tx, change, workload.name, now)
-        bounds = bounds_on(tx, change, workload.name, now)
+        bounds = bounds_on(tx, [change], workload.name, now)
     start, floor, free = state.desired, state.setting.floor, free_from(ahead, workload)
     if ahead and floor is None:
         start = max(start, *(a.units_left for a in ahead))
@@ -341,7 +341,7 @@ def draw_carrying(
     with ctx.store.snapshot() as tx:
         freezes = [f for one in changes for f in tx.rules().freezes_for(one, now, outlook.index.end)]
         written = [i.stored_at for i in tx.intents(workload.name, change=first.change)]
-        bounds = bounds_on(tx, first, workload.name, now)
+        bounds = bounds_on(tx, changes, workload.name, now)
     plan = draw(
         workload,
         last,

@@ -12,7 +12,6 @@ from pydantic import ValidationError
 from forebay.app.joint import barred_from_one_path
 from forebay.app.outlook import Entities, Others, Outlook, forecast_workload, recently_needed
 from forebay.app.plan import Seen, agree, draw
-from forebay.app.turn import same_policy
 from forebay.domain.allocation import Lever
 from forebay.domain.bounds import PolicyBounds
 from forebay.domain.change import PolicyChange
@@ -116,7 +115,7 @@ def preview(
             ahead=ahead,
             needed=recently_needed(one.workload, one.history, one.outlook.rest.start),
             joint=bool(ahead),
-            bounds=PolicyBounds.of((o for o in standing if not same_policy(o, change)), one.workload.name),
+            bounds=PolicyBounds.of(standing, one.workload.name, [*ahead, change], len(ahead) + 1),
         )
 
     plans = agree(change, seen, [drawn(one, change) for one in seen], drawn)

@@ -6,16 +6,18 @@ from datetime import datetime
 
 from forebay.app.context import Context
 from forebay.app.joint import counted, counts_on
+from forebay.app.left import LEFT_AS_IT_IS, SETTLED, stood_before
+from forebay.app.others import in_force_on
 from forebay.app.people import own_version, permitted
 from forebay.app.writing import check_unchanged, settled_setting
 from forebay.domain.allocation import Setting, in_words
+from forebay.domain.bounds import PolicyBounds
 from forebay.domain.errors import RuleRefusal
 from forebay.domain.lifecycle import FOR_A_PERSON, TERMINAL, ChangeState
 from forebay.domain.model import Model, UtcTime
 from forebay.domain.records import ChangeRecord, Outcome
 from forebay.ports import Snapshot
 
-LEFT_AS_IT_IS = "left as it is"
 BACK = frozenset({ChangeState.CANCELLED, ChangeState.ROLLING_BACK})
 
 
@@ -84,7 +86,7 @@ def settle(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:
         left = {o.workload: o.live for o in tx.leftovers() if o.change == change}
         if ends is None and not left:
             raise RuleRefusal("settle what was left", f"change {change} has left nothing", "`forebay status`")
-        event = ctx.event(record.change, "settled by a person", reason, actor)
+        event = ctx.event(record.change, SETTLED, reason, actor)
         for name, live in left.items():
             tx.audit(ctx.event(record.change, LEFT_AS_IT_IS, reason, actor, workload=name, new=in_words(live)))
         tx.drop_leftovers(change, event)
@@ -132,7 +134,8 @@ def _of(tx: Snapshot, record: ChangeRecord, now: datetime) -> list[Raise]:
             continue
         enforced = record.state in (ChangeState.IN_FORCE, ChangeState.SETTLING)
         stays = enforced and raised.new.floor is None
-        back = original.within(record.change.entitlement(name)) if enforced else original
+        back = stood_before(tx, record.change.change, name, original) if enforced else original
+        back = back.within(PolicyBounds.of(in_force_on(tx, name, now), name))
         until = goes_back(tx, record)
         over = until is not None and until <= now
         found.append(

@@ -9,15 +9,18 @@ from datetime import datetime
 from forebay.app.context import Context
 from forebay.app.demand import verify_settled
 from forebay.app.joint import counts_on
+from forebay.app.left import LEFT_AS_IT_IS, stood_before
 from forebay.app.observe import judged, measured, observe
+from forebay.app.others import in_force_on
 from forebay.app.outbox import post_version, push_version
-from forebay.app.raises import LEFT_AS_IT_IS, goes_back
+from forebay.app.raises import goes_back
 from forebay.app.turn import next_is_due
 from forebay.app.writing import last_setting, pinned, release, settle_open_intents, write_setting
 from forebay.control.decide import latest_window
 from forebay.control.keep import in_effect
 from forebay.control.restore import GiveBack, Leave, LookAgain, next_restore, window_after
 from forebay.domain.allocation import Lever, Setting, TargetState, in_words
+from forebay.domain.bounds import PolicyBounds
 from forebay.domain.errors import LostLease, RuleRefusal
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.policy import in_force
@@ -114,6 +117,7 @@ def _restore_workload(ctx: Context, record: ChangeRecord, workload: Workload, le
         intents = tx.intents(workload.name, change=change)
         freeze = tx.rules().freeze_at(now, record.change)
         next_waits = next_is_due(tx, record.change, now)
+        held_to = PolicyBounds.of(in_force_on(tx, workload.name, now), workload.name)
     target, ours = observe(ctx, workload, intents), last_setting(ctx, change, workload.name)
     resized = ours is not None and ours.revision is not None and ours.stands_in(target.setting)
     if resized:
@@ -129,8 +133,14 @@ def _restore_workload(ctx: Context, record: ChangeRecord, workload: Workload, le
     measured = resized or target.setting.lever is Lever.COUNT
     usage = _seen(ctx, workload, now) if measured else None
     before = workload.sized(original.size) if resized and original else workload
-    if original is not None and settling:
-        original = original.within(record.change.entitlement(workload.name))  # its policy is in force, and stays
+    if settling:  # what its own policy guaranteed until now, or capped, was left by the changes that brought that
+        found = original or target.setting.unsized
+        with ctx.store.snapshot() as tx:
+            stood = stood_before(tx, change, workload.name, found)
+        if stood != found:
+            original, ours = stood, ours or found
+    if original is not None:  # what others guarantee by now was maybe not there yet when the change began
+        original = original.within(held_to)
     decision = next_restore(
         workload=workload,
         target=target,

@@ -11,6 +11,7 @@ from forebay.control.keep import (
     Clash,
     Keep,
     Later,
+    cap_on,
     gives_back,
     in_effect,
     keep,
@@ -20,6 +21,7 @@ from forebay.control.keep import (
 )
 from forebay.control.verify import judge, unserved
 from forebay.domain.allocation import Lever, Setting, TargetState, in_words, setting_for
+from forebay.domain.bounds import Outgoing
 from forebay.domain.freeze import FreezeWindow
 from forebay.domain.lifecycle import AFTER, MOVING, STEPPING, ChangeState, StepState
 from forebay.domain.plan import ShapingPlan, ShapingStep
@@ -34,7 +36,8 @@ class View:
     """Everything a decision rests on, observed once. `intents`: what this change wrote on the workload, oldest first;
     `hand`: who wrote over it, as far as the cloud tells; `arrivals`: the step under way, where another number of units
     serves than by the last look; `alarms`: those in ALARM; `approved_units`: the most that were
-    approved for the workload, None where nobody had to approve.
+    approved for the workload, None where nobody had to approve; `guaranteed`: the most that a version in force asks for
+    which another is still to replace.
     """
 
     now: datetime
@@ -49,6 +52,7 @@ class View:
     alarms: Sequence[str] = ()
     freezes: Sequence[FreezeWindow] = ()
     approved_units: int | None = None
+    guaranteed: Outgoing | None = None
     usage: Mapping[Resource, float] | None = None
     arrivals: StepRecord | None = None
 
@@ -153,8 +157,8 @@ def decide(view: View, poll: timedelta) -> Decision:
         return Stop("it has settled, and what was raised goes back")
     if failed := failed_resize(view, step):
         return failed
-    entitlement = view.change.change.entitlement(view.workload.name)
-    match answer := keep(view.workload, view.target, view.intents, view.now, view.hand, entitlement=entitlement):
+    cap = cap_on(view.change.change, view.workload.name, view.plan)
+    match answer := keep(view.workload, view.target, view.intents, view.now, view.hand, cap=cap):
         case Clash(reason=reason):
             return Hold(reason)
         case Later(at=at, reason=reason):
@@ -215,6 +219,9 @@ def _next_step(view: View, step: StepRecord, poll: timedelta) -> Decision:
         # A lower floor leaves the rest to the autoscaler; a lower count would shrink on a forecast alone (rule 7).
         return Hold(f"step {step.step.sequence} was planned for a floor, and no autoscaler is attached any more")
     units, limit = bounded(view, step.step.to_units, falls=falls, lower=lower)
+    if falls and view.guaranteed and units < min(view.guaranteed.min_units, view.target.setting.units):
+        text = f"step {step.step.sequence} to {units} units waits: {view.guaranteed.text}"
+        return Wait(max(view.guaranteed.at, view.now + poll), text)
     if not lower and units < step.step.to_units and units == _ceiling(view):
         return Hold(f"step {step.step.sequence} to {step.step.to_units} units cannot be made: {limit} is in its way")
     if lower and (needed := _not_to_spare(view, step, units)):

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from forebay.domain.allocation import Lever, Setting, TargetState, in_words, setting_for
-from forebay.domain.impact import Entitlement
+from forebay.domain.change import PolicyChange
+from forebay.domain.plan import ShapingPlan
 from forebay.domain.records import Intent, Outcome, Pin, Purpose
 from forebay.domain.workload import Workload
 
@@ -56,7 +57,7 @@ def keep(
     now: datetime,
     hand: str = "another",
     *,
-    entitlement: Entitlement | None,
+    cap: int | None,
     held: bool = False,
 ) -> Keep | Adopt | Clash | Later | None:
     """None where what was set stands, or is on its way back. `intents`: of this change on this workload, oldest first;
@@ -64,10 +65,10 @@ def keep(
 
     `insist` writes ours again, at most INSISTENCE times and within the soft limits, and never takes a count away;
     `yield` takes the other's value over if it carries what ours did; `hold` (and each of them where it cannot) says
-    that a person must look. Only a higher maximum over a floor that stands needs no rule. More than the policy's own
-    `entitlement` allows is never taken over (rule 6). `held`: a person decides how the change goes on, maybe from just
-    the value that stands there; so until then nothing else is taken over, and only what was taken from ours is written
-    again.
+    that a person must look. Only a higher maximum over a floor that stands needs no rule. More than the `cap` of its
+    own policy, or of another in force, is never taken over (rule 6). `held`: a person decides how the change goes on,
+    maybe from just the value that stands there; so until then nothing else is taken over, and only what was taken from
+    ours is written again.
     """
     done = [i for i in intents if i.outcome is Outcome.DONE]
     # On its way back another's value is theirs, whatever the rule: that way ends at it, and tells it (rule 9).
@@ -78,7 +79,6 @@ def keep(
     live = target.setting if ours.size else target.setting.unsized
     meant = meant_by(done)
     # Where the plan itself stands above it still, as for a peak ahead of its time, that much is not another's.
-    cap = entitlement.max_units if entitlement else None
     beyond = cap is not None and _most(live) > max(cap, _most(meant))
     if live == ours:
         # A maximum beyond the policy that more units ran under than ours allows was left until they are gone.
@@ -90,7 +90,7 @@ def keep(
     if ours.units >= meant.units and only_more_room(live, done) and not beyond:
         return Adopt(live, f"{text}; a higher maximum takes nothing from the floor and is gone on from")
     if beyond:
-        text = f"{text}; the policy allows {cap} units at most"
+        text = f"{text}; {cap} units are the most that policies allow"
     resized = (live.size, live.revision) != (ours.size, ours.revision)
     if resized and target.failures:
         text = f"a deployment failed: {'; '.join(target.failures)}; {text}"
@@ -112,6 +112,13 @@ def keep(
     if isinstance(answer, Keep) and answer.setting == live:  # it would count as ours from there on
         return Clash(f"{text}; to write ours again would stop units that run")
     return answer
+
+
+def cap_on(change: PolicyChange, workload: str, plan: ShapingPlan | None) -> int | None:
+    """The most units that the change's own policy will allow, and those of others do; None where none caps them."""
+    own = change.entitlement(workload)
+    caps = [own.max_units if own else None, plan.bounds.max_units if plan else None]
+    return min((cap for cap in caps if cap is not None), default=None)
 
 
 def meant_by(done: Sequence[Intent]) -> Setting:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from forebay.domain.impact import Entitlement
+from forebay.domain.bounds import PolicyBounds
 from forebay.domain.model import Model, UtcTime
 from forebay.domain.size import TaskSize
 
@@ -43,12 +43,10 @@ class Setting(Model):
         """The lever alone."""
         return self.model_copy(update={"size": None, "revision": None})
 
-    def within(self, entitlement: Entitlement | None) -> Setting:
-        """The nearest setting that the policy in force allows: its bounds hold for a floor and for a ceiling."""
-        if entitlement is None:
-            return self
+    def within(self, bounds: PolicyBounds) -> Setting:
+        """The nearest setting that the policies in force allow: their bounds hold for a floor and for a ceiling."""
         values = {"count": self.count, "floor": self.floor, "ceiling": self.ceiling}
-        return self.model_copy(update={k: v if v is None else entitlement.holds(v) for k, v in values.items()})
+        return self.model_copy(update={k: v if v is None else bounds.holds(v) for k, v in values.items()})
 
     def stands_in(self, live: Setting) -> bool:
         """Whether `live` is what this asks for."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from forebay.domain.change import PolicyChange
-from forebay.domain.model import Model
+from forebay.domain.model import Model, UtcTime
 from forebay.domain.workload import Workload
 
 
@@ -18,25 +19,53 @@ class Cap:
     else_units: int
 
 
-class PolicyBounds(Model):
-    """Units that other policies than the one that changes ask for at least and allow at most.
+class Outgoing(Model):
+    """What a version in force guarantees until `change`, the next one of its policy, replaces it: at `at`, if all goes
+    well. Less than its `min_units` where the next one caps the units below that: capacity has to be down by then.
+    """
 
-    `caps`: the most that each allows, by whose it is; `by`: in words, whose entitlements these are.
+    change: str
+    at: UtcTime
+    min_units: int
+    title: str
+
+    @property
+    def text(self) -> str:
+        return f"until {self.change} replaces it, {self.title} keeps at least {self.min_units} units"
+
+
+class PolicyBounds(Model):
+    """Units that policies ask for at least and allow at most, while some of them change.
+
+    `min_units`, `caps`: of other policies than those that change, the most that each allows by whose it is; `by`: in
+    words, whose entitlements these are. `outgoing`: what versions guarantee that are to be replaced. `own_cap`: the
+    most that the policy which changes allows before its time, its next version as well as the one in force.
     """
 
     min_units: int = 0
     caps: Mapping[str, int] = {}
     by: tuple[str, ...] = ()
+    outgoing: tuple[Outgoing, ...] = ()
+    own_cap: int | None = None
 
     @classmethod
-    def of(cls, changes: Iterable[PolicyChange], workload: str) -> PolicyBounds:
-        """What the entitlements of `changes` ask for and allow on `workload`."""
+    def of(
+        cls, standing: Iterable[PolicyChange], workload: str, coming: Sequence[PolicyChange] = (), changing: int = 0
+    ) -> PolicyBounds:
+        """What entitlements ask for and allow on `workload`: those of `standing`, in force now, and of those `coming`,
+        in the order in which they will be. The last `changing` of these are the ones that a plan is drawn for: their
+        own entitlements are the plan's to meet, each from its time on, and not among these bounds.
+        """
+        versions: dict[tuple[str, str], list[PolicyChange]] = {}
+        for one in {each.change: each for each in (*standing, *coming)}.values():
+            versions.setdefault((one.entity, one.policy), []).append(one)
+        own = {(one.entity, one.policy) for one in coming[len(coming) - changing :]}
         least, caps, by = 0, dict[str, int](), list[str]()
-        for change in changes:
-            entitled = change.entitlement(workload)
-            if entitled is None:
+        for policy, in_turn in versions.items():
+            entitled, last = in_turn[-1].entitlement(workload), in_turn[-1]
+            if policy in own or entitled is None:
                 continue
-            name, words = f"{change.title} ({change.change})", list[str]()
+            name, words = f"{last.title} ({last.change})", list[str]()
             if entitled.min_units:
                 least = max(least, entitled.min_units)
                 words.append(f"at least {entitled.min_units}")
@@ -45,14 +74,30 @@ class PolicyBounds(Model):
                 words.append(f"at most {entitled.max_units}")
             if words:
                 by.append(f"{name} {' and '.join(words)} units")
-        return cls(min_units=least, caps=caps, by=tuple(by))
+        replaced = (pair for in_turn in versions.values() for pair in pairwise(in_turn))
+        outgoing = [left for old, new in replaced if (left := _outgoing(old, new, workload)) and left.min_units > least]
+        mine = [one.entitlement(workload) for policy in own for one in versions[policy]]
+        tops = [entitled.max_units if entitled else None for entitled in mine]
+        known = [top for top in tops if top is not None]
+        return cls(
+            min_units=least,
+            caps=caps,
+            by=tuple(by),
+            outgoing=tuple(outgoing),
+            own_cap=max(known) if known and len(known) == len(tops) > changing else None,
+        )
 
     @property
     def max_units(self) -> int | None:
         return min(self.caps.values(), default=None)
 
+    def holds(self, units: int) -> int:
+        """The number nearest to `units` that they allow."""
+        at_least = max(units, self.min_units)
+        return at_least if self.max_units is None else min(at_least, self.max_units)
+
     def on(self, workload: Workload) -> Workload:
-        """`workload` with hard limits no wider than that."""
+        """`workload` with hard limits no wider than those of other policies."""
         limits = workload.limits
         most = min([limits.max_units, *self.caps.values()])
         narrow = {"min_units": max(limits.min_units, self.min_units), "max_units": most}
@@ -69,7 +114,18 @@ class PolicyBounds(Model):
     @property
     def text(self) -> str:
         """For a plan and a refusal; empty without any."""
-        return f"other policies keep to their bounds: {', '.join(self.by)}" if self.by else ""
+        others = f"other policies keep to their bounds: {', '.join(self.by)}" if self.by else ""
+        return "; ".join([*([others] if others else []), *(one.text for one in self.outgoing)])
 
 
 NO_BOUNDS = PolicyBounds()
+
+
+def _outgoing(old: PolicyChange, new: PolicyChange, workload: str) -> Outgoing | None:
+    """What is left of the guarantee of `old` until `new` replaces it; None without one."""
+    guaranteed, next_one = old.entitlement(workload), new.entitlement(workload)
+    if guaranteed is None or not guaranteed.min_units:
+        return None
+    cap = next_one.max_units if next_one else None
+    least = guaranteed.min_units if cap is None else min(guaranteed.min_units, cap)
+    return Outgoing(change=new.change, at=new.effective_at, min_units=least, title=f"{old.title} ({old.change})")

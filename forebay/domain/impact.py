@@ -162,11 +162,6 @@ class Entitlement(Model):
             raise ValueError(f"min_units {self.min_units} is above max_units {self.max_units}: swap or mend them")
         return self
 
-    def holds(self, units: int) -> int:
-        """The number nearest to `units` that the policy allows."""
-        at_least = max(units, self.min_units or 0)
-        return at_least if self.max_units is None else min(at_least, self.max_units)
-
 
 def _range(expected: float, low: float | None, high: float | None) -> Range:
     return Range(expected=expected, low=expected if low is None else low, high=expected if high is None else high)

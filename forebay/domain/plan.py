@@ -112,7 +112,7 @@ class ShapingPlan(Model):
     `after`: changes that were ahead on the workload; their impact is in the demand, and it begins once they are over.
     `carried_by`: the change ahead whose steps bring what this one needs, on one `path` for both; it then has no steps
     of its own. `carries`: units that must serve, verified, for each change that this plan carries too; `drawn_for`: the
-    fingerprint of each of them, which may be edited later. `bounds`: what other policies hold its steps within.
+    fingerprint of each of them, which may be edited later. `bounds`: what policies hold its steps within.
     """
 
     change: str
@@ -165,6 +165,10 @@ class ShapingPlan(Model):
             del whole["price"]["paths"]
         if self.bounds == NO_BOUNDS:
             del whole["bounds"]
+        else:
+            for name in ("outgoing", "own_cap"):
+                if not whole["bounds"][name]:
+                    del whole["bounds"][name]
         return digest(whole)
 
     def slot_at(self, at: datetime) -> PlanSlot | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from forebay.domain.bounds import Cap
+from forebay.domain.bounds import NO_BOUNDS, Cap, Outgoing, PolicyBounds
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError
 from forebay.domain.workload import Limits, Workload
@@ -29,8 +29,8 @@ class Draft:
     (n_paths, slots of the demand); None where none is counted on; `needed` is what that rests on (see
     `tracked_units`), `start_units` if None. `in_force`: the change is, so that nothing has to be aligned any more:
     what is planned is the rest of its life, within its bounds as soon as can be. `promises`: what the same path must
-    have for other changes, none of them later than `change`. `cap`: of another policy, where that is what
-    its `max_units` is.
+    have for other changes, none of them later than `change`. `bounds`: of policies; those of others are in the limits
+    of `workload` already, and `cap` is the one that is its `max_units`, if one is.
     """
 
     change: PolicyChange
@@ -43,6 +43,7 @@ class Draft:
     needed: Ints | None = None
     in_force: bool = False
     promises: Sequence[Promise] = ()
+    bounds: PolicyBounds = NO_BOUNDS
     cap: Cap | None = None
 
     @property
@@ -87,6 +88,12 @@ class Draft:
         return most if entitlement is None or entitlement.max_units is None else min(most, entitlement.max_units)
 
     @property
+    def outgoing(self) -> list[Outgoing]:
+        """What versions in force guarantee; that of its own policy until `change` takes effect, whenever that is."""
+        own, at = self.change.change, self.change.effective_at
+        return [one.model_copy(update={"at": at}) if one.change == own else one for one in self.bounds.outgoing]
+
+    @property
     def most_of(self) -> str:
         """What the workload's `max_units` is called."""
         return f"max_units of {self.cap.whose}" if self.cap else "max_units of its limits"
@@ -117,6 +124,8 @@ class Draft:
             slack=slack,
             tracked=self.tracked,
             promises=self.promises,
+            outgoing=self.outgoing,
+            own_cap=self.bounds.own_cap,
         )
         return as_soon_as_can_be(problem, self.floor) if self.in_force else problem
 

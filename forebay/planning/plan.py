@@ -60,7 +60,7 @@ def draw_plan(
     for it. `resizable`: where the workload has other sizes, one resize may be part of the plan. `needed`: see
     `tracked_units`; None: it stays at `start_units` until it has seen enough. `in_force`: the effective time has
     passed; `demand` is what is left of it, and nothing has to be aligned any more. `promises`: what the same path must
-    have for other changes, whose effective times are no later. `bounds`: of other policies, which hold all along.
+    have for other changes, whose effective times are no later. `bounds`: of policies that are in force.
 
     Raises InputError if the effective time is not after `now`, or if nothing is left to plan or to be done once the
     change is in force (there is no proposal to make then); ValueError if `demand` does not cover the plan.
@@ -77,20 +77,21 @@ def draw_plan(
         needed=needed,
         in_force=in_force,
         promises=promises,
+        bounds=bounds,
         cap=cap,
     )
     draft.check()
-    resizable = resizable and not bounds.by  # which count units, whatever their size
+    resizable = resizable and not bounds.text  # which count units, whatever their size
     solution, sizing = choose(draft, autoscaled=autoscaled, resizable=resizable)
     if solution is None and in_force:
         raise InputError(f"{workload.name}: from {start_units} units no plan lies within the limits")
     left_out = f"{start_units - counted} of {start_units} units may scale in before the first step: not counted"
     if solution is None:
         refused = refusal(draft, autoscaled=autoscaled, resizable=resizable)
-        refused = refused.because(bounds.text) if bounds.by else refused
+        refused = refused.because(bounds.text) if bounds.text else refused
         return refused.because(left_out) if counted < start_units else refused
     standing = [left_out] if counted < start_units else _awaited(solution.first, start_units)
-    kept_to = [bounds.text] if bounds.by else []
+    kept_to = [bounds.text] if bounds.text else []
     return ShapingPlan(
         change=change.change,
         workload=workload.name,

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import numpy.typing as npt
 
+from forebay.domain.bounds import Outgoing
 from forebay.domain.change import PolicyChange
 from forebay.domain.freeze import FreezeWindow
 from forebay.domain.workload import SoftLimit, Workload
@@ -28,7 +29,8 @@ class ShapingProblem:
     `start`: units asked before slot 0. `legal` (n_slots,): a move may be made at the slot's start.
     `spacing`: slots from one move to the next at least; `lead`: slots until an increase serves, at most `spacing`
     (a decrease is out at once). From slot `deadline` on units lie within [low, high]; before it, no move goes above
-    `most`. No move shrinks, except toward `ceiling` and as late as it can (`latest_descent`).
+    `most`. No move shrinks, except toward `ceiling` and as late as it can (`latest_descent`), nor to less than what is
+    `guarded`: (slot, units) of versions in force that are replaced from that slot on.
     `required` (n_paths, n_slots): units each path needs.
     `tracked` (n_paths, n_slots), where an autoscaler stands above: units it has serving by itself. What is asked for
     is then a floor: it costs and carries what it adds to them, may be as low as `lowest`, and a lower one takes no
@@ -53,6 +55,7 @@ class ShapingProblem:
     tracked: Ints | None = field(default=None, repr=False)
     lowest: int | None = None
     promises: tuple[tuple[int, int], ...] = ()
+    guarded: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.lead <= self.spacing:
@@ -80,6 +83,14 @@ class ShapingProblem:
         for slot, units in self.milestones:
             least[slot:] = np.maximum(least[slot:], units)
         return least
+
+    @property
+    def guard(self) -> Ints:
+        """The fewest units (n_slots,) that a move which shrinks may ask for, whatever else lets it."""
+        guard = np.zeros(self.n_slots, dtype=np.int64)
+        for slot, units in self.guarded:
+            guard[:slot] = np.maximum(guard[:slot], units)
+        return guard
 
     @property
     def standing(self) -> Ints:
@@ -145,8 +156,12 @@ def shaping_problem(
     slack: int,
     tracked: Ints | None = None,
     promises: Sequence[Promise] = (),
+    outgoing: Sequence[Outgoing] = (),
+    own_cap: int | None = None,
 ) -> ShapingProblem:
-    """The problem of `workload` under `change`. `aligned`: units that must serve when it comes into force."""
+    """The problem of `workload` under `change`. `aligned`: units that must serve when it comes into force; `outgoing`
+    and `own_cap`: as in PolicyBounds.
+    """
     limits, entitlement = workload.limits, change.entitlement(workload.name)
     floor = (entitlement and entitlement.min_units) or 0
     ceiling = entitlement.max_units if entitlement else None
@@ -163,7 +178,7 @@ def shaping_problem(
         deadline=max(0, alignment),
         low=max(aligned, limits.min_units, floor),
         high=limits.max_units if ceiling is None else min(limits.max_units, ceiling),
-        most=limits.max_units,
+        most=limits.max_units if own_cap is None else min(limits.max_units, own_cap),
         ceiling=ceiling,
         soft=limits.soft,
         required=required,
@@ -173,6 +188,7 @@ def shaping_problem(
         tracked=tracked,
         lowest=limits.min_units,
         promises=tuple((max(0, slot), p.units) for slot, p in others),
+        guarded=tuple((max(0, min(index.first_from(one.at), len(index))), one.min_units) for one in outgoing),
     )
 
 
@@ -208,12 +224,12 @@ def latest_descent(problem: ShapingProblem) -> Ints:
     """Units (n_slots,) above which the ceiling is out of reach by the deadline: no shrink goes below them.
 
     Capacity leaves only as far and as early as an entitlement's ceiling demands. Without a ceiling nothing may; a
-    floor under an autoscaler holds no capacity that demand needs, and may go.
+    floor under an autoscaler holds no capacity that demand needs, and may go, down to what is guaranteed.
     """
     top = max(problem.start, problem.most)
     most = np.full(problem.n_slots, top, dtype=np.int64)
     if problem.tracked is not None:
-        return np.full(problem.n_slots, problem.bottom, dtype=np.int64)
+        return np.maximum(problem.guard, problem.bottom)
     if problem.ceiling is None:
         return most
     level, until = min(problem.ceiling, top), problem.n_slots
@@ -223,7 +239,7 @@ def latest_descent(problem: ShapingProblem) -> Ints:
         while level < top and level + 1 - problem.soft.largest_move(level + 1) <= most[point]:
             level += 1
     most[:until] = level
-    return most
+    return np.maximum(most, problem.guard)
 
 
 def earliest_climb(problem: ShapingProblem) -> Ints:
@@ -239,10 +255,12 @@ def earliest_climb(problem: ShapingProblem) -> Ints:
 
 def earliest_descent(problem: ShapingProblem) -> Ints:
     """The fewest units (n_slots,) that can be asked for in each slot on the way to the ceiling; `start` without one."""
-    soft, ceiling = problem.soft, problem.ceiling
+    soft, ceiling, guard = problem.soft, problem.ceiling, problem.guard
 
-    def descended(_: int, units: int) -> int:
-        return units if ceiling is None else min(units, max(units - soft.largest_move(units), ceiling))
+    def descended(slot: int, units: int) -> int:
+        if ceiling is None:
+            return units
+        return min(units, max(units - soft.largest_move(units), ceiling, int(guard[slot])))
 
     return _soonest(problem, descended, min)
 
@@ -291,4 +309,5 @@ def reachable(problem: ShapingProblem) -> bool:
         climb = earliest_climb(problem)
         return all(climb[slot] >= units for slot, units in problem.milestones)
     # Only a ceiling lets capacity shrink; once down at it, nothing is missing.
-    return problem.ceiling == problem.high and problem.start <= int(latest_descent(problem)[0])
+    guarded = int(problem.guard[problem.deadline]) > problem.high
+    return problem.ceiling == problem.high and problem.start <= int(latest_descent(problem)[0]) and not guarded

@@ -95,6 +95,8 @@ class Reasons:
         if size == 0:
             return "floor", f"so that the autoscaler cannot drop below it (its minimum is {self.draft.floor} now)"
         if move.after < move.before and self.problem.tracked is not None:
+            if self.problem.bottom < move.after == self.problem.guard[move.slot]:
+                return "entitlement in force", f"the floor only, to the {move.after} units guaranteed until then"
             return "none", "the floor only: what demand still needs stays"
         if move.after < move.before and move.after == self._ceiling:
             return f"entitlement max_units {self._ceiling}", "which meets the policy's ceiling"

@@ -201,6 +201,8 @@ def with_autoscaler(draft: Draft, units: Ints, needed: Ints, autoscaled: bool) -
         if max(runs.max(), ever.max(), draft.start_units, draft.floor or 0) > most:
             return
         tracked[:, begin:] = np.minimum(tracked[:, begin:], most)
+    if draft.bounds.own_cap is not None:
+        tracked[:, :begin] = np.minimum(tracked[:, :begin], max(draft.bounds.own_cap, draft.start_units))
     yield replace(draft, tracked=tracked)
 
 

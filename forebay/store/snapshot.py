@@ -78,6 +78,12 @@ def _intents(of_change: bool, only_open: bool) -> Select[Any]:
 
 
 @cache
+def _last_intent(before: bool) -> Select[Any]:
+    query = select(t.intents).filter_by(workload=bindparam("workload")).order_by(t.intents.c.number.desc()).limit(1)
+    return query.where(t.intents.c.number < bindparam("before")) if before else query
+
+
+@cache
 def _messages(of_lane: bool) -> Select[Any]:
     query = select(t.outbox).filter_by(state=bindparam("state")).order_by(t.outbox.c.number)
     return query.filter_by(outlet=bindparam("outlet"), lane=bindparam("lane")) if of_lane else query
@@ -141,6 +147,10 @@ class SqlSnapshot:
     def intents(self, workload: str, *, change: str | None = None, only_open: bool = False) -> Sequence[Intent]:
         rows = self._all(_intents(change is not None, only_open), workload=workload, change=change)
         return [row.intent.model_copy(update={"number": row.number}) for row in rows]
+
+    def last_intent(self, workload: str, *, before: int | None = None) -> Intent | None:
+        row = self._one(_last_intent(before is not None), workload=workload, before=before)
+        return row.intent.model_copy(update={"number": row.number}) if row else None
 
     def original(self, change: str, workload: str) -> Setting | None:
         row = self._one(_ORIGINAL, change=change, workload=workload)

@@ -31,6 +31,8 @@ def random_problem(seed: int, most_slots: int = 12, most_units: int = 14) -> Sha
     if ceiling is None and rng.random() < 0.4:  # another change on the same path, whose effective time is no later
         promises = ((int(rng.integers(0, deadline + 1)), min(most, start + int(rng.integers(0, 4)))),)
     level = rng.integers(0, most + 1, size=(1, n_slots)) if rng.random() < 0.5 else rng.integers(0, most + 1)
+    guarding = np.random.default_rng([seed, 4])
+    guarded = ((int(guarding.integers(0, n_slots + 1)), int(guarding.integers(0, start + 1))),)
     return ShapingProblem(
         start=start,
         legal=legal,
@@ -47,6 +49,7 @@ def random_problem(seed: int, most_slots: int = 12, most_units: int = 14) -> Sha
         shortfall_price=float(rng.choice([0.0, 0.5, 2.0, 10.0])),
         move_price=float(rng.choice([0.0, 0.01, 1.0])),
         promises=promises,
+        guarded=guarded if guarding.random() < 0.6 else (),
     )
 
 
@@ -55,14 +58,17 @@ def under_an_autoscaler(seed: int) -> ShapingProblem:
     problem = random_problem(seed)
     rng = np.random.default_rng([seed, 1])
     late, least = int(rng.integers(1, 3)), int(rng.integers(0, 3))
+    start = min(problem.start, problem.most)
+    until, units = int(rng.integers(1, problem.n_slots + 1)), int(rng.integers(0, start + 1))
     known = np.hstack([np.repeat(problem.required[:, :1], late, axis=1), problem.required])[:, : problem.n_slots]
     return replace(
         problem,
-        start=min(problem.start, problem.most),
+        start=start,
         ceiling=None,
         high=problem.most,
         tracked=np.clip(known, least, problem.most),
         lowest=least,
+        guarded=((until, units),),
     )
 
 
@@ -84,7 +90,8 @@ def bound_by_search(problem: ShapingProblem) -> ShapingProblem:
                 continue
             from_units = max(units, stands[slot])
             up = range(units + 1, min(from_units + soft.largest_move(from_units), high) + 1)
-            down = range(max(units - soft.largest_move(units), problem.ceiling or 0), units)
+            guard = max((kept for until, kept in problem.guarded if slot < until), default=0)
+            down = range(max(units - soft.largest_move(units), problem.ceiling or 0, guard), units)
             ways = [*up, *(down if problem.ceiling is not None else [])]
             states |= {(after, slot + problem.spacing) for after in ways}
         asked.append({units for units, _ in states})
@@ -164,6 +171,9 @@ def optimum_by_milp(problem: ShapingProblem) -> float | None:
         at_most(1 + 2 * big, {at["fall"][t]: 1, at["tiny"][t]: big, at["falls"][t]: big})
         at_most(share * known, {at["fall"][t]: 1, at["tiny"][t]: -big} | {k: -share * v for k, v in before.items()})
         at_most(problem.most + big, {at["asked"][t]: 1, at["rises"][t]: big})
+        for until, units in problem.guarded:
+            if t < until:
+                at_most(big - units, {at["asked"][t]: -1, at["falls"][t]: big})
         if descent is not None:
             at_most(big - descent[t], {at["asked"][t]: -1, at["falls"][t]: big})
         window = range(t, min(t + problem.spacing, n_slots))

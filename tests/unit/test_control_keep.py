@@ -11,7 +11,6 @@ from forebay.app.pins import pin
 from forebay.control.keep import Adopt, Clash, Keep, Later, insisted, keep
 from forebay.domain.allocation import Lever, Setting, TargetState
 from forebay.domain.audit import AuditEvent
-from forebay.domain.impact import Entitlement
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.records import Intent, Outcome, Purpose
 from tests.support.cloud import ApplyFault
@@ -116,7 +115,7 @@ ROWS: dict[str, tuple[str, TargetState, list[Intent], Answer, Setting | str | No
 @pytest.mark.parametrize("name", ROWS)
 def test_keep(name: str) -> None:
     rule, target, intents, kind, wanted = ROWS[name]
-    answer = keep(a_workload(on_foreign_write=rule), target, intents, minutes(10), "joe", entitlement=None)
+    answer = keep(a_workload(on_foreign_write=rule), target, intents, minutes(10), "joe", cap=None)
     assert (answer if answer is None else type(answer)) is kind
     if isinstance(wanted, Setting):
         assert isinstance(answer, Keep | Adopt) and answer.setting == wanted
@@ -127,14 +126,14 @@ def test_keep(name: str) -> None:
 FIFTEEN, FORTY = [wrote(floor(8, 15))], [wrote(floor(8, 15)), wrote(floor(8, 40), INSIST, 1)]
 CAPPED: dict[str, tuple[str, TargetState, list[Intent], Answer, Setting | str | None]] = {
     "a higher maximum within the policy": ("hold", stands(floor(8, 20)), FIFTEEN, Adopt, floor(8, 20)),
-    "one beyond it": ("hold", stands(floor(8, 40)), FIFTEEN, Clash, "the policy allows 20 units at most"),
+    "one beyond it": ("hold", stands(floor(8, 40)), FIFTEEN, Clash, "20 units are the most"),
     "is written over": ("insist", stands(floor(8, 40)), FIFTEEN, Keep, floor(8, 15)),
     "but not under what runs": ("insist", stands(floor(8, 40), desired=30), FIFTEEN, Clash, "stop units that run"),
     "which the floor does not wait for": ("insist", stands(floor(6, 40), desired=30), FIFTEEN, Keep, floor(8, 40)),
     "and the maximum does": ("insist", stands(floor(8, 40), desired=30), FORTY, None, None),
     "until it is gone": ("insist", stands(floor(8, 40), desired=15), FORTY, Keep, floor(8, 15)),
-    "is not yielded to": ("yield", stands(floor(8, 40)), FIFTEEN, Clash, "allows 20 units at most"),
-    "nor is such a count": ("yield", stands(count(21)), [EIGHT], Clash, "allows 20 units at most"),
+    "is not yielded to": ("yield", stands(floor(8, 40)), FIFTEEN, Clash, "20 units are the most"),
+    "nor is such a count": ("yield", stands(count(21)), [EIGHT], Clash, "20 units are the most"),
     "but one within it is": ("yield", stands(count(20)), [EIGHT], Adopt, count(20)),
     "a maximum that the plan left": ("yield", stands(floor(9, 30)), [wrote(floor(8, 30))], Adopt, floor(9, 30)),
 }
@@ -143,8 +142,7 @@ CAPPED: dict[str, tuple[str, TargetState, list[Intent], Answer, Setting | str | 
 @pytest.mark.parametrize("name", CAPPED)
 def test_keep_takes_over_no_more_than_the_policy_allows(name: str) -> None:
     rule, target, intents, kind, wanted = CAPPED[name]
-    policy = Entitlement(workload="web", max_units=20)
-    answer = keep(a_workload(on_foreign_write=rule), target, intents, minutes(10), "joe", entitlement=policy)
+    answer = keep(a_workload(on_foreign_write=rule), target, intents, minutes(10), "joe", cap=20)
     assert (answer if answer is None else type(answer)) is kind
     if isinstance(answer, Keep | Adopt):
         assert answer.setting == wanted

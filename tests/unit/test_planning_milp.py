@@ -18,6 +18,7 @@ between them and the solver), *property* is `test_planning_properties.py` (every
 | entitlement's ceiling from its time on | entitlement ceiling | yes | entitlement_ceiling_from_the_effective_time_on |
 | decreases | decrease | yes | no_shrink_without_a_ceiling, no_shrink_below_the_ceiling |
 | alignment at the confidence | | yes, by a choice of paths | aligned_at_its_confidence |
+| a guarantee, until its version is replaced | a guarantee until it is replaced | | guaranteed_until_it_is_replaced |
 | until settled | after the effective time | yes | within_the_bounds |
 | in force: as soon as the limits let it | in force | yes | `test_planning_in_force.py` |
 | handed back to the autoscaler | after-life: a floor handed back | | within_the_bounds (and `test_control_life.py`) |
@@ -28,6 +29,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -56,6 +58,8 @@ def features(problem: ShapingProblem) -> list[str]:
         return ["infeasible"]
     moves = optimum.moves
     rises, falls = [m for m in moves if m.after > m.before], [m for m in moves if m.after < m.before]
+    free = solve(replace(problem, guarded=()))
+    bare_moves = free.moves if free else ()
     at_percent = [m for m in moves if abs(m.after - m.before) == int(m.before * problem.soft.percent / 100) > 0]
     named = {
         "rise": rises,
@@ -70,6 +74,7 @@ def features(problem: ShapingProblem) -> list[str]:
         "another change's time": any(
             slot < problem.deadline and units > problem.start for slot, units in problem.promises
         ),
+        "a guarantee until it is replaced": bool(problem.guarded) and moves != bare_moves,
         "after-life: a floor handed back": problem.tracked is not None
         and any(m.slot > problem.deadline for m in falls),
         "lead": problem.lead > 1 and bool(rises),
@@ -104,7 +109,7 @@ def test_once_in_force_it_is_the_one_that_is_within_the_bounds_as_soon_as_can_be
 def test_the_cases_hold_every_feature() -> None:
     counts = Counter(f for make in KINDS.values() for seed in range(200) for f in features(make(seed)))
     assert min(counts.values()) >= 10, counts
-    assert len(counts) == 15, counts
+    assert len(counts) == 16, counts
 
 
 def test_the_cases_in_force_are_of_every_kind() -> None:

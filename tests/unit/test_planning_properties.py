@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from forebay.domain.bounds import NO_BOUNDS, Outgoing, PolicyBounds
 from forebay.domain.change import PolicyChange
 from forebay.domain.plan import PlanRefusal, ShapingPlan
 from forebay.domain.rules import FreezeWindow
@@ -72,12 +73,16 @@ def drawn(seed: int, moves_cost: str | None = None) -> Drawn | PlanRefusal:
         impacts=[{"workload": "web", "factor": float(rng.choice([0.5, 1.5, 2.0])), "low": 0.4, "high": 3.0}],
         entitlements=[{"workload": "web", **bounds}] if bounds else [],
     )
+    guarding = np.random.default_rng([seed, 1])
+    until = NOW + timedelta(minutes=int(guarding.integers(20, 500)))
+    guaranteed = Outgoing(change="CHG-0", at=until, min_units=int(guarding.integers(1, 12)), title="acme tier")
+    held_to = PolicyBounds(outgoing=(guaranteed,)) if guarding.random() < 0.4 else NO_BOUNDS
     begins = NOW + timedelta(minutes=int(rng.integers(0, 200)))
     freezes = [FreezeWindow(start=begins, end=begins + timedelta(minutes=40), reason="release")]
     earliest = NOW + timedelta(minutes=int(rng.integers(0, 20)))
     result = plan(
         work, to_be, level=float(rng.uniform(2, 6)), noise=0.15, start=int(rng.integers(6, 26)), floor=floor,
-        earliest=earliest, freezes=freezes, autoscaled=floor is not None and bool(rng.random() < 0.8),
+        earliest=earliest, freezes=freezes, autoscaled=floor is not None and bool(rng.random() < 0.8), bounds=held_to,
     )  # fmt: skip
     return result if isinstance(result, PlanRefusal) else Drawn(seed, work, to_be, result, floor, earliest, freezes)
 
@@ -133,6 +138,16 @@ def serving_before_it_is_verified(case: Drawn) -> None:
 
 def no_step_in_a_freeze_window(case: Drawn) -> None:
     assert not [s for s in case.plan.steps for freeze in case.freezes if freeze.covers(s.due_at)]
+
+
+def guaranteed_until_it_is_replaced(case: Drawn) -> None:
+    """No step goes down to less than a version in force guarantees, before the next one is due."""
+    floors = case.floor is not None
+    for version in case.plan.bounds.outgoing:
+        before = [step for step in case.plan.steps if step.due_at < version.at]
+        asked = [case.floor if floors else case.plan.start_units, *(step.to_units for step in before)]
+        falls = [step for step, stood in zip(before, asked, strict=False) if step.to_units < (stood or 0)]
+        assert all(step.to_units >= version.min_units for step in falls)
 
 
 def no_step_too_early(case: Drawn) -> None:
@@ -203,7 +218,7 @@ def held(case: Drawn) -> bool:
 PROPERTIES = [
     each_step_begins_where_the_last_one_ended, soft_limit_in_units, soft_limit_in_percent, dwell_between_steps,
     a_verdict_between_steps, a_rise_serves_after_the_lead_time, serving_before_it_is_verified,
-    no_step_in_a_freeze_window, no_step_too_early, within_the_bounds,
+    no_step_in_a_freeze_window, no_step_too_early, guaranteed_until_it_is_replaced, within_the_bounds,
     entitlement_floor_from_the_effective_time_on, entitlement_ceiling_from_the_effective_time_on,
     no_shrink_without_a_ceiling, no_shrink_below_the_ceiling, dearer_moves_are_never_more,
     three_resources_are_carried, aligned_at_its_confidence, verified_before_the_effective_time,
