@@ -215,6 +215,9 @@ def test_intents_are_numbered_and_open_until_settled(store: SqlStore) -> None:  
         assert tx.intents("web") == [settled, second]
         assert tx.intents("web", only_open=True) == [second]
         assert tx.intents("web", change="CHG-1", only_open=True) == []
+        assert tx.last_intent("web") == second
+        assert tx.last_intent("web", before=second.number) == tx.intents("web")[0]
+        assert tx.last_intent("web", before=tx.intents("web")[0].number) is None
         assert [entry.event.action for entry in tx.audit_entries()][-4:] == ["intent"] * 3 + ["settled"]
 
 
