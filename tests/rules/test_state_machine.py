@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from forebay.app import arm
 from forebay.app.approvals import approve
+from forebay.app.others import bounds_on
 from forebay.app.people import cancel, hold, resume
 from forebay.app.pins import pin
 from forebay.app.rollback import rollback
@@ -56,6 +57,7 @@ class Lives(RuleBasedStateMachine):
         calm=st.sampled_from([0, 0, 0, 0, 0, 0, 15, 24]),
         loses=st.booleans(),
         joined=st.booleans(),
+        guarantees=st.sampled_from(["none", "each", "first", "every other"]),
         remembers=st.sampled_from([*[False] * 9, LONG]),
     )
     def begin(
@@ -69,10 +71,11 @@ class Lives(RuleBasedStateMachine):
         calm: int,
         loses: bool,
         joined: bool,
+        guarantees: str,
         remembers: bool,
     ) -> None:
         """`remembers`: there is a history, so the rest of a plan is drawn anew from it, which takes its time."""
-        self.given_up = given_up
+        self.given_up, self.guarantees, self.falls = given_up, guarantees, lever is Lever.FLOOR and not joined
         self.names = ("web", "db") if two else ("web",)
         cores = [2.0]
         workloads = [a_workload(name, on_foreign_write=answer) for name in self.names]
@@ -118,13 +121,25 @@ class Lives(RuleBasedStateMachine):
         since = (now - NOW) / MINUTE
         effective_at = now + 20 * MINUTE
         fields = {"effective_at": effective_at, "settle": "PT5M", "on_misalignment": self.misalignment}
-        plans = []
-        for name in self.names:
-            units = self.world.cloud.services[name].desired(now)
-            moves = [(since + 1, units, units + 3), (since + 7, units + 3, units + 5)]
-            plans.append(a_plan(moves, change=self.name, workload=name, start=units, effective_at=effective_at))
+        falls = self.falls and self.made % 2 == 0
+        guarantees = {"each": True, "first": self.made == 1, "every other": self.made % 2 == 1}
+        units = {name: self.world.cloud.services[name].desired(now) for name in self.names}
+        if guarantees.get(self.guarantees):
+            fields["entitlements"] = [
+                {"workload": name, "min_units": max(1, at + (-2 if falls else 4))} for name, at in units.items()
+            ]
+        request, plans = a_request(*self.names, change=self.name, **fields), []
+        for name, at in units.items():
+            moves = [(since + 1, at, at + 3), (since + 7, at + 3, at + 5)]
+            aligned = max(1, at - 1) if falls else at + 5
+            if falls:  # below what the version before guarantees, perhaps: it waits for the policy, which may be late
+                moves.append((since + 20.5, at + 5, aligned))
+            of = {"change": self.name, "workload": name, "start": at, "effective_at": effective_at}
+            plan = a_plan(moves, aligned=aligned, **of)
+            with self.world.sql.snapshot() as tx:
+                plans.append(plan.model_copy(update={"bounds": bounds_on(tx, [request.accepted(now)], name, now)}))
             self.watcher.found_at[self.name, name] = self.world.setting(name)
-        self.world.submit(a_request(*self.names, change=self.name, **fields), *plans)
+        self.world.submit(request, *plans)
 
     def _join(self) -> None:
         """Another's change on the same workload, nearly at the same time: the first step is what this one needs, the
@@ -133,10 +148,12 @@ class Lives(RuleBasedStateMachine):
         ahead = self.world.record(self.name).change
         self.joined = f"JOIN-{self.made}"
         fields = {"effective_at": ahead.effective_at + self.made % 2 * 3 * MINUTE, "settle": "PT10M"}
-        request = a_request("web", change=self.joined, entity="bolt", on_misalignment=self.misalignment, **fields)
         with self.world.sql.transaction() as tx:
             path = tx.plan(self.name, "web")
         assert path is not None
+        if self.guarantees != "none":
+            fields["entitlements"] = [{"workload": "web", "min_units": path.steps[-1].to_units}]
+        request = a_request("web", change=self.joined, entity="bolt", on_misalignment=self.misalignment, **fields)
         ours = {"aligned_units": path.steps[-1].to_units, "effective_at": fields["effective_at"], "change": self.joined}
         ours |= {"path": path.steps, "steps": (), "carried_by": self.name, "after": (self.name,)}
         self.world.submit(request, path.model_copy(update=ours))

@@ -23,6 +23,7 @@ AGAIN = (Purpose.INSIST, Purpose.REGAIN)
 MICROSECOND = timedelta(microseconds=1)
 # Between the look that arms and the record of it something may have happened; within this nobody is blamed.
 JUST_NOW = timedelta(minutes=1)
+FIRST = 1  # where a floor stands before there is any change
 BEGUN = {S.ARMED, S.IN_FORCE, S.SETTLING, S.CLOSED}
 TAKEN_BACK = {S.ROLLING_BACK, S.ROLLED_BACK}
 
@@ -31,7 +32,7 @@ TAKEN_BACK = {S.ROLLING_BACK, S.ROLLED_BACK}
 class Seen:
     """What was true at the moment of a write: announced by which open intents, under which lease, from which plan, and
     which armed or enforced changes are carried by whoever makes it; `unseen`: another hand was there, and no read shows
-    it yet; `barred`: since a while it is pinned, or a freeze window stands.
+    it yet; `barred`: since a while it is pinned, or a freeze window stands; `guaranteed`: what policies ask for.
     """
 
     open: Sequence[Intent]
@@ -42,6 +43,7 @@ class Seen:
     cores: float
     unseen: bool
     barred: str | None
+    guaranteed: int
 
 
 @dataclass
@@ -85,8 +87,33 @@ class Watcher:
         since = self.world.clock.now() - self.world.cloud.copies
         unseen = any(w.foreign and w.workload == workload and w.at > since for w in self.world.cloud.writes)
         return Seen(
-            still_open, lease, plan.hash if plan else None, carried, service.metrics, self.cores[-1], unseen, barred
+            still_open,
+            lease,
+            plan.hash if plan else None,
+            carried,
+            service.metrics,
+            self.cores[-1],
+            unseen,
+            barred,
+            self.guaranteed(workload),
         )
+
+    def guaranteed(self, workload: str) -> int:
+        """Units that the policies in force at this moment ask for."""
+        least, now = 0, self.world.clock.now()
+        for entity in ("acme", "bolt"):
+            began = [
+                v for v in self.world.store.versions(entity, "quota") if v.in_force_from and v.in_force_from <= now
+            ]
+            said: list[str] = []
+            for version in sorted(began, key=lambda v: (v.in_force_from, v.version)):
+                if version.change:
+                    said.append(version.change)
+                else:  # it set the one before it back
+                    said.pop()
+            entitled = self.world.record(said[-1]).change.entitlement(workload) if said else None
+            least = max(least, (entitled and entitled.min_units) or 0)
+        return least
 
     def _barred(self, pins: Sequence[Pin], workload: str) -> str | None:
         """By what a step, or a way back, may not be made now; not by what came between its last look and its write."""
@@ -238,6 +265,8 @@ class Watcher:
             assert limits.min_units <= write.after.units <= limits.max_units, "rule 6: out of bounds"
             if seen.unseen:
                 continue  # from what nobody could see, nobody can keep a distance
+            kept = min(write.before.units, seen.guaranteed)
+            assert write.after.units >= kept, f"rule 6: below the {seen.guaranteed} units that are guaranteed"
             if intent.purpose is not Purpose.GIVE_BACK:
                 assert write.after.units <= max(write.desired + largest, write.before.units), "rule 6: too far"
             elif write.after.lever is Lever.COUNT:
@@ -259,10 +288,15 @@ class Watcher:
         assert all(i.outcome is not None for workload in self.workloads for i in self.world.intents(workload))
         assert self.world.sql.audit_break() is None
         record = self.world.record(change)
-        if record.state is S.ROLLED_BACK and not self.foreign:
-            for workload in record.change.workloads:
-                live, before = self.world.setting(workload), self.found_at[change, workload]
-                assert live.units == before.units, "rule 9: it was not given back"
+        if self.foreign:
+            return
+        for workload in record.change.workloads:
+            live, least = self.world.setting(workload), self.guaranteed(workload)
+            if live.lever is Lever.FLOOR:  # whatever changes there were, each of them gives back what it raised
+                assert live.units == max(FIRST, least), "rule 9: it was not given back"
+            elif record.state is S.ROLLED_BACK:
+                before = self.found_at[change, workload]
+                assert live.units == max(before.units, least), "rule 9: it was not given back"
 
 
 def _rule_4_only_the_holder_of_the_lease_writes(
