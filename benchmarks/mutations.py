@@ -135,6 +135,27 @@ MUTATIONS = (
         "if freeze := next((f for f in view.freezes if f.start > view.now), None):",
     ),
     Mutation(
+        6,
+        "a step goes below what is still guaranteed",
+        "control/decide.py",
+        "if falls and view.guaranteed and units <",
+        "if falls and view.guaranteed and units + view.guaranteed.min_units <",
+    ),
+    Mutation(
+        6,
+        "given back below what another policy guarantees",
+        "app/restore.py",
+        "original = original.within(held_to)",
+        "original = original.model_copy()",
+    ),
+    Mutation(
+        9,
+        "what a policy had raised is forgotten with it",
+        "app/restore.py",
+        "        if stood != found:",
+        "        if stood is None:",
+    ),
+    Mutation(
         8,
         "a pin stops no step",
         "control/decide.py",

@@ -31,6 +31,10 @@ from forebay.domain.verdict import Judgement, Verdict
 from forebay.domain.workload import Workload
 
 
+# For what may take hours no run stays: another is woken for the step (app/reconcile.py).
+A_WHILE = timedelta(minutes=1)
+
+
 @dataclass(frozen=True)
 class View:
     """Everything a decision rests on, observed once. `intents`: what this change wrote on the workload, oldest first;
@@ -221,7 +225,7 @@ def _next_step(view: View, step: StepRecord, poll: timedelta) -> Decision:
     units, limit = bounded(view, step.step.to_units, falls=falls, lower=lower)
     if falls and view.guaranteed and units < min(view.guaranteed.min_units, view.target.setting.units):
         text = f"step {step.step.sequence} to {units} units waits: {view.guaranteed.text}"
-        return Wait(max(view.guaranteed.at, view.now + poll), text)
+        return Wait(max(view.guaranteed.at, view.now + A_WHILE), text)
     if not lower and units < step.step.to_units and units == _ceiling(view):
         return Hold(f"step {step.step.sequence} to {step.step.to_units} units cannot be made: {limit} is in its way")
     if lower and (needed := _not_to_spare(view, step, units)):

@@ -54,7 +54,7 @@ class Lives(RuleBasedStateMachine):
         answer=st.sampled_from(["hold", "insist", "yield"]),
         approval=st.booleans(),
         given_up=st.booleans(),
-        calm=st.sampled_from([0, 0, 0, 0, 0, 0, 15, 24]),
+        calm=st.sampled_from([0, 0, 0, 0, 0, 0, 15, 24, 40]),
         loses=st.booleans(),
         joined=st.booleans(),
         guarantees=st.sampled_from(["none", "each", "first", "every other"]),
@@ -92,7 +92,13 @@ class Lives(RuleBasedStateMachine):
         self.world.clock.sleep(MINUTE)
         if calm:
             self._all_goes_well(calm)
-            if loses and self.world.record(self.name).state is S.ARMED:  # few lives come by it later
+            self._look()
+            if calm == 40 and self._over:
+                self.submit()
+                self._look()
+                if self.state in MOVING:
+                    self.its_time_is_over_before_its_first_step(0)
+            elif loses and self.world.record(self.name).state is S.ARMED:  # few lives come by it later
                 self.a_unit_is_lost_while_it_is_held()
 
     def _all_goes_well(self, for_minutes: int) -> None:
@@ -126,12 +132,12 @@ class Lives(RuleBasedStateMachine):
         units = {name: self.world.cloud.services[name].desired(now) for name in self.names}
         if guarantees.get(self.guarantees):
             fields["entitlements"] = [
-                {"workload": name, "min_units": max(1, at + (-2 if falls else 4))} for name, at in units.items()
+                {"workload": name, "min_units": max(1, at + (-4 if falls else 4))} for name, at in units.items()
             ]
         request, plans = a_request(*self.names, change=self.name, **fields), []
         for name, at in units.items():
             moves = [(since + 1, at, at + 3), (since + 7, at + 3, at + 5)]
-            aligned = max(1, at - 1) if falls else at + 5
+            aligned = max(1, at - 4) if falls else at + 5
             if falls:  # below what the version before guarantees, perhaps: it waits for the policy, which may be late
                 moves.append((since + 20.5, at + 5, aligned))
             of = {"change": self.name, "workload": name, "start": at, "effective_at": effective_at}
@@ -265,6 +271,18 @@ class Lives(RuleBasedStateMachine):
         """Else few lives come by a correction."""
         self.watcher.cores.append(cores)
         self.all_runs_by_itself(count)
+
+    @precondition(lambda self: self.made % 2 == 0 and self.state in MOVING)
+    @rule(more=st.integers(0, 8))
+    def its_time_is_over_before_its_first_step(self, more: int) -> None:
+        """So its policy is late, and what follows it must not come first."""
+        self._happen("hold", self.name)
+        self.world.clock.sleep((21 + more) * MINUTE)
+        self._happen("resume", self.name)
+        for _ in range(6):  # of two workloads one is through when the other has not begun
+            with self._with(lambda where: None):
+                self.world.drive(self.names[0], self.name)
+            self.world.clock.sleep(3 * MINUTE)
 
     def _meddle_with_a_step(self, what: str, at: int) -> None:
         name = self.names[-1]
