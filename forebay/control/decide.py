@@ -30,7 +30,6 @@ from forebay.domain.resources import Resource
 from forebay.domain.verdict import Judgement, Verdict
 from forebay.domain.workload import Workload
 
-
 # For what may take hours no run stays: another is woken for the step (app/reconcile.py).
 A_WHILE = timedelta(minutes=1)
 
