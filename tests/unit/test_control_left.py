@@ -38,12 +38,13 @@ def a_world() -> World:
     return world
 
 
-def test_a_floor_goes_back_when_no_version_asks_for_it_any_more_however_many_there_were() -> None:
+@pytest.mark.parametrize("last", [{}, {"min_units": 0}])
+def test_a_floor_goes_back_when_no_version_asks_for_it_any_more_however_many_there_were(last: dict[str, int]) -> None:
     with a_world() as world:
         for number, (least, stands) in enumerate([(6, 6), (8, 8), (3, 3)]):
             version(world, number, number, {"min_units": least})
             assert world.setting() == floor(stands)
-        version(world, 3, 3, {})
+        version(world, 3, 3, last)
         assert world.setting() == floor(1)
 
 
