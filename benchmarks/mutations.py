@@ -138,8 +138,8 @@ MUTATIONS = (
         6,
         "a step goes below what is still guaranteed",
         "control/decide.py",
-        "if falls and view.guaranteed and units <",
-        "if falls and view.guaranteed and units + view.guaranteed.min_units <",
+        "if falls and units < min(view.guaranteed,",
+        "if falls and units < min(view.guaranteed - 99,",
     ),
     Mutation(
         6,

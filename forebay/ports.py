@@ -130,9 +130,16 @@ class Snapshot(Protocol):
         """The change called `name`."""
 
     def changes(
-        self, states: Collection[ChangeState] | None = None, *, closed_after: datetime | None = None
+        self,
+        states: Collection[ChangeState] | None = None,
+        *,
+        closed_after: datetime | None = None,
+        entitled: bool = False,
     ) -> Sequence[ChangeRecord]:
-        """All changes (in the given states), newest first; of those that are closed only what was `closed_after`."""
+        """All changes (in the given states), newest first; of those that are closed only what was `closed_after`.
+
+        `entitled`: only those with entitlements, which most have not.
+        """
 
     def revisions(self, name: str) -> Sequence[PolicyChange]:
         """What the change said before it was edited, oldest first; [] if it never was."""

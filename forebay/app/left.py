@@ -7,7 +7,7 @@ from forebay.domain.lifecycle import TERMINAL
 from forebay.domain.records import Outcome
 from forebay.ports import Snapshot
 
-SETTLED, LEFT_AS_IT_IS = "settled by a person", "left as it is"
+LEFT_AS_IT_IS = "left as it is"
 
 
 def stood_before(tx: Snapshot, change: str, workload: str, found: Setting) -> Setting:
@@ -35,4 +35,4 @@ def stood_before(tx: Snapshot, change: str, workload: str, found: Setting) -> Se
 def _left_by_a_person(tx: Snapshot, change: str, workload: str) -> bool:
     """Whether somebody has said that what stands there is right as it is."""
     said = (entry.event for entry in tx.audit_entries(change))
-    return any(e.action == SETTLED or (e.action, e.workload) == (LEFT_AS_IT_IS, workload) for e in said)
+    return any((e.action, e.workload) == (LEFT_AS_IT_IS, workload) for e in said)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from forebay.app.context import Context
 from forebay.app.keep import hand_of
 from forebay.app.observe import measured, observe
+from forebay.app.others import in_force_on
 from forebay.control.decide import View, is_made, latest_window, verification_window
 from forebay.control.keep import in_effect
-from forebay.domain.bounds import Outgoing
-from forebay.domain.lifecycle import AFTER, ChangeState, StepState
+from forebay.domain.bounds import PolicyBounds
+from forebay.domain.lifecycle import StepState
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.records import ChangeRecord
 from forebay.domain.workload import Workload
-from forebay.ports import Snapshot
 
 
 def look(ctx: Context, record: ChangeRecord, plan: ShapingPlan, workload: Workload) -> View:
@@ -25,7 +25,10 @@ def look(ctx: Context, record: ChangeRecord, plan: ShapingPlan, workload: Worklo
         approved = rules.approved_units(change, plan, tx.approvals(change.change))
         intents = tx.intents(workload.name, change=change.change)
         pin = next((p for p in tx.pins(change.change) if p.workload == workload.name), None)
-        outgoing = [version for version in plan.bounds.outgoing if not _replaced(tx, version)]
+        falls = next((s.step.to_units < s.step.from_units for s in steps if s.state is StepState.PENDING), False)
+        # As of now, not as of the plan: others may be in force before their time, and the next version may be deferred.
+        standing = in_force_on(tx, workload.name, now) if falls else []
+        held_to = PolicyBounds.of(standing, workload.name, [change], 1)
     target = observe(ctx, workload, intents)
     workload = plan.bounds.on(workload.sized(target.setting.size))
     active, arrivals = next((s for s in steps if s.state is StepState.ASKED), None), None
@@ -52,14 +55,8 @@ def look(ctx: Context, record: ChangeRecord, plan: ShapingPlan, workload: Worklo
         pin=pin,
         freezes=(freeze,) if freeze else (),
         approved_units=approved,
-        guaranteed=max(outgoing, key=lambda version: version.min_units, default=None),
+        guaranteed=max([held_to.min_units, *(version.min_units for version in held_to.outgoing)]),
         alarms=usage.alarms() if workload.alarms and (known or due) else (),
         usage=measured(usage, window[0], window[1]) if window and known else None,
         arrivals=arrivals,
     )
-
-
-def _replaced(tx: Snapshot, version: Outgoing) -> bool:
-    """Whether the next version is in force: by the clock alone it may be deferred, or have come to nothing."""
-    by = tx.change(version.change)
-    return by is not None and (by.state in AFTER or by.state is ChangeState.CLOSED)

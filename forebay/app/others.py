@@ -12,9 +12,10 @@ from forebay.app.left import stood_before
 from forebay.app.outlook import Others, Outlook, forecast_live
 from forebay.app.people import begun, own_version
 from forebay.app.turn import Ahead, ahead_of
+from forebay.domain.allocation import Setting
 from forebay.domain.bounds import PolicyBounds
 from forebay.domain.change import PolicyChange
-from forebay.domain.lifecycle import COME_TO_NOTHING, ChangeState
+from forebay.domain.lifecycle import AFTER, COME_TO_NOTHING, ChangeState
 from forebay.domain.policy import followed, in_force
 from forebay.domain.records import ChangeRecord
 from forebay.domain.resources import Resource
@@ -26,22 +27,23 @@ if TYPE_CHECKING:
 
 UNDONE = frozenset({ChangeState.ROLLING_BACK, ChangeState.ROLLED_BACK})
 ACTING = frozenset(ChangeState) - COME_TO_NOTHING - {ChangeState.ROLLING_BACK}
+TO_COME = ACTING - AFTER
 # Once an impact was there for so many of the workload's shortest seasons, the forecast finds the new level in the
 # history by itself (forecasting/cleaning/levels.py), and what was measured is worth more than an estimate.
 SEASONS_UNTIL_KNOWN = 3
 
 
-def ahead_on(tx: Snapshot, change: PolicyChange, workload: str, now: datetime) -> list[Ahead]:
-    """The changes that `change` comes after on `workload`, the earliest first."""
+def ahead_on(tx: Snapshot, change: PolicyChange, workload: str, live: Setting, now: datetime) -> list[Ahead]:
+    """The changes that `change` comes after on `workload`, where `live` stands, the earliest first."""
+    ahead = [record for record in reversed(ahead_of(tx, change)) if workload in record.change.workloads]
+    coming = [record.change for record in ahead if record.state in TO_COME]
+    over = PolicyBounds.of(in_force_on(tx, workload, now), workload, coming)
     found = []
-    for record in reversed(ahead_of(tx, change)):
-        if workload in record.change.workloads:
-            name = record.change.change
-            original = tx.original(name, workload)
-            over = PolicyBounds.of(in_force_on(tx, workload, now), workload, [record.change])
-            back = stood_before(tx, name, workload, original).within(over) if original else None
-            plan, floor = tx.plan(name, workload), back.floor if back else None
-            found.append(Ahead(record.change, plan, floor, record.state, _acts_from(tx, record, now)))
+    for record in ahead:
+        name = record.change.change
+        back = stood_before(tx, name, workload, tx.original(name, workload) or live).within(over)
+        plan = tx.plan(name, workload)
+        found.append(Ahead(record.change, plan, back.floor, record.state, _acts_from(tx, record, now)))
     return found
 
 
@@ -84,27 +86,30 @@ def bounds_on(tx: Snapshot, changes: Sequence[PolicyChange], workload: str, now:
     """What policies hold `workload` to while `changes` (one, or those on one path, in their order) come into force:
     those in force now, and those that will be by their turn.
     """
-    coming = [r.change for r in reversed(ahead_of(tx, changes[0])) if r.state in ACTING]
+    coming = [r.change for r in reversed(ahead_of(tx, changes[0])) if r.state in TO_COME]
     return PolicyBounds.of(in_force_on(tx, workload, now), workload, [*coming, *changes], len(changes))
 
 
 def in_force_on(tx: Snapshot, workload: str, now: datetime) -> list[PolicyChange]:
-    """The changes whose policies are in force now and have an entitlement on `workload`."""
-    acting = reversed(tx.changes(ACTING))
-    return [r.change for r in acting if r.change.entitlement(workload) and _in_force(tx, r, now)]
+    """The changes whose policies are in force now and have an entitlement on `workload`, one of each policy."""
+    acting = (record.change for record in reversed(tx.changes(ACTING, entitled=True)))
+    entitled = {change.change: change for change in acting if change.entitlement(workload)}
+    policies = dict.fromkeys((change.entity, change.policy) for change in entitled.values())
+    names = [_says(tx, entity, policy, now) for entity, policy in policies]
+    return [entitled[name] for name in names if name in entitled]
 
 
-def _in_force(tx: Snapshot, record: ChangeRecord, now: datetime) -> bool:
-    """Whether what the change brought is what its policy says, maybe since a later version was rolled back."""
-    versions = tx.versions(record.change.entity, record.change.policy)
+def _says(tx: Snapshot, entity: str, policy: str, now: datetime) -> str | None:
+    """The change that brought what the policy says now, maybe again since a later version was rolled back."""
+    versions = tx.versions(entity, policy)
     version = in_force(versions, now)
     while version is not None and version.change is None:
         undone = followed(versions, version)
         by = tx.change(undone.change) if undone and undone.change else None
         if undone is None or by is None or by.state not in UNDONE:
-            return False  # it was imported
+            return None  # it was imported
         version = followed(versions, undone)
-    return version is not None and version.change == record.change.change
+    return version.change if version else None
 
 
 def _in_force_lately(tx: Snapshot, workload: Workload, now: datetime) -> tuple[PolicyChange, ...]:

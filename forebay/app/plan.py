@@ -282,14 +282,14 @@ def draw_live(
     with ctx.store.snapshot() as tx:
         freezes = tx.rules().freezes_for(change, now, outlook.index.end)
         resized = any(i.new.revision for i in tx.intents(workload.name, change=change.change))
-        ahead = ahead_on(tx, change, workload.name, now)
+        ahead = ahead_on(tx, change, workload.name, state.setting.unsized, now)
         under = to_come(tx, change, workload.name, now)
         bounds = bounds_on(tx, [change], workload.name, now)
     start, floor, free = state.desired, state.setting.floor, free_from(ahead, workload)
     if ahead and floor is None:
         start = max(start, *(a.units_left for a in ahead))
     elif ahead and floor is not None:
-        floor = next((a.floor for a in ahead if a.floor is not None), floor)
+        floor = min((a.floor for a in ahead if a.floor is not None), default=floor)
 
     def drawn(change: PolicyChange) -> ShapingPlan | PlanRefusal:
         return draw(

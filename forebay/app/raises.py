@@ -6,7 +6,7 @@ from datetime import datetime
 
 from forebay.app.context import Context
 from forebay.app.joint import counted, counts_on
-from forebay.app.left import LEFT_AS_IT_IS, SETTLED, stood_before
+from forebay.app.left import LEFT_AS_IT_IS, stood_before
 from forebay.app.others import in_force_on
 from forebay.app.people import own_version, permitted
 from forebay.app.writing import check_unchanged, settled_setting
@@ -86,7 +86,7 @@ def settle(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:
         left = {o.workload: o.live for o in tx.leftovers() if o.change == change}
         if ends is None and not left:
             raise RuleRefusal("settle what was left", f"change {change} has left nothing", "`forebay status`")
-        event = ctx.event(record.change, SETTLED, reason, actor)
+        event = ctx.event(record.change, "settled by a person", reason, actor)
         for name, live in left.items():
             tx.audit(ctx.event(record.change, LEFT_AS_IT_IS, reason, actor, workload=name, new=in_words(live)))
         tx.drop_leftovers(change, event)
@@ -99,6 +99,9 @@ def settle(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:
                 raise RuleRefusal("one writer per workload", "a write is still under way", "the same in a minute")
             left_so = _of(tx, record, now)
             stays = [f"{r.workload} was set to {in_words(r.now)}, before to {in_words(r.was)}" for r in left_so]
+            for r in left_so:
+                told = ctx.event(record.change, LEFT_AS_IT_IS, reason, actor, workload=r.workload, new=in_words(r.now))
+                tx.audit(told)
             words = "; ".join(["a person says that what is not given back stands right", *stays])
             record = tx.move(change, ends, ctx.event(record.change, str(ends), words, actor))
     ctx.notifier.notify(event)
@@ -134,7 +137,7 @@ def _of(tx: Snapshot, record: ChangeRecord, now: datetime) -> list[Raise]:
             continue
         enforced = record.state in (ChangeState.IN_FORCE, ChangeState.SETTLING)
         stays = enforced and raised.new.floor is None
-        back = stood_before(tx, record.change.change, name, original) if enforced else original
+        back = stood_before(tx, record.change.change, name, original)
         back = back.within(PolicyBounds.of(in_force_on(tx, name, now), name))
         until = goes_back(tx, record)
         over = until is not None and until <= now

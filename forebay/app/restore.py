@@ -14,7 +14,7 @@ from forebay.app.observe import judged, measured, observe
 from forebay.app.others import in_force_on
 from forebay.app.outbox import post_version, push_version
 from forebay.app.raises import goes_back
-from forebay.app.turn import next_is_due
+from forebay.app.turn import next_is_due, waits_for
 from forebay.app.writing import last_setting, pinned, release, settle_open_intents, write_setting
 from forebay.control.decide import latest_window
 from forebay.control.keep import in_effect
@@ -117,6 +117,7 @@ def _restore_workload(ctx: Context, record: ChangeRecord, workload: Workload, le
         intents = tx.intents(workload.name, change=change)
         freeze = tx.rules().freeze_at(now, record.change)
         next_waits = next_is_due(tx, record.change, now)
+        waited_for = waits_for(tx, record.change, workload.name)
         held_to = PolicyBounds.of(in_force_on(tx, workload.name, now), workload.name)
     target, ours = observe(ctx, workload, intents), last_setting(ctx, change, workload.name)
     resized = ours is not None and ours.revision is not None and ours.stands_in(target.setting)
@@ -133,8 +134,9 @@ def _restore_workload(ctx: Context, record: ChangeRecord, workload: Workload, le
     measured = resized or target.setting.lever is Lever.COUNT
     usage = _seen(ctx, workload, now) if measured else None
     before = workload.sized(original.size) if resized and original else workload
-    if settling:  # what its own policy guaranteed until now, or capped, was left by the changes that brought that
-        found = original or target.setting.unsized
+    # Who has moved nothing gives back what was left by others all the same, if it is nobody else's turn.
+    found = original if original and ours else None if waited_for else target.setting.unsized
+    if found is not None:  # what policies guaranteed or capped was left by the changes that brought that
         with ctx.store.snapshot() as tx:
             stood = stood_before(tx, change, workload.name, found)
         if stood != found:

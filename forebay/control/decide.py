@@ -21,7 +21,6 @@ from forebay.control.keep import (
 )
 from forebay.control.verify import judge, unserved
 from forebay.domain.allocation import Lever, Setting, TargetState, in_words, setting_for
-from forebay.domain.bounds import Outgoing
 from forebay.domain.freeze import FreezeWindow
 from forebay.domain.lifecycle import AFTER, MOVING, STEPPING, ChangeState, StepState
 from forebay.domain.plan import ShapingPlan, ShapingStep
@@ -39,8 +38,8 @@ class View:
     """Everything a decision rests on, observed once. `intents`: what this change wrote on the workload, oldest first;
     `hand`: who wrote over it, as far as the cloud tells; `arrivals`: the step under way, where another number of units
     serves than by the last look; `alarms`: those in ALARM; `approved_units`: the most that were
-    approved for the workload, None where nobody had to approve; `guaranteed`: the most that a version in force asks for
-    which another is still to replace.
+    approved for the workload, None where nobody had to approve; `guaranteed`: what policies in force ask for at least,
+    where the next step falls.
     """
 
     now: datetime
@@ -55,7 +54,7 @@ class View:
     alarms: Sequence[str] = ()
     freezes: Sequence[FreezeWindow] = ()
     approved_units: int | None = None
-    guaranteed: Outgoing | None = None
+    guaranteed: int = 0
     usage: Mapping[Resource, float] | None = None
     arrivals: StepRecord | None = None
 
@@ -222,9 +221,9 @@ def _next_step(view: View, step: StepRecord, poll: timedelta) -> Decision:
         # A lower floor leaves the rest to the autoscaler; a lower count would shrink on a forecast alone (rule 7).
         return Hold(f"step {step.step.sequence} was planned for a floor, and no autoscaler is attached any more")
     units, limit = bounded(view, step.step.to_units, falls=falls, lower=lower)
-    if falls and view.guaranteed and units < min(view.guaranteed.min_units, view.target.setting.units):
-        text = f"step {step.step.sequence} to {units} units waits: {view.guaranteed.text}"
-        return Wait(max(view.guaranteed.at, view.now + A_WHILE), text)
+    if falls and units < min(view.guaranteed, view.target.setting.units):
+        text = f"step {step.step.sequence} to {units} units waits: policies in force guarantee {view.guaranteed}"
+        return Wait(view.now + A_WHILE, text)
     if not lower and units < step.step.to_units and units == _ceiling(view):
         return Hold(f"step {step.step.sequence} to {step.step.to_units} units cannot be made: {limit} is in its way")
     if lower and (needed := _not_to_spare(view, step, units)):

@@ -56,17 +56,21 @@ class PolicyBounds(Model):
         in the order in which they will be. The last `changing` of these are the ones that a plan is drawn for: their
         own entitlements are the plan's to meet, each from its time on, and not among these bounds.
         """
-        versions: dict[tuple[str, str], list[PolicyChange]] = {}
-        for one in {each.change: each for each in (*standing, *coming)}.values():
-            versions.setdefault((one.entity, one.policy), []).append(one)
+        # Of each policy the version in force, then those to come; what is in force before its turn comes no more.
+        versions = {(one.entity, one.policy): [one] for one in standing}
+        begun = {in_turn[0].change for in_turn in versions.values()}
+        for one in coming:
+            if one.change not in begun:
+                versions.setdefault((one.entity, one.policy), []).append(one)
         own = {(one.entity, one.policy) for one in coming[len(coming) - changing :]}
         least, caps, by = 0, dict[str, int](), list[str]()
         for policy, in_turn in versions.items():
-            entitled, last = in_turn[-1].entitlement(workload), in_turn[-1]
-            if policy in own or entitled is None:
+            # On a path for several nobody goes beyond what one of them still caps: another may need it before its time.
+            last = in_turn[0] if policy in own and changing > 1 else in_turn[-1]
+            entitled, name, words = last.entitlement(workload), f"{last.title} ({last.change})", list[str]()
+            if entitled is None or (policy in own and (changing == 1 or last in coming)):
                 continue
-            name, words = f"{last.title} ({last.change})", list[str]()
-            if entitled.min_units:
+            if entitled.min_units and policy not in own:
                 least = max(least, entitled.min_units)
                 words.append(f"at least {entitled.min_units}")
             if entitled.max_units is not None:

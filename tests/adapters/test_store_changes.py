@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from forebay.domain.errors import InputError, OutsideError, RuleRefusal
+from forebay.domain.impact import Entitlement
 from forebay.domain.lifecycle import ChangeState, StepState
 from forebay.domain.records import Outcome
 from forebay.domain.resources import Resource
@@ -246,3 +247,16 @@ def test_an_original_is_stored_and_replaced(store: SqlStore) -> None:  # noqa: F
         assert tx.original("CHG-1", "web") == a_count(4)
         assert tx.original("CHG-1", "db") is None
         assert [entry.event.action for entry in tx.audit_entries()] == ["received", "original", "original"]
+
+
+def test_of_the_changes_only_those_with_entitlements(store: SqlStore) -> None:  # noqa: F811
+    """Whatever their documents say."""
+    said = {"entitlements": ({"workload": "web", "min_units": 2},)}
+    changes = [a_change("CHG-1"), a_change("CHG-2").model_copy(update={"document": said})]
+    changes.append(a_change("CHG-3").model_copy(update={"entitlements": (Entitlement(workload="web", min_units=2),)}))
+    with store.transaction() as tx:
+        for change in changes:
+            tx.add_change(change, 2, an_event("received", change=change.change))
+    with store.snapshot() as tx:
+        assert [record.change.change for record in tx.changes(entitled=True)] == ["CHG-3"]
+        assert tx.changes([ChangeState.CLOSED], entitled=True) == []

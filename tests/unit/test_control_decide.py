@@ -316,6 +316,19 @@ def test_only_where_the_plan_falls_a_floor_comes_down() -> None:
     assert written == [6, 8]
 
 
+def test_a_falling_step_waits_where_it_would_leave_less_than_policies_in_force_guarantee() -> None:
+    down = a_plan(((1, 8, 6), (7, 6, 4)), start=8)
+
+    def decided(guaranteed: int, stands: int = 8) -> Decision:
+        return decide(view(1, plan=down, target=target(floor(stands)), guaranteed=guaranteed), POLL)
+
+    waits = decided(7)
+    assert isinstance(waits, Wait) and waits.reason == "step 1 to 6 units waits: policies in force guarantee 7"
+    assert waits.until > minutes(1) + POLL, "its run ends"
+    assert isinstance(decided(6), Ask)
+    assert isinstance(decided(7, stands=6), Ask), "it takes nothing of that away"
+
+
 def test_an_entitlements_ceiling_bounds_too() -> None:
     low = a_plan(((1, 4, 5),), start=4, demand=flat(2))
     assert bounded(view(1, plan=low, change=capped(5)), 6) == (5, "the ceiling of 5 units")
