@@ -19,7 +19,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from forebay.app import arm
 from forebay.app.approvals import approve
-from forebay.app.others import bounds_on
 from forebay.app.people import cancel, hold, resume
 from forebay.app.pins import pin
 from forebay.app.rollback import rollback
@@ -28,8 +27,8 @@ from forebay.domain.allocation import Lever
 from forebay.domain.errors import ForebayError, InputError, OutsideError, RuleRefusal
 from forebay.domain.lifecycle import MOVING, STEPPING, TERMINAL, ChangeState, StepState
 from tests.support.cloud import ApplyFault, Bomb, Crash
-from tests.support.lives import Watcher, demand_of
-from tests.support.world import MINUTE, NOW, World, a_plan, a_request, a_workload, count, floor
+from tests.support.lives import Watcher, carry, demand_of, join, plans_of
+from tests.support.world import MINUTE, World, a_request, a_workload, count, floor
 
 S = ChangeState
 LONG = os.environ.get("FOREBAY_LONG") == "1"
@@ -125,29 +124,21 @@ class Lives(RuleBasedStateMachine):
     def submit(self) -> None:
         self.made += 1
         self.joined = ""
-        now = self.world.clock.now()
-        since = (now - NOW) / MINUTE
-        effective_at = now + 20 * MINUTE
-        fields = {"effective_at": effective_at, "settle": "PT5M", "on_misalignment": self.misalignment}
         falls = self.falls and self.made % 2 == 0
-        guarantees = {"each": True, "first": self.made == 1, "every other": self.made % 2 == 1}
-        units = {name: self.world.cloud.services[name].desired(now) for name in self.names}
-        if guarantees.get(self.guarantees):
-            fields["entitlements"] = [
-                {"workload": name, "min_units": max(1, at + (-4 if falls else 4))} for name, at in units.items()
-            ]
-        request, plans = a_request(*self.names, change=self.name, **fields), []
-        for name, at in units.items():
-            moves = [(since + 1, at, at + 3), (since + 7, at + 3, at + 5)]
-            aligned = max(1, at - 4) if falls else at + 5
-            if falls:  # below what the version before guarantees, perhaps: it waits for the policy, which may be late
-                moves.append((since + 20.5, at + 5, aligned))
-            of = {"change": self.name, "workload": name, "start": at, "effective_at": effective_at}
-            plan = a_plan(moves, aligned=aligned, **of)
-            with self.world.sql.snapshot() as tx:
-                plans.append(plan.model_copy(update={"bounds": bounds_on(tx, [request.accepted(now)], name, now)}))
+        guaranteed = {"each": True, "first": self.made == 1, "every other": self.made % 2 == 1}.get(self.guarantees)
+        for name in self.names:
             self.watcher.found_at[self.name, name] = self.world.setting(name)
-        self.world.submit(request, *plans)
+        request = a_request(*self.names, change=self.name, **self._fields(falls=falls, guaranteed=bool(guaranteed)))
+        self.world.submit(request, *plans_of(self.world, request, falls=falls))
+
+    def _fields(self, *, falls: bool, guaranteed: bool) -> dict[str, Any]:
+        now = self.world.clock.now()
+        fields = {"effective_at": now + 20 * MINUTE, "settle": "PT5M", "on_misalignment": self.misalignment}
+        if guaranteed:
+            units = {name: self.world.cloud.services[name].desired(now) for name in self.names}
+            least = {name: max(1, at + (-4 if falls else 4)) for name, at in units.items()}
+            fields["entitlements"] = [{"workload": name, "min_units": units} for name, units in least.items()]
+        return fields
 
     def _join(self) -> None:
         """Another's change on the same workload, nearly at the same time: the first step is what this one needs, the
@@ -156,31 +147,9 @@ class Lives(RuleBasedStateMachine):
         ahead = self.world.record(self.name).change
         self.joined = f"JOIN-{self.made}"
         fields = {"effective_at": ahead.effective_at + self.made % 2 * 3 * MINUTE, "settle": "PT10M"}
-        with self.world.sql.transaction() as tx:
-            path = tx.plan(self.name, "web")
-        assert path is not None
-        if self.guarantees != "none":
-            fields["entitlements"] = [{"workload": "web", "min_units": path.steps[-1].to_units}]
-        request = a_request("web", change=self.joined, entity="bolt", on_misalignment=self.misalignment, **fields)
-        ours = {"aligned_units": path.steps[-1].to_units, "effective_at": fields["effective_at"], "change": self.joined}
-        ours |= {"path": path.steps, "steps": (), "carried_by": self.name, "after": (self.name,)}
-        self.world.submit(request, path.model_copy(update=ours))
-        self._carry()
-
-    def _carry(self) -> None:
-        """What a new plan of the carrier says once the other is approved, if it is drawn before its first step."""
-        first, other = self.world.record(self.name), self.world.record(self.joined)
-        event = self.world.ctx.event(first.change, "replanned", "one path")
-        with self.world.sql.transaction() as tx:
-            path, steps = tx.plan(self.name, "web"), tx.steps(self.name, "web")
-            assert path is not None
-            waits = any(s.state is not StepState.PENDING for s in steps) or tx.intents("web", change=self.name)
-            if path.carries or waits or not {first.state, other.state} <= MOVING:
-                return
-            brings = {self.name: path.steps[0].to_units, self.joined: path.steps[-1].to_units}
-            drawn_for = {self.name: first.change.fingerprint, self.joined: other.change.fingerprint}
-            more = {"aligned_units": brings[self.name], "carries": brings, "drawn_for": drawn_for}
-            tx.add_plan(path.model_copy(update=more), event)
+        fields |= {"change": self.joined, "entity": "bolt", "on_misalignment": self.misalignment}
+        join(self.world, self.name, a_request("web", **fields), guaranteed=self.guarantees != "none")
+        carry(self.world, self.name, self.joined)
 
     @property
     def _names(self) -> list[str]:
@@ -404,7 +373,7 @@ class Lives(RuleBasedStateMachine):
         for name in self._names:
             self._happen("approve", name)
         if self.joined:
-            self._carry()
+            carry(self.world, self.name, self.joined)
 
     @precondition(lambda self: S.HELD in self.states.values())
     @rule()

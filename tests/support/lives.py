@@ -9,14 +9,18 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 from forebay.app.context import CONTROLLER
+from forebay.app.others import bounds_on
 from forebay.domain.allocation import Lever, Setting
 from forebay.domain.audit import AuditEvent
-from forebay.domain.lifecycle import ChangeState, StepState
+from forebay.domain.change import ChangeRequest
+from forebay.domain.impact import Entitlement
+from forebay.domain.lifecycle import MOVING, ChangeState, StepState
+from forebay.domain.plan import ShapingPlan
 from forebay.domain.records import Intent, Lease, Outcome, Pin, Purpose
 from forebay.domain.resources import Resource
 from forebay.domain.verdict import Verdict
 from tests.support.cloud import Write
-from tests.support.world import World
+from tests.support.world import MINUTE, NOW, World, a_plan
 
 S = ChangeState
 AGAIN = (Purpose.INSIST, Purpose.REGAIN)
@@ -374,3 +378,51 @@ def done(intent: Intent) -> bool:
 def demand_of(cores: Sequence[float]) -> Mapping[Resource, float]:
     """The demand of this moment: the last that was set."""
     return {Resource.CPU: cores[-1]}
+
+
+def plans_of(world: World, request: ChangeRequest, *, falls: bool) -> list[ShapingPlan]:
+    """Up by five units in two steps, one plan a workload. One that `falls` goes below where it began, perhaps below
+    what the version before guarantees: that step waits for the policy, which may be late.
+    """
+    change, now = request.accepted(world.clock.now()), world.clock.now()
+    since, plans = (now - NOW) / MINUTE, []
+    for name in change.workloads:
+        at = world.cloud.services[name].desired(now)
+        moves = [(since + 1, at, at + 3), (since + 7, at + 3, at + 5)]
+        aligned = max(1, at - 4) if falls else at + 5
+        if falls:
+            moves.append((since + 20.5, at + 5, aligned))
+        of = {"change": change.change, "workload": name, "start": at, "effective_at": change.effective_at}
+        with world.sql.snapshot() as tx:
+            bounds = bounds_on(tx, [change], name, now)
+        plans.append(a_plan(moves, aligned=aligned, **of).model_copy(update={"bounds": bounds}))
+    return plans
+
+
+def join(world: World, first: str, request: ChangeRequest, *, guaranteed: bool) -> None:
+    """Another's change on the path of `first`, which needs what that path's last step brings."""
+    with world.sql.transaction() as tx:
+        path = tx.plan(first, "web")
+    assert path is not None and request.effective_at is not None
+    if guaranteed:
+        least = Entitlement(workload="web", min_units=path.steps[-1].to_units)
+        request = request.model_copy(update={"entitlements": (least,)})
+    ours = {"aligned_units": path.steps[-1].to_units, "effective_at": request.effective_at, "change": request.change}
+    ours |= {"path": path.steps, "steps": (), "carried_by": first, "after": (first,)}
+    world.submit(request, path.model_copy(update=ours))
+
+
+def carry(world: World, carrier: str, joined: str) -> None:
+    """What a new plan of the carrier says once the other is approved, if it is drawn before its first step."""
+    first, other = world.record(carrier), world.record(joined)
+    event = world.ctx.event(first.change, "replanned", "one path")
+    with world.sql.transaction() as tx:
+        path, steps = tx.plan(carrier, "web"), tx.steps(carrier, "web")
+        assert path is not None
+        waits = any(s.state is not StepState.PENDING for s in steps) or tx.intents("web", change=carrier)
+        if path.carries or waits or not {first.state, other.state} <= MOVING:
+            return
+        brings = {carrier: path.steps[0].to_units, joined: path.steps[-1].to_units}
+        drawn_for = {carrier: first.change.fingerprint, joined: other.change.fingerprint}
+        more = {"aligned_units": brings[carrier], "carries": brings, "drawn_for": drawn_for}
+        tx.add_plan(path.model_copy(update=more), event)
