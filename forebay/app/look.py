@@ -25,12 +25,12 @@ def look(ctx: Context, record: ChangeRecord, plan: ShapingPlan, workload: Worklo
         approved = rules.approved_units(change, plan, tx.approvals(change.change))
         intents = tx.intents(workload.name, change=change.change)
         pin = next((p for p in tx.pins(change.change) if p.workload == workload.name), None)
-        falls = next((s.step.to_units < s.step.from_units for s in steps if s.state is StepState.PENDING), False)
+        acts = any(s.state is StepState.ASKED or (s.state is StepState.PENDING and s.step.due_at <= now) for s in steps)
         # As of now, not as of the plan: others may be in force before their time, and the next version may be deferred.
-        standing = in_force_on(tx, workload.name, now) if falls else []
+        standing = in_force_on(tx, workload.name, now) if acts else []
         held_to = PolicyBounds.of(standing, workload.name, [change], 1)
     target = observe(ctx, workload, intents)
-    workload = plan.bounds.on(workload.sized(target.setting.size))
+    workload = held_to.capped(plan.bounds.on(workload.sized(target.setting.size)))
     active, arrivals = next((s for s in steps if s.state is StepState.ASKED), None), None
     if active and active.serving_at is None and target.serving != active.seen_units:
         arrivals = active.model_copy(update={"seen_units": target.serving})

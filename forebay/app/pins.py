@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 
 from forebay.app.context import Context
+from forebay.app.others import in_force_on
 from forebay.app.people import permitted
 from forebay.app.turn import waits_for
 from forebay.domain.audit import AuditEvent
+from forebay.domain.bounds import PolicyBounds
 from forebay.domain.change import LONGEST_AHEAD
 from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.lifecycle import STEPPING
@@ -39,8 +41,8 @@ def pin(
     with ctx.store.snapshot() as tx:
         plan = tx.plan(change, name)
         approved = tx.rules().approved_units(record.change, plan, tx.approvals(change)) if plan else None
-    others = plan.bounds.max_units if plan else None
-    bounds = (limits.max_units, entitlement.max_units if entitlement else None, others, approved)
+        held_to = PolicyBounds.of(in_force_on(tx, name, now), name, [record.change], 1)
+    bounds = (limits.max_units, entitlement.max_units if entitlement else None, held_to.max_units, approved)
     most = min(bound for bound in bounds if bound is not None)
     stands = ctx.target(ctx.workload(name)).observe().setting.units
     if not stands <= units <= most:

@@ -38,8 +38,7 @@ class View:
     """Everything a decision rests on, observed once. `intents`: what this change wrote on the workload, oldest first;
     `hand`: who wrote over it, as far as the cloud tells; `arrivals`: the step under way, where another number of units
     serves than by the last look; `alarms`: those in ALARM; `approved_units`: the most that were
-    approved for the workload, None where nobody had to approve; `guaranteed`: what policies in force ask for at least,
-    where the next step falls.
+    approved for the workload, None where nobody had to approve; `guaranteed`: what policies in force ask for at least.
     """
 
     now: datetime

@@ -102,10 +102,14 @@ class PolicyBounds(Model):
 
     def on(self, workload: Workload) -> Workload:
         """`workload` with hard limits no wider than those of other policies."""
-        limits = workload.limits
-        most = min([limits.max_units, *self.caps.values()])
-        narrow = {"min_units": max(limits.min_units, self.min_units), "max_units": most}
-        return workload.model_copy(update={"limits": limits.model_copy(update=narrow)})
+        capped = self.capped(workload)
+        narrow = {"min_units": max(capped.limits.min_units, self.min_units)}
+        return capped.model_copy(update={"limits": capped.limits.model_copy(update=narrow)})
+
+    def capped(self, workload: Workload) -> Workload:
+        """The same for what they allow at most."""
+        most = {"max_units": min([workload.limits.max_units, *self.caps.values()])}
+        return workload.model_copy(update={"limits": workload.limits.model_copy(update=most)})
 
     def cap(self, workload: Workload) -> Cap | None:
         """The lowest cap, where it lies below the workload's own limits."""

@@ -16,6 +16,7 @@ from forebay.app.raises import settle
 from forebay.app.receive import receive
 from forebay.app.rollback import rollback
 from forebay.domain.allocation import Lever
+from forebay.domain.impact import Entitlement
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.records import Outcome
 from tests.support.world import EFFECTIVE, MINUTE, World, a_plan, a_request, a_workload, flat, floor, minutes
@@ -222,3 +223,16 @@ def test_what_a_person_says_of_one_workload_is_said_of_that_one() -> None:
         world.run_until(EFFECTIVE + 3 * HOUR)
         assert world.record("CHG-1").state is S.CLOSED
         assert (world.setting("web"), world.setting("api")) == (floor(1), floor(7))
+
+
+def test_nor_beyond_what_another_policy_caps_since_its_plan() -> None:
+    with World(a_workload(shares={"acme": 0.5, "bolt": 0.5}), demand=flat(2)) as world:
+        world.put_rules(rules=[{"name": "r", "break_glass": ["bob"]}])
+        world.submit(None, a_plan(demand=flat(2)))
+        world.run_until(minutes(6))
+        seven = Entitlement(workload="web", max_units=7)
+        late = a_request(change="CHG-2", entity="bolt", policy="tier", effective_at=EFFECTIVE + 6 * HOUR)
+        receive(world.ctx, late.model_copy(update={"impacts": (), "entitlements": (seven,)}))
+        break_glass(world.ctx, "CHG-2", "bob", "now")
+        world.run_until(minutes(20))
+        assert world.asked() == [6] and "the ceiling of 7 units is in its way" in world.record().note
