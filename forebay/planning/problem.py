@@ -309,5 +309,4 @@ def reachable(problem: ShapingProblem) -> bool:
         climb = earliest_climb(problem)
         return all(climb[slot] >= units for slot, units in problem.milestones)
     # Only a ceiling lets capacity shrink; once down at it, nothing is missing.
-    guarded = int(problem.guard[problem.deadline]) > problem.high
-    return problem.ceiling == problem.high and problem.start <= int(latest_descent(problem)[0]) and not guarded
+    return problem.ceiling == problem.high and int(earliest_descent(problem)[problem.deadline]) <= problem.high
