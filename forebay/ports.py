@@ -279,6 +279,9 @@ class Transaction(Snapshot, Protocol):
     def settle_intent(self, number: int, outcome: Outcome, event: AuditEvent) -> None:
         """Store how the write ended."""
 
+    def leave_unanswered(self, number: int, at: datetime) -> None:
+        """Store that the call of an open write ended at `at`, and nobody knows how. Whoever holds the lease may."""
+
     def judge_intent(self, number: int, judgement: Judgement, event: AuditEvent) -> None:
         """Store the verdict on a write that gave something back."""
 

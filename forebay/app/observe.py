@@ -46,6 +46,6 @@ def observe(ctx: Context, workload: Workload, intents: Sequence[Intent]) -> Targ
     """
     now = ctx.clock.now()
     target = ctx.target(workload).observe()
-    if reason := not_shown_yet(intents, target.setting, now):
+    if reason := not_shown_yet(intents, target.setting, now, ctx.lease):
         raise NotShownYet(reason)
     return target

@@ -11,7 +11,7 @@ from forebay.app.observe import observe
 from forebay.control.decide import Ask, View
 from forebay.control.keep import in_effect, meant_by, only_more_room
 from forebay.domain.allocation import Setting, in_words
-from forebay.domain.errors import OutsideError, RuleRefusal
+from forebay.domain.errors import LostLease, OutsideError, RuleRefusal
 from forebay.domain.lifecycle import AFTER, ChangeState, StepState
 from forebay.domain.plan import ShapingStep
 from forebay.domain.records import ChangeRecord, Intent, Lease, Outcome, Purpose
@@ -180,7 +180,14 @@ def _make(ctx: Context, lease: Lease, announced: ChangeRecord | None, workload: 
     except (RuleRefusal, OutsideError) as error:
         settle(ctx, lease, announced, workload, intent, Outcome.NOT_DONE, f"called off before it was made: {error}")
         raise
-    ctx.target(workload).apply(intent.new)
+    try:
+        ctx.target(workload).apply(intent.new)
+    except OutsideError:
+        # Where this cannot be stored, it counts as under way until the lease ends.
+        with suppress(OutsideError, LostLease), ctx.store.transaction() as tx:
+            tx.check_lease(lease, ctx.clock.now())
+            tx.leave_unanswered(intent.number, ctx.clock.now())
+        raise
     settle(ctx, lease, announced, workload, intent, Outcome.DONE, "accepted")
 
 

@@ -81,7 +81,7 @@ class Intent(Model):
 
     `units` is what it asks for, `sequence` the step it belongs to; None where it belongs to none.
     `before` is that step as it was: what it goes back to where the write turns out not to have taken place.
-    `judgement`: of a move that gave something back.
+    `judgement`: of a move that gave something back. `unanswered_at`: when the call ended without an answer.
     """
 
     number: int
@@ -100,6 +100,7 @@ class Intent(Model):
     settled_at: UtcTime | None = None
     before: StepRecord | None = None
     judgement: Judgement | None = None
+    unanswered_at: UtcTime | None = None
 
     def stood_before(self, live: Setting) -> bool:
         """Whether `live` is what this was to be written over, as far as it is ours to watch."""

@@ -159,6 +159,12 @@ class SqlTransaction(SqlSnapshot):
         self.audit(event)
         return intent.model_copy(update={"number": number})
 
+    def leave_unanswered(self, number: int, at: datetime) -> None:
+        row = self._one(select(t.intents.c.intent).where(t.intents.c.number == number, t.intents.c.open))
+        if row is not None:
+            unanswered = row.intent.model_copy(update={"unanswered_at": at})
+            self._update(t.intents, {"number": number}, intent=unanswered)
+
     def settle_intent(self, number: int, outcome: Outcome, event: AuditEvent) -> None:
         """As the port says; settled twice alike is settled once, settled twice differently raises RuleRefusal."""
         row = self._one(select(t.intents.c.intent).where(t.intents.c.number == number))

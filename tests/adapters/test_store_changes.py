@@ -210,9 +210,15 @@ def test_intents_are_numbered_and_open_until_settled(store: SqlStore) -> None:  
         assert tx.intents("web", change="CHG-2") == [second]
     later = NOW + timedelta(microseconds=1)
     with store.transaction() as tx:
+        tx.leave_unanswered(second.number, later)
+        second = second.model_copy(update={"unanswered_at": later})
+        assert tx.intents("web", only_open=True) == [first, second]
+    with store.transaction() as tx:
         tx.settle_intent(first.number, Outcome.FOREIGN, an_event("settled", at=later))
     with store.transaction() as tx:
         settled = first.model_copy(update={"outcome": Outcome.FOREIGN, "settled_at": later})
+        assert tx.intents("web") == [settled, second]
+        tx.leave_unanswered(first.number, later)  # it is settled
         assert tx.intents("web") == [settled, second]
         assert tx.intents("web", only_open=True) == [second]
         assert tx.intents("web", change="CHG-1", only_open=True) == []

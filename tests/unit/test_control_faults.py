@@ -11,6 +11,7 @@ import pytest
 from forebay.app.advance import drive
 from forebay.app.people import BY_ITSELF, cancel, hold, resume
 from forebay.control.decide import Decision, Hold, Wait
+from forebay.control.shown import not_shown_yet
 from forebay.domain.allocation import Lever
 from forebay.domain.errors import OutsideError
 from forebay.domain.lifecycle import ChangeState, StepState
@@ -28,6 +29,7 @@ from tests.support.world import (
     flat,
     minutes,
 )
+from tests.unit.test_control_decide import wrote
 
 pytestmark = pytest.mark.slow
 
@@ -424,3 +426,32 @@ def test_a_store_away_at_the_end_of_a_run_does_not_hide_how_it_ended(world: Worl
     with world.sql.transaction() as tx:
         lease = tx.lease("web")
     assert lease is not None and lease.expires_at > world.clock.now(), "it expires by itself"
+
+
+def test_a_write_that_was_late_counts_from_when_its_call_ended() -> None:
+    """Announced at 9:01:00, made and its answer lost 50 seconds later: a read of 9:01:05 says nothing of it."""
+    with World(demand=flat(2)) as world:
+        world.cloud.copies = timedelta(seconds=55)
+        world.cloud.faults.append("lost answer")
+
+        def stalls(name: str) -> None:
+            if name == "before the write":
+                world.cloud.effect = lambda _: None
+                world.clock.sleep(timedelta(seconds=50))
+
+        world.cloud.effect = stalls
+        world.submit(None, a_plan(demand=flat(2)))
+        world.run_until(minutes(20), every=timedelta(seconds=2))
+        assert [i.outcome for i in world.intents()] == [Outcome.DONE] * len(world.intents())
+        assert world.asked() == [6, 8]
+
+
+@pytest.mark.parametrize(("died", "until"), [(False, 110), (True, 120)], ids=["no answer", "the writer died"])
+def test_what_is_open_is_told_once_it_must_show(died: bool, until: int) -> None:
+    """The writer's lease, of a minute, and the minute after which a write shows."""
+    stored = minutes(1)
+    made = wrote(count(6), at=1).model_copy(update={"outcome": None, "settled_at": None})
+    if not died:
+        made = made.model_copy(update={"unanswered_at": stored + timedelta(seconds=50)})
+    told = [not_shown_yet([made], count(4), stored + timedelta(seconds=s), MINUTE) for s in (until - 1, until)]
+    assert told[0] is not None and told[1] is None
