@@ -152,8 +152,8 @@ MUTATIONS = (
         9,
         "what a policy had raised is forgotten with it",
         "app/restore.py",
-        "        if stood != found:",
-        "        if stood is None:",
+        "if stood == found else",
+        "if stood else",
     ),
     Mutation(
         8,

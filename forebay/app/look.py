@@ -55,7 +55,7 @@ def look(ctx: Context, record: ChangeRecord, plan: ShapingPlan, workload: Worklo
         pin=pin,
         freezes=(freeze,) if freeze else (),
         approved_units=approved,
-        guaranteed=max([held_to.min_units, *(version.min_units for version in held_to.outgoing)]),
+        guaranteed=held_to.guaranteed,
         alarms=usage.alarms() if workload.alarms and (known or due) else (),
         usage=measured(usage, window[0], window[1]) if window and known else None,
         arrivals=arrivals,

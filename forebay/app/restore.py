@@ -28,6 +28,7 @@ from forebay.domain.records import ChangeRecord, Intent, Lease, Leftover, Outcom
 from forebay.domain.resources import Resource
 from forebay.domain.verdict import Verdict
 from forebay.domain.workload import Workload
+from forebay.ports import Snapshot
 
 WAITS = "not given back"
 HIGH_AFTER = "high after giving back"
@@ -117,7 +118,6 @@ def _restore_workload(ctx: Context, record: ChangeRecord, workload: Workload, le
         intents = tx.intents(workload.name, change=change)
         freeze = tx.rules().freeze_at(now, record.change)
         next_waits = next_is_due(tx, record.change, now)
-        waited_for = waits_for(tx, record.change, workload.name)
         held_to = PolicyBounds.of(in_force_on(tx, workload.name, now), workload.name)
     target, ours = observe(ctx, workload, intents), last_setting(ctx, change, workload.name)
     resized = ours is not None and ours.revision is not None and ours.stands_in(target.setting)
@@ -134,13 +134,8 @@ def _restore_workload(ctx: Context, record: ChangeRecord, workload: Workload, le
     measured = resized or target.setting.lever is Lever.COUNT
     usage = _seen(ctx, workload, now) if measured else None
     before = workload.sized(original.size) if resized and original else workload
-    # Who has moved nothing gives back what was left by others all the same, if it is nobody else's turn.
-    found = original if original and ours else None if waited_for else target.setting.unsized
-    if found is not None:  # what policies guaranteed or capped was left by the changes that brought that
-        with ctx.store.snapshot() as tx:
-            stood = stood_before(tx, change, workload.name, found)
-        if stood != found:
-            original, ours = stood, ours or found
+    with ctx.store.snapshot() as tx:
+        original, ours = _back_from(tx, record, workload.name, original, ours, target.setting)
     if original is not None:  # what others guarantee by now was maybe not there yet when the change began
         original = original.within(held_to)
     decision = next_restore(
@@ -172,6 +167,22 @@ def _restore_workload(ctx: Context, record: ChangeRecord, workload: Workload, le
         case GiveBack(setting=setting, reason=reason):
             write_setting(ctx, lease, record, workload, target.setting, setting, reason, Purpose.GIVE_BACK)
             return False, reason
+
+
+def _back_from(
+    tx: Snapshot, record: ChangeRecord, workload: str, original: Setting | None, ours: Setting | None, live: Setting
+) -> tuple[Setting | None, Setting | None]:
+    """What `workload` goes back to and what counts as ours there: also what was left by changes that are over.
+
+    Whoever has moved nothing gives that back all the same, where it is nobody else's turn.
+    """
+    if original and ours:
+        return stood_before(tx, record.change.change, workload, original), ours
+    if waits_for(tx, record.change, workload):
+        return original, ours
+    found = live.unsized
+    stood = stood_before(tx, record.change.change, workload, found)
+    return (original, ours) if stood == found else (stood, found)
 
 
 def _push_back(ctx: Context, record: ChangeRecord) -> bool:

@@ -63,17 +63,17 @@ class PolicyBounds(Model):
             if one.change not in begun:
                 versions.setdefault((one.entity, one.policy), []).append(one)
         own = {(one.entity, one.policy) for one in coming[len(coming) - changing :]}
+        others = [in_turn[-1] for policy, in_turn in versions.items() if policy not in own]
+        # On a path for several nobody goes beyond what one of them still caps: another may need it before its time.
+        ours = [in_turn[0] for policy, in_turn in versions.items() if policy in own]
+        to_go = [one for one in ours if changing > 1 and one not in coming]
         least, caps, by = 0, dict[str, int](), list[str]()
-        for policy, in_turn in versions.items():
-            # On a path for several nobody goes beyond what one of them still caps: another may need it before its time.
-            last = in_turn[0] if policy in own and changing > 1 else in_turn[-1]
-            entitled, name, words = last.entitlement(workload), f"{last.title} ({last.change})", list[str]()
-            if entitled is None or (policy in own and (changing == 1 or last in coming)):
-                continue
-            if entitled.min_units and policy not in own:
+        for one in (*others, *to_go):
+            entitled, name, words = one.entitlement(workload), f"{one.title} ({one.change})", list[str]()
+            if entitled and entitled.min_units and one in others:
                 least = max(least, entitled.min_units)
                 words.append(f"at least {entitled.min_units}")
-            if entitled.max_units is not None:
+            if entitled and entitled.max_units is not None:
                 caps[name] = entitled.max_units
                 words.append(f"at most {entitled.max_units}")
             if words:
@@ -90,6 +90,11 @@ class PolicyBounds(Model):
             outgoing=tuple(outgoing),
             own_cap=max(known) if known and len(known) == len(tops) > changing else None,
         )
+
+    @property
+    def guaranteed(self) -> int:
+        """The fewest units that any version in force lets stand, whether it is to be replaced or not."""
+        return max([self.min_units, *(version.min_units for version in self.outgoing)])
 
     @property
     def max_units(self) -> int | None:
