@@ -96,9 +96,12 @@ class LiveStack:
     def __init__(self, processes: Processes, stack: Stack, cloud_url: str) -> None:
         self.processes = processes
         self.stack = stack
-        # Whoever looks while the receiver is started again waits for it.
-        self.web = httpx.Client(base_url=stack.web_url, timeout=60, transport=httpx.HTTPTransport(retries=6))
-        self.prefect = httpx.Client(base_url=f"{stack.prefect_url}/api", timeout=60)
+        # Whoever looks while the receiver is started again waits for it; and no connection is kept that a server may
+        # end, having been idle for a while, just as the next request goes out.
+        anew = httpx.Limits(max_keepalive_connections=0)
+        web = httpx.HTTPTransport(retries=6, limits=anew)
+        self.web = httpx.Client(base_url=stack.web_url, timeout=60, transport=web)
+        self.prefect = httpx.Client(base_url=f"{stack.prefect_url}/api", timeout=60, limits=anew)
         self.store = open_store(stack.env["FOREBAY_DATABASE_URL"])
         self.cloud = httpx.Client(base_url=f"{cloud_url}/_sandbox", timeout=60)
 
