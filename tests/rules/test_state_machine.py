@@ -180,7 +180,7 @@ class Lives(RuleBasedStateMachine):
             return Bomb(at)
         calls, name = itertools.count(1), self.name
         another = what in ("other driver", "drive") and len(self.names) > 1
-        outlasts = what == "long pause" or another  # another workload's step takes its minutes
+        outlasts = what in ("long pause", "standstill") or another  # another workload's step takes its minutes
         at = at % 8 + 1 if outlasts else at  # only before what looks at the store, which is less
 
         def effect(where: str) -> None:
@@ -214,10 +214,10 @@ class Lives(RuleBasedStateMachine):
         self.world.run_until(self.world.clock.now() + count * MINUTE)
 
     @precondition(lambda self: self.state in STEPPING)
-    @rule(outlives=st.booleans(), at=st.integers(1, 8))
-    def another_run_comes_in_the_midst_of_a_step(self, outlives: bool, at: int) -> None:
-        """The first one goes on, or stands still until its lease is over and another is at work."""
-        self._meddle_with_a_step("long pause" if outlives else "other driver", at)
+    @rule(what=st.sampled_from(["other driver", "long pause", "standstill"]), at=st.integers(1, 8))
+    def another_run_comes_in_the_midst_of_a_step(self, what: str, at: int) -> None:
+        """The first one goes on, or stands still until its lease is over, and another is at work or none is."""
+        self._meddle_with_a_step(what, at)
 
     @precondition(lambda self: self.state in STEPPING)
     @rule(at=st.integers(1, 12))
@@ -417,6 +417,8 @@ class Lives(RuleBasedStateMachine):
                 case "long pause":
                     at = self.world.clock.now() + timedelta(seconds=80)
                     self.world.clock.at(at, lambda: self._happen("other driver", name))
+                    self.world.clock.sleep(timedelta(seconds=90))
+                case "standstill":
                     self.world.clock.sleep(timedelta(seconds=90))
                 case "blackout":
                     for service in self.world.cloud.services.values():
