@@ -10,7 +10,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 ORIGINS = 24  # a season: neighbours overlap almost wholly
-SEASONS_JUDGED = 5  # measured: older mistakes say less than nothing about the next days
+SEASONS_JUDGED = 10  # measured in slots of 5 minutes (docs/benchmarks.md): fewer show too little of a load's bursts
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ Floats = npt.NDArray[np.float64]
 # All measured on half of the benchmark's traces (docs/benchmarks.md): coverage of slots, and of the day's peak.
 STRETCH = 0.3
 PEAK_STRETCH = 1.0
+RECENT = 5  # seasons
 AS_RECORDED = 0.2  # of all futures
 RECORD_LEAST, RECORD_SPREAD, RECORD_MOST = 0.3, 0.35, 0.6
 SCORED_LEADS = 48  # evenly spread over the horizon; more leads of one trajectory tell little new
@@ -73,6 +74,17 @@ def extended(errors: Floats, horizon: int, block: int, growing: bool) -> Floats:
     if growing:
         tail = tail * np.sqrt((beyond + 1) / seen)
     return np.concatenate([errors, tail], axis=1)
+
+
+def recent_twice(origins: npt.NDArray[np.int64], season: int) -> npt.NDArray[np.int64]:
+    """Indices of the trajectories, those of the last seasons once more where there are older ones.
+
+    What was wrong lately says more of the next days, and a few days say too little of what is rare. `origins`: those of
+    the trajectories, in slots seen, ascending.
+    """
+    recent = np.flatnonzero(origins >= origins[-1] - RECENT * season)
+    everything = np.arange(len(origins))
+    return everything if len(recent) == len(origins) else np.concatenate([everything, recent])
 
 
 def with_same_hour(errors: Floats, usual: Floats, origins: npt.NDArray[np.int64], now: int, season: int) -> Floats:

@@ -174,6 +174,8 @@ def _futures(centre: Floats, series: RegularSeries, past: Floats, backtest: Back
     usual = calibration.error_trajectories(backtest.actual(values), past)
     errors = calibration.error_trajectories(backtest.actual(undamped), past)
     origins = np.asarray(backtest.origins)[calibration.known_origins(backtest.actual(values))]
+    counted = calibration.recent_twice(origins, season)
+    errors, usual, origins = errors[counted], usual[counted], origins[counted]
     errors = calibration.with_same_hour(errors, usual, origins, len(values), season)
     errors = calibration.extended(errors, len(centre), season, growing=False)
     futures = calibration.stretched(centre + errors)

@@ -36,6 +36,12 @@ def test_an_origin_of_which_nothing_is_known_gives_no_trajectory() -> None:
     assert len(calibration.error_trajectories(np.full((4, 2), NAN), np.zeros((4, 2)))) == 0
 
 
+def test_trajectories_of_the_last_seasons_count_twice_where_there_are_older_ones() -> None:
+    origins = np.arange(0, 10 * 24, 24)
+    assert origins[calibration.recent_twice(origins, 24)].tolist() == [*origins, 96, 120, 144, 168, 192, 216]
+    assert calibration.recent_twice(origins[4:], 24).tolist() == list(range(6)), "a short past counts once"
+
+
 def test_errors_of_this_time_of_day_are_about_a_third() -> None:
     origins = np.arange(48, 120)
     errors = origins[:, None].astype(float)
