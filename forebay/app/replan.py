@@ -18,48 +18,31 @@ from forebay.app.plan import draw_carrying, draw_live
 from forebay.app.turn import waits_for
 from forebay.app.writing import check_unchanged, release
 from forebay.control.keep import moved_at
+from forebay.control.renewal import RENEWED_IN, PlanView, Renewal, renewal
 from forebay.domain.audit import AuditEvent
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError, kept
-from forebay.domain.lifecycle import AFTER, MOVING, ChangeState, StepState
+from forebay.domain.lifecycle import ChangeState, StepState
 from forebay.domain.plan import PlanRefusal, ShapingPlan, ShapingStep
 from forebay.domain.records import ChangeRecord, Lease, StepRecord
 from forebay.domain.verdict import Verdict
 from forebay.domain.workload import Workload
 from forebay.ports import Snapshot
 
-# The nearer the effective time (from either side), the more often: whatever was seen but `high`, a plan is left alone
-# for this share of the time between it and now. Never for less than an hour, for a fresh forecast brings fresh noise;
-# once in force the forecast stays, and each quarter of an hour is one more look at what the change really does.
-SHARE = 12
-FORECAST_ANEW = timedelta(hours=1)
-LOOK_AGAIN = timedelta(minutes=15)
-# Whoever was asked to approve a new plan is not asked for yet another one before.
-ASK_ANEW = timedelta(hours=6)
 # So long about a step's time its workload is left to its run: a forecast may take as long, and holds the lease.
 LEFT_ALONE = timedelta(minutes=1)
-# Plans of one change on one workload in a day. Whoever needs more has a change that nobody understands.
-BUDGET = 96
-DAY = timedelta(days=1)
-OPEN = (StepState.PENDING, StepState.ASKED)
 REPLANNED, REFUSED, KEPT, ASKED = "replanned", "replan refused", "plan kept", "approval asked again"
+LOOKS = (REPLANNED, REFUSED, KEPT, ASKED)
 
 
 @dataclass(frozen=True)
 class _Due:
-    """A plan whose rest is to be drawn anew.
+    """A plan whose rest is to be drawn anew: what was seen of it, and why. `moved`: when the last write was made."""
 
-    `moved`: when the last write was made. `turn`: what the plan came after is over. `late`: too late for another.
-    """
-
-    plan: ShapingPlan
-    steps: Sequence[StepRecord]
+    view: PlanView
     moved: datetime | None
-    began: datetime | None
     riders: Sequence[PolicyChange]
-    why: str
-    turn: bool
-    late: bool
+    renewal: Renewal
 
 
 def review(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease, verdict: Verdict | None) -> None:
@@ -79,10 +62,10 @@ def review(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease,
     name = record.change.change
     if (due := _due(ctx, record, workload, verdict)) is None:
         return
-    plan, began, riders, why = due.plan, due.began, due.riders, due.why
+    view, plan, why = due.view, due.view.plan, due.renewal.why
     new: ShapingPlan | str = "it is too late for another plan"
-    if not due.late:
-        new = _drawn(ctx, record, workload, plan, due.moved, began, riders)
+    if not due.renewal.late:
+        new = _drawn(ctx, record, workload, plan, due.moved, view.began, due.riders)
     again: AuditEvent | None = None
     with ctx.store.transaction() as tx:
         tx.check_lease(lease, ctx.clock.now())
@@ -92,7 +75,7 @@ def review(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease,
             return ctx.event(record.change, action, words, workload=workload.name, plan_hash=plan_hash)
 
         tx.drop_proposal(name, workload.name)
-        left = [step for step in due.steps if step.state is StepState.PENDING]
+        left = [step for step in view.steps if step.state is StepState.PENDING]
         if isinstance(new, str):
             tx.audit(event(REFUSED, f"{new}; the plan of {plan.created_at:%H:%M} stays", plan.hash))
         elif (new.carries, new.drawn_for, new.bounds, [(s.due_at, s.goal) for s in new.steps]) == (
@@ -113,13 +96,13 @@ def review(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease,
             ctx.notifier.notify(told)
             if record.state is ChangeState.ARMED:
                 again = shape_again(tx, ctx, record, f"{workload.name}: {why}, and the plan was drawn anew")
-        over = plan.after if due.turn else ()
+        over = plan.after if view.turn else ()
         undone = [n for n in over if (c := tx.change(n)) and c.state is not ChangeState.CLOSED]
         held = None
         if undone and isinstance(new, str):
             why = f"{workload.name}: the plan came after {', '.join(undone)}, now undone; {new}"
             held = put_on_hold(tx, ctx, name, why)
-        elif due.turn and plan.carried_by and isinstance(new, str):
+        elif view.turn and plan.carried_by and isinstance(new, str):
             why = f"{workload.name}: {plan.carried_by}, which was to carry it, is over; {new}"
             held = put_on_hold(tx, ctx, name, why)
     for untold in (again, held):
@@ -130,52 +113,35 @@ def review(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease,
 def _due(ctx: Context, record: ChangeRecord, workload: Workload, verdict: Verdict | None) -> _Due | None:
     """Whether `review` has to draw the rest anew; from the store alone, and without a lease."""
     name, now = record.change.change, ctx.clock.now()
-    last_call = record.change.effective_at - workload.verified_after - workload.step_spacing
-    armed = record.state is ChangeState.ARMED
-    if record.state not in MOVING | AFTER and not armed:
+    if record.state not in RENEWED_IN:
         return None
     with ctx.store.snapshot() as tx:
-        plan, steps = tx.plan(name, workload.name), tx.steps(name, workload.name)
+        plan = tx.plan(name, workload.name)
+        if plan is None or waits_for(tx, record.change, workload.name):
+            return None
+        entries = (entry.event for entry in tx.audit_entries(name))
+        looks = [event for event in entries if event.workload == workload.name and event.action in LOOKS]
         moved = moved_at(tx.intents(workload.name, change=name))
         version = own_version(tx, record)
-        drawn = [
-            e.event
-            for e in tx.audit_entries(name)
-            if e.event.workload == workload.name and e.event.action in (REPLANNED, REFUSED, KEPT, ASKED)
-        ]
-        answered, above = _answered(tx, record, workload.name), above_since(tx, record, workload.name)
-        waiting, turn = waits_for(tx, record.change, workload.name), plan is not None and _its_turn(tx, record, plan)
         riders = [rider.change for rider in counted(tx, name, workload.name)]
-        pinned = any(pin.workload == workload.name and now < pin.until for pin in tx.pins(name))
-        joined = plan is not None and news(tx, plan, [event.at for event in drawn])
-    if waiting or plan is None or any(s.state is StepState.ASKED for s in steps):
-        return None
-    began = version.in_force_from if version and record.state in AFTER else None
-    if record.state in AFTER and (began is None or now < began + workload.slot + workload.verification.metric_delay):
-        return None  # nothing was seen yet
-    late = began is None and now > last_call
-    if sum(event.at > now - DAY for event in drawn) >= BUDGET or (late and not turn):
-        return None
-    looked_at = max([plan.created_at, *(event.at for event in drawn)])
-    shared = bool(plan.carried_by or plan.carries or riders)  # others are armed on the same steps
-    asked = bool(drawn) and drawn[-1].action == ASKED
-    stale = now >= looked_at + max(patience(now, began or plan.effective_at), ASK_ANEW * asked)
-    if began and riders:
-        return None  # drawn for all of them; what is learned of this change's impact alone says nothing of theirs
-    # The first forecasts may not know a rise yet: another is made while it lasts, as long as there is time.
-    again = armed and now >= looked_at + max(LOOK_AGAIN, ASK_ANEW * asked)
-    pressed = above is not None and not began and (above > looked_at or again)
-    if armed and (shared or pinned or not (pressed or answered)):
-        return None  # under a pin no step could be made, and the policy would only be late
-    due = turn or joined or answered or pressed or (stale and (began or any(s.state in OPEN for s in steps)))
-    if verdict is not Verdict.HIGH and not due:
-        return None
-    why = "what was seen since the effective time" if began else f"the forecast of {looked_at:%H:%M}"
-    why = "demand above what serves" if pressed else why
-    why = f"verdict {verdict}" if verdict in (Verdict.HIGH, Verdict.LOW) else why
-    why = f"{', '.join(plan.after)} over" if turn else why
-    why = f"one path with {', '.join(r.change for r in riders) or 'nobody any more'}" if joined else why
-    return _Due(plan, steps, moved, began, riders, why, turn=turn, late=late)
+        view = PlanView(
+            now=now,
+            state=record.state,
+            effective_at=record.change.effective_at,
+            plan=plan,
+            steps=tx.steps(name, workload.name),
+            looks=[event.at for event in looks],
+            asked=bool(looks) and looks[-1].action == ASKED,
+            answered=_answered(tx, record, workload.name),
+            in_force_from=version.in_force_from if version else None,
+            above=above_since(tx, record, workload.name),
+            turn=_its_turn(tx, record, plan),
+            joined=news(tx, plan, [event.at for event in looks]),
+            riders=[rider.change for rider in riders],
+            pinned=any(pin.workload == workload.name and now < pin.until for pin in tx.pins(name)),
+        )
+    why = renewal(view, workload, verdict)
+    return _Due(view, moved, riders, why) if why else None
 
 
 def refresh(ctx: Context, record: ChangeRecord, holder: str) -> None:
@@ -196,7 +162,7 @@ def _refresh_workload(ctx: Context, record: ChangeRecord, name: str, holder: str
     # Only where there is something to do: a lease taken at every look would turn away the run of a step. So would one
     # that is held through a forecast while a step falls due; the run of that step reviews the plan after it.
     due = _due(ctx, record, workload, None)
-    if due is None or (not due.turn and _falls_due(due.steps, ctx.clock.now())):
+    if due is None or (not due.view.turn and _falls_due(due.view.steps, ctx.clock.now())):
         return
     with ctx.store.transaction() as tx:
         lease = tx.acquire_lease(name, holder, ctx.clock.now(), ctx.lease)
@@ -221,9 +187,8 @@ def _its_turn(tx: Snapshot, record: ChangeRecord, plan: ShapingPlan) -> bool:
     # A person may go on with a plan as it is, but not with one whose steps were another's: that is looked at again.
     resumed = [entry.number for entry in own if entry.event.action == "resumed" and plan.carried_by]
     since = max([ended, *resumed])
-    looked = (REPLANNED, REFUSED, KEPT, ASKED)
     return not any(
-        entry.number > since and entry.event.workload == plan.workload and entry.event.action in looked for entry in own
+        entry.number > since and entry.event.workload == plan.workload and entry.event.action in LOOKS for entry in own
     )
 
 
@@ -231,11 +196,6 @@ def _answered(tx: Snapshot, record: ChangeRecord, workload: str) -> bool:
     """Whether a plan that was proposed has its approval by now."""
     proposed = tx.proposed_plan(record.change.change, workload)
     return proposed is not None and gap_of(tx, record, [proposed]) is None
-
-
-def patience(now: datetime, effective_at: datetime) -> timedelta:
-    """How long a plan is left alone."""
-    return max(FORECAST_ANEW if now < effective_at else LOOK_AGAIN, abs(effective_at - now) / SHARE)
 
 
 def _in_words(steps: Sequence[ShapingStep], plan: ShapingPlan) -> str:
