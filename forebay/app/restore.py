@@ -9,7 +9,7 @@ from datetime import datetime
 from forebay.app.context import Context
 from forebay.app.demand import verify_settled
 from forebay.app.joint import counts_on
-from forebay.app.left import LEFT_AS_IT_IS, stood_before
+from forebay.app.left import LEFT_AS_IT_IS, left_unnamed, stood_before
 from forebay.app.observe import judged, measured, observe
 from forebay.app.others import in_force_on
 from forebay.app.outbox import post_version, push_version
@@ -37,6 +37,7 @@ HIGH_AFTER = "high after giving back"
 def restore_change(ctx: Context, record: ChangeRecord, holder: str) -> str:
     """One restoring tick on every workload of a cancelled or settled change; closes it once all are done.
 
+    A settled one gives back too what earlier versions of its policy have left where it says nothing any more.
     Returns what happened, in words. What is in the way on one workload is in the way of no other, and is told where it
     stays. Raises the first OutsideError or InputError then; the next tick goes on from what is there.
     """
@@ -46,9 +47,10 @@ def restore_change(ctx: Context, record: ChangeRecord, holder: str) -> str:
     with ctx.store.snapshot() as tx:
         if waiting := counts_on(tx, record, change.workloads, ctx.clock.now()):
             return waiting
+        unnamed = left_unnamed(tx, record) if record.state is ChangeState.SETTLING else []
     outcomes: dict[str, tuple[bool, str]] = {}
     errors: list[Exception] = []
-    for name in change.workloads:
+    for name in (*change.workloads, *filter(ctx.known, unnamed)):
         try:
             outcomes[name] = _take_turn(ctx, record, name, holder)
         except (LostLease, RuleRefusal) as refusal:
@@ -126,7 +128,7 @@ def _restore_workload(ctx: Context, record: ChangeRecord, workload: Workload, le
     if waiting := _verify_last(ctx, record, workload, intents, target):
         return False, waiting
     settling, verified = record.state is ChangeState.SETTLING, ""
-    if settling:
+    if settling and workload.name in record.change.workloads:
         known, verified = verify_settled(ctx, record, workload, target)
         if not known:
             return False, verified

@@ -19,6 +19,7 @@ from forebay.domain.allocation import Lever
 from forebay.domain.impact import Entitlement
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.records import Outcome
+from tests.support.cloud import Bomb, Crash
 from tests.support.world import EFFECTIVE, MINUTE, World, a_plan, a_request, a_workload, flat, floor, minutes
 
 pytestmark = pytest.mark.slow
@@ -71,6 +72,43 @@ def test_so_does_a_maximum_that_was_capped() -> None:
         assert world.setting() == floor(1, 12)
         version(world, 2, 2, {})
         assert world.setting() == floor(1, 20)
+
+
+def test_so_does_what_a_version_had_raised_where_the_next_one_says_nothing() -> None:
+    with a_world("web", "api") as world:
+        version(world, 0, 0, {"min_units": 6})
+        elsewhere = [{"workload": "api", "min_units": 3}]
+        version(world, 1, 1, {}, impacts=[], entitlements=elsewhere)
+        assert (world.setting("web"), world.setting("api")) == (floor(1), floor(3))
+        judged = [i.judgement for i in world.intents("web") if i.change == "CHG-1"]
+        assert judged and all(judged), "given back in verified moves"
+        version(world, 2, 2, {}, impacts=[], entitlements=elsewhere)
+        assert not [i for i in world.intents("web") if i.change == "CHG-2"], "once"
+
+
+@pytest.mark.parametrize("point", range(1, 24, 2))
+def test_crashed_anywhere_in_that_it_goes_on(point: int) -> None:
+    with a_world("web", "api") as world:
+        version(world, 0, 0, {"min_units": 6})
+        ask(world, 1, at := EFFECTIVE + HOUR, {}, impacts=[], entitlements=[{"workload": "api", "min_units": 1}])
+        world.run_until(at + 9 * MINUTE)
+        world.cloud.effect = world.store.effect = Bomb(point)
+        with pytest.raises(Crash):
+            world.run_until(at + 25 * MINUTE)
+        world.cloud.effect = world.store.effect = lambda where: None
+        world.run_until(at + 40 * MINUTE)
+        assert (world.record("CHG-1").state, world.setting("web")) == (S.CLOSED, floor(1))
+        assert [i.outcome for i in world.intents("web") if i.change == "CHG-1"][-1] is Outcome.DONE
+
+
+def test_but_not_under_a_change_that_is_at_work_there() -> None:
+    with a_world("web", "api") as world:
+        version(world, 0, 0, {"min_units": 6})
+        ask(world, 9, EFFECTIVE + 90 * MINUTE, {"min_units": 8}, entity="bolt", settle="PT2H")
+        version(world, 1, 1, {}, impacts=[], entitlements=[{"workload": "api", "min_units": 3}])
+        assert not [i for i in world.intents("web") if i.change == "CHG-1"]
+        version(world, 10, 8, {"min_units": 0}, entity="bolt")
+        assert world.setting("web") == floor(1), "whoever was at work there gives it back"
 
 
 def by_another_hand(world: World) -> None:
