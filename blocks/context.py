@@ -14,7 +14,7 @@ from blocks.push import ForebayPush
 from blocks.workloads import ForebayWorkloads
 from forebay.app.context import Context
 from forebay.aws import AwsClients
-from forebay.domain.errors import OutsideError
+from forebay.domain.errors import InputError, OutsideError, SetupError
 from forebay.settings import load_settings
 from forebay.wiring import LatestCatalog, build_context, read_catalog
 
@@ -39,7 +39,14 @@ class Workloads(LatestCatalog):
 
 @lru_cache(maxsize=1)
 def context() -> Context:
-    """One context a process. Raises InputError and OutsideError."""
+    """One context a process. Raises SetupError and OutsideError."""
+    try:
+        return _context()
+    except InputError as error:
+        raise SetupError(f"this process is not set up: {error}") from error
+
+
+def _context() -> Context:
     database, aws, push = saved(ForebayDatabase), saved(ForebayAws), saved(ForebayPush)
     settings = load_settings()
     # Read before anything begins: no run is to blame a change for workloads that cannot be read.

@@ -18,7 +18,7 @@ LOOK_EVERY = 6  # passes: a look at the targets costs calls of the cloud's API
 def main() -> None:
     """Until told to stop. Whatever a pass fails with is logged once it does and once it is over; the loop goes on.
 
-    Raises InputError where it is not set up rightly.
+    Raises SetupError where it is not set up rightly.
     """
     # Prefect has set up the root logger at its import, for warnings only.
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", force=True)

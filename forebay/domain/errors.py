@@ -1,4 +1,4 @@
-"""The three ways a call can fail, told apart by who has to act."""
+"""The ways a call can fail, told apart by who has to act."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ class ForebayError(Exception):
 
 class InputError(ForebayError, ValueError):
     """The caller's input is wrong: the text says where, what, and how to mend it. Nothing was changed."""
+
+
+class SetupError(ForebayError):
+    """This process is set up wrongly: its operator has to act, and not whoever asked it for something."""
 
 
 class RuleRefusal(ForebayError):

@@ -10,10 +10,12 @@ from prefect import Flow
 from prefect.logging import disable_run_logger
 from prefect.utilities.callables import parameter_schema
 
+import blocks.context
+import flows.change_action
 from flows.approve import approve
 from flows.change_action import change_action
 from forebay.domain.approval import Decision
-from forebay.domain.errors import InputError, RuleRefusal
+from forebay.domain.errors import InputError, RuleRefusal, SetupError
 from forebay.domain.lifecycle import ChangeState
 from tasks import approve as answering
 from tasks import people
@@ -64,6 +66,17 @@ def test_a_form_says_of_each_field_what_it_is_for(
 def test_a_form_offers_what_there_is_to_choose() -> None:
     for flow, kind in ((change_action, Deed), (approve, Decision)):
         assert parameter_schema(flow.fn).definitions[kind.__name__]["enum"] == [str(one) for one in kind]
+
+
+def test_whoever_fills_in_a_form_is_not_to_blame_for_a_worker_that_is_set_up_wrongly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(blocks.context, "saved", lambda kind: None)
+    monkeypatch.setattr(flows.change_action, "act", act.fn)
+    monkeypatch.setenv("FOREBAY_WORKLOADS", "nowhere.yaml")
+    blocks.context.context.cache_clear()
+    with pytest.raises(SetupError, match="not set up: there is no workloads file nowhere"):
+        change_action.fn("CHG-1", Deed.HOLD, "bob", "because")
 
 
 def test_held_resumed_and_cancelled_by_the_form(world: World) -> None:
