@@ -245,7 +245,7 @@ def main() -> int:
     if code:
         print(f"the lives fail without a mutation: {said}")
         return 1
-    missed = 0
+    missed, width = 0, max(len(mutation.what) for mutation in MUTATIONS) + 2
     for mutation in MUTATIONS:
         if args.only not in mutation.what:
             continue
@@ -254,7 +254,7 @@ def main() -> int:
         missed += code != FOUND
         seconds = time.monotonic() - began
         how = said if code == FOUND else f"NOT FOUND{said and f', but it broke: {said}'}"
-        print(f"rule {mutation.rule:>2}  {mutation.what:<46}{how}  ({seconds:.0f} s)", flush=True)
+        print(f"rule {mutation.rule:>2}  {mutation.what:<{width}}{how}  ({seconds:.0f} s)", flush=True)
     return 1 if missed else 0
 
 
