@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from forebay.domain.allocation import Lever, Setting
-from forebay.domain.lifecycle import TERMINAL, ChangeState
-from forebay.domain.records import ChangeRecord, Outcome
+from forebay.domain.lifecycle import TERMINAL
+from forebay.domain.records import Outcome
 from forebay.ports import Snapshot
 
 LEFT_AS_IT_IS = "left as it is"
@@ -30,30 +30,6 @@ def stood_before(tx: Snapshot, change: str, workload: str, found: Setting) -> Se
         found = found.model_copy(update={"floor": stood.floor, "ceiling": stood.ceiling})
         before = tx.intents(workload, change=last.change)[0].number
     return found
-
-
-def left_unnamed(tx: Snapshot, record: ChangeRecord) -> list[str]:
-    """Workloads on which earlier versions of the same policy have left something and that `record`'s no longer names.
-
-    Nobody else would give it back. Not those that another change is at work on, which does as it ends.
-    """
-    change = record.change
-    at_work = {name for other in tx.changes(frozenset(ChangeState) - TERMINAL) for name in other.change.workloads}
-    versions = tx.versions(change.entity, change.policy)
-    earlier = [by for v in versions if v.change and (by := tx.change(v.change))]
-    names = dict.fromkeys(name for by in earlier for name in by.change.workloads if name not in change.workloads)
-    return [name for name in names if _is_left(tx, change.change, name, others_work=name in at_work)]
-
-
-def _is_left(tx: Snapshot, change: str, workload: str, *, others_work: bool) -> bool:
-    own = tx.intents(workload, change=change)
-    if any(intent.outcome is None for intent in own):
-        return True  # begun, and whoever began must read how it ended
-    last = tx.last_intent(workload)
-    if others_work or last is None:
-        return False
-    found = last.new.unsized
-    return bool(own) or stood_before(tx, change, workload, found) != found
 
 
 def _left_by_a_person(tx: Snapshot, change: str, workload: str) -> bool:

@@ -9,12 +9,13 @@ from datetime import datetime
 from forebay.app.context import Context
 from forebay.app.demand import verify_settled
 from forebay.app.joint import counts_on
-from forebay.app.left import LEFT_AS_IT_IS, left_unnamed, stood_before
+from forebay.app.left import LEFT_AS_IT_IS, stood_before
 from forebay.app.observe import judged, measured, observe
 from forebay.app.others import in_force_on
 from forebay.app.outbox import post_version, push_version
 from forebay.app.raises import goes_back
 from forebay.app.turn import next_is_due, waits_for
+from forebay.app.unnamed import LEFT_RAISED, list_unnamed
 from forebay.app.writing import last_setting, pinned, release, settle_open_intents, write_setting
 from forebay.control.decide import latest_window
 from forebay.control.keep import in_effect
@@ -37,7 +38,7 @@ HIGH_AFTER = "high after giving back"
 def restore_change(ctx: Context, record: ChangeRecord, holder: str) -> str:
     """One restoring tick on every workload of a cancelled or settled change; closes it once all are done.
 
-    A settled one gives back too what earlier versions of its policy have left where it says nothing any more.
+    What earlier versions of a settled one's policy have left where it says nothing any more is listed for a person.
     Returns what happened, in words. What is in the way on one workload is in the way of no other, and is told where it
     stays. Raises the first OutsideError or InputError then; the next tick goes on from what is there.
     """
@@ -47,10 +48,9 @@ def restore_change(ctx: Context, record: ChangeRecord, holder: str) -> str:
     with ctx.store.snapshot() as tx:
         if waiting := counts_on(tx, record, change.workloads, ctx.clock.now()):
             return waiting
-        unnamed = left_unnamed(tx, record) if record.state is ChangeState.SETTLING else []
     outcomes: dict[str, tuple[bool, str]] = {}
     errors: list[Exception] = []
-    for name in (*change.workloads, *filter(ctx.known, unnamed)):
+    for name in change.workloads:
         try:
             outcomes[name] = _take_turn(ctx, record, name, holder)
         except (LostLease, RuleRefusal) as refusal:
@@ -73,9 +73,12 @@ def restore_change(ctx: Context, record: ChangeRecord, holder: str) -> str:
             return f"nothing to do: change is {current.state if current else 'gone'}"
         if kept := pinned(tx, ctx, current):  # since the look that led here
             return kept
-        event = ctx.event(change, str(after), text)
+        told = [event := ctx.event(change, str(after), text)]
         tx.move(change.change, after, event)
-    ctx.notifier.notify(event)
+        if after is ChangeState.CLOSED:
+            told += list_unnamed(tx, ctx, current)
+    for event in told:
+        ctx.notifier.notify(event)
     return f"{after}: {text}"
 
 
@@ -128,7 +131,7 @@ def _restore_workload(ctx: Context, record: ChangeRecord, workload: Workload, le
     if waiting := _verify_last(ctx, record, workload, intents, target):
         return False, waiting
     settling, verified = record.state is ChangeState.SETTLING, ""
-    if settling and workload.name in record.change.workloads:
+    if settling:
         known, verified = verify_settled(ctx, record, workload, target)
         if not known:
             return False, verified
@@ -255,7 +258,7 @@ def _remember_leftover(
         settled = (LEFT_AS_IT_IS, workload.name, in_words(live))
         if any((e.event.action, e.event.workload, e.event.new) == settled for e in tx.audit_entries(leftover.change)):
             return
-        tx.put_leftover(leftover, ctx.event(record.change, "left raised", text, workload=workload.name))
+        tx.put_leftover(leftover, ctx.event(record.change, LEFT_RAISED, text, workload=workload.name))
 
 
 def _seen(ctx: Context, workload: Workload, now: datetime) -> Mapping[Resource, float] | None:

@@ -12,14 +12,13 @@ from forebay.app.break_glass import break_glass
 from forebay.app.left import stood_before
 from forebay.app.others import bounds_on
 from forebay.app.plan import plan_change
-from forebay.app.raises import settle
+from forebay.app.raises import open_raises, settle
 from forebay.app.receive import receive
 from forebay.app.rollback import rollback
 from forebay.domain.allocation import Lever
 from forebay.domain.impact import Entitlement
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.records import Outcome
-from tests.support.cloud import Bomb, Crash
 from tests.support.world import EFFECTIVE, MINUTE, World, a_plan, a_request, a_workload, flat, floor, minutes
 
 pytestmark = pytest.mark.slow
@@ -74,39 +73,44 @@ def test_so_does_a_maximum_that_was_capped() -> None:
         assert world.setting() == floor(1, 20)
 
 
-def test_so_does_what_a_version_had_raised_where_the_next_one_says_nothing() -> None:
-    with a_world("web", "api") as world:
-        version(world, 0, 0, {"min_units": 6})
-        elsewhere = [{"workload": "api", "min_units": 3}]
-        version(world, 1, 1, {}, impacts=[], entitlements=elsewhere)
-        assert (world.setting("web"), world.setting("api")) == (floor(1), floor(3))
-        judged = [i.judgement for i in world.intents("web") if i.change == "CHG-1"]
-        assert judged and all(judged), "given back in verified moves"
-        version(world, 2, 2, {}, impacts=[], entitlements=elsewhere)
-        assert not [i for i in world.intents("web") if i.change == "CHG-2"], "once"
+ELSEWHERE: dict[str, Any] = {"impacts": [], "entitlements": [{"workload": "api", "min_units": 3}]}
 
 
-@pytest.mark.parametrize("point", range(1, 24, 2))
-def test_crashed_anywhere_in_that_it_goes_on(point: int) -> None:
+def test_what_a_version_had_raised_where_the_next_one_says_nothing_is_listed_for_a_person() -> None:
     with a_world("web", "api") as world:
         version(world, 0, 0, {"min_units": 6})
-        ask(world, 1, at := EFFECTIVE + HOUR, {}, impacts=[], entitlements=[{"workload": "api", "min_units": 1}])
-        world.run_until(at + 9 * MINUTE)
-        world.cloud.effect = world.store.effect = Bomb(point)
-        with pytest.raises(Crash):
-            world.run_until(at + 25 * MINUTE)
-        world.cloud.effect = world.store.effect = lambda where: None
-        world.run_until(at + 40 * MINUTE)
-        assert (world.record("CHG-1").state, world.setting("web")) == (S.CLOSED, floor(1))
-        assert [i.outcome for i in world.intents("web") if i.change == "CHG-1"][-1] is Outcome.DONE
+        version(world, 1, 1, {}, **ELSEWHERE)
+        assert world.setting("web") == floor(6)
+        (left,) = open_raises(world.ctx)
+        assert (left.change, left.workload, left.now, left.restore) == ("CHG-0", "web", floor(6), floor(1))
+        assert [e.action for e in world.people.events if e.workload == "web"][-1] == "left raised"
+        version(world, 2, 2, {}, **ELSEWHERE)
+        assert len(open_raises(world.ctx)) == 1, "once"
+        settle(world.ctx, "CHG-0", "ann", "it is right so")
+        version(world, 3, 3, {}, **ELSEWHERE)
+        assert open_raises(world.ctx) == []
+
+
+def test_another_ones_write_that_was_called_off_hides_nothing() -> None:
+    with a_world("web", "api") as world:
+        version(world, 0, 0, {"min_units": 6})
+        ask(world, 1, EFFECTIVE + HOUR, {}, **ELSEWHERE)
+        with world.sql.transaction() as tx:
+            last, by = tx.last_intent("web"), world.record("CHG-0").change
+            assert last is not None
+            off = last.model_copy(update={"new": floor(8), "outcome": None, "stored_at": world.clock.now()})
+            number = tx.add_intent(off, world.ctx.event(by, "asked", "8")).number
+            tx.settle_intent(number, Outcome.NOT_DONE, world.ctx.event(by, "called off", "cancelled"))
+        world.run_until(EFFECTIVE + HOUR + 30 * MINUTE)
+        assert [left.now for left in open_raises(world.ctx)] == [floor(6)]
 
 
 def test_but_not_under_a_change_that_is_at_work_there() -> None:
     with a_world("web", "api") as world:
         version(world, 0, 0, {"min_units": 6})
         ask(world, 9, EFFECTIVE + 90 * MINUTE, {"min_units": 8}, entity="bolt", settle="PT2H")
-        version(world, 1, 1, {}, impacts=[], entitlements=[{"workload": "api", "min_units": 3}])
-        assert not [i for i in world.intents("web") if i.change == "CHG-1"]
+        version(world, 1, 1, {}, **ELSEWHERE)
+        assert {left.change for left in open_raises(world.ctx)} <= {"CHG-9"}
         version(world, 10, 8, {"min_units": 0}, entity="bolt")
         assert world.setting("web") == floor(1), "whoever was at work there gives it back"
 
