@@ -8,7 +8,6 @@ from forebay.app.others import in_force_on
 from forebay.domain.allocation import in_words
 from forebay.domain.audit import AuditEvent
 from forebay.domain.bounds import PolicyBounds
-from forebay.domain.lifecycle import TERMINAL, ChangeState
 from forebay.domain.records import ChangeRecord, Leftover, Outcome
 from forebay.ports import Snapshot, Transaction
 
@@ -19,14 +18,12 @@ def list_unnamed(tx: Transaction, ctx: Context, record: ChangeRecord) -> list[Au
     """As `record`, which has settled, is closed: what to tell of each workload.
 
     No later version gives back what it does not name, and `record` was not approved to move it. Nothing is listed where
-    another change is at work, nor where the policies in force guarantee what stands there.
+    the policies in force guarantee what stands there, nor where a change under way has moved it: that one gives back.
     """
     change = record.change
-    at_work = {name for other in tx.changes(frozenset(ChangeState) - TERMINAL) for name in other.change.workloads}
     versions = tx.versions(change.entity, change.policy)
     earlier = [by for v in versions if v.change and (by := tx.change(v.change))]
-    others = at_work | set(change.workloads)
-    names = dict.fromkeys(name for by in earlier for name in by.change.workloads if name not in others)
+    names = dict.fromkeys(name for by in earlier for name in by.change.workloads if name not in change.workloads)
     listed = {(left.change, left.workload) for left in tx.leftovers()}
     told = []
     for left in [left for name in names if (left := _left_on(tx, ctx, change.change, name))]:

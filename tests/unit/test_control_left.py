@@ -11,6 +11,7 @@ import pytest
 from forebay.app.break_glass import break_glass
 from forebay.app.left import stood_before
 from forebay.app.others import bounds_on
+from forebay.app.people import cancel
 from forebay.app.plan import plan_change
 from forebay.app.raises import open_raises, settle
 from forebay.app.receive import receive
@@ -105,12 +106,22 @@ def test_another_ones_write_that_was_called_off_hides_nothing() -> None:
         assert [left.now for left in open_raises(world.ctx)] == [floor(6)]
 
 
-def test_but_not_under_a_change_that_is_at_work_there() -> None:
+def test_also_where_another_is_to_move_which_may_come_to_nothing() -> None:
     with a_world("web", "api") as world:
         version(world, 0, 0, {"min_units": 6})
-        ask(world, 9, EFFECTIVE + 90 * MINUTE, {"min_units": 8}, entity="bolt", settle="PT2H")
+        ask(world, 9, EFFECTIVE + 5 * HOUR, {"min_units": 8}, entity="bolt")
         version(world, 1, 1, {}, **ELSEWHERE)
-        assert {left.change for left in open_raises(world.ctx)} <= {"CHG-9"}
+        cancel(world.ctx, "CHG-9", "ann", "not needed")
+        world.run_until(EFFECTIVE + 2 * HOUR)
+        assert [left.change for left in open_raises(world.ctx)] == ["CHG-0"]
+
+
+def test_but_not_where_another_has_moved() -> None:
+    with a_world("web", "api") as world:
+        version(world, 0, 0, {"min_units": 6})
+        ask(world, 9, EFFECTIVE + 50 * MINUTE, {"min_units": 8}, entity="bolt", settle="PT2H")
+        version(world, 1, 1, {}, **ELSEWHERE)
+        assert [left.change for left in open_raises(world.ctx)] == ["CHG-9"]
         version(world, 10, 8, {"min_units": 0}, entity="bolt")
         assert world.setting("web") == floor(1), "whoever was at work there gives it back"
 
