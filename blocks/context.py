@@ -28,12 +28,12 @@ class Workloads(LatestCatalog):
     """
 
     def __init__(self, file: Path) -> None:
-        """Raises OutsideError."""
+        """Raises InputError and OutsideError."""
         super().__init__(lambda: self._block.catalog() if self._block else read_catalog(file))
         self.ask_for_block()
 
     def ask_for_block(self) -> None:
-        """Whether one is saved by now, and what it holds: for the next time. Raises OutsideError."""
+        """Whether one is saved by now, and what it holds: for the next time. Raises InputError and OutsideError."""
         self._block = saved(ForebayWorkloads)
 
 
@@ -63,15 +63,20 @@ def _context() -> Context:
 
 
 def saved(kind: type[B]) -> B | None:
-    """The block of this kind called `forebay`, or None if nobody saved one. Raises OutsideError if Prefect is away."""
+    """The block of this kind called `forebay`, or None if nobody saved one.
+
+    Raises OutsideError if Prefect is away, and InputError if what is saved cannot be read.
+    """
     try:
         load: Any = kind.load  # typed for async callers only
         block: B | None = load(NAME, _sync=True)
         return block
     except httpx.HTTPError as error:
         raise OutsideError(f"Prefect did not say whether a block {NAME} is saved: {error}", retryable=True) from error
-    except ValueError as error:
-        # Prefect wraps "not found" in a bare ValueError; anything else wrong with a block must be heard.
+    except (ValueError, RuntimeError) as error:
+        # Prefect wraps "not found" in a bare ValueError, and values that do not fit the fields in a RuntimeError.
         if isinstance(error.__cause__, ObjectNotFound):
             return None
-        raise
+        raise InputError(
+            f"the block {NAME} of type {kind.get_block_type_name()!r} cannot be read: save it anew ({error})"
+        ) from error

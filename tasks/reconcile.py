@@ -1,7 +1,8 @@
 """Reconciling: the store says what must exist; this makes it so. Used by the launcher's loop and by the flow."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -46,9 +47,9 @@ def reconcile_once(holder: str, known: set[str] | None = None, look: bool = True
             away.append(error)
             raise
 
-    with kept(unread):
+    with kept(unread), _telling():
         _ask_for_block(look)
-    with kept(unread):
+    with kept(unread), _telling():
         _refresh_workloads()
     with kept(failed):
         started = sweep_tickets(context(), start)
@@ -85,8 +86,21 @@ def tell_unexpected(error: Exception) -> None:
         log_trouble("not told", untold)
 
 
+@contextmanager
+def _telling() -> Iterator[None]:
+    """People, where the workloads cannot be read. Raises what they could not be read for."""
+    try:
+        yield
+    except InputError as error:
+        tell_unread(context(), error)
+        raise
+
+
 def _ask_for_block(look: bool) -> None:
-    """Now and then, and before a ticket is received that may name what was just added. Raises OutsideError."""
+    """Now and then, and before a ticket is received that may name what was just added.
+
+    Raises InputError and OutsideError.
+    """
     workloads = context().catalog
     if isinstance(workloads, Workloads) and (look or _tickets_wait()):
         workloads.ask_for_block()
@@ -98,14 +112,10 @@ def _tickets_wait() -> bool:
 
 
 def _refresh_workloads() -> None:
-    """What they are by now; people are told where that cannot be read. Raises InputError, and OutsideError."""
+    """What they are by now. Raises InputError and OutsideError."""
     workloads = context().catalog
     if isinstance(workloads, Workloads):
-        try:
-            workloads.refresh()
-        except InputError as error:
-            tell_unread(context(), error)
-            raise
+        workloads.refresh()
 
 
 def _make(wanted: Iterable[WakeUp], known: set[str], failed: list[Exception]) -> int:

@@ -8,9 +8,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
+from uuid import uuid4
 
 import pytest
 from fastapi.testclient import TestClient
+from prefect.client.schemas.objects import BlockDocument
 
 import blocks.context
 import tasks.reconcile
@@ -27,6 +29,7 @@ from tests.support.world import World
 from tests.unit.test_control_tickets import Prefect, delivery
 
 SLIP = "workloads: [{name: web}]"
+SAVED = blocks.context.saved
 
 
 def listing(*names: str, most: int = 40) -> str:
@@ -174,6 +177,17 @@ def test_a_ticket_waits_for_what_cannot_be_read_now(passing: World, file: Path, 
     saved.block = ForebayWorkloads(yaml=listing("web", "db"))
     assert one_pass(set(), False, "") == "", "the block is asked for as long as a ticket waits"
     assert passing.record("T-1").state == "received"
+
+
+def test_a_block_that_cannot_be_read_stops_no_pass_and_is_told(passing: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one of an older version, to whose fields another was added since."""
+    older = BlockDocument(name="forebay", data={}, block_schema_id=uuid4(), block_type_id=uuid4())
+    monkeypatch.setattr(blocks.context, "saved", SAVED)
+    monkeypatch.setattr(ForebayWorkloads, "load", lambda name, _sync: ForebayWorkloads._load_from_block_document(older))
+    store_ticket(passing.ctx, "jira", delivery())
+    assert "the block forebay of type 'Forebay workloads' cannot be read: save it anew" in one_pass(set(), True, "")
+    assert passing.record("T-1").state == "received", "by what was read before"
+    assert len(passing.told("workloads not read")) == 1
 
 
 def test_a_block_that_is_saved_or_changed_is_seen_by_the_next_pass_that_looks(
