@@ -29,6 +29,7 @@ from forebay.domain.lifecycle import ChangeState
 from forebay.domain.plan import PlanRefusal, ShapingPlan
 from forebay.domain.records import ChangeRecord
 from forebay.domain.resources import Resource
+from forebay.domain.unplanned import not_planned_for
 from forebay.domain.workload import Workload
 from forebay.planning.counter import earliest_for_all
 from forebay.planning.demand import Paths, demand_paths
@@ -81,6 +82,7 @@ def draw(
         total, own = stacked_demand(workload, under, of, outlook.paths, outlook.entity, outlook.index, luck)
         return corrected(total, own, outlook.seen, outlook.paths, outlook.index)
 
+    unplanned = [note for one in ((*ahead, change) if joint else (change,)) for note in not_planned_for(one, workload)]
     drawn_for = {one.change: one.fingerprint for one in (*ahead, change)} if joint else {}
     felt = {one.change for one in outlook.in_force}
     *ahead, change = (_to_be_added(one, felt) for one in (*ahead, change))
@@ -109,7 +111,11 @@ def draw(
         promises=promises,
         bounds=bounds,
     )
-    if isinstance(plan, PlanRefusal) or not joint:
+    if isinstance(plan, PlanRefusal):
+        return plan
+    if unplanned:
+        plan = plan.model_copy(update={"preflight": (*unplanned, *plan.preflight)})
+    if not joint:
         return plan
     brings = {promise.change: promise.units for promise in promises} | {change.change: plan.aligned_units}
     return plan.model_copy(update={"carries": brings, "drawn_for": drawn_for})

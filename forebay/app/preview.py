@@ -20,6 +20,7 @@ from forebay.domain.model import explain
 from forebay.domain.plan import PlanRefusal, ShapingPlan
 from forebay.domain.resources import Resource
 from forebay.domain.rules import ChangeRules
+from forebay.domain.unplanned import check_planned
 from forebay.domain.workload import Workload, WorkloadCatalog
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ def preview(
     the part of the history that is theirs, where it was measured. `pending`: other changes under way, in force no later
     than this one; the plan of a workload that they touch too is one path for all that are to come, which needs an
     autoscaler. `lever`: how the workloads are moved, as they tell by themselves where they live; each plan says what
-    was assumed. `rules`: whose freeze windows bind. Raises InputError.
+    was assumed. `rules`: whose freeze windows bind. Raises InputError, and
+    RuleRefusal for impacts on nothing that is planned.
     """
     change.within_reach(now)  # a what-if may have moved it
     if lever is Lever.COUNT and any(other.effective_at > now for other in pending):
@@ -80,6 +82,7 @@ def preview(
         if workload is None:
             known = ", ".join(w.name for w in catalog.workloads) or "none"
             raise InputError(f"workload {name!r} is not in the workloads file. Known: {known}")
+        check_planned(change, workload)
         _refuse_missing(workload, history, now)
         others = _others(pending, workload, now)
         outlook = forecast_workload(

@@ -23,6 +23,8 @@ from forebay.domain.errors import RuleRefusal
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.policy import PolicyVersion, called, in_force
 from forebay.domain.records import ChangeRecord
+from forebay.domain.unplanned import check_planned
+from forebay.domain.workload import Workload
 from forebay.ports import Snapshot, Transaction
 
 
@@ -50,18 +52,17 @@ def receive(
     now = ctx.clock.now()
     asked_at = asked_at or now
     change = request.accepted(asked_at)
-    for workload in change.workloads:
-        ctx.workload(workload)
+    workloads = [ctx.workload(workload) for workload in change.workloads]
     with ctx.store.transaction() as tx:
         known = tx.change(change.change)
         if known is None:
-            record, told = _first(ctx, tx, change, now, asked_at, only_own, door)
+            record, told = _first(ctx, tx, change, workloads, now, asked_at, only_own, door)
         else:
             repeated = is_repeated(tx, known, request, before)
             if repeated and not (may_edit(known, door) and refused_at_once(tx, known)):
                 return known
             try:
-                record = _again(ctx, tx, known, change, now, asked_at, door)
+                record = _again(ctx, tx, known, change, workloads, now, asked_at, door)
             except RuleRefusal as refusal:
                 if repeated:  # it stays denied, maybe for what is in its way by now
                     return known.model_copy(update={"note": str(refusal)})
@@ -76,6 +77,7 @@ def _first(
     ctx: Context,
     tx: Transaction,
     change: PolicyChange,
+    workloads: Sequence[Workload],
     now: datetime,
     asked_at: datetime,
     only_own: bool,
@@ -85,7 +87,7 @@ def _first(
     told = [supersede(tx, ctx, change, only_own=only_own, door=door)] if change.supersedes else []
     versions = tx.versions(change.entity, change.policy)
     number = max((v.version for v in versions), default=0) + 1
-    refusal = _refusal(tx, change, versions, now, asked_at)
+    refusal = _refusal(tx, change, workloads, versions, now, asked_at)
     if refusal is not None and change.supersedes:
         raise refusal
     base, reason = called(_base(tx, change, versions, now)), change.reason or "no reason given"
@@ -105,6 +107,7 @@ def _again(
     tx: Transaction,
     known: ChangeRecord,
     change: PolicyChange,
+    workloads: Sequence[Workload],
     now: datetime,
     asked_at: datetime,
     door: str | None,
@@ -113,19 +116,26 @@ def _again(
     check_editable(tx, known, change, door)
     check_nobody_behind(tx, known.change, change)
     versions = tx.versions(change.entity, change.policy)
-    if refusal := _refusal(tx, change, versions, now, asked_at):
+    if refusal := _refusal(tx, change, workloads, versions, now, asked_at):
         raise refusal
     number = max((v.version for v in versions), default=0) + 1
     return store_edit(tx, ctx, known, change, number, called(_base(tx, change, versions, now)))
 
 
 def _refusal(
-    tx: Snapshot, change: PolicyChange, versions: Sequence[PolicyVersion], now: datetime, asked_at: datetime
+    tx: Snapshot,
+    change: PolicyChange,
+    workloads: Sequence[Workload],
+    versions: Sequence[PolicyVersion],
+    now: datetime,
+    asked_at: datetime,
 ) -> RuleRefusal | None:
     current = in_force(versions, now)
     try:
         _check_kind(tx, change, versions, current)
         tx.rules().check_request(change, now, asked_at)
+        for workload in workloads:
+            check_planned(change, workload)
         stacked = _stacked(tx, change)
         if stacked and (rule := tx.rules().governing(change)).second_change == "refuse":
             raise RuleRefusal(

@@ -145,6 +145,12 @@ class Impact(Model):
         bounds = {"low": max(0.0, factor.low), "high": factor.high, "add_low": add.low, "add_high": add.high}
         return self.model_copy(update=bounds)
 
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether demand stays as it is wherever in its range the estimate lies."""
+        certain, nothing = Range(expected=1, low=1, high=1), Range(expected=0, low=0, high=0)
+        return self.factor_range == certain and self.add_range == nothing
+
     def acts_on(self, resource: Resource) -> bool:
         return self.resource in (ImpactResource.ALL, resource)
 

@@ -80,7 +80,8 @@ def shaping(ctx: Context) -> None:
         text="cpu 2.3 cores, within 1.9 to 3.0",
     )
     with ctx.store.transaction() as tx:
-        tx.add_plan(a_plan(), an_event("plan stored", change="CHG-1"))
+        plan = a_plan().model_copy(update={"preflight": ("an <instance> is protected",)})
+        tx.add_plan(plan, an_event("plan stored", change="CHG-1"))
         tx.put_original("CHG-1", "web", a_count(4), an_event(change="CHG-1"))
         first = tx.steps("CHG-1")[0]
         judgement = Judgement(verdict=Verdict.PASS, required_units=5, evidence=evidence)
@@ -154,6 +155,7 @@ def test_a_change_page_shows_where_it_stands_and_why(ctx: Context, client: TestC
         "by ann: asked for",
         "4 → 6 units, to carry the load at the effective time with 95 % confidence",
         "Before the first step: 4 units (count)",
+        "Note: an <instance> is protected.",
         "4 → 5 passed pass cpu 2.3 cores, within 1.9 to 3.0",
         "5 → 6 pending \N{EN DASH} CPU binds",
         "price (USD) 1.23 1.10 0.10",

@@ -202,3 +202,15 @@ def test_what_is_in_force_keeps_its_cap_beside_a_plan_from_files(files: Path, fo
     (files / "workloads.yaml").write_text(WORKLOADS.replace("{acme: 0.5}", "{acme: 0.5, bolt: 0.25}"))
     code, _, error = forebay(*PLAN, "--with", "other.yaml", "--now", END.isoformat())
     assert code == 3 and "max_units of bolt quota (CHG-0) is 6" in error
+
+
+def test_an_impact_on_nothing_that_is_planned_is_refused(files: Path, forebay) -> None:  # noqa: F811
+    (files / "change.yaml").write_text(CHANGE.replace("workload: checkout,", "workload: checkout, resource: memory,"))
+    code, out, error = forebay(*PLAN)
+    assert (code, out) == (3, "")
+    assert "memory of checkout is to change, and its objectives name cpu only" in error
+    (files / "change.yaml").write_text(CHANGE.replace("factor: 2, low: 1.8, high: 2.3", "resource: memory, factor: 1"))
+    assert forebay(*PLAN)[0] == 0, "a policy switch, which asks for no capacity"
+    both = CHANGE.replace("}]", "}, {workload: checkout, resource: network, factor: 2}]")
+    (files / "change.yaml").write_text(both)
+    assert "note: NOT planned for: the impact of CHG-1 on network" in forebay(*PLAN)[1]
