@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -11,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from forebay.cli import common
+from forebay.cli.drawn import Drawn, PlanFormat, shown
 from forebay.domain.allocation import Lever
 from forebay.domain.change import LONGEST_AHEAD, ChangeRequest
+from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.model import read_duration
 from forebay.domain.plan import PlanRefusal
 
 if TYPE_CHECKING:
-    from forebay.app.preview import Preview
     from forebay.domain.change import PolicyChange
     from forebay.domain.workload import WorkloadCatalog
     from forebay.forecasting import HistoryError
@@ -28,12 +28,6 @@ app = typer.Typer()
 LeverOption = Annotated[
     Lever, typer.Option("--lever", help="floor: an autoscaler stands above it; count: nothing else scales.")
 ]
-
-
-class PlanFormat(StrEnum):
-    TABLE = "table"
-    JSON = "json"
-    HTML = "html"
 
 
 class SeriesFormat(StrEnum):
@@ -71,9 +65,11 @@ def plan(
     """Draw the plan of a change from files alone: no cloud, no database."""
     from forebay.app.preview import preview, what_if
     from forebay.domain.rules import ChangeRules
-    from forebay.report.words import supposed
+    from forebay.report.comparison import supposed
     from forebay.wiring import read_catalog
 
+    if explain and output_format is not PlanFormat.TABLE:
+        raise InputError(f"--explain says the table in sentences: leave it out, or leave out --format {output_format}")
     request = ChangeRequest.parse(common.read(change), str(change))
     catalog = read_catalog(workloads)
     ruled = common.rules(rules) if rules else ChangeRules()
@@ -84,19 +80,27 @@ def plan(
     ahead = [ChangeRequest.parse(common.read(path), str(path)).accepted(at) for path in pending or []]
     entity = common.entities(recorded, {request.entity, *(one.entity for one in ahead)})
 
-    def drawn(change: PolicyChange, catalog: WorkloadCatalog) -> list[Preview]:
-        ruled.check_request(change, at)
-        return preview(change, catalog, series, at, timedelta(seconds=60), units, entity, ahead, lever, ruled)
+    def drawn(title: str, change: PolicyChange, catalog: WorkloadCatalog) -> Drawn:
+        try:
+            ruled.check_request(change, at)
+            previews = preview(change, catalog, series, at, timedelta(seconds=60), units, entity, ahead, lever, ruled)
+        except RuleRefusal as refusal:
+            return Drawn(title, refusal=refusal)
+        return Drawn(title, previews)
 
     accepted = request.accepted(at)
-    previews = drawn(accepted, catalog)
-    others: list[Preview] = []
     then = common.time(effective_at, "--effective-at") if effective_at else None
-    if what := supposed(impact_scale, confidence, then):
-        others = drawn(*what_if(accepted, catalog, impact_scale=impact_scale, confidence=confidence, effective_at=then))
-    text = _shown(accepted, previews, others, what, output_format, explain)
-    common.write(text, out)
-    if refusals := [p.plan for p in previews if isinstance(p.plan, PlanRefusal)]:
+    what = supposed(impact_scale, confidence, then)
+    asked = drawn("as asked" if what else "", accepted, catalog)
+    other = None
+    if what:
+        supposition = what_if(accepted, catalog, impact_scale=impact_scale, confidence=confidence, effective_at=then)
+        other = drawn(f"what if: {what}", *supposition)
+    if asked.refusal is None or other is not None:
+        common.write(shown(accepted, asked, other, output_format, explain), out)
+    if asked.refusal is not None:
+        raise asked.refusal
+    if refusals := [plan for plan in asked.plans if isinstance(plan, PlanRefusal)]:
         typer.echo(f"forebay: refused: {PlanRefusal.texts(refusals)}", err=True)
         raise typer.Exit(3)
 
@@ -184,30 +188,3 @@ def replay(
     if done.summary.state == "denied":
         typer.echo(f"forebay: refused: {done.summary.note}", err=True)
         raise typer.Exit(3)
-
-
-def _shown(
-    change: PolicyChange,
-    previews: Sequence[Preview],
-    others: Sequence[Preview],
-    supposed: str,
-    output_format: PlanFormat,
-    in_words: bool,
-) -> str:
-    """The plans; with a what-if both under their names, and their figures side by side at the end."""
-    from forebay.report.document import documents_json
-    from forebay.report.html import Section, plan_html
-    from forebay.report.table import comparison_table, plan_table
-    from forebay.report.words import explain
-
-    named = [("as asked" if others else "", p) for p in previews] + [(f"what if: {supposed}", p) for p in others]
-    match output_format:
-        case PlanFormat.JSON:
-            return documents_json([p.plan for p in previews], [p.plan for p in others])
-        case PlanFormat.TABLE:
-            shown = explain if in_words else plan_table
-            parts = [part for title, p in named for part in (title, shown(p.plan)) if part]
-            parts += [comparison_table(p.plan, other.plan) for p, other in zip(previews, others, strict=False)]
-            return "\n\n".join(parts)
-        case PlanFormat.HTML:
-            return plan_html(change, [Section(p.workload, p.plan, p.samples, title) for title, p in named])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from forebay.domain.bounds import NO_BOUNDS, PolicyBounds
@@ -170,6 +170,12 @@ class ShapingPlan(Model):
                 if not whole["bounds"][name]:
                     del whole["bounds"][name]
         return digest(whole)
+
+    @property
+    def end(self) -> datetime:
+        """Until when its figures are counted: where its last slot ends."""
+        length = self.slots[1].at - self.slots[0].at if len(self.slots) > 1 else timedelta(0)
+        return self.slots[-1].at + length
 
     def slot_at(self, at: datetime) -> PlanSlot | None:
         """The slot that covers `at`; None outside the horizon."""

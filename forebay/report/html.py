@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from forebay.domain.change import PolicyChange
 from forebay.domain.plan import PlanRefusal, ShapingPlan
 from forebay.domain.workload import Workload
+from forebay.report.comparison import comparison_notes, comparison_rows
 from forebay.report.picture import History, plan_svg
 from forebay.report.words import explain, moment, notes, percent, price_rows, span
 
@@ -25,8 +26,20 @@ class Section:
     title: str = ""
 
 
-def plan_html(change: PolicyChange, sections: Sequence[Section]) -> str:
-    """Title and facts, then per workload the picture, the steps with their reasons, the price, the forecast's words."""
+Result = ShapingPlan | PlanRefusal
+
+
+def plan_html(
+    change: PolicyChange,
+    sections: Sequence[Section],
+    compared: Sequence[tuple[Result, Result]] = (),
+    refused: Mapping[str, str] = {},
+) -> str:
+    """Title and facts, then per workload the picture, the steps with their reasons, the price, the forecast's words.
+
+    `compared`: plans and their what-ifs, whose figures stand side by side at the end. `refused`: by title, what the
+    change rules say no to, in words; it stands first.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -46,7 +59,10 @@ def plan_html(change: PolicyChange, sections: Sequence[Section]) -> str:
         }
         for section in sections
     ]
-    return environment.get_template("plan.html").render(change=change, sections=shown)
+    pairs = [{"rows": comparison_rows(*pair), "notes": comparison_notes(*pair)} for pair in compared]
+    return environment.get_template("plan.html").render(
+        change=change, sections=shown, comparisons=pairs, refused=refused
+    )
 
 
 def _picture(section: Section) -> str:

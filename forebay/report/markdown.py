@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from forebay.domain.change import PolicyChange
 from forebay.domain.plan import PlanRefusal, ShapingPlan
-from forebay.report.words import explain, moment, price_rows
+from forebay.report.words import explain, moment, price_rows, price_sentence
 
 # What makes code, emphasis, a strike, a link or a picture, and what is made a link by itself: www.… and …://…
 MARKUP = re.compile(r"[\\`*_\[\]~]|(?<=www)\.|:(?=//)", re.IGNORECASE)
@@ -19,7 +19,7 @@ def plan_markdown(change: PolicyChange, result: ShapingPlan | PlanRefusal) -> st
     head = f"## {_text(change.title)}: {_text(result.workload)}"
     if isinstance(result, PlanRefusal):
         return "\n\n".join([head, *map(_text, explain(result).splitlines())])
-    first, *_, price = explain(result).splitlines()
+    first, *_ = explain(result).splitlines()
     steps = [
         (
             str(step.sequence),
@@ -41,7 +41,7 @@ def plan_markdown(change: PolicyChange, result: ShapingPlan | PlanRefusal) -> st
             *(_text(f"Note: {note}.") for note in result.preflight),
             _table(("step", "at", "units", "verified by", "why"), steps) if steps else "No step is needed.",
             _table(prices[0], prices[1:]),
-            _text(price),
+            _text(price_sentence(result.price)),
             "\n".join(["### Forecast", "", *words]) if words else "",
             f"plan `{result.hash[:16]}`",
         )

@@ -5,19 +5,23 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Container, Sequence
 from datetime import datetime
+from itertools import groupby
 
 from forebay.domain.approval import Request
 from forebay.domain.lifecycle import COME_TO_NOTHING
 from forebay.domain.outbox import Message
 from forebay.domain.plan import PlanRefusal, ShapingPlan, ShapingStep
 from forebay.domain.records import ChangeRecord, StepRecord
+from forebay.report.comparison import comparison_notes, comparison_rows
 from forebay.report.words import (
     allowance,
-    comparison_rows,
+    ends,
     explain,
     from_now,
+    left_out,
     moment,
     notes,
+    overview,
     percent,
     price_rows,
     price_sentence,
@@ -28,25 +32,35 @@ WIDTH = 100
 
 
 def plan_table(result: ShapingPlan | PlanRefusal) -> str:
-    """Head, steps, price and the forecast's own words; a refusal in words. No line is longer than WIDTH."""
+    """Head, steps, price and the forecast's own words; a refusal in words. No line is longer than WIDTH.
+
+    Of very many steps only the first and the last are shown, under what they come to.
+    """
     if isinstance(result, PlanRefusal):
-        return "\n".join(_wrapped(line) for line in explain(result).splitlines())
+        return "\n".join(wrapped(line) for line in explain(result).splitlines())
     head = (
         f"{result.workload}: plan {result.hash[:12]} for {result.change}, in force at {moment(result.effective_at)}\n"
         f"{units(result.start_units)} now; {result.aligned_units} must serve then "
         f"({percent(result.confidence)} confidence)"
     )
     said = [f"{resource}: {note}" for resource, words in result.forecast.items() for note in words]
-    forecast = "\n".join(["forecast", *(_wrapped(f"  {note}") for note in said)]) if said else ""
+    forecast = "\n".join(["forecast", *(wrapped(f"  {note}") for note in said)]) if said else ""
     if result.sizing:
         head += f"\n{result.sizing}"
     head += "".join(f"\nnote: {note}" for note in notes(result))
-    parts = ["\n".join(map(_wrapped, head.splitlines())), steps_table(result), price_table(result), forecast]
+    first, more, last = ends(result.moves)
+    if more:
+        head += f"\n{overview(result.moves)}"
+    steps = steps_table(result, {step.sequence for step in (*first, *last)})
+    parts = ["\n".join(map(wrapped, head.splitlines())), steps, price_table(result), forecast]
     return "\n\n".join(part for part in parts if part)
 
 
-def steps_table(plan: ShapingPlan) -> str:
-    """One row a step: number, time, from, to, when its verdict is due, and why; and where the policy comes in."""
+def steps_table(plan: ShapingPlan, shown: Container[int] | None = None) -> str:
+    """One row a step: number, time, from, to, when its verdict is due, and why; and where the policy comes in.
+
+    `shown`: the numbers of the steps to be shown, None for all; a row says how many are left out.
+    """
     if not plan.moves:
         return "no step is needed: what is there is enough, and stays"
     rows = [
@@ -59,7 +73,11 @@ def steps_table(plan: ShapingPlan) -> str:
             ahead,
             ("", moment(plan.effective_at), "", "", "", "the policy comes into force; what follows is not waited for"),
         )
-    return text_table(("step", "at", "from", "to", "verified", "why"), rows)
+    kept: list[Sequence[str]] = []
+    for wanted, group in groupby(rows, key=lambda row: shown is None or not row[0] or int(row[0]) in shown):
+        some = list(group)
+        kept += some if wanted else [("…", "", "", "", "", left_out(len(some)))]
+    return text_table(("step", "at", "from", "to", "verified", "why"), kept)
 
 
 def _to(step: ShapingStep) -> str:
@@ -73,11 +91,9 @@ def price_table(plan: ShapingPlan) -> str:
 
 
 def comparison_table(asked: ShapingPlan | PlanRefusal, what_if: ShapingPlan | PlanRefusal) -> str:
-    """A plan and its what-if side by side; below, why one is refused. No line is longer than WIDTH."""
+    """A plan and its what-if side by side; below, what is to be read with it. No line is longer than WIDTH."""
     header, *rows = comparison_rows(asked, what_if)
-    sides = ((header[1], asked), (header[2], what_if))
-    why = [_wrapped(f"{title}: {one.reason}") for title, one in sides if isinstance(one, PlanRefusal)]
-    return "\n".join([text_table(header, rows), *why])
+    return "\n".join([text_table(header, rows), *map(wrapped, comparison_notes(asked, what_if))])
 
 
 def changes_table(records: Sequence[ChangeRecord], now: datetime) -> str:
@@ -140,7 +156,7 @@ def status_table(record: ChangeRecord, steps: Sequence[StepRecord], now: datetim
         for step in steps
     ]
     table = text_table(("workload", "step", "due", "units", "state", "evidence, else reason"), rows) if rows else ""
-    return "\n\n".join(part for part in ("\n".join(map(_wrapped, head.splitlines())), table) if part)
+    return "\n\n".join(part for part in ("\n".join(map(wrapped, head.splitlines())), table) if part)
 
 
 def request_text(request: Request, shown: Container[str], now: datetime) -> str:
@@ -164,7 +180,7 @@ def request_text(request: Request, shown: Container[str], now: datetime) -> str:
         for plan in request.plans.values()
         if plan.moves and plan.hash not in shown
     ]
-    return "\n\n".join(["\n".join(map(_wrapped, lines)), *steps])
+    return "\n\n".join(["\n".join(map(wrapped, lines)), *steps])
 
 
 def pending_table(pending: Sequence[ChangeRecord]) -> str:
@@ -187,6 +203,7 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def _wrapped(line: str) -> str:
+def wrapped(line: str) -> str:
+    """`line` in lines no longer than WIDTH, the later ones indented."""
     indent = " " * (len(line) - len(line.lstrip()) + 2)
     return textwrap.fill(line, WIDTH, subsequent_indent=indent, break_on_hyphens=False)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from forebay.domain.approval import Envelope
-from forebay.domain.plan import PlanPrice, PlanRefusal, ShapingPlan
+from forebay.domain.plan import PlanPrice, PlanRefusal, ShapingPlan, ShapingStep
+
+# Of more steps than so many people are shown those at either end: nobody reads hundreds.
+MOST_STEPS, AT_EITHER_END = 60, 5
 
 
 def explain(result: ShapingPlan | PlanRefusal) -> str:
@@ -70,38 +74,6 @@ def price_rows(price: PlanPrice) -> list[tuple[str, ...]]:
     ]
 
 
-def comparison_rows(asked: ShapingPlan | PlanRefusal, what_if: ShapingPlan | PlanRefusal) -> list[tuple[str, str, str]]:
-    """Two results side by side: a header row, then one row a figure; that one is refused, if it is."""
-    header = (f"{asked.workload}", "as asked", "what if")
-    if isinstance(asked, PlanRefusal) or isinstance(what_if, PlanRefusal):
-        words = ["refused" if isinstance(r, PlanRefusal) else _steps(r) for r in (asked, what_if)]
-        return [header, ("plan", words[0], words[1])]
-    figures = [
-        ("in force at", *(moment(plan.effective_at) for plan in (asked, what_if))),
-        ("confidence", *(percent(plan.confidence) for plan in (asked, what_if))),
-        ("steps", *(str(len(plan.moves)) for plan in (asked, what_if))),
-        ("units that must serve then", *(str(plan.aligned_units) for plan in (asked, what_if))),
-        *(
-            (mine[0], mine[1], other[1])
-            for mine, other in zip(price_rows(asked.price)[1:], price_rows(what_if.price)[1:], strict=True)
-        ),
-    ]
-    return [header, *((title, mine, other) for title, mine, other in figures)]
-
-
-def _steps(plan: ShapingPlan) -> str:
-    count = len(plan.moves)
-    return f"{count} step{'s' * (count != 1)}"
-
-
-def supposed(impact_scale: float, confidence: float | None, effective_at: datetime | None) -> str:
-    """What a what-if supposes: `impact x 1.3, confidence 99 %`; nothing where nothing differs."""
-    parts = [] if impact_scale == 1 else [f"impact x {impact_scale:g}"]
-    parts += [] if confidence is None else [f"confidence {percent(confidence)}"]
-    parts += [] if effective_at is None else [f"in force at {moment(effective_at)}"]
-    return ", ".join(parts)
-
-
 def notes(plan: ShapingPlan) -> list[str]:
     """What people should know of the plan: of its target as it stands, and with whom it shares its path."""
     return [*plan.preflight, *_joined(plan)]
@@ -141,6 +113,25 @@ def in_brief(plan: ShapingPlan) -> str:
     return f"{', '.join(parts)} (plan {plan.hash[:12]}). {price_sentence(plan.price)}"
 
 
+def ends(steps: Sequence[ShapingStep]) -> tuple[Sequence[ShapingStep], int, Sequence[ShapingStep]]:
+    """The steps people are shown: the first, how many are left out between, and the last. All, if they are few."""
+    if len(steps) <= MOST_STEPS:
+        return steps, 0, ()
+    return steps[:AT_EITHER_END], len(steps) - 2 * AT_EITHER_END, steps[-AT_EITHER_END:]
+
+
+def left_out(more: int) -> str:
+    return f"{more} more: --format json has all"
+
+
+def overview(steps: Sequence[ShapingStep]) -> str:
+    """`415 steps: the first at …, the largest at …, the last at …`, each with its units."""
+    largest = max(steps, key=lambda step: abs(step.to_units - step.from_units))
+    named = {"the first": steps[0], "the largest": largest, "the last": steps[-1]}
+    parts = [f"{name} at {moment(s.due_at)}: {s.from_units} -> {s.to_units}" for name, s in named.items()]
+    return f"{len(steps)} steps; {', '.join(parts)}"
+
+
 def allowance(bounds: Envelope, currency: str) -> str:
     """How far an approval reaches."""
     resize = f", and the resize to {bounds.size}" if bounds.size else ""
@@ -161,13 +152,23 @@ def _plan(plan: ShapingPlan) -> list[str]:
     lines += [f"Note: {note}." for note in notes(plan)]
     if not plan.moves:
         lines.append("No step is needed: what is there is enough, and stays.")
-    for step in plan.moves:
-        to = step.goal if step.size else step.to_units
-        lines.append(
-            f"Step {step.sequence}, {moment(step.due_at)}: {step.from_units} -> {to}, "
-            f"verified by {step.verified_by:%H:%M}, because {step.reason.text}."
-        )
-    return [*lines, price_sentence(plan.price)]
+    first, more, last = ends(plan.moves)
+    if more:
+        lines.append(f"{overview(plan.moves)}.")
+    lines += map(_step, first)
+    if more:
+        lines.append(f"{left_out(more)}.")
+    lines += map(_step, last)
+    said = [f"Forecast of {resource}: {note}." for resource, words in plan.forecast.items() for note in words]
+    return [*lines, price_sentence(plan.price), *said]
+
+
+def _step(step: ShapingStep) -> str:
+    to = step.goal if step.size else step.to_units
+    return (
+        f"Step {step.sequence}, {moment(step.due_at)}: {step.from_units} -> {to}, "
+        f"verified by {step.verified_by:%H:%M}, because {step.reason.text}."
+    )
 
 
 def _refusal(refusal: PlanRefusal) -> list[str]:

@@ -214,3 +214,52 @@ def test_an_impact_on_nothing_that_is_planned_is_refused(files: Path, forebay) -
     both = CHANGE.replace("}]", "}, {workload: checkout, resource: network, factor: 2}]")
     (files / "change.yaml").write_text(both)
     assert "note: NOT planned for: the impact of CHG-1 on network" in forebay(*PLAN)[1]
+
+
+RULES = "rules: [{name: all, minimum_delay: PT4H}]\n"
+LATER = ("--effective-at", (END + timedelta(hours=5)).isoformat())
+
+
+def test_a_what_if_is_shown_beside_the_rule_that_refuses_what_was_asked(files: Path, forebay) -> None:  # noqa: F811
+    (files / "rules.yaml").write_text(RULES)
+    code, out, error = forebay(*PLAN, "--rules", "rules.yaml", *LATER)
+    assert code == 3 and "under the minimum delay" in error
+    asked, what_if = out.split("what if: in force at 2026-03-04 05:00 UTC")
+    assert asked.startswith("as asked\n\nrefused: ") and "(rule: all). What would pass: effective_at" in asked
+    assert "checkout: plan " in what_if and "unit-hours" in what_if
+    code, out, _ = forebay(*PLAN_JSON, "--rules", "rules.yaml", *LATER)
+    shown = json.loads(out)
+    assert (code, shown["workloads"], list(shown["refused"])) == (3, [], ["workloads"])
+    assert [one["result"] for one in shown["what_if"]] == ["plan"]
+    code, out, _ = forebay(*PLAN, "--rules", "rules.yaml", *LATER, "--format", "html")
+    assert code == 3 and "under the minimum delay" in out and out.count("<svg") == 1
+    assert forebay(*PLAN, "--rules", "rules.yaml")[:2] == (3, "")
+
+
+def test_a_plan_is_shown_beside_the_rule_that_refuses_its_what_if(files: Path, forebay) -> None:  # noqa: F811
+    (files / "rules.yaml").write_text(RULES.replace("PT4H", "PT2H"))
+    sooner = ("--effective-at", (END + timedelta(hours=1)).isoformat())
+    code, out, error = forebay(*PLAN, "--rules", "rules.yaml", *sooner)
+    assert (code, error) == (0, "")
+    asked, what_if = out.split("what if: in force at 2026-03-04 01:00 UTC")
+    assert "checkout: plan " in asked and what_if.startswith("\n\nrefused: ")
+
+
+@pytest.mark.parametrize("other", ["json", "html"])
+def test_sentences_are_for_people(files: Path, forebay, other: str) -> None:  # noqa: F811
+    code, out, error = forebay(*PLAN, "--explain", "--format", other)
+    assert (code, out) == (2, "")
+    assert f"--explain says the table in sentences: leave it out, or leave out --format {other}" in error
+
+
+def test_sentences_say_what_the_forecast_says(files: Path, forebay) -> None:  # noqa: F811
+    day = (files / "history.csv").read_text().splitlines()[145:-144]
+    (files / "history.csv").write_text(HEADER + "\n".join(day))
+    code, said, error = forebay(*PLAN, "--explain")
+    assert code == 0, error
+    assert "Forecast of cpu: acme: assumed share 50%, not measured." in said
+    assert "Forecast of cpu: last value: only 1 day of history, 3 days needed." in said
+
+
+def test_a_page_compares_a_what_if(files: Path, forebay) -> None:  # noqa: F811
+    assert "<h2>checkout, side by side</h2>" in forebay(*PLAN, *LATER, "--format", "html")[1]

@@ -254,6 +254,15 @@ def test_a_what_if_on_the_page_is_called_so() -> None:
     assert page.count("<p>Note: no autoscaler is assumed.</p>") == 2
 
 
+def test_a_page_puts_the_figures_of_a_what_if_beside_those_asked_for() -> None:
+    plan, other = drawn(start=9), refused(to_be=change(effective_at=SOON), start=4)
+    page = plan_html(change(), [], [(plan, plan), (plan, other)], {"what if: <sooner>": "a rule says <no>"})
+    assert page.count("<h2>web, side by side</h2>") == 2
+    assert f'<td class="number">{plan.price.more:.2f}</td><td class="number">{plan.price.more:.2f}</td>' in page
+    assert f"<p>what if: {other.reason}.</p>" in page
+    assert "<h2>what if: &lt;sooner&gt;</h2>" in page and "<p>a rule says &lt;no&gt;</p>" in page
+
+
 def test_the_steps_table_says_where_the_policy_comes_into_force() -> None:
     ramp = {"shape": "ramp", "over": "PT2H"}
     to_be = change(impacts=[{"workload": "web", "factor": 2.0, "adoption": ramp}])

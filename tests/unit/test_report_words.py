@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from forebay.domain.model import digest
-from forebay.report.table import WIDTH, comparison_table
+from forebay.domain.plan import ShapingPlan
+from forebay.report.table import WIDTH, comparison_table, plan_table, steps_table
 from forebay.report.words import explain, in_brief, moment, percent, price_rows, price_sentence, span, units
 from tests.support.planning_cases import change, drawn, refused, workload
 
@@ -66,6 +67,17 @@ def test_a_comparison_with_a_refusal_fits_the_width_and_says_why_below(refused_s
     assert words == f"{('as asked', 'what if')[refused_side]}: {refusal.reason}"
 
 
+def test_a_comparison_says_how_long_each_runs_and_what_then_compares() -> None:
+    plan = drawn()
+    longer = drawn(to_be=change(effective_at=plan.effective_at + timedelta(hours=2)))
+    rows = dict(line.split("  ", 1) for line in comparison_table(plan, longer).splitlines()[1:-2])
+    assert rows["the plan's end"].strip() == "2026-11-24 12:40 UTC  2026-11-24 14:40 UTC"
+    assert rows["more than left as it is (USD)"].split() == [f"{one.price.more:.2f}" for one in (plan, longer)]
+    note = "one of them runs longer: what compares is how much more each takes than leaving the allocation as it is"
+    assert comparison_table(plan, longer).replace("\n  ", " ").endswith(f"\n{note}")
+    assert "one of them runs longer" not in comparison_table(plan, plan)
+
+
 def test_moments_and_units() -> None:
     assert moment(AT) == "2026-11-24 09:00 UTC"
     assert moment(AT + timedelta(seconds=7)) == "2026-11-24 09:00:07 UTC"
@@ -80,6 +92,7 @@ def test_a_plan_in_sentences() -> None:
         "(95 % quantile: 12.0 units): +3 units, the most the soft limit allows (3 units).",
         "Until the plan's end it costs 1.79 USD, 0.14 USD more than leaving the allocation as it is; "
         "the risk of being too small at the effective time is under 2.5 % instead of 100 %.",
+        "Forecast of cpu: flat.",
     ]
 
 
@@ -104,8 +117,50 @@ def test_a_plan_that_another_makes_says_so_in_brief() -> None:
 def test_a_plan_without_steps_says_so() -> None:
     lines = explain(drawn(start=14)).splitlines()
     assert lines[1] == "No step is needed: what is there is enough, and stays."
-    assert lines[-1].endswith("0.00 USD more than leaving the allocation as it is; "
+    assert lines[-2].endswith("0.00 USD more than leaving the allocation as it is; "
                               "the risk of being too small at the effective time is under 2.5 %.")  # fmt: skip
+
+
+def of_steps(count: int) -> ShapingPlan:
+    """Steps up by one unit a minute, the seventh by three."""
+    plan = drawn(start=9)
+    sizes = [3 if number == 7 else 1 for number in range(1, count + 1)]
+    steps = [
+        plan.steps[0].model_copy(
+            update={
+                "sequence": number,
+                "due_at": AT + timedelta(minutes=number),
+                "from_units": 9 + sum(sizes[: number - 1]),
+                "to_units": 9 + sum(sizes[:number]),
+            }
+        )
+        for number in range(1, count + 1)
+    ]
+    return plan.model_copy(update={"steps": tuple(steps)})
+
+
+def test_of_very_many_steps_people_see_the_ends_under_what_they_come_to() -> None:
+    few, many = explain(of_steps(60)), explain(of_steps(61)).splitlines()
+    assert "Step 30," in few and "60 steps" not in few
+    assert many[1] == (
+        "61 steps; the first at 2026-11-24 09:01 UTC: 9 -> 10, the largest at 2026-11-24 09:07 UTC: 15 -> 18, "
+        "the last at 2026-11-24 10:01 UTC: 71 -> 72."
+    )
+    shown = [line.split(",")[0] for line in many[2:13]]
+    ends = [f"Step {number}" for number in (1, 2, 3, 4, 5, 57, 58, 59, 60, 61)]
+    assert shown == [*ends[:5], "51 more: --format json has all.", *ends[5:]]
+
+
+def test_the_table_of_very_many_steps_keeps_where_the_policy_comes_into_force() -> None:
+    plan = of_steps(61).model_copy(update={"effective_at": AT + timedelta(minutes=30, seconds=30)})
+    head, steps, *_ = plan_table(plan).split("\n\n")
+    assert "\n61 steps; the first at 2026-11-24 09:01 UTC: 9 -> 10," in head
+    rows = [row for row in steps.splitlines()[1:] if not row.startswith(" ")]
+    assert [row.split()[0] for row in rows] == ["1", "2", "3", "4", "5", "…", "…", "57", "58", "59", "60", "61"]
+    assert "25 more: --format json has all" in rows[5] and "26 more" in rows[6]
+    between = steps[steps.index("25 more") : steps.index("26 more")]
+    assert "09:30:30 UTC" in between and "the policy comes into force" in between
+    assert steps_table(plan).count("+3 units") == 61, "who approves sees all of them"
 
 
 def test_a_refusal_lists_every_way_out() -> None:
