@@ -167,6 +167,29 @@ def _metric_period(value: timedelta) -> timedelta:
     return value
 
 
+DAY = 86400  # seconds
+
+
+def _divides_a_day(slot: timedelta) -> timedelta:
+    if not timedelta(seconds=DAY) % slot:
+        return slot
+    unit = 1 if slot % timedelta(minutes=1) else 60
+    fitting = [seconds for seconds in range(unit, DAY + 1, unit) if not DAY % seconds]
+    shorter = [_written(s) for s in fitting if s < slot.total_seconds()][-1:]
+    longer = [_written(s) for s in fitting if s > slot.total_seconds()][:1]
+    raise ValueError(
+        "whole slots must make a day, or none lies at the same time of each: write " + " or ".join(shorter + longer)
+    )
+
+
+def _written(seconds: int) -> str:
+    """Of a divisor of a day: `PT90S`, `PT6M`, `PT2H`, `P1D`."""
+    if seconds == DAY:
+        return "P1D"
+    size, unit = next((size, unit) for size, unit in ((3600, "H"), (60, "M"), (1, "S")) if not seconds % size)
+    return f"PT{seconds // size}{unit}"
+
+
 class Workload(Model):
     """One shaped workload. Resources without an objective are not planned: they must not bind.
 
@@ -184,7 +207,7 @@ class Workload(Model):
     price: UnitPrice
     risk: Risk = Risk()
     verification: Verification = Verification()
-    slot: Duration = timedelta(minutes=5)
+    slot: Annotated[Duration, AfterValidator(_divides_a_day)] = timedelta(minutes=5)
     metric_period: Annotated[Duration, AfterValidator(_metric_period)] = timedelta(minutes=1)
     seasons: Annotated[tuple[Duration, ...], Field(min_length=1)] = (timedelta(days=1), timedelta(days=7))
     history: Duration = timedelta(days=28)
