@@ -41,7 +41,8 @@ def without_outliers(series: RegularSeries, season: int) -> RegularSeries:
     count = "an outlier" if len(found) == 1 else f"{len(found)} outliers, the largest"
     when = series.moment(found[0].start)
     far = f"{np.abs(strayed[found[0]]).max() / scale:.0f} standard deviations from usual on {when}"
-    said = f"{count} {far}, the like not seen otherwise: damped to {DAMPED_TO:g}"
+    damped = f"damped to {DAMPED_TO:g} for the models only; bands and peaks keep it, for it may come again"
+    said = f"{count} {far}, the like not seen otherwise: {damped}"
     return replace(series, values=mended, undamped=values, reasons=[*series.reasons, said])
 
 
