@@ -40,7 +40,10 @@ class SeriesFormat(StrEnum):
 def plan(
     change: common.ChangeFile,
     workloads: common.Workloads,
-    history: Annotated[Path, typer.Option("--history", help="Usage history, CSV or Parquet.")],
+    history: Annotated[
+        Path,
+        typer.Option("--history", help="Usage history, CSV or Parquet; of it as much as the workload reads."),
+    ],
     now: Annotated[str | None, typer.Option("--now", help="ISO time with zone; default: the history's end.")] = None,
     units: Annotated[
         int | None, typer.Option("--units", min=0, help="Units allocated now; default: what usage needs.")

@@ -263,3 +263,16 @@ def test_sentences_say_what_the_forecast_says(files: Path, forebay) -> None:  # 
 
 def test_a_page_compares_a_what_if(files: Path, forebay) -> None:  # noqa: F811
     assert "<h2>checkout, side by side</h2>" in forebay(*PLAN, *LATER, "--format", "html")[1]
+
+
+@pytest.mark.parametrize("whose", ["", "acme"])
+def test_a_preview_reads_as_much_of_the_past_as_production(files: Path, forebay, whose: str) -> None:  # noqa: F811
+    """What is older than the workload's `history` is in the file, and ten times as much: it plays no part."""
+    recent = by_entity(4.0) if whose else (files / "history.csv").read_text()
+    old = [START - timedelta(minutes=5 * i) for i in range(4 * 288, 0, -1)]
+    rows = "".join(f"{at.isoformat()},checkout,{whose},cpu,{40 + at.hour},cores\n" for at in old)
+    (files / "workloads.yaml").write_text(WORKLOADS + "    history: P2D\n")
+    (files / "history.csv").write_text(recent)
+    without = forebay(*PLAN_JSON)[1]
+    (files / "history.csv").write_text(HEADER + rows + recent.removeprefix(HEADER))
+    assert json.loads(forebay(*PLAN_JSON)[1]) == json.loads(without)
