@@ -30,6 +30,11 @@ LeverOption = Annotated[
 ]
 
 
+RulesOption = Annotated[
+    Path | None, typer.Option("--rules", help="Change rules; default: everyone may ask, nothing is frozen.")
+]
+
+
 class SeriesFormat(StrEnum):
     TABLE = "table"
     JSON = "json"
@@ -49,9 +54,7 @@ def plan(
         int | None, typer.Option("--units", min=0, help="Units allocated now; default: what usage needs.")
     ] = None,
     lever: LeverOption = Lever.FLOOR,
-    rules: Annotated[
-        Path | None, typer.Option("--rules", help="Change rules; default: everyone may ask, nothing is frozen.")
-    ] = None,
+    rules: RulesOption = None,
     output_format: Annotated[PlanFormat, typer.Option("--format")] = PlanFormat.TABLE,
     out: common.Out = None,
     explain: Annotated[bool, typer.Option("--explain", help="In sentences instead of tables.")] = False,
@@ -167,8 +170,10 @@ def replay(
     units: Annotated[
         int | None, typer.Option("--units", min=0, help="Units allocated now; default: what usage needs.")
     ] = None,
+    rules: RulesOption = None,
 ) -> None:
     """Run the whole life of a change against recorded demand, on a virtual clock and a simulated cloud."""
+    from forebay.domain.rules import ChangeRules
     from forebay.replay.run import Scenario, summary_text, write
     from forebay.replay.run import replay as run_replay
     from forebay.wiring import read_catalog
@@ -178,7 +183,8 @@ def replay(
     needed = common.touched(request)
     past, future = common.totals(before, needed), common.totals(since, needed)
     at = common.time(now, "--now") if now else common.end_of(past, needed)
-    scenario = Scenario(true_factor=true_factor, lever=lever, units=units)
+    ruled = common.rules(rules) if rules else ChangeRules()
+    scenario = Scenario(true_factor=true_factor, lever=lever, units=units, rules=ruled)
     catalog = read_catalog(workloads)
     own, own_since = common.own(before, request.entity), common.own(since, request.entity)
     with common.writing(out):  # before the work: it takes minutes

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from forebay.app.context import Context
-from forebay.app.preview import units_now
+from forebay.app.preview import NOTHING_FROZEN, units_now
 from forebay.app.replan import REPLANNED
 from forebay.domain.allocation import Lever, Setting
-from forebay.domain.audit import AuditEntry
+from forebay.domain.audit import AuditEntry, AuditEvent
 from forebay.domain.change import ChangeRequest
 from forebay.domain.errors import InputError
 from forebay.domain.model import Model, UtcTime
 from forebay.domain.resources import Resource
+from forebay.domain.rules import ChangeRules
 from forebay.domain.workload import Workload, WorkloadCatalog
 from forebay.replay.cloud import Outage, SimulatedService
 from forebay.replay.journal import DecisionRecord, Journal
@@ -62,12 +63,16 @@ class Replayed:
 
 @dataclass(frozen=True)
 class Scenario:
-    """How the simulated world differs from the estimate. `true_factor` scales the change's estimated effect."""
+    """How the simulated world differs from the estimate. `true_factor` scales the change's estimated effect.
+
+    `rules`: the change rules there. Nobody is there to ask: an approval that they want is taken as given.
+    """
 
     true_factor: float = 1.0
     lever: Lever = Lever.FLOOR
     units: int | None = None
     outages: Sequence[Outage] = ()
+    rules: ChangeRules = NOTHING_FROZEN
 
 
 def replay(
@@ -125,6 +130,7 @@ def replay(
                 lease=NEVER,
                 forecast_budget=NEVER,
             )
+            _put_rules(ctx, scenario.rules)
             run = Replay(ctx, clock, services, truth(change, scenario.true_factor), journal)
             record = run.run(request)
             with store.snapshot() as tx:
@@ -142,6 +148,13 @@ def replay(
         workloads={name: outcome_of(service) for name, service in services.items()},
     )
     return Replayed(summary, journal.records, services, audit)
+
+
+def _put_rules(ctx: Context, rules: ChangeRules) -> None:
+    given = tuple(rule.model_copy(update={"approval": None}) for rule in rules.rules)
+    event = AuditEvent(at=ctx.clock.now(), actor="replay", action="change rules set", reason="approvals as given")
+    with ctx.store.transaction() as tx:
+        tx.put_rules(rules.model_copy(update={"rules": given}), event)
 
 
 def simulated(

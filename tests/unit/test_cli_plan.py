@@ -87,6 +87,10 @@ def test_a_refused_replay_says_why(files: Path, forebay) -> None:  # noqa: F811
     assert code == 3
     assert "CHG-1: denied, not in force; 0 replans; checkout: " in out
     assert error.startswith("forebay: refused: checkout: ")
+    (files / "change.yaml").write_text(CHANGE.replace("PT3H", "PT90M"))
+    (files / "rules.yaml").write_text("rules: [{name: all, minimum_delay: PT2H}]\n")
+    code, _, error = forebay(*words, "--rules", "rules.yaml")
+    assert code == 3 and "under the minimum delay of 2:00:00 (rule: all)" in error
 
 
 def test_of_two_on_one_path_each_is_taken_as_measured(files: Path, forebay) -> None:  # noqa: F811

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -18,6 +19,7 @@ from forebay.domain.allocation import Lever
 from forebay.domain.change import ChangeRequest
 from forebay.domain.errors import InputError
 from forebay.domain.resources import Resource
+from forebay.domain.rules import ChangeRules
 from forebay.domain.workload import WorkloadCatalog
 from forebay.replay.run import Replayed, Scenario, replay, summary_text, write
 from tests.support.planning_cases import workload
@@ -44,14 +46,22 @@ def request(**fields: Any) -> ChangeRequest:
 
 
 def replayed(
-    *levels: float, lever: Lever = Lever.COUNT, scale: float = 1.0, work: Any = None, hours: float = 5, **fields: Any
+    *levels: float,
+    lever: Lever = Lever.COUNT,
+    scale: float = 1.0,
+    work: Any = None,
+    hours: float = 5,
+    rules: Mapping[str, Any] = {},
+    **fields: Any,
 ) -> Replayed:
     """4 cores (8 units) for three days, then `levels` for `hours`."""
     work = work or workload()
     past = {"web": {CPU: series(NOW - timedelta(days=3), 72, 4.0)}}
     actual = {"web": {CPU: series(NOW, hours, *levels or (4.0,))}}
     catalog = WorkloadCatalog(workloads=(work,))
-    return replay(request(**fields), catalog, past, actual, NOW, Scenario(true_factor=scale, lever=lever))
+    return replay(
+        request(**fields), catalog, past, actual, NOW, Scenario(scale, lever, rules=ChangeRules.model_validate(rules))
+    )
 
 
 @pytest.mark.parametrize("lever", list(Lever))
@@ -71,6 +81,18 @@ def test_a_whole_life(lever: Lever) -> None:
         {p.demand[CPU] for p in done.services["web"].periods if (p.at >= EFFECTIVE) == later} for later in (False, True)
     )
     assert (before, from_then_on) == ({4.0}, {6.0})
+
+
+def test_the_change_rules_hold_in_a_replay_and_their_approvals_are_given() -> None:
+    """Without the freeze the last steps are made in it; with it all of them before, and nobody is asked."""
+    asked = [d.at for d in replayed().decisions if d.decision == "ask"]
+    frozen = {"start": EFFECTIVE - timedelta(hours=1), "end": EFFECTIVE - timedelta(minutes=1), "reason": "a release"}
+    careful = {"name": "careful", "approval": {"approvers": ["boss"]}}
+    done = replayed(rules={"freezes": [frozen], "rules": [careful]})
+    moved = [d.at for d in done.decisions if d.decision == "ask"]
+    assert frozen["start"] <= max(asked) < frozen["end"]
+    assert moved and all(at < frozen["start"] for at in moved)
+    assert (done.summary.state, done.summary.activation_at) == ("closed", EFFECTIVE)
 
 
 @pytest.mark.parametrize("lever", list(Lever))
