@@ -86,11 +86,11 @@ def preview(
         check_planned(change, workload)
         _refuse_missing(workload, history, now)
         since = now - workload.history
-        known = _read(history[name], since)
+        recent = _read(history[name], since)
         measured = {who: _read(theirs, since) for who, theirs in (entity or {}).get(name, {}).items()}
-        outlook = forecast_workload(workload, change, known, now, budget, measured, _others(pending, workload, now))
-        past = {resource: series[series.index < now] for resource, series in known.items()}
-        seen.append(Seen(workload, known, outlook, now))
+        outlook = forecast_workload(workload, change, recent, now, budget, measured, _others(pending, workload, now))
+        past = {resource: series[series.index < now] for resource, series in recent.items()}
+        seen.append(Seen(workload, recent, outlook, now))
         starts[name] = units if units is not None else units_now(workload, past)
 
     def drawn(one: Seen, change: PolicyChange) -> ShapingPlan | PlanRefusal:
@@ -152,7 +152,7 @@ def _refuse_missing(workload: Workload, history: Mapping[str, Mapping[Resource, 
 
 def _read(history: Mapping[Resource, pd.Series], since: datetime) -> dict[Resource, pd.Series]:
     """As much of the past as production reads. What ended before that is left as it is, to be refused for its age."""
-    return {r: recent if len(recent := series[series.index >= since]) else series for r, series in history.items()}
+    return {r: late if len(late := series[series.index >= since]) else series for r, series in history.items()}
 
 
 def assuming(lever: Lever, workload: Workload, plan: ShapingPlan | PlanRefusal) -> ShapingPlan | PlanRefusal:
