@@ -28,6 +28,7 @@ STRETCH = 0.3
 PEAK_STRETCH = 1.0
 RECENT = 5  # seasons
 AS_RECORDED = 0.2  # of all futures
+GROWN = 1 / 24  # of a season, an hour of a day
 RECORD_LEAST, RECORD_SPREAD, RECORD_MOST = 0.3, 0.35, 0.6
 SCORED_LEADS = 48  # evenly spread over the horizon; more leads of one trajectory tell little new
 
@@ -113,11 +114,18 @@ def stretched(futures: Floats) -> Floats:
     return np.asarray(median + (futures - median) * (1 + STRETCH * outer**4))
 
 
-def with_recorded(futures: Floats, seasons: Floats) -> Floats:
-    """The futures and, as a fifth of all, the last seasons as they were recorded; each as often as that takes."""
+def with_recorded(futures: Floats, seasons: Floats, season: int) -> Floats:
+    """The futures and, as a fifth of all, the last seasons as they were recorded; each as often as that takes.
+
+    What a load did at this time of another day says little of the next minutes, of which the forecast knows better: a
+    recorded season grows out of one of the futures, evenly over `GROWN`.
+    """
     share = AS_RECORDED / (1 - AS_RECORDED) * len(futures) / len(seasons)
     times = max(1, round(share))
-    return np.concatenate([*[futures] * max(1, round(times / share)), *[seasons] * times])
+    recorded = np.concatenate([seasons] * times)
+    soon = futures[np.arange(len(recorded)) * len(futures) // len(recorded)]
+    grown = np.minimum(np.arange(futures.shape[1]) / (GROWN * season), 1.0)
+    return np.concatenate([*[futures] * max(1, round(times / share)), soon + grown * (recorded - soon)])
 
 
 def peaks_stretched(futures: Floats) -> Floats:

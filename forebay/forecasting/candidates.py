@@ -120,8 +120,10 @@ def _combination(
     values, backtest = series.values, grid.backtest
     names, means = list(members), np.stack(list(members.values()))
     actual, past = backtest.actual(values), grid.past_slots(means)
-    shares = combination.weights(actual, past)
-    loss = calibration.backtest_loss(actual, combination.combined(shares, past))
+    by_lead = combination.weights(actual, past, season)
+    forecasts = combination.combined(by_lead, past)
+    shares = by_lead.mean(axis=1)
+    loss = calibration.backtest_loss(actual, forecasts)
     naive_past = naive.seasonal_naive(values, season, backtest.origins, backtest.leads)
     naive_loss = calibration.backtest_loss(actual, naive_past)
     judged = f"from {len(backtest.origins)} past origins"
@@ -133,19 +135,15 @@ def _combination(
     said = [f"{shares[i]:.0%} {names[i]}" for i in np.argsort(-shares) if shares[i] >= SAID_FROM]
     of_naive = f"{loss / naive_loss:.2f} of seasonal naive's" if naive_loss > 0 else "as seasonal naive's"
     verdict = f"{_called('', names)}: quantile loss {of_naive} {judged}"
-    weighed = "weights by their recent errors: " + ("; ".join(said) or f"none above {SAID_FROM:.0%}")
+    most = "; ".join(said) or f"none above {SAID_FROM:.0%}"
+    weighed = f"weights by their recent errors, mean of all leads: {most}"
     unpaid = [
         f"{name} did not pay: under 1 % of the weight"
         for name, share in zip(names, shares, strict=True)
         if share < UNPAID and name in COSTLY
     ]
-    futures = _futures(
-        grid.future_slots(combination.combined(shares, means)),
-        series,
-        combination.combined(shares, past),
-        backtest,
-        season,
-    )
+    centre = combination.combined(by_lead, grid.future_slots(means))[0]
+    futures = _futures(centre, series, forecasts, backtest, season)
     if len(names) == 1:
         return Candidate(best, futures, [verdict, *reasons, *beyond])
     return Candidate(f"combination, most: {best}", futures, [verdict, weighed, *unpaid, *reasons, *beyond])
@@ -181,7 +179,7 @@ def _futures(centre: Floats, series: RegularSeries, past: Floats, backtest: Back
     futures = calibration.stretched(centre + errors)
     seasons = recent_seasons(recorded, season, len(centre))
     if len(seasons) >= JUDGED_FROM:
-        futures = calibration.peaks_stretched(calibration.with_recorded(futures, seasons))
+        futures = calibration.peaks_stretched(calibration.with_recorded(futures, seasons, season))
         futures = calibration.records_rarely_broken(
             futures, np.maximum(centre, np.nanmax(recorded)), seasons[:, :season]
         )

@@ -56,5 +56,5 @@ class ModelGrid:
         return np.repeat(means[..., :-1, :], self.ratio, axis=-1)[..., : self.backtest.leads]
 
     def future_slots(self, means: Floats) -> Floats:
-        """Shape (horizon,): the same from now."""
-        return np.repeat(means[-1], self.ratio)[: self.horizon]
+        """Shape (..., 1, horizon): the same from now."""
+        return np.repeat(means[..., -1:, :], self.ratio, axis=-1)[..., : self.horizon]

@@ -85,10 +85,18 @@ def test_stretching_moves_the_tails_and_leaves_the_middle() -> None:
 @given(st.integers(1, 150), st.integers(3, 7))
 def test_a_fifth_of_the_futures_is_what_was_recorded(errors: int, seasons: int) -> None:
     futures, recorded = np.zeros((errors, 2)), np.arange(1.0, seasons + 1)[:, None] * np.ones(2)
-    got = calibration.with_recorded(futures, recorded)
-    _, counts = np.unique(got[:, 0], return_counts=True)
+    got = calibration.with_recorded(futures, recorded, season=2)
+    _, counts = np.unique(got[:, 1], return_counts=True)
     assert len(counts) == 1 + seasons and len(set(counts[1:])) == 1, "each season as often as the others"
     assert 0.14 <= counts[1:].sum() / len(got) <= 0.28, "to within one repetition"
+
+
+def test_what_was_recorded_grows_out_of_what_the_forecast_knows_of_now() -> None:
+    futures, recorded = np.linspace(1.0, 2.0, 12)[:, None] * np.ones(72), np.full((3, 72), 10.0)
+    got = calibration.with_recorded(futures, recorded, season=72)
+    assert got[12:, 0].tolist() == pytest.approx(futures[::4, 0].tolist()), "now: as the futures, one for each"
+    assert got[12:, 1] == pytest.approx(futures[::4, 0] + (10 - futures[::4, 0]) / 3)
+    assert (got[12:, 3:] == 10).all(), "from a 24th of a season on: as it was"
 
 
 def test_the_higher_a_peak_ranks_the_more_its_path_is_stretched_there() -> None:

@@ -23,6 +23,7 @@ from forebay.forecasting import (
     forecast_many,
     forecast_series,
 )
+from forebay.forecasting.combination import Floats
 from forebay.forecasting.scores import coverage, share_above
 
 HOUR = timedelta(hours=1)
@@ -75,7 +76,11 @@ def test_an_arima_that_does_not_pay_is_said() -> None:
 def test_seasonal_naive_is_kept_where_the_combination_is_worse_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     load = daily_load(336)
     alone = run(load, budget_seconds=0.0)
-    only_level = lambda actual, members: np.eye(len(members))[10]  # noqa: E731 - no shape at all: worse on a daily wave
+
+    def only_level(actual: Floats, members: Floats, season: int) -> Floats:
+        """No shape at all: worse on a daily wave."""
+        return np.outer(np.eye(len(members))[10], np.ones(actual.shape[1]))
+
     monkeypatch.setattr("forebay.forecasting.combination.weights", only_level)
     got = run(load, budget_seconds=0.0)
     assert alone.model != got.model == "seasonal naive"

@@ -181,6 +181,18 @@ def test_weights_fall_with_the_recent_error(errors: list[float], expected: list[
     actual = np.full((3, 2), NAN if np.isnan(errors).any() else 10.0)
     actual[0, 0] = NAN  # a gap says nothing
     forecasts = 10 + np.array(errors)[:, None, None] * np.ones((1, 3, 2))
-    got = combination.weights(actual, forecasts)
-    assert got == pytest.approx(expected)
+    got = combination.weights(actual, forecasts, 48)
+    assert got == pytest.approx(np.array([expected, expected]).T)
     assert combination.combined(got, np.nan_to_num(forecasts)).shape == (3, 2)
+
+
+def test_who_is_right_soon_weighs_soon_and_who_is_right_later_later() -> None:
+    """Leads up to an hour, three, nine of a day, and the rest are weighed apart; what is beyond them as the last."""
+    season, actual = 24, np.full((4, 24), 10.0)
+    soon, later = np.full((4, 24), 10.0), np.full((4, 24), 10.0)
+    soon[:, 3:], later[:, :3] = 12.0, 12.0
+    got = combination.weights(actual, np.stack([soon, later]), season)
+    assert got[0] == pytest.approx([1.0] * 3 + [0.0] * 21)
+    assert got.sum(axis=0) == pytest.approx(1.0)
+    ahead = np.stack([np.full((1, 30), 1.0), np.full((1, 30), 2.0)])
+    assert combination.combined(got, ahead)[0] == pytest.approx([1.0] * 3 + [2.0] * 27)
