@@ -12,7 +12,7 @@ from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.ticket import OfTicket
 from tasks.form import shown
-from tasks.plan import agree, deny_change, draw_plan, forecast, persist, read_history, receive_change, see
+from tasks.plan import agree, deny_change, draw_plan, forecast, persist, read_history, receive_change, see, tell_failure
 from tasks.preview import preview
 from tasks.wake import schedule_steps
 
@@ -50,6 +50,9 @@ def policy_change(change: ChangeRequest, ticket: Annotated[OfTicket, shown("Tick
             record = persist(record.change, plans)
         except InputError as error:
             record = deny_change(name, str(error))
+        except Exception as error:  # the run fails with it; the change waits for the next one, and says why
+            tell_failure(record.change, error)
+            raise
     scheduled = schedule_steps(name)
     if plans:
         preview(record.change, plans)

@@ -13,6 +13,7 @@ from forebay.app.others import forecast_beside_others
 from forebay.app.people import deny
 from forebay.app.receive import receive
 from forebay.app.recurring import asked_at
+from forebay.app.unplanned import tell_unplanned
 from forebay.domain.change import ChangeRequest, PolicyChange
 from forebay.domain.plan import PlanRefusal, ShapingPlan
 from forebay.domain.records import ChangeRecord
@@ -120,3 +121,9 @@ def persist(change: PolicyChange, plans: Sequence[ShapingPlan | PlanRefusal]) ->
 def deny_change(change: str, reason: str) -> ChangeRecord:
     """What cannot be planned from what there is, is denied with the reason."""
     return deny(context(), change, reason)
+
+
+@task(name="tell why not", **REPEATABLE)
+def tell_failure(change: PolicyChange, error: Exception) -> None:
+    """What planning failed with, for whoever looks at the change; another run tries again."""
+    tell_unplanned(context(), change, error)

@@ -20,6 +20,7 @@ from forebay.app.outlook import Outlook, read_history, recently_needed, seed_for
 from forebay.app.people import deny, turn_down
 from forebay.app.preflight import look_ahead
 from forebay.app.turn import ahead_of, free_from
+from forebay.app.unplanned import tell_unplanned, why_unplanned
 from forebay.domain.allocation import TargetState
 from forebay.domain.bounds import NO_BOUNDS, PolicyBounds
 from forebay.domain.change import PolicyChange
@@ -263,9 +264,14 @@ def plan_anew_if_overdue(ctx: Context, record: ChangeRecord) -> None:
     if request is None or now < request.latest:
         return
     if now >= record.change.effective_at:
-        deny(ctx, record.change.change, f"not approved before its effective time: {request.standing.text}")
+        failed = f"; no other plan could be drawn: {why}" if (why := why_unplanned(ctx, record.change.change)) else ""
+        deny(ctx, record.change.change, f"not approved before its effective time: {request.standing.text}{failed}")
         return
-    plan_change(ctx, record.change.change, TIME_TO_APPROVE)
+    try:
+        plan_change(ctx, record.change.change, TIME_TO_APPROVE)
+    except Exception as error:
+        tell_unplanned(ctx, record.change, error)
+        raise
 
 
 def draw_live(

@@ -25,6 +25,7 @@ from forebay.app.rules import settle_rules
 from forebay.app.runs import RUN
 from forebay.app.telling import tell
 from forebay.app.turn import waits_for
+from forebay.app.unplanned import why_unplanned
 from forebay.app.wakeups import wake_ups
 from forebay.app.watch import watch
 from forebay.app.writing import pinned
@@ -131,7 +132,8 @@ def _bring_on(ctx: Context, record: ChangeRecord, holder: str) -> None:
         try_to_arm(ctx, change.change)  # it was not aligned when its last step had its pass
     elif record.state is ChangeState.RECEIVED and overdue:
         # Without a plan nothing can be deferred; left open, it would stand in the way of every later change.
-        deny(ctx, change.change, "it had no plan at its effective time: see why planning failed")
+        why = why_unplanned(ctx, change.change) or "none of its planning runs came to an end: see them in Prefect"
+        deny(ctx, change.change, f"it had no plan at its effective time: {why}")
     elif settled or record.state in (ChangeState.CANCELLED, ChangeState.ROLLING_BACK):
         restore_change(ctx, record, holder)
     elif record.state is ChangeState.SETTLING:

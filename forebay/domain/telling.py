@@ -30,6 +30,7 @@ TOPICS: Mapping[str, frozenset[str]] = {
     "raise over": frozenset({"closed", "settled by a person"}),
     "trouble": frozenset(
         {
+            "not planned",
             "in trouble",
             "given up",
             "not given back",

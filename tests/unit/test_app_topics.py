@@ -22,8 +22,9 @@ from forebay.app.recurring import check_occurrences
 from forebay.app.rollback import rollback
 from forebay.app.rules import agree_to_rules, set_rules, withdraw_rules
 from forebay.app.tickets import sweep_tickets
+from forebay.app.unplanned import tell_unplanned
 from forebay.domain.allocation import Foreseen
-from forebay.domain.errors import InputError
+from forebay.domain.errors import InputError, OutsideError
 from forebay.domain.policy import PolicyVersion
 from forebay.domain.resources import Resource
 from forebay.domain.rules import ChangeRules
@@ -245,6 +246,12 @@ def _(world: World) -> None:
 @scene("workloads not read")
 def _(world: World) -> None:
     tell_unread(world.ctx, InputError("workloads.yaml: it is wrong"))
+
+
+@scene("not planned")
+def _(world: World) -> None:
+    receive(world.ctx, a_request())
+    tell_unplanned(world.ctx, world.record().change, OutsideError("no region", retryable=False))
 
 
 @scene("in trouble")

@@ -16,6 +16,7 @@ import tasks.preview
 from forebay.app.plan import plan_change
 from forebay.app.receive import receive
 from forebay.domain.allocation import Lever
+from forebay.domain.errors import OutsideError
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.plan import PlanRefusal, ShapingPlan
 from forebay.domain.records import ChangeRecord
@@ -99,7 +100,7 @@ class Run:
         monkeypatch.setattr(flows.policy_change, "schedule_steps", lambda name: 0)
         # Planning needs no clock but the world's.
         monkeypatch.setattr(flows.policy_change, "datetime", Now(world))
-        for name in (*self.TASKS, "deny_change", "preview"):
+        for name in (*self.TASKS, "deny_change", "tell_failure", "preview"):
             monkeypatch.setattr(flows.policy_change, name, self.task(name))
 
     def task(self, name: str) -> Callable[..., Any]:
@@ -162,6 +163,17 @@ def test_a_refusal_is_shown_unless_it_was_let_go(world: World, run: Run) -> None
     run.meanwhile["draw_plan"] = lambda: receive(world.ctx, edited)
     run(change="CHG-2", **soon)
     assert world.record("CHG-2").state is S.RECEIVED and len(run.shown) == 1
+
+
+def test_a_run_that_fails_says_why_in_the_change(world: World, run: Run) -> None:
+    world.cloud.unreachable = True
+    with pytest.raises(OutsideError, match="does not answer"):
+        run()
+    assert world.state is S.RECEIVED
+    assert world.record().note == "its plan could not be drawn, and is tried again: the cloud does not answer"
+    world.cloud.unreachable = False
+    run()
+    assert world.state is S.SCHEDULED
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,54 @@
+"""A change whose plan could not be drawn: why is said when it happens, not once its effective time has come."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import takewhile
+
+from forebay.app.context import Context
+from forebay.domain.audit import AuditEvent
+from forebay.domain.change import PolicyChange
+from forebay.domain.errors import ForebayError
+from forebay.domain.lifecycle import ChangeState
+from forebay.ports import Snapshot
+
+UNPLANNED, WHY = "not planned", "its plan could not be drawn, and is tried again: "
+# What failed before was of other content, stood in a note that is gone, or is over.
+BEGINS = frozenset({"received", "edited", "asked for again", "resumed", "plan stored"})
+# It is tried every few minutes: of failures that take turns each is told once in so long.
+TOLD_FOR = timedelta(hours=1)
+
+
+def tell_unplanned(ctx: Context, change: PolicyChange, error: Exception) -> None:
+    """In the change's note, the audit log and to people, each failure once. One that was edited since is left alone.
+
+    Raises OutsideError.
+    """
+    why = str(error) if isinstance(error, ForebayError) else f"{type(error).__name__}: {error}"
+    with ctx.store.transaction() as tx:
+        record = tx.change(change.change)
+        if record is None or record.change.fingerprint != change.fingerprint:
+            return
+        event, said = ctx.event(change, UNPLANNED, WHY + why), _said(tx, change.change)
+        if any(e.reason == event.reason and (e is said[0] or event.at < e.at + TOLD_FOR) for e in said):
+            return
+        if record.state is ChangeState.RECEIVED:
+            tx.move(change.change, ChangeState.RECEIVED, event)
+        elif record.state is ChangeState.AWAITING_APPROVAL:
+            tx.audit(event)  # its note says whose approval is missing
+        else:
+            return
+    ctx.notifier.notify(event)
+
+
+def why_unplanned(ctx: Context, name: str) -> str | None:
+    """What its planning failed with last; None where it did not."""
+    with ctx.store.snapshot() as tx:
+        said = _said(tx, name)
+    return said[0].reason.removeprefix(WHY) if said else None
+
+
+def _said(tx: Snapshot, name: str) -> list[AuditEvent]:
+    """Of the change as it is asked for now, the latest first."""
+    newest_first = reversed([entry.event for entry in tx.audit_entries(name)])
+    return [e for e in takewhile(lambda event: event.action not in BEGINS, newest_first) if e.action == UNPLANNED]
