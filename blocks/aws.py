@@ -12,7 +12,7 @@ class ForebayAws(Block):
     _block_type_name = "Forebay AWS"
     _block_type_slug = "forebay-aws"
 
-    region: str | None = Field(default=None, title="Region", description="None: AWS_REGION decides")
+    region: str | None = Field(default=None, title="Region", description="None: that of the AWS settings")
     endpoint_url: str | None = Field(default=None, title="Endpoint", description="Only for a stand-in of AWS")
 
     def clients(self) -> AwsClients:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -23,15 +24,16 @@ READ_TIMEOUT_S = 6
 class AwsClients:
     """Clients of one region, each made on first use and then shared; safe to share between threads.
 
-    `region` None: the usual AWS settings decide (AWS_REGION, profile). `endpoint_url` None: the public endpoints, or
-    AWS_ENDPOINT_URL. `total_max_attempts` counts the first try too: the SDK only bridges a hiccup, a longer
-    disturbance is the caller's to retry, who can see whether the write is still wanted.
+    `region` None: the usual AWS settings decide (AWS_REGION, AWS_DEFAULT_REGION, profile). `endpoint_url` None: the
+    public endpoints, or AWS_ENDPOINT_URL. `total_max_attempts` counts the first try too: the SDK only bridges a
+    hiccup, a longer disturbance is the caller's to retry, who can see whether the write is still wanted.
     """
 
     def __init__(
         self, region: str | None = None, endpoint_url: str | None = None, *, total_max_attempts: int = 3
     ) -> None:
-        self._region = region
+        # Of the two variables the SDK for Python reads the second only; all others, and Amazon's tools, know the first.
+        self._region = region or os.environ.get("AWS_REGION") or None
         self._endpoint_url = endpoint_url
         self._total_max_attempts = total_max_attempts
         self._clients: dict[str, Any] = {}

@@ -128,7 +128,7 @@ DENIED = Kind(
 EXPIRED = Kind(
     "had credentials that are no longer or not valid",
     False,
-    "renew the AWS credentials (and check this machine's clock), then resume",
+    "renew the AWS credentials (and check this machine's clock)",
     frozenset(
         {
             "AuthFailure",
@@ -157,7 +157,7 @@ UNREACHABLE = Kind(
     "got no answer", True, "check the network and the endpoint (AWS_ENDPOINT_URL); the call may or may not have arrived"
 )
 NO_SETTINGS = Kind(
-    "could not be made", False, "set the AWS credentials and region (AWS_PROFILE, AWS_REGION), then resume"
+    "could not be made", False, "set the AWS credentials and region (AWS_PROFILE, AWS_REGION) of Forebay's processes"
 )
 # Nobody has set any, or the metadata service that hands out a role's did not answer this time: botocore says the same.
 NO_CREDENTIALS = Kind(

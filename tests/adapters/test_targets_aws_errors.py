@@ -106,6 +106,22 @@ def test_a_missing_region_is_final_and_told(cloud, monkeypatch, without_settings
     assert not caught.value.retryable
 
 
+@pytest.mark.parametrize(
+    ("given", "variables", "region"),
+    [
+        (None, {"AWS_REGION": "eu-west-1"}, "eu-west-1"),
+        (None, {"AWS_DEFAULT_REGION": "eu-west-2"}, "eu-west-2"),
+        (None, {"AWS_REGION": "eu-west-1", "AWS_DEFAULT_REGION": "eu-west-2"}, "eu-west-1"),
+        (None, {"AWS_REGION": "", "AWS_DEFAULT_REGION": "eu-west-2"}, "eu-west-2"),
+        ("eu-west-3", {"AWS_REGION": "eu-west-1"}, "eu-west-3"),
+    ],
+)
+def test_the_region_may_come_from_either_variable(monkeypatch, without_settings, given, variables, region):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert AwsClients(given).ecs.meta.region_name == region
+
+
 def test_a_metadata_service_that_does_not_answer_is_retryable(cloud, monkeypatch, without_settings):
     """Without any metadata service it looks the same to the SDK."""
     monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:9/")
