@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from forebay.app.approvals import may_be_answered, others_pending, request_of
@@ -14,10 +15,13 @@ from forebay.domain.allocation import Setting
 from forebay.domain.approval import Request
 from forebay.domain.audit import AuditEntry
 from forebay.domain.errors import ForebayError
+from forebay.domain.lifecycle import AFTER, ChangeState
 from forebay.domain.model import Model
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.records import ChangeRecord, StepRecord
 from forebay.ports import Snapshot
+
+ARMED_OR_LATER = AFTER | {ChangeState.ARMED, ChangeState.ROLLING_BACK, ChangeState.CLOSED}
 
 
 class WorkloadStatus(Model):
@@ -58,6 +62,23 @@ def list_changes(ctx: Context) -> list[ChangeRecord]:
     """All changes, newest first."""
     with ctx.store.snapshot() as tx:
         return list(tx.changes())
+
+
+def list_with_times(ctx: Context) -> tuple[list[ChangeRecord], dict[str, datetime]]:
+    """As `list_changes`, and from when each is in force, if it is armed."""
+    with ctx.store.snapshot() as tx:
+        records = list(tx.changes())
+        return records, in_force_times(tx, records)
+
+
+def in_force_times(tx: Snapshot, records: Iterable[ChangeRecord]) -> dict[str, datetime]:
+    """By change: from when its policy is in force. That is not the time asked for after a deferral or break glass.
+
+    One that is not armed is left out.
+    """
+    wanted = {r.change.change: (r.change.entity, r.change.policy) for r in records if r.state in ARMED_OR_LATER}
+    versions = [version for policy in set(wanted.values()) for version in tx.versions(*policy)]
+    return {v.change: v.in_force_from for v in versions if v.change and v.change in wanted and v.in_force_from}
 
 
 def change_status(ctx: Context, name: str) -> ChangeStatus:

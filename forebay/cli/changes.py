@@ -40,13 +40,13 @@ def status(
     """What changes there are and where they stand, or everything about one."""
     from forebay.app.outbox import unsent
     from forebay.app.raises import open_raises
-    from forebay.app.status import change_status, list_changes
+    from forebay.app.status import change_status, list_with_times
     from forebay.report.raised import raises_table
     from forebay.report.table import changes_table, pending_table, request_text, status_table
 
     ctx = common.context()
     if change is None:
-        records = list_changes(ctx)
+        records, in_force = list_with_times(ctx)
         raises = open_raises(ctx)
         if as_json:
             rows = [
@@ -56,7 +56,7 @@ def status(
             ]
             typer.echo(json.dumps(rows))
             return
-        typer.echo(changes_table(records, ctx.clock.now()))
+        typer.echo(changes_table(records, ctx.clock.now(), in_force))
         if raises:
             typer.echo("\n" + raises_table([r.row for r in raises]))
         if failed := [message for message in unsent(ctx) if message.failure or message.overdue(ctx.clock.now())]:
@@ -66,7 +66,7 @@ def status(
     if as_json:
         typer.echo(found.model_dump_json())
         return
-    typer.echo(status_table(found.record, found.steps, ctx.clock.now(), found.builds_on))
+    typer.echo(status_table(found.record, found.steps, ctx.clock.now(), found.builds_on, found.in_force_from))
     for expected in [w.expected for w in found.workloads if w.expected]:
         typer.echo(f"expected: {expected}")
     if found.request:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 
@@ -96,19 +96,24 @@ def comparison_table(asked: ShapingPlan | PlanRefusal, what_if: ShapingPlan | Pl
     return "\n".join([text_table(header, rows), *map(wrapped, comparison_notes(asked, what_if))])
 
 
-def changes_table(records: Sequence[ChangeRecord], now: datetime) -> str:
-    """One row a change: where it stands, when it comes into force (no countdown where it will not), and why."""
+def changes_table(records: Sequence[ChangeRecord], now: datetime, in_force: Mapping[str, datetime]) -> str:
+    """One row a change: where it stands, when it comes into force (no countdown where it will not), and why.
+
+    `in_force`: by change, from when it is; the others have the time they were asked for.
+    """
     if not records:
         return "no changes"
     rows = []
     for record in records:
-        at = record.change.effective_at
+        began = in_force.get(record.change.change)
+        at = began or record.change.effective_at
+        late = "not yet" if began is None and at <= now else from_now(at, now)
         row = (
             record.change.change,
             record.change.title,
             record.state.value,
             moment(at),
-            "" if record.state in COME_TO_NOTHING else from_now(at, now),
+            "" if record.state in COME_TO_NOTHING else late,
             record.note,
         )
         rows.append(row)
@@ -133,15 +138,18 @@ def outbox_table(messages: Sequence[Message], here: Container[str]) -> str:
     return text_table(("no", "message", "state", "due", "tried", "failure"), rows)
 
 
-def status_table(record: ChangeRecord, steps: Sequence[StepRecord], now: datetime, builds_on: str | None = None) -> str:
+def status_table(
+    record: ChangeRecord,
+    steps: Sequence[StepRecord],
+    now: datetime,
+    builds_on: str | None = None,
+    in_force_from: datetime | None = None,
+) -> str:
     """A change and its steps as they went: asked for, judged, with the verdict's evidence or else the step's reason.
 
-    `builds_on`: what the version that it brings was accepted on top of.
+    `builds_on`: what the version that it brings was accepted on top of. `in_force_from`: once that is armed.
     """
-    at = record.change.effective_at
-    force = f"in force at {moment(at)} ({from_now(at, now)})"
-    if record.state in COME_TO_NOTHING:
-        force = f"was asked for {moment(at)}"
+    force = _in_force(record, now, in_force_from)
     head = f"{record.change.change} ({record.change.title}): {record.state}. {record.note}\n{force}"
     head += f"\nbrings version {record.policy_version} on top of {builds_on}" if builds_on else ""
     rows = [
@@ -157,6 +165,16 @@ def status_table(record: ChangeRecord, steps: Sequence[StepRecord], now: datetim
     ]
     table = text_table(("workload", "step", "due", "units", "state", "evidence, else reason"), rows) if rows else ""
     return "\n\n".join(part for part in ("\n".join(map(wrapped, head.splitlines())), table) if part)
+
+
+def _in_force(record: ChangeRecord, now: datetime, began: datetime | None) -> str:
+    asked = record.change.effective_at
+    if record.state in COME_TO_NOTHING:
+        return f"was asked for {moment(asked)}"
+    if began is None and asked <= now:
+        return f"asked for {moment(asked)} ({from_now(asked, now)}), not in force yet"
+    at = began or asked
+    return f"in force at {moment(at)} ({from_now(at, now)})" + f", asked for {moment(asked)}" * (at != asked)
 
 
 def request_text(request: Request, shown: Container[str], now: datetime) -> str:

@@ -9,6 +9,7 @@ from datetime import datetime
 from forebay.app.context import Context
 from forebay.app.pulse import last_beat
 from forebay.app.raises import Raise, open_raises
+from forebay.app.status import in_force_times
 from forebay.domain.lifecycle import BEFORE_IN_FORCE, TERMINAL
 from forebay.domain.outbox import MessageState
 from forebay.domain.records import ChangeRecord, StepRecord, Ticket
@@ -16,10 +17,13 @@ from forebay.domain.records import ChangeRecord, StepRecord, Ticket
 
 @dataclass(frozen=True)
 class ChangeLine:
-    """A change with its steps, which are left out once it is over."""
+    """A change with its steps, which are left out once it is over, and from when it is in force, or else the time that
+    it was asked for.
+    """
 
     record: ChangeRecord
     steps: Sequence[StepRecord]
+    at: datetime
 
 
 @dataclass(frozen=True)
@@ -48,10 +52,18 @@ def overview(ctx: Context) -> Overview:
     raises = open_raises(ctx)
     with ctx.store.snapshot() as tx:
         records = tx.changes()
+        began = in_force_times(tx, [r for r in records if r.state not in TERMINAL])
         touched = {name for record in records for name in record.change.workloads}
         return Overview(
             now=ctx.clock.now(),
-            changes=[ChangeLine(r, () if r.state in TERMINAL else tx.steps(r.change.change)) for r in records],
+            changes=[
+                ChangeLine(
+                    record=r,
+                    steps=() if r.state in TERMINAL else tx.steps(r.change.change),
+                    at=began.get(r.change.change, r.change.effective_at),
+                )
+                for r in records
+            ],
             waiting_tickets=tx.tickets_without_run(),
             open_intents=sum(len(tx.intents(name, only_open=True)) for name in touched),
             raises=raises,

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from forebay.app.break_glass import break_glass
 from forebay.app.context import Context
 from forebay.app.receive import receive
 from forebay.app.reconcile import reconcile
@@ -19,6 +20,7 @@ from forebay.app.status import ChangeStatus
 from forebay.domain.errors import OutsideError
 from forebay.domain.lifecycle import ChangeState, StepState
 from forebay.domain.records import ChangeRecord, Leftover, Outcome
+from forebay.domain.rules import ChangeRules
 from forebay.domain.ticket import parse_delivery
 from forebay.domain.verdict import Evidence, Judgement, Verdict
 from forebay.store import open_store
@@ -114,6 +116,17 @@ def test_what_goes_back_is_not_counted_down_to(ctx: Context, client: TestClient)
         tx.move("CHG-1", ChangeState.CANCELLED, an_event(change="CHG-1"))
     assert "in 1 d" not in see(client, "/changes").text
     assert "in 1 d" not in see(client, "/changes/CHG-1").text
+
+
+def test_what_is_in_force_ahead_of_its_time_is_not_counted_down_to(ctx: Context, client: TestClient) -> None:
+    rules = {"rules": [{"name": "all", "break_glass": ["ann"]}]}
+    with ctx.store.transaction() as tx:
+        tx.put_rules(ChangeRules.model_validate(rules), an_event())
+    receive(ctx, parse_delivery(json.dumps(a_delivery())).request)
+    break_glass(ctx, "CHG-7", "ann", "customer is down")
+    assert "in 2 h" not in see(client, "/changes").text
+    page = see(client, "/changes/CHG-7").text
+    assert "in 2 h" not in page and "UTC, asked for 2026-11-24 11:30:00" in page
 
 
 def test_the_list_shows_what_waits(ctx: Context, client: TestClient) -> None:

@@ -40,6 +40,9 @@ def test_nothing_done_in_an_emergency_needs_the_workloads_file(
     assert forebay("cancel", "CHG-1", *BY)[0] == 0
     assert forebay("break-glass", "CHG-2", *BY)[0] == 0
     assert forebay("policy", "show", "acme", "chg-2")[0] == 0
+    assert " s ago), asked for " in forebay("status", "CHG-2")[1]
+    (row,) = [line for line in forebay("status")[1].splitlines() if line.startswith("CHG-2")]
+    assert " s ago" in row, "not when it was asked for"
     code, _, error = forebay("resume", "CHG-2", *BY)
     assert (code, "life of a change" in error) == (3, True)
 

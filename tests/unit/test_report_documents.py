@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from html.parser import HTMLParser
 from typing import Any
 from xml.etree import ElementTree
@@ -24,7 +24,7 @@ from forebay.report.html import Section, plan_html
 from forebay.report.markdown import plan_markdown
 from forebay.report.picture import plan_figure, plan_svg
 from forebay.report.table import WIDTH, changes_table, plan_table, request_text, status_table, text_table
-from tests.support.planning_cases import NOW, change, drawn, refused, workload
+from tests.support.planning_cases import EFFECTIVE, NOW, change, drawn, refused, workload
 
 SOON = NOW + timedelta(minutes=28)
 BOTH = {"unit": {"cpu_cores": 1, "memory_gib": 2}, "objectives": {"cpu": 0.5, "memory": 0.5}}
@@ -96,11 +96,11 @@ def test_changes_and_steps_as_they_stand() -> None:
         StepRecord(change="CHG-1", workload="web", plan_hash=plan.hash, step=step, state=state, asked_units=asked)
         for step, state, asked in zip(plan.steps, (StepState.PASSED, StepState.PENDING), (10, None), strict=True)
     )
-    assert changes_table([record], NOW).splitlines() == [
+    assert changes_table([record], NOW, {}).splitlines() == [
         "change  policy      state    in force at                          note",
         "CHG-1   acme quota  shaping  2026-11-24 12:00 UTC  in 2 h 58 min  step 1 passed",
     ]
-    assert changes_table([], NOW) == "no changes"
+    assert changes_table([], NOW, {}) == "no changes"
     lines = status_table(record, [first, second], NOW).splitlines()
     assert lines[:2] == [
         "CHG-1 (acme quota): shaping. step 1 passed",
@@ -141,8 +141,43 @@ def test_what_will_not_be_in_force_is_not_counted_down_to(state: ChangeState) ->
     record = ChangeRecord(
         change=change(), state=state, note="not now", policy_version=2, received_at=NOW, updated_at=NOW
     )
-    assert not any("2 h 58 min" in text for text in (changes_table([record], NOW), status_table(record, [], NOW)))
+    assert not any("2 h 58 min" in text for text in (changes_table([record], NOW, {}), status_table(record, [], NOW)))
     assert status_table(record, [], NOW).splitlines()[1] == "was asked for 2026-11-24 12:00 UTC"
+
+
+@pytest.mark.parametrize(
+    ("now", "began", "row", "line"),
+    [
+        pytest.param(
+            NOW,
+            NOW - timedelta(minutes=5),
+            "2026-11-24 08:57 UTC  5 min ago",
+            "in force at 2026-11-24 08:57 UTC (5 min ago), asked for 2026-11-24 12:00 UTC",
+            id="by break glass",
+        ),
+        pytest.param(
+            EFFECTIVE + timedelta(hours=2),
+            EFFECTIVE + timedelta(hours=1),
+            "2026-11-24 13:00 UTC  1 h ago",
+            "in force at 2026-11-24 13:00 UTC (1 h ago), asked for 2026-11-24 12:00 UTC",
+            id="after a deferral",
+        ),
+        pytest.param(
+            EFFECTIVE + timedelta(hours=2),
+            None,
+            "2026-11-24 12:00 UTC  not yet",
+            "asked for 2026-11-24 12:00 UTC (2 h ago), not in force yet",
+            id="deferred still",
+        ),
+    ],
+)
+def test_when_a_policy_is_in_force_is_told_by_the_clock_and_not_by_the_wish(
+    now: datetime, began: datetime | None, row: str, line: str
+) -> None:
+    state = ChangeState.SETTLING if began else ChangeState.SHAPING
+    record = ChangeRecord(change=change(), state=state, note="why", policy_version=2, received_at=NOW, updated_at=NOW)
+    assert row in changes_table([record], now, {"CHG-1": began} if began else {})
+    assert status_table(record, [], now, in_force_from=began).splitlines()[1] == line
 
 
 @given(st.lists(st.tuples(st.text("ab", max_size=8), st.text("cd ", max_size=200)), min_size=1, max_size=5))
