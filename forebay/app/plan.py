@@ -31,6 +31,7 @@ from forebay.domain.plan import PlanRefusal, ShapingPlan
 from forebay.domain.records import ChangeRecord
 from forebay.domain.resources import Resource
 from forebay.domain.unplanned import not_planned_for
+from forebay.domain.wording import duration
 from forebay.domain.workload import Workload
 from forebay.planning.counter import earliest_for_all
 from forebay.planning.demand import Paths, demand_paths
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 PLANNABLE = frozenset({ChangeState.RECEIVED, ChangeState.PLANNED, ChangeState.AWAITING_APPROVAL})
 # Whoever approves a plan that was drawn anew has at least so long.
 TIME_TO_APPROVE = timedelta(minutes=10)
+FOR_APPROVERS = f"its first step must be {duration(TIME_TO_APPROVE)} away, for those who have not approved it yet"
 
 
 def draw(
@@ -160,8 +162,10 @@ def store_plans(
     return record
 
 
-def plan_change(ctx: Context, name: str, lead: timedelta = timedelta(0)) -> ChangeRecord:
-    """The whole of this module for a stored change. `lead`: how far ahead of now the first step must be."""
+def plan_change(ctx: Context, name: str, lead: timedelta = timedelta(0), why: str = "") -> ChangeRecord:
+    """The whole of this module for a stored change. `lead`: how far ahead of now the first step must be; `why` that
+    is so, for whom it costs the effective time.
+    """
     record = change_record(ctx, name)
     if record.state not in PLANNABLE:
         return record
@@ -178,6 +182,7 @@ def plan_change(ctx: Context, name: str, lead: timedelta = timedelta(0)) -> Chan
             plans.append(draw_live(ctx, workload, record.change, history, outlook, now, lead))
             seen.append(Seen(workload, history, outlook, now))
         plans = agree_live(ctx, record.change, seen, plans, lead)
+        plans = [plan.because(why) if why and isinstance(plan, PlanRefusal) else plan for plan in plans]
     except InputError as error:
         return deny(ctx, name, str(error))
     return store_plans(ctx, name, plans, record.change.fingerprint)
@@ -268,7 +273,7 @@ def plan_anew_if_overdue(ctx: Context, record: ChangeRecord) -> None:
         deny(ctx, record.change.change, f"not approved before its effective time: {request.standing.text}{failed}")
         return
     try:
-        plan_change(ctx, record.change.change, TIME_TO_APPROVE)
+        plan_change(ctx, record.change.change, TIME_TO_APPROVE, FOR_APPROVERS)
     except Exception as error:
         tell_unplanned(ctx, record.change, error)
         raise

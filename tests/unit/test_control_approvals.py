@@ -218,6 +218,7 @@ def test_not_approved_in_time_is_denied_with_what_would_do(world: World) -> None
     assert plan is not None and plan.steps[0].due_at >= minutes(20), "with ten minutes to approve it"
     world.run_until(minutes(59))
     assert world.state is S.DENIED
+    assert "; its first step must be 10 min away, for those who have not approved it yet. " in world.record().note
     assert "What would do: effective_at 2026-11-24T" in world.record().note
     assert world.asked() == [] and world.version_at(minutes(61)) is None
 
