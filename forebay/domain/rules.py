@@ -147,6 +147,8 @@ class ChangeRules(Model):
         would_pass = (
             f"effective_at {earliest.isoformat()} or later" if earliest else "nothing: all is frozen for a year"
         )
+        if earliest == now:  # which is not in the future itself
+            would_pass = f"effective_at after {now.isoformat()}"
         if change.effective_at <= now:
             raise RuleRefusal(
                 rule.name,

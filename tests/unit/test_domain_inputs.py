@@ -309,8 +309,12 @@ HOUR = {"rules": [{"name": "an hour ahead", "minimum_delay": "PT1H"}]}
 FAIR = {"freezes": [{"start": minutes(50), "end": minutes(90), "reason": "trade fair"}]}
 DENIED: dict[str, tuple[dict[str, Any], float, tuple[str, ...]]] = {
     # rules, effective minutes from now -> words
-    "past": ({}, -5, ("2026-11-24T08:55:00+00:00 is not in the future", "effective_at 2026-11-24T09:00:00+00:00")),
-    "now": ({}, 0, ("is not in the future",)),
+    "past": (
+        {},
+        -5,
+        ("2026-11-24T08:55:00+00:00 is not in the future", "effective_at after 2026-11-24T09:00:00+00:00"),
+    ),
+    "now": ({}, 0, ("is not in the future", "effective_at after 2026-11-24T09:00:00+00:00")),
     "under the minimum delay": (
         HOUR,
         30,
