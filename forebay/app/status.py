@@ -15,7 +15,7 @@ from forebay.domain.allocation import Setting
 from forebay.domain.approval import Request
 from forebay.domain.audit import AuditEntry
 from forebay.domain.errors import ForebayError
-from forebay.domain.lifecycle import AFTER, ChangeState
+from forebay.domain.lifecycle import AFTER, COME_TO_NOTHING, TERMINAL, ChangeState, StepState
 from forebay.domain.model import Model
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.records import ChangeRecord, StepRecord
@@ -96,7 +96,7 @@ def change_status(ctx: Context, name: str) -> ChangeStatus:
                 WorkloadStatus(
                     workload=workload,
                     plan=tx.plan(name, workload),
-                    steps=tuple(tx.steps(name, workload)),
+                    steps=tuple(_as_it_ended(record, step) for step in tx.steps(name, workload)),
                     original=tx.original(name, workload),
                     expected=_expected(tx, ctx, record, workload),
                 )
@@ -106,6 +106,13 @@ def change_status(ctx: Context, name: str) -> ChangeStatus:
             pending=tuple(others_pending(tx, record)),
             audit=audit,
         )
+
+
+def _as_it_ended(record: ChangeRecord, step: StepRecord) -> StepRecord:
+    """What is pending when its change comes to nothing will never be made, though nobody has dropped it by itself."""
+    if record.state in TERMINAL | COME_TO_NOTHING and step.state is StepState.PENDING:
+        return step.model_copy(update={"state": StepState.DROPPED})
+    return step
 
 
 def _expected(tx: Snapshot, ctx: Context, record: ChangeRecord, workload: str) -> str | None:

@@ -28,7 +28,10 @@ class Misalignment:
 def unverified(plan: ShapingPlan, steps: Sequence[StepRecord]) -> Misalignment | None:
     """None if every step before the policy comes into force has its pass; else which have not."""
     left = [s.step.sequence for s in ahead_of_effect(plan, steps)]
-    return Misalignment(f"{plan.workload}: steps {', '.join(map(str, left))} are not verified") if left else None
+    if not left:
+        return None
+    which = f"step {left[0]} is" if len(left) == 1 else f"steps {', '.join(map(str, left))} are"
+    return Misalignment(f"{plan.workload}: {which} not verified")
 
 
 def misalignment(plan: ShapingPlan, target: TargetState, ours: Setting | None) -> Misalignment | None:

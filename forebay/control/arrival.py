@@ -54,8 +54,14 @@ def arrival(
             verified = begins + (step.step.verified_by - step.step.due_at)
             free_at = begins + workload.limits.soft.dwell
     late = verified > plan.effective_at
-    than = f", after the effective time {plan.effective_at:%H:%M}" if late else ""
-    return Arrival(verified, late, f"{workload.name}: {why}: aligned at {verified:%Y-%m-%d %H:%M} UTC{than}")
+    than = f", after the effective time {_clock(plan.effective_at)}" if late else ""
+    at = f"{verified:%Y-%m-%d} {_clock(verified)} UTC"
+    return Arrival(verified, late, f"{workload.name}: {why}: aligned at {at}{than}")
+
+
+def _clock(at: datetime) -> str:
+    """With its seconds where there are any: by them alone it may be late."""
+    return f"{at:%H:%M:%S}" if at.second else f"{at:%H:%M}"
 
 
 def _serves_at(workload: Workload, step: StepRecord, now: datetime) -> tuple[datetime | None, str]:

@@ -227,7 +227,8 @@ def _found(catalog: WorkloadCatalog, name: str) -> Workload:
 def summary_text(summary: Summary) -> str:
     """A few lines for people; the first says why a policy is not in force."""
     force = f"in force since {summary.activation_at:%d %b %H:%M:%S} UTC" if summary.activation_at else "not in force"
-    lines = [f"{summary.change}: {summary.state}, {force}; {summary.replans} replans"]
+    replans = f"{summary.replans} replan{'s' * (summary.replans != 1)}"
+    lines = [f"{summary.change}: {summary.state}, {force}; {replans}"]
     if summary.activation_at is None:
         lines[0] += f"; {summary.note}"
     for name, o in summary.workloads.items():

@@ -18,7 +18,7 @@ from forebay.app.plan import plan_change, store_plans
 from forebay.app.status import change_status
 from forebay.domain.allocation import Lever
 from forebay.domain.errors import InputError, RuleRefusal
-from forebay.domain.lifecycle import ChangeState
+from forebay.domain.lifecycle import ChangeState, StepState
 from forebay.domain.plan import CounterProposal, PlanRefusal
 from forebay.domain.resources import Resource
 from forebay.domain.workload import Workload
@@ -118,7 +118,9 @@ def test_a_rejected_change_is_denied(world: World) -> None:
     ask(world, approvers=["bob"])
     with pytest.raises(RuleRefusal, match="'eve' may not approve"):
         reject(world.ctx, "CHG-1", "eve", "no")
+    assert {step.state for step in change_status(world.ctx, "CHG-1").steps} == {StepState.PENDING}
     assert reject(world.ctx, "CHG-1", "bob", "too dear").state is S.DENIED
+    assert {step.state for step in change_status(world.ctx, "CHG-1").steps} == {StepState.DROPPED}
     world.run_until(minutes(40))
     assert (world.record().note, world.asked(), world.version_at(minutes(40))) == ("too dear (by cli)", [], None)
 

@@ -68,6 +68,8 @@ def test_a_pin_moves_it_and_nothing_is_expected_once_all_have_passed() -> None:
     coming = arrival(a_workload(), PLAN, steps(PASSED), minutes(5), pin)
     assert coming is not None and (coming.at, coming.late) == (minutes(31), True)
     assert "pinned by bob: aligned at 2026-11-24 09:31 UTC, after the effective time 09:30" in coming.text
+    coming = arrival(a_workload(), PLAN, steps(PASSED), minutes(5), pin.model_copy(update={"until": minutes(27.2)}))
+    assert coming is not None and "09:30:12 UTC, after the effective time 09:30" in coming.text, "late by seconds"
     assert arrival(a_workload(), PLAN, steps(PASSED, PASSED), minutes(5)) is None
 
 

@@ -21,7 +21,7 @@ from forebay.domain.errors import InputError
 from forebay.domain.resources import Resource
 from forebay.domain.rules import ChangeRules
 from forebay.domain.workload import WorkloadCatalog
-from forebay.replay.run import Replayed, Scenario, replay, summary_text, write
+from forebay.replay.run import Replayed, Scenario, Summary, replay, summary_text, write
 from tests.support.planning_cases import workload
 
 pytestmark = pytest.mark.slow
@@ -209,6 +209,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "CHG-1: closed, in force since 24 Nov 12:00:00 UTC; 0 replans" in done.output
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert "; 1 replan\n" in summary_text(Summary.model_validate(summary | {"replans": 1}))
     assert summary["workloads"]["web"]["short_unit_hours"] == 0
     lines = (tmp_path / "out" / "decisions.jsonl").read_text().splitlines()
     assert {"at", "decision", "reason"} <= json.loads(lines[0]).keys()
