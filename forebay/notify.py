@@ -15,6 +15,7 @@ from forebay.domain.audit import AuditEvent
 from forebay.domain.errors import InputError, OutsideError
 from forebay.domain.outbox import Message
 from forebay.domain.telling import OWN, Notice
+from forebay.domain.wording import on_one_line
 
 logger = logging.getLogger("forebay.events")
 LONGEST_SUBJECT = 100  # of SNS
@@ -25,7 +26,7 @@ class LogNotifier:
 
     def notify(self, event: AuditEvent) -> None:
         # One line each, or a reason could write a line that looks like another event.
-        reason = " ".join(event.reason.split())
+        reason = on_one_line(event.reason)
         logger.info("%s: %s by %s: %s", event.change or event.entity, event.action, event.actor, reason)
 
 

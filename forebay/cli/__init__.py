@@ -10,6 +10,7 @@ import typer
 
 from forebay.cli import approvals, audit, backtest, changes, keys, outbox, planning, policies, rules, service, tickets
 from forebay.domain.errors import ForebayError, InputError, OutsideError, RuleRefusal
+from forebay.domain.wording import on_one_line
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 for group in (planning, backtest, changes, approvals, service):
@@ -50,5 +51,6 @@ def main() -> None:
 
 
 def _fail(error: ForebayError, code: int) -> None:
-    typer.echo(f"forebay: {error}", err=True)
+    # Of several lines, as a list of faults is; none of them may hold what a terminal would obey.
+    typer.echo("\n".join(map(on_one_line, f"forebay: {error}".split("\n"))), err=True)
     sys.exit(code)

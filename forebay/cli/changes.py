@@ -21,7 +21,7 @@ def submit(change: common.ChangeFile) -> None:
     from forebay.app.tickets import submit as submit_change
 
     record = submit_change(common.context(), ChangeRequest.parse(common.read(change), str(change)))
-    typer.echo(f"{record.change.change}: {record.state}: {record.note}")
+    common.say(record)
     if record.state is ChangeState.DENIED:
         raise typer.Exit(3)
     if record.state in COME_TO_NOTHING:
@@ -68,7 +68,7 @@ def status(
         return
     typer.echo(status_table(found.record, found.steps, ctx.clock.now(), found.builds_on, found.in_force_from))
     for expected in [w.expected for w in found.workloads if w.expected]:
-        typer.echo(f"expected: {expected}")
+        common.say_line(f"expected: {expected}")
     if found.request:
         typer.echo("\n" + request_text(found.request, {step.plan_hash for step in found.steps}, ctx.clock.now()))
     if found.pending:
@@ -120,7 +120,7 @@ def pin(
     from forebay.app.pins import pin as pin_units
 
     record = pin_units(common.context(), change, units, common.time(until, "--until"), by, reason, workload)
-    typer.echo(f"{record.change.change}: {record.state}: pinned at {units} units until {until}: {reason}")
+    common.say_line(f"{record.change.change}: {record.state}: pinned at {units} units until {until}: {reason}")
 
 
 @app.command()

@@ -16,6 +16,7 @@ import typer
 from forebay.domain.errors import InputError
 from forebay.domain.model import to_utc
 from forebay.domain.resources import Resource
+from forebay.domain.wording import on_one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +66,12 @@ def context() -> Context:
 
 
 def say(record: Any) -> None:
-    typer.echo(f"{record.change.change}: {record.state}: {record.note}")
+    say_line(f"{record.change.change}: {record.state}: {record.note}")
+
+
+def say_line(text: str) -> None:
+    """What holds the words of others, who must not write a line of ours."""
+    typer.echo(on_one_line(text))
 
 
 def read(path: Path) -> str:

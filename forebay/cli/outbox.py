@@ -40,7 +40,7 @@ def retry(
     message = try_again(ctx, number, by, reason)
     drain(ctx)
     after = next((m for m in unsent(ctx) if m.number == number), None)
-    typer.echo(f"{message.name}: {f'{after.state}: {after.failure}' if after else 'sent'}")
+    common.say_line(f"{message.name}: {f'{after.state}: {after.failure}' if after else 'sent'}")
 
 
 @app.command("try")

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from forebay.domain.audit import AuditEntry, AuditEvent
 from forebay.domain.model import Model
+from forebay.domain.wording import on_one_line
 
 RULES = frozenset(f"change rules {done}" for done in ("set", "proposed", "agreed", "withdrawn", "overtaken"))
 # By topic: what the audit log calls it. `given up` stands for whatever the outbox could not send.
@@ -99,4 +100,5 @@ def _notice(title: str, entries: Sequence[AuditEntry], *, named: bool) -> Notice
 def _line(event: AuditEvent, *, named: bool) -> str:
     subject = f"{event.change or event.entity or 'forebay'}: " if named else ""
     where = f" ({event.workload})" if event.workload else ""
-    return f"{event.at:%d %b %H:%M:%S} UTC  {subject}{event.action}{where} by {event.actor}: {event.reason}"
+    why = on_one_line(event.reason)
+    return f"{event.at:%d %b %H:%M:%S} UTC  {subject}{event.action}{where} by {event.actor}: {why}"

@@ -1,7 +1,8 @@
-"""Durations and days as people say them. Pure."""
+"""Durations and days as people say them, and words of others on a line of ours. Pure."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from datetime import date, timedelta
 
@@ -19,3 +20,12 @@ def duration(span: timedelta) -> str:
 def days(dates: Sequence[date]) -> str:
     """Each with its year: "24 Dec 2026, 01 Jan 2027"."""
     return ", ".join(f"{day:%d %b %Y}" for day in dates)
+
+
+def on_one_line(text: str) -> str:
+    """As it may stand in a terminal or a log, where a reason's second line could be taken for one of ours: line breaks
+    and all runs of blanks but an indent as one blank, and what a terminal would obey by its escape.
+    """
+    indent = len(text) - len(text.lstrip(" "))
+    words = " ".join(text.split())
+    return " " * indent + "".join(f"{c!a}"[1:-1] if unicodedata.category(c) == "Cc" else c for c in words)

@@ -12,6 +12,7 @@ from forebay.domain.lifecycle import COME_TO_NOTHING
 from forebay.domain.outbox import Message
 from forebay.domain.plan import PlanRefusal, ShapingPlan, ShapingStep
 from forebay.domain.records import ChangeRecord, StepRecord
+from forebay.domain.wording import on_one_line
 from forebay.report.comparison import comparison_notes, comparison_rows
 from forebay.report.words import (
     allowance,
@@ -150,8 +151,8 @@ def status_table(
     `builds_on`: what the version that it brings was accepted on top of. `in_force_from`: once that is armed.
     """
     force = _in_force(record, now, in_force_from)
-    head = f"{record.change.change} ({record.change.title}): {record.state}. {record.note}\n{force}"
-    head += f"\nbrings version {record.policy_version} on top of {builds_on}" if builds_on else ""
+    head = [f"{record.change.change} ({record.change.title}): {record.state}. {record.note}", force]
+    head += [f"brings version {record.policy_version} on top of {builds_on}"] if builds_on else []
     rows = [
         (
             step.workload,
@@ -164,7 +165,7 @@ def status_table(
         for step in steps
     ]
     table = text_table(("workload", "step", "due", "units", "state", "evidence, else reason"), rows) if rows else ""
-    return "\n\n".join(part for part in ("\n".join(map(wrapped, head.splitlines())), table) if part)
+    return "\n\n".join(part for part in ("\n".join(map(wrapped, head)), table) if part)
 
 
 def _in_force(record: ChangeRecord, now: datetime, began: datetime | None) -> str:
@@ -209,6 +210,7 @@ def pending_table(pending: Sequence[ChangeRecord]) -> str:
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns two blanks apart; the last one takes the rest of WIDTH and wraps."""
+    rows = [[on_one_line(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
     widths[-1] = max(20, WIDTH - sum(widths[:-1]) - 2 * (len(widths) - 1))
     lines = []
@@ -224,4 +226,4 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def wrapped(line: str) -> str:
     """`line` in lines no longer than WIDTH, the later ones indented."""
     indent = " " * (len(line) - len(line.lstrip()) + 2)
-    return textwrap.fill(line, WIDTH, subsequent_indent=indent, break_on_hyphens=False)
+    return textwrap.fill(on_one_line(line), WIDTH, subsequent_indent=indent, break_on_hyphens=False)

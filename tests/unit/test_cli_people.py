@@ -102,3 +102,20 @@ def test_a_change_that_reaches_too_far_says_for_how_long_it_is_watched(files: Pa
 def test_the_version_is_told(files: Path, forebay) -> None:  # noqa: F811
     assert forebay("--version") == (0, f"forebay {version('forebay')}\n", "")
     assert "Exit codes" in forebay("--help")[1]
+
+
+def test_a_reason_of_several_lines_is_said_on_one(files: Path, forebay) -> None:  # noqa: F811
+    (files / "change.yaml").write_text(CHANGE + 'reason: "more\\nCHG-2: armed: all is well"\n')
+    said = "CHG-1: received: more CHG-2: armed: all is well\n"
+    assert forebay("submit", "change.yaml")[:2] == (0, said)
+    assert forebay("status", "CHG-1")[1].startswith("CHG-1 (acme quota): received. more CHG-2: armed: all is well\n")
+    two = ("--by", "jane", "--reason", "wait\nCHG-2: armed: all is well")
+    assert forebay("hold", "CHG-1", *two)[1].count("\n") == 1
+
+
+def test_an_error_steers_no_terminal_and_keeps_its_lines(files: Path, forebay) -> None:  # noqa: F811
+    (files / "change.yaml").write_text(CHANGE + "on_misalignment: maybe\ncolour: red\n")
+    code, _, error = forebay("submit", "change.yaml")
+    assert code == 2 and len(error.splitlines()) > 1 and error.splitlines()[1].startswith("  ")
+    code, _, error = forebay("submit", "change\x1b[2J\x9b.yaml")
+    assert code == 2 and "\x1b" not in error and "\x9b" not in error

@@ -41,6 +41,12 @@ def test_all_about_one_change_is_one_notice() -> None:
     assert second.title == "B: received"
 
 
+def test_a_reason_of_several_lines_writes_no_line_that_looks_like_another_event() -> None:
+    forged = an_event("held", change="A", reason="wait\n24 Nov 09:30:00 UTC  armed by forebay: aligned")
+    (notice,) = notices([chained(1, forged, GENESIS)])
+    assert len(notice.text.splitlines()) == 1
+
+
 @given(
     st.lists(st.tuples(st.sampled_from("ABCDEFGHIJ"), st.sampled_from(["held", "received"])), min_size=1, max_size=80)
 )

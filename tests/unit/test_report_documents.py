@@ -145,6 +145,17 @@ def test_what_will_not_be_in_force_is_not_counted_down_to(state: ChangeState) ->
     assert status_table(record, [], NOW).splitlines()[1] == "was asked for 2026-11-24 12:00 UTC"
 
 
+def test_words_of_others_write_no_line_of_ours_and_steer_no_terminal() -> None:
+    forged = "more customers\r\n\nCHG-2 (acme quota): armed" + " " * 90 + "\x1b[2J\x9b1A\u2028end"
+    record = ChangeRecord(
+        change=change(), state=ChangeState.SHAPING, note=forged, policy_version=2, received_at=NOW, updated_at=NOW
+    )
+    for text in (changes_table([record], NOW, {}), status_table(record, [], NOW)):
+        assert not any(line.startswith("CHG-2") for line in text.splitlines())
+        assert "\x1b" not in text and "\x9b" not in text
+        assert "CHG-2 (acme quota): armed \\x1b[2J\\x9b1A end" in " ".join(text.split())
+
+
 @pytest.mark.parametrize(
     ("now", "began", "row", "line"),
     [
