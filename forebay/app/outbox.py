@@ -147,7 +147,7 @@ def give_up_nobodys(ctx: Context) -> None:
         found = due(tx.messages(MessageState.WAITING), now - NOBODYS)
     for message in found:
         if message.outlet not in here:
-            failure = f"{message.outlet!r} is not configured any more: configure it, or leave it"
+            failure = f"{message.outlet!r} is not configured any more: configure it, or discard it"
             _record(ctx, message, message.failed(failure, now, retryable=False))
 
 
@@ -166,7 +166,8 @@ def _told(ctx: Context, before: Message, after: Message) -> AuditEvent | None:
     pushed = before.outlet.startswith(PUSH)
     if after.state is MessageState.DEAD:
         action = f"{before.outlet} given up"
-        reason = f"{after.failure}; `forebay outbox retry {after.number}` sends it again"
+        number = after.number
+        reason = f"{after.failure}; `forebay outbox retry {number}` sends it again, `outbox discard {number}` drops it"
     elif after.state is MessageState.SENT and pushed:
         action, reason = before.outlet.replace("push", "pushed", 1), f"version {before.key}"
     elif pushed and before.failure is None:
@@ -187,12 +188,11 @@ def retry(ctx: Context, number: int, actor: str, reason: str) -> Message:
     """Send a message that was given up once more. Raises InputError and RuleRefusal."""
     check_named(actor, reason)
     with ctx.store.transaction() as tx:
-        dead = next((m for m in tx.messages(MessageState.DEAD) if m.number == number), None)
-        if dead is None:
-            raise InputError(f"no message {number} was given up: `forebay outbox show` lists them")
+        dead = _dead(tx, number)
         if dead.outlet not in outlets(ctx):
             raise InputError(
-                f"{dead.outlet!r} is not configured here: give this command the settings of the process that sends it"
+                f"{dead.outlet!r} is not configured here: give this command the settings of the process that sends "
+                f"it; if none has it any more, `forebay outbox discard {number}` drops the message"
             )
         later = [m for m in tx.messages(MessageState.SENT, (dead.outlet, dead.lane)) if m.number > number]
         if later:
@@ -202,3 +202,22 @@ def retry(ctx: Context, number: int, actor: str, reason: str) -> Message:
         action = f"{dead.outlet} tried again"
         tx.audit(AuditEvent(at=ctx.clock.now(), actor=actor, action=action, reason=reason, change=dead.change))
     return revived
+
+
+def discard(ctx: Context, number: int, actor: str, reason: str) -> Message:
+    """Drop a message that was given up, whether or not its outlet is configured anywhere. Raises InputError."""
+    check_named(actor, reason)
+    with ctx.store.transaction() as tx:
+        dropped = _dead(tx, number).discarded()
+        tx.put_message(dropped)
+        why = f"{dropped.lane} {dropped.key}: {reason}"
+        action = f"{dropped.outlet} discarded"
+        tx.audit(AuditEvent(at=ctx.clock.now(), actor=actor, action=action, reason=why, change=dropped.change))
+    return dropped
+
+
+def _dead(tx: Snapshot, number: int) -> Message:
+    dead = next((m for m in tx.messages(MessageState.DEAD) if m.number == number), None)
+    if dead is None:
+        raise InputError(f"no message {number} was given up: `forebay outbox show` lists them")
+    return dead

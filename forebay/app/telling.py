@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from forebay.app.context import Context
-from forebay.app.outbox import drain, unsent
-from forebay.domain.errors import InputError
+from forebay.domain.errors import InputError, OutsideError
 from forebay.domain.outbox import Message
 from forebay.domain.telling import Notice, notices, worth_telling
 
@@ -38,18 +37,27 @@ def tell(ctx: Context) -> int:
     return len(worth)
 
 
-def try_out(ctx: Context) -> list[Message]:
-    """Send one notice to every address now; returns the messages that could not be sent. Raises InputError."""
+def try_out(ctx: Context) -> None:
+    """Send one notice to every address now, past the outbox: a try that fails leaves nothing behind.
+
+    Raises InputError where nobody is told, or an address is none that can be, and OutsideError where one was not told;
+    each once all were tried.
+    """
     if ctx.telling is None:
         raise InputError("nobody is told: set FOREBAY_NOTIFY")
-    now = ctx.clock.now()
-    notice = Notice(
-        key=f"try {now.isoformat()}", title="Forebay: a try", text="This is how Forebay tells.", change=None
-    )
-    with ctx.store.transaction() as tx:
-        sent = {tx.add_message(message_of(ctx, outlet, notice)) for outlet in ctx.telling.outlets}
-    drain(ctx)
-    return [message for message in unsent(ctx) if message.number in {m.number for m in sent if m}]
+    notice = Notice(key="try", title="Forebay: a try", text="This is how Forebay tells.", change=None)
+    wrong, failed = list[str](), list[str]()
+    for outlet in ctx.telling.outlets:
+        try:
+            ctx.outlets[outlet](message_of(ctx, outlet, notice))
+        except InputError as error:
+            wrong.append(str(error))
+        except OutsideError as error:
+            failed.append(str(error))
+    if wrong:
+        raise InputError("\n".join(wrong + failed))
+    if failed:
+        raise OutsideError("\n".join(failed), retryable=True)
 
 
 def message_of(ctx: Context, outlet: str, notice: Notice) -> Message:

@@ -23,6 +23,7 @@ class MessageState(StrEnum):
     WAITING = "waiting"
     SENT = "sent"
     DEAD = "dead"
+    DISCARDED = "discarded"
 
 
 class Message(Model):
@@ -67,6 +68,10 @@ class Message(Model):
     def revived(self, now: datetime) -> Message:
         """A person has mended what stood in its way."""
         return self.model_copy(update={"state": MessageState.WAITING, "attempts": 0, "due_at": now})
+
+    def discarded(self) -> Message:
+        """A person has decided that it need not be sent. It is kept, so that it is not posted anew."""
+        return self.model_copy(update={"state": MessageState.DISCARDED})
 
 
 def pause(attempts: int) -> timedelta:

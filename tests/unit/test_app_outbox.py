@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from forebay.app.outbox import NOBODYS, drain, post_version, push_version, retry, unsent
+from forebay.app.outbox import NOBODYS, discard, drain, post_version, push_version, retry, unsent
 from forebay.domain.errors import InputError, OutsideError, RuleRefusal
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.outbox import CLAIM, MOST_ATTEMPTS, Message, MessageState
@@ -156,7 +156,7 @@ def test_what_is_configured_nowhere_any_more_is_given_up_by_the_reconciler_and_h
     (dead,) = unsent(world.ctx)
     assert (dead.state, dead.failure) == (
         MessageState.DEAD,
-        "'push to nowhere' is not configured any more: configure it, or leave it",
+        "'push to nowhere' is not configured any more: configure it, or discard it",
     )
     assert [e.action for e in world.people.events].count("push to nowhere given up") == 1
     before = unsent(world.ctx), world.actions()
@@ -173,3 +173,20 @@ def test_other_outlets_send_what_is_theirs(world: World) -> None:
         tx.add_message(Message(outlet="answer", lane="T-1", key="1", body="hello", made_at=now, due_at=now))
     world.run_until(minutes(1))
     assert answered == ["hello"]
+
+
+def test_a_push_that_a_person_has_dropped_is_not_posted_anew(world: World) -> None:
+    class Refusing(Recorder):
+        def push(self, version: PolicyVersion) -> None:
+            raise OutsideError("there is no such bus", retryable=False)
+
+    object.__setattr__(world.ctx, "enforcers", (Refusing(),))
+    world.submit()
+    world.run_until(EFFECTIVE + timedelta(minutes=2))
+    (dead,) = unsent(world.ctx)
+    discard(world.ctx, dead.number, "ann", "nobody listens there")
+    world.run_until(EFFECTIVE + timedelta(minutes=5))
+    assert world.state is ChangeState.SETTLING and unsent(world.ctx) == []
+    assert world.actions().count("push to record discarded") == 1
+    with pytest.raises(InputError, match="no message"):
+        discard(world.ctx, dead.number, "ann", "again")

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from forebay.app.outbox import unsent
 from forebay.app.people import hold
 from forebay.app.telling import tell, try_out
 from forebay.domain.errors import InputError, OutsideError
@@ -90,7 +91,22 @@ def test_a_try_says_what_fails(world: World) -> None:
     with pytest.raises(InputError, match="FOREBAY_NOTIFY"):
         try_out(world.ctx)
     room = Room(world)
-    assert try_out(world.ctx) == []
-    world.clock.sleep(timedelta(seconds=1))
+    try_out(world.ctx)
+    assert [notice.title for notice in room.heard] == ["Forebay: a try"]
     room.away = True
-    assert [m.failure for m in try_out(world.ctx)] == ["the room is closed"]
+    with pytest.raises(OutsideError, match="the room is closed"):
+        try_out(world.ctx)
+    assert unsent(world.ctx) == [], "nobody waits for a try"
+
+
+def test_a_try_goes_to_everybody_though_an_address_is_none(world: World) -> None:
+    def none_such(message: Message) -> None:
+        raise InputError(f"{message.outlet} is none that is known")
+
+    room = Room(world)
+    outlets = {"notify foo": none_such, "notify room": room.send}
+    object.__setattr__(world.ctx, "telling", Telling(outlets=tuple(outlets)))
+    object.__setattr__(world.ctx, "outlets", outlets)
+    with pytest.raises(InputError, match="notify foo is none"):
+        try_out(world.ctx)
+    assert len(room.heard) == 1 and unsent(world.ctx) == []

@@ -38,6 +38,16 @@ def test_what_was_given_up_is_shown_tried_again_and_shown_still(
     assert (code, said.startswith("push to ssm: acme/quota 1: dead: ")) == (0, True), "its body is none"
     assert forebay("outbox", "retry", "7", "--by", "ann", "--reason", "try")[0] == 2
 
+    monkeypatch.delenv("FOREBAY_SSM_PREFIX")
+    assert "`forebay outbox discard 1` drops" in forebay("outbox", "retry", "1", "--by", "ann", "--reason", "try")[2]
+    said = forebay("outbox", "discard", "1", "--by", "ann", "--reason", "the parameter is gone")
+    assert said == (0, "push to ssm: acme/quota 1: discarded\n", "")
+    assert forebay("outbox", "show") == (0, "everything was sent\n", "")
+    assert "not sent" not in forebay("status")[1]
+    (entry,) = [line for line in forebay("audit", "show")[1].splitlines() if "push to ssm discarded" in line]
+    assert "acme/quota 1: the parameter is gone" in entry
+    assert forebay("outbox", "discard", "1", "--by", "ann", "--reason", "again")[0] == 2
+
 
 def test_what_only_another_process_can_send_is_seen_here(files: Path, forebay) -> None:  # noqa: F811
     now, ctx = datetime.now(UTC), common.context()
@@ -63,6 +73,17 @@ def test_a_try_that_fails_says_so_without_the_address(
     assert code == 4
     assert "was not told" in said
     assert "3ccdd" not in said
+
+
+def test_a_try_of_an_address_that_is_none_is_wrong_input_and_leaves_nothing(
+    files: Path,  # noqa: F811
+    forebay,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FOREBAY_NOTIFY", '["foo://3ccdd"]')
+    code, _, said = forebay("outbox", "try")
+    assert (code, "is none that Apprise knows" in said, "3ccdd" in said) == (2, True, False)
+    assert forebay("outbox", "show")[1] == "everything was sent\n"
 
 
 def test_each_of_several_serving_processes_has_an_application_of_its_own(files: Path) -> None:  # noqa: F811
