@@ -29,6 +29,20 @@ def is_repeated(tx: Snapshot, known: ChangeRecord, request: ChangeRequest, befor
     return any(_same(content, request) for content in [known.change, *earlier])
 
 
+def at_time_given(
+    known: ChangeRecord, request: ChangeRequest, change: PolicyChange, before: ChangeRequest | None = None
+) -> PolicyChange:
+    """The edit `change` that `request` asks for: at the time that was given where it says the same relative one again.
+
+    The same as the stored change says, or as its sender said last (`before`), whatever another door made of the time
+    since. Asking anew for a denied change counts anew.
+    """
+    said = {known.change.effective_in, before.effective_in if before else None}
+    if request.effective_in is None or request.effective_in not in said or known.state is ChangeState.DENIED:
+        return change
+    return change.model_copy(update={"effective_at": known.change.effective_at})
+
+
 def refused_at_once(tx: Snapshot, known: ChangeRecord) -> bool:
     """Whether a rule denied it as it came, so that it brought nothing: what stood in its way may be over by now."""
     return known.state is ChangeState.DENIED and own_version(tx, known) is None
@@ -111,8 +125,12 @@ def _told(ctx: Context, known: ChangeRecord, change: PolicyChange) -> AuditEvent
 
 
 def _same(content: PolicyChange, request: ChangeRequest) -> bool:
-    """A relative effective time was fixed at the first delivery; the repeat means that same time."""
+    """A relative effective time was fixed at the first delivery; the same one again means that same time."""
     if request.effective_at not in (None, content.effective_at):
+        return False
+    # Of what an older version stored nobody knows how its time was asked for: any relative one is taken for that.
+    known = "effective_in" in content.model_fields_set
+    if known and request.effective_in not in (None, content.effective_in):
         return False
     again = request.model_copy(update={"effective_at": content.effective_at, "effective_in": None})
     return again.accepted(content.effective_at).fingerprint == content.fingerprint

@@ -8,6 +8,7 @@ from datetime import datetime
 from forebay.app.context import Context
 from forebay.app.edit import (
     again_as,
+    at_time_given,
     check_editable,
     is_repeated,
     may_edit,
@@ -61,6 +62,7 @@ def receive(
             repeated = is_repeated(tx, known, request, before)
             if repeated and not (may_edit(known, door) and refused_at_once(tx, known)):
                 return known
+            change = at_time_given(known, request, change, before)
             try:
                 record = _again(ctx, tx, known, change, workloads, now, asked_at, door)
             except RuleRefusal as refusal:

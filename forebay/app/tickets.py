@@ -130,18 +130,13 @@ def _settle(ctx: Context, ticket: Ticket, start_run: StartRun) -> tuple[str, str
         said, known = _deliveries(tx, ticket), tx.change(request.change)
     earlier = [t for t in said if t.number < ticket.number and t.run != REFUSED]
     before = next((asked for t in reversed(earlier) if (asked := request_of(t)) is not None), None)
-    if known is not None and before is not None:
-        denied = known.state is ChangeState.DENIED
-        if denied and request == before:
-            return DENIED, known.note  # touched, not edited: nobody has asked again
-        if not denied and before.effective_in == request.effective_in is not None:  # the time that it was given
-            request = request.model_copy(update={"effective_at": known.change.effective_at, "effective_in": None})
-    # A relative effective time counts from when the ticket came, however long it had to wait for its run.
-    request = request.fixed(ticket.received_at)
+    if known is not None and known.state is ChangeState.DENIED and request == before:
+        return DENIED, known.note  # touched, not edited: nobody has asked again
     # Received here, not only in the run: a run that dies at its start must not take the change with it.
     # Who asks is only claimed: no more than an edit in that name may be done.
     newest = ticket.number == said[-1].number
     before, door = before if newest else None, _door(ticket)
+    # A relative effective time counts from when the ticket came, however long it had to wait for its run.
     record = receive(ctx, request, ticket.received_at, before=before, only_own=True, door=door)
     if record.state is ChangeState.DENIED:  # a run has nothing to plan, and a late one would ask for it once more
         return DENIED, record.note
@@ -171,7 +166,7 @@ def _deliveries(tx: Snapshot, ticket: Ticket) -> list[Ticket]:
 
 def _stored(record: ChangeRecord) -> ChangeRequest:
     """What was stored, not what was asked: a relative effective time is fixed by now."""
-    return ChangeRequest.model_validate(record.change.model_dump())
+    return ChangeRequest.model_validate(record.change.model_dump(exclude={"effective_in"}))
 
 
 def _close(ctx: Context, ticket: Ticket, closed: TicketClosed) -> str | None:

@@ -190,12 +190,16 @@ class ChangeRequest(Model):
 
         Raises InputError for one that reaches further ahead than can be planned.
         """
-        fixed = self.named(now).fixed(now)
-        return PolicyChange(**fixed.model_dump(exclude={"effective_in"})).within_reach(now)
+        named = self.named(now)
+        fixed = named.fixed(now).model_dump(exclude={"effective_in"})
+        return PolicyChange(**fixed, effective_in=named.effective_in).within_reach(now)
 
 
 class PolicyChange(Model):
-    """An accepted request: the same fields, its effective time fixed in UTC."""
+    """An accepted request: the same fields, its effective time fixed in UTC.
+
+    `effective_in`: the relative time it was asked for by, if it was: said again, it means the time it was given.
+    """
 
     change: Name
     entity: Name
@@ -211,6 +215,7 @@ class PolicyChange(Model):
     on_misalignment: Misalignment
     settle: DurationOrZero
     supersedes: str = ""
+    effective_in: Duration | None = None
 
     def within_reach(self, now: datetime) -> PolicyChange:
         """The change itself. Raises InputError if it reaches further ahead of `now` (aware UTC) than can be planned."""
@@ -268,7 +273,8 @@ class PolicyChange(Model):
     def fingerprint(self) -> str:
         """Same content, same fingerprint: tells a repeated delivery from an edited one.
 
-        Approvals and shared paths are stored with it: a field that came later is left out where it says nothing.
+        Approvals and shared paths are stored with it: a field that came later is left out where it says nothing, and
+        how its time was asked for is not what they are of.
         """
         said_nothing = set() if self.supersedes else {"supersedes"}
-        return digest(self.model_dump(mode="json", exclude=said_nothing))
+        return digest(self.model_dump(mode="json", exclude={"effective_in"} | said_nothing))
