@@ -43,6 +43,18 @@ def request_of(tx: Snapshot, record: ChangeRecord) -> Request | None:
     )
 
 
+def as_it_stands(tx: Snapshot, record: ChangeRecord) -> ChangeRecord:
+    """The change, and where it waits for approvals with the note of now: new plans, approvals and rules come without
+    a move, and so without a note.
+    """
+    request = request_of(tx, record) if record.state is ChangeState.AWAITING_APPROVAL else None
+    return record.model_copy(update={"note": _asked_for(request)}) if request else record
+
+
+def _asked_for(request: Request) -> str:
+    return f"{request.standing.text}; plan {request.asked[:12]}, at the latest {request.latest.isoformat()}"
+
+
 def may_be_answered(tx: Snapshot, record: ChangeRecord) -> bool:
     """Until it is in force, and afterwards where a new plan was proposed for what is left."""
     proposed = any(tx.proposed_plan(record.change.change, workload) for workload in record.change.workloads)
@@ -62,15 +74,10 @@ def admit(tx: Transaction, ctx: Context, record: ChangeRecord) -> tuple[ChangeRe
             )
         event = ctx.event(change, "scheduled", f"effective {change.effective_at.isoformat()}")
         return tx.move(change.change, ChangeState.SCHEDULED, event), event
-    event = ctx.event(
-        change,
-        "awaiting approval",
-        f"{request.standing.text}; plan {request.asked[:12]}, at the latest {request.latest.isoformat()}",
-        plan_hash=request.asked,
-    )
+    event = ctx.event(change, "awaiting approval", _asked_for(request), plan_hash=request.asked)
     if record.state is ChangeState.AWAITING_APPROVAL:
         tx.audit(event)
-        return record, event
+        return as_it_stands(tx, record), event
     return tx.move(change.change, ChangeState.AWAITING_APPROVAL, event), event
 
 
@@ -109,6 +116,7 @@ def approve(
         if record.state is ChangeState.AWAITING_APPROVAL and after.standing.approved:
             told.append(ctx.event(record.change, "scheduled", f"approved: {after.standing.text}", actor))
             record = tx.move(change, ChangeState.SCHEDULED, told[-1])
+        record = as_it_stands(tx, record)
     for event in told:
         ctx.notifier.notify(event)
     return record

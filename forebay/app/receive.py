@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from forebay.app.approvals import as_it_stands
 from forebay.app.context import Context
 from forebay.app.edit import (
     again_as,
@@ -61,7 +62,7 @@ def receive(
         else:
             repeated = is_repeated(tx, known, request, before)
             if repeated and not (may_edit(known, door) and refused_at_once(tx, known)):
-                return known
+                return as_it_stands(tx, known)
             change = at_time_given(known, request, change, before)
             try:
                 record = _again(ctx, tx, known, change, workloads, now, asked_at, door)

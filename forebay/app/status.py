@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from forebay.app.approvals import may_be_answered, others_pending, request_of
+from forebay.app.approvals import as_it_stands, may_be_answered, others_pending, request_of
 from forebay.app.context import Context
 from forebay.app.edit import builds_on
 from forebay.app.foretell import expected
@@ -61,7 +61,7 @@ class ChangeStatus(Model):
 def list_changes(ctx: Context) -> list[ChangeRecord]:
     """All changes, newest first."""
     with ctx.store.snapshot() as tx:
-        return list(tx.changes())
+        return [as_it_stands(tx, record) for record in tx.changes()]
 
 
 def list_with_times(ctx: Context) -> tuple[list[ChangeRecord], dict[str, datetime]]:
@@ -89,7 +89,7 @@ def change_status(ctx: Context, name: str) -> ChangeStatus:
         request = request_of(tx, record) if may_be_answered(tx, record) else None
         audit = tuple(tx.audit_entries(name))
         return ChangeStatus(
-            record=record,
+            record=as_it_stands(tx, record),
             in_force_from=version.in_force_from if version else None,
             builds_on=builds_on(audit),
             workloads=tuple(

@@ -15,7 +15,8 @@ from forebay.app.approvals import approve, invite, reject, request_of
 from forebay.app.people import cancel, hold, resume
 from forebay.app.pins import pin
 from forebay.app.plan import plan_change, store_plans
-from forebay.app.status import change_status
+from forebay.app.receive import receive
+from forebay.app.status import change_status, list_changes
 from forebay.domain.allocation import Lever
 from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.lifecycle import ChangeState, StepState
@@ -60,6 +61,26 @@ def test_without_approval_nothing_moves_and_with_it_all_does(world: World) -> No
     world.run_until(minutes(60))
     assert (world.state, world.asked()[:2], world.version_at(EFFECTIVE)) == (S.CLOSED, [6, 8], 1)
     assert [e.action for e in world.people.events][:4] == ["awaiting approval", "approved", "approved", "scheduled"]
+
+
+def test_wherever_it_is_shown_its_note_says_the_plan_of_now_and_who_has_approved(world: World) -> None:
+    """Whoever copies the hash from it is not told that it is another plan's."""
+
+    def notes() -> set[str]:
+        repeated = receive(world.ctx, a_request()).note
+        return {change_status(world.ctx, "CHG-1").record.note, list_changes(world.ctx)[0].note, repeated}
+
+    ask(world, moves=[(2, 4, 6), (8, 6, 8)], quorum=2)
+    approved = approve(world.ctx, "CHG-1", "bob", "fine")
+    assert notes() == {approved.note}
+    assert notes().pop().startswith("1 of 2 approvals (bob); ")
+    later = a_plan(LATER)
+    drawn = store_plans(world.ctx, "CHG-1", [later])
+    assert notes() == {drawn.note} and f"plan {later.hash[:12]}, at the latest {minutes(10).isoformat()}" in drawn.note
+    world.put_rules(rules=[{"name": "careful", "approval": {"quorum": 3}, "holders": ["bob"]}])
+    assert notes().pop().startswith("1 of 3 approvals (bob); ")
+    hold(world.ctx, "CHG-1", "bob", "wait")
+    assert notes() == {"wait"}
 
 
 REFUSED: dict[str, tuple[str, str | None, str]] = {
