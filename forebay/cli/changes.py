@@ -42,7 +42,7 @@ def status(
     from forebay.app.raises import open_raises
     from forebay.app.status import change_status, list_with_times
     from forebay.report.raised import raises_table
-    from forebay.report.table import changes_table, pending_table, request_text, status_table
+    from forebay.report.table import changes_table, notes_text, pending_table, request_text, status_table
 
     ctx = common.context()
     if change is None:
@@ -69,6 +69,9 @@ def status(
     typer.echo(status_table(found.record, found.steps, ctx.clock.now(), found.builds_on, found.in_force_from))
     for expected in [w.expected for w in found.workloads if w.expected]:
         common.say_line(f"expected: {expected}")
+    asked = found.request.plans.values() if found.request else ()
+    if known := notes_text(w.plan for w in found.workloads if w.plan and w.plan not in asked):
+        typer.echo(known)
     if found.request:
         typer.echo("\n" + request_text(found.request, {step.plan_hash for step in found.steps}, ctx.clock.now()))
     if found.pending:

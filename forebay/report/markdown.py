@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from forebay.domain.change import PolicyChange
 from forebay.domain.plan import PlanRefusal, ShapingPlan
-from forebay.report.words import explain, moment, price_rows, price_sentence
+from forebay.report.words import explain, moment, notes, price_rows, price_sentence
 
 # What makes code, emphasis, a strike, a link or a picture, and what is made a link by itself: www.… and …://…
 MARKUP = re.compile(r"[\\`*_\[\]~]|(?<=www)\.|:(?=//)", re.IGNORECASE)
@@ -31,14 +31,14 @@ def plan_markdown(change: PolicyChange, result: ShapingPlan | PlanRefusal) -> st
         for step in result.moves
     ]
     prices = price_rows(result.price)
-    words = [f"- {_text(resource)}: {_text(note)}" for resource, notes in result.forecast.items() for note in notes]
+    words = [f"- {_text(resource)}: {_text(note)}" for resource, said in result.forecast.items() for note in said]
     return "\n\n".join(
         part
         for part in (
             head,
             _text(first),
             _text(result.sizing),
-            *(_text(f"Note: {note}.") for note in result.preflight),
+            *(_text(f"Note: {note}.") for note in notes(result)),
             _table(("step", "at", "units", "verified by", "why"), steps) if steps else "No step is needed.",
             _table(prices[0], prices[1:]),
             _text(price_sentence(result.price)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 
@@ -193,6 +193,7 @@ def request_text(request: Request, shown: Container[str], now: datetime) -> str:
         lines += [
             f"  {plan.workload}: {plan.start_units} -> {units(plan.aligned_units)}. {price_sentence(plan.price)}",
             f"  {allowance(bounds, plan.price.currency)}",
+            *(f"  note: {note}" for note in notes(plan)),
         ]
     steps = [
         f"proposed for {plan.workload}\n{steps_table(plan)}"
@@ -200,6 +201,11 @@ def request_text(request: Request, shown: Container[str], now: datetime) -> str:
         if plan.moves and plan.hash not in shown
     ]
     return "\n\n".join(["\n".join(map(wrapped, lines)), *steps])
+
+
+def notes_text(plans: Iterable[ShapingPlan]) -> str:
+    """What people should know of each workload's plan; nothing where there is nothing."""
+    return "\n".join(wrapped(f"{plan.workload}: note: {note}") for plan in plans for note in notes(plan))
 
 
 def pending_table(pending: Sequence[ChangeRecord]) -> str:

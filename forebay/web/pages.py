@@ -13,7 +13,7 @@ from forebay.app.context import Context
 from forebay.app.status import ChangeStatus, change_status
 from forebay.domain.errors import InputError
 from forebay.domain.lifecycle import COME_TO_NOTHING, TERMINAL
-from forebay.report.words import allowance, percent, price_rows
+from forebay.report.words import allowance, notes, percent, price_rows
 from forebay.web import words
 from forebay.web.answers import Refused, templates
 from forebay.web.auth import Doorkeeper
@@ -29,6 +29,7 @@ templates.env.filters |= {
     "allowance": allowance,
     "clock": words.clock,
     "from_now": words.from_now,
+    "notes": notes,
     "percent": percent,
     "price_rows": price_rows,
     "pretty_json": lambda value: json.dumps(value, indent=2, ensure_ascii=False),

@@ -91,6 +91,15 @@ def test_the_page_shows_what_is_asked_for(client: TestClient, ctx: Context) -> N
     assert "<form" not in page, "who looks at the page is not known"
 
 
+def test_what_people_should_know_of_the_plan_stands_where_it_is_approved(client: TestClient, ctx: Context) -> None:
+    known = {"preflight": ("max_units <60> is under the need",), "after": ("F-1",)}
+    store_plans(ctx, "CHG-1", [a_plan([(25, 4, 6)]).model_copy(update=known)])
+    for path in ("/changes/CHG-1", f"/approvals/{token(ctx)}"):
+        page = client.get(path).text
+        for note in ("max_units &lt;60&gt; is under the need", "it begins once F-1 is over"):
+            assert page.count(f"Note: {note}") == 2, "with what is asked for, and with the plan"
+
+
 def test_a_links_page_loads_nothing_that_asks_for_a_password(ctx: Context) -> None:
     client = a_client(ctx, link_secrets=(SecretStr(SECRET),), open_reading=False)
     page = client.get(f"/approvals/{token(ctx)}")

@@ -34,7 +34,8 @@ def waiting(files: Path, forebay) -> Path:  # noqa: F811
     with common.context().store.transaction() as tx:
         record = tx.change("CHG-1")
     assert record is not None
-    store_plans(common.context(), "CHG-1", [plan.model_copy(update={"effective_at": record.change.effective_at})])
+    known = {"effective_at": record.change.effective_at, "preflight": ("max_units is 60",)}
+    store_plans(common.context(), "CHG-1", [plan.model_copy(update=known)])
     return files
 
 
@@ -89,6 +90,7 @@ def test_what_is_approved_is_seen_before_it_is(waiting: Path, forebay) -> None: 
         "also under way policy in force at state CHG-2 tier",
     ):
         assert shown in words, shown
+    assert words.count("note: max_units is 60") == 1
 
 
 def test_approving_on_the_command_line(waiting: Path, forebay) -> None:  # noqa: F811
@@ -99,7 +101,9 @@ def test_approving_on_the_command_line(waiting: Path, forebay) -> None:  # noqa:
     assert code == 3 and "a look at plan" in error
     code, out, _ = forebay("approve", "CHG-1", "--by", "bob", "--reason", "fine", *plan)
     assert (code, out.startswith("CHG-1: scheduled: approved: 1 of 1 approvals (bob)")) == (0, True)
-    assert "approval:" not in forebay("status", "CHG-1")[1], "nothing is asked for any more"
+    shown = forebay("status", "CHG-1")[1]
+    assert "approval:" not in shown, "nothing is asked for any more"
+    assert "checkout: note: max_units is 60" in shown
 
 
 @pytest.mark.parametrize("answer", ["approve", "reject"])

@@ -114,7 +114,7 @@ def test_changes_and_steps_as_they_stand() -> None:
 
 
 def test_what_an_approver_is_asked_for() -> None:
-    plan = drawn(start=8)
+    plan = drawn(start=8).model_copy(update={"preflight": ("max_units is 60",)})
     asked = Request(
         asked=plan.hash,
         latest=plan.steps[0].due_at,
@@ -130,6 +130,7 @@ def test_what_an_approver_is_asked_for() -> None:
         "    allocation as it is; the risk of being too small at the effective time is under 2.5 % instead of",
         "    100 %.",
         "  An approval holds up to 14 units, moves of 4 and 1.82 USD.",
+        "  note: max_units is 60",
     ]
     steps = request_text(asked, set(), NOW).removeprefix(text).strip().splitlines()
     assert steps[0] == "proposed for web", "its steps do not stand above it"
