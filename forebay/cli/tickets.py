@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +27,7 @@ def show(
     """What a payload would become, or where it fails; nothing is stored."""
     from forebay.domain.mapping import read_payload
     from forebay.domain.source import GENERIC
+    from forebay.domain.strict_json import Twice, read_json
     from forebay.settings import load_settings
     from forebay.wiring import read_sources
 
@@ -36,7 +36,9 @@ def show(
         raise InputError(f"there is no ticket source {source!r}. Known: {', '.join(found)}")
     text = common.read(payload)
     try:
-        data = json.loads(text)
+        data = read_json(text)
+    except Twice as error:
+        raise InputError(f"{payload}: {error}") from error
     except ValueError as error:
         raise InputError(f"{payload}: this is not JSON: {error}") from error
     delivery = read_payload(found[source], data)

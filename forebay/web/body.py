@@ -6,6 +6,7 @@ import json
 
 from fastapi import Request
 
+from forebay.domain.strict_json import Twice, read_json
 from forebay.web.answers import Refused
 
 TOO_DEEP = "the body is nested too deeply to be read"
@@ -26,21 +27,19 @@ async def read_body(request: Request, limit: int) -> bytes:
 
 
 def json_text(body: bytes) -> str:
-    """The body as text. Raises Refused unless it is JSON as in RFC 8259, in UTF-8."""
+    """The body as text. Raises Refused unless it is JSON as in RFC 8259, in UTF-8, and has each field once."""
     try:
         text = body.decode()
         # What is stored is hashed, so it has to be written again: without halves of characters, without 1e999.
-        json.dumps(json.loads(text, parse_constant=_no_number), ensure_ascii=False, allow_nan=False).encode()
+        json.dumps(read_json(text), ensure_ascii=False, allow_nan=False).encode()
     except UnicodeDecodeError as error:
         raise Refused(400, f"the body is not UTF-8 (byte {error.start}): send JSON in UTF-8") from error
     except UnicodeEncodeError as error:
         raise Refused(400, "the body escapes half a character (a lone surrogate such as \\ud800)") from error
     except RecursionError as error:
         raise Refused(400, TOO_DEEP) from error
+    except Twice as error:
+        raise Refused(400, str(error)) from error
     except ValueError as error:
         raise Refused(400, f"the body is not JSON: {error}") from error
     return text
-
-
-def _no_number(word: str) -> float:
-    raise ValueError(f"{word} is no JSON number")

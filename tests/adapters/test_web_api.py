@@ -84,6 +84,7 @@ def test_a_denied_change_says_what_would_pass(world: World) -> None:
 BROKEN: dict[str, tuple[dict[str, Any], int, str]] = {
     "no JSON": ({"content": b"{"}, 400, "is not JSON"),
     "no number": ({"content": b'{"document": {"a": 1e999}}'}, 400, "Out of range"),
+    "a field twice": ({"content": b'{"factor": 2.0, "factor": 3.0}'}, 400, "'factor' is there twice in one object"),
     "half a character": ({"content": b'{"reason": "\\ud83d"}'}, 400, "half a character"),
     "a list": ({"json": []}, 422, "change is not valid"),
     "no workload of ours": ({"json": ASKED | {"impacts": [{"workload": "wbe", "factor": 2}]}}, 422, "Known: web"),

@@ -52,7 +52,7 @@ def client(ctx: Context) -> TestClient:
 
 
 def body_signed(sent: Any, header: str, secret: str = SECRET) -> dict[str, Any]:
-    body = json.dumps(sent).encode()
+    body = sent if isinstance(sent, bytes) else json.dumps(sent).encode()
     digest = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
     return {"content": body, "headers": {header: f"sha256={digest}"}}
 
@@ -230,6 +230,13 @@ def test_an_invalid_payload_names_the_expression_and_stores_nothing(ctx: Context
     answer = client.post("/v1/tickets/jira", **body_signed(sent, "X-Hub-Signature"))
     assert (answer.status_code, stored_tickets(ctx.store)) == (422, [])
     assert "[expression: issue.fields.customfield_10104.value]" in answer.json()["faults"][0]
+
+
+def test_a_field_twice_is_refused_also_where_nothing_is_read_of_it(ctx: Context, client: TestClient) -> None:
+    sent = json.dumps(payload("jira")).replace('"issue":', '"colour": 1, "colour": 2, "issue":', 1).encode()
+    answer = client.post("/v1/tickets/jira", **body_signed(sent, "X-Hub-Signature"))
+    assert (answer.status_code, stored_tickets(ctx.store)) == (400, [])
+    assert "'colour' is there twice in one object: keep one" in answer.json()["detail"]
 
 
 def test_what_is_no_ticket_is_ignored(ctx: Context, client: TestClient) -> None:

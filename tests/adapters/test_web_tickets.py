@@ -89,6 +89,7 @@ def _without_header(delivery: dict[str, Any], name: str) -> dict[str, Any]:
     return delivery | {"headers": {k: v for k, v in delivery["headers"].items() if k != name}}
 
 
+TWICE = json.dumps(a_delivery()).replace('"factor": 2', '"factor": 2.0, "factor": 3.0').encode()
 REFUSED = {
     "unsigned": (_without_header(signed(a_delivery()), SIGNATURE_HEADER), 401, "is not signed"),
     "without a timestamp": (_without_header(signed(a_delivery()), TIMESTAMP_HEADER), 401, "is not signed"),
@@ -101,6 +102,7 @@ REFUSED = {
     "nested without end": (signed(b"[" * 30_000), 400, "nested too deeply"),
     "nested deeply": (signed(b'{"ticket": ' + b"[" * 500 + b"]" * 500 + b"}"), 422, "ticket is not valid"),
     "a list": (signed([1, 2]), 422, "ticket is not valid"),
+    "a field twice": (signed(TWICE), 400, "'factor' is there twice in one object: keep one"),
 }
 
 

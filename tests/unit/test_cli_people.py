@@ -87,6 +87,12 @@ def test_where_there_is_nothing_it_is_said(files: Path, forebay) -> None:  # noq
     assert (code, error) == (2, "forebay: cannot read nofile.json: No such file or directory\n")
 
 
+def test_a_payload_with_a_field_twice_is_shown_as_it_is_answered(files: Path, forebay) -> None:  # noqa: F811
+    (files / "twice.json").write_text('{"ticket": "T-1", "ticket": "T-2"}')
+    code, _, error = forebay("ticket", "show", "generic", "twice.json")
+    assert (code, error) == (2, "forebay: twice.json: 'ticket' is there twice in one object: keep one\n")
+
+
 def test_where_no_approval_is_needed_it_is_said(files: Path, forebay) -> None:  # noqa: F811
     assert forebay("submit", "change.yaml")[0] == 0
     code, _, error = forebay("approve", "CHG-1", *BY, "--plan", "01234567")
