@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from forebay.domain.errors import InputError
 from forebay.domain.issuer import TrustedIssuer
 from forebay.domain.model import Duration, faults
 from forebay.domain.telling import TOPICS
+from forebay.environment import check_names
 
 
 class Settings(BaseSettings):
@@ -60,7 +62,7 @@ class Settings(BaseSettings):
 def load_settings() -> Settings:
     """Raises InputError naming the variable at fault."""
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
         found = faults(error.errors(include_url=False), Settings, quote=False)
         lines = [f"  FOREBAY_{(name := str(place[0])).upper()}{line.removeprefix(name)}" for place, line in found]
@@ -68,3 +70,5 @@ def load_settings() -> Settings:
     except SettingsError as error:
         # Its text names the field and quotes nothing; the cause, which holds the whole value, is cut off.
         raise InputError(f"environment (variables FOREBAY_…) is not valid: {error}: write it as JSON") from None
+    check_names([name.upper() for name in Settings.model_fields], os.environ, settings.sources)
+    return settings
