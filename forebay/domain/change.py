@@ -63,6 +63,13 @@ def _check_json(value: object, levels: int) -> None:
         _check_json(part, levels - 1)
 
 
+def _bounded(entitlement: Entitlement) -> Entitlement:
+    # Asked of what comes in only: what was stored before it was asked stays readable.
+    if entitlement.min_units is None and entitlement.max_units is None:
+        raise ValueError("give min_units, max_units or both: without a bound it asks for nothing (min_units: 0 ends one)")
+    return entitlement
+
+
 Person = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line)]
 Text = Annotated[str, Field(max_length=2000), AfterValidator(visible)]
 Document = Annotated[Mapping[str, Any], AfterValidator(_is_json)]
@@ -105,7 +112,7 @@ class ChangeRequest(Model):
         (),
         examples=[[{"workload": "checkout", "factor": 2.0}]],
     )
-    entitlements: tuple[Entitlement, ...] = field(
+    entitlements: tuple[Annotated[Entitlement, AfterValidator(_bounded)], ...] = field(
         8,
         "Entitlements",
         "Bounds that the new policy sets on the units of a workload",

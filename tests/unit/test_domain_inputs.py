@@ -73,6 +73,10 @@ BAD_CHANGES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"entitlements": [{"workload": "web", "min_units": 9, "max_units": 3}]},
         ("entitlements.0", "min_units 9 is above max_units 3", "swap"),
     ),
+    "an entitlement of nothing": (
+        {"impacts": [], "entitlements": [{"workload": "web"}]},
+        ("entitlements.0", "give min_units, max_units or both", "min_units: 0 ends one"),
+    ),
     "nothing to move": ({"impacts": []}, ("at least one impact or entitlement",)),
     "no requester": ({"requested_by": ""}, ("requested_by", "at least 1 character")),
     "misspelt field": (
