@@ -110,10 +110,10 @@ def history(path: Path) -> History:
 
 def rules(path: Path) -> ChangeRules:
     """The change rules in a file; a freeze's calendar may be a file beside it. Raises InputError."""
-    from forebay.domain.model import parse_yaml, validate
+    from forebay.domain.model import parse_yaml
     from forebay.domain.rules import ChangeRules
 
-    return validate(ChangeRules, _with_calendars(parse_yaml(read(path), str(path)), path.parent), str(path))
+    return ChangeRules.written(_with_calendars(parse_yaml(read(path), str(path)), path.parent), str(path))
 
 
 def _with_calendars(content: Any, folder: Path) -> Any:

@@ -24,11 +24,16 @@ def rules_set(
     """Store a new version of the change rules; a freeze's calendar may be a file beside them."""
     from forebay.app.rules import set_rules
     from forebay.domain.amendment import RulesProposal
+    from forebay.report.rules import what_changes
 
     content = common.rules(rules)
     ctx = common.context()
+    with ctx.store.snapshot() as tx:
+        before = tx.rules()
     done = set_rules(ctx, content, by, reason)
     typer.echo(_said(ctx, done) if isinstance(done, RulesProposal) else f"change rules: version {done}")
+    for line in what_changes(before, content):
+        typer.echo(f"  {line}")
 
 
 @app.command("agree")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from forebay.domain.approval import Approval, ApprovalRule, Standing, approved_units, standing
 from forebay.domain.change import Misalignment, PolicyChange
-from forebay.domain.errors import RuleRefusal
+from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.freeze import ANYONE, Freeze, FreezeWindow, matches
-from forebay.domain.model import DurationOrZero, Model
+from forebay.domain.model import DurationOrZero, Model, validate
 from forebay.domain.plan import ShapingPlan
 
 Action = Literal["request", "approve", "cancel", "revoke", "hold", "break-glass"]
@@ -89,6 +89,22 @@ class ChangeRules(Model):
     groups: Mapping[str, tuple[str, ...]] = {}
     amenders: Annotated[tuple[str, ...], Field(min_length=1)] = (ANYONE,)
     amendment: Amendment = Amendment()
+
+    @classmethod
+    def written(cls, content: Any, what: str) -> ChangeRules:
+        """As a person writes them. Raises InputError, also for what stays readable in a store: no rules at all, by
+        which everyone may do everything, and two of one name, of which no refusal tells which.
+        """
+        found = validate(cls, content, what)
+        if "rules" not in found.model_fields_set:
+            raise InputError(
+                f"{what}: rules: there are none, so everyone might do everything at once: write them, "
+                "or where you mean just that `rules: [{ name: everyone }]`"
+            )
+        names = [rule.name for rule in found.rules]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise InputError(f"{what}: rules: two are called {', '.join(twice)}: a refusal names its rule, rename one")
+        return found
 
     @model_validator(mode="after")
     def _groups_are_known(self) -> ChangeRules:
