@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from forebay.app.context import Context
 from forebay.domain.errors import InputError
+from forebay.domain.model import quoted
 from forebay.domain.records import ChangeRecord
 
 
@@ -12,5 +13,5 @@ def change_record(ctx: Context, name: str) -> ChangeRecord:
     with ctx.store.snapshot() as tx:
         record = tx.change(name)
     if record is None:
-        raise InputError(f"there is no change {name!r}: `forebay status` lists them")
+        raise InputError(f"there is no change {quoted(name)}: `forebay status` lists them")
     return record

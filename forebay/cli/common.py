@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from forebay.domain.errors import InputError
-from forebay.domain.model import to_utc
+from forebay.domain.model import quoted, short, to_utc
 from forebay.domain.resources import Resource
 from forebay.domain.wording import on_one_line
 
@@ -230,7 +230,7 @@ def time(text: str, what: str) -> datetime:
         return to_utc(datetime.fromisoformat(text))
     except (ValueError, OverflowError) as error:
         mend = "write it as 2026-11-26T09:00:00Z, or with an offset: 2026-11-26T09:00:00+01:00"
-        raise InputError(f"{what} {text!r} is not a time with a zone ({error}): {mend}") from error
+        raise InputError(f"{what} {quoted(text)} is not a time with a zone ({short(str(error))}): {mend}") from error
 
 
 def end_of(series: Mapping[str, Mapping[Resource, pd.Series]], needed: Collection[str]) -> datetime:

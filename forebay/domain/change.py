@@ -66,7 +66,7 @@ def _check_json(value: object, levels: int) -> None:
 def _bounded(entitlement: Entitlement) -> Entitlement:
     # Asked of what comes in only: what was stored before it was asked stays readable.
     if entitlement.min_units is None and entitlement.max_units is None:
-        raise ValueError("give min_units, max_units or both: without a bound it asks for nothing (min_units: 0 ends one)")
+        raise ValueError("give min_units, max_units or both: it bounds nothing without (min_units: 0 ends one)")
     return entitlement
 
 

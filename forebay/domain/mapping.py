@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from forebay.domain.change import ChangeRequest
 from forebay.domain.errors import InputError
-from forebay.domain.model import faults, parse_yaml, validate
+from forebay.domain.model import faults, parse_yaml, quoted, validate
 from forebay.domain.source import TicketSource
 from forebay.domain.ticket import TicketDelivery
 
@@ -60,7 +60,7 @@ def _text(source: TicketSource, name: str, payload: Any) -> str:
     if not isinstance(found, str) or found in ("", "null"):  # to_string() of what is not there
         raise InputError(
             f"source {source.name}: {name}: the expression {expression} gives "
-            f"{'nothing' if found in (None, '', 'null') else f'{found!r}, no text'} here"
+            f"{'nothing' if found in (None, '', 'null') else f'{quoted(found)}, no text'} here"
         )
     return found
 

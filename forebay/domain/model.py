@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
@@ -75,10 +75,13 @@ def _has_a_length(value: object) -> object:
 def _is_written_as_a_time(value: object) -> object:
     bare = isinstance(value, int | float) or (isinstance(value, str) and re.fullmatch(r"\s*[-+]?[\d.]+\s*", value))
     if bare and not isinstance(value, bool):
-        raise ValueError(f"{value} is a bare number: write a time with its zone, such as 2026-11-24T09:00:00+01:00")
+        found = short(str(value))
+        raise ValueError(f"{found} is a bare number: write a time with its zone, such as 2026-11-24T09:00:00+01:00")
     return value
 
 
+# Pydantic's word in a place where a key is wrong, and not what it names; and the longest sentence on one fault.
+KEY, MOST_SAID = "[key]", 1000
 M = TypeVar("M", bound=BaseModel)
 Place = tuple[int | str, ...]
 NAME = r"[A-Za-z0-9][A-Za-z0-9._:-]*"
@@ -98,9 +101,9 @@ def read_duration(text: str, what: str, longest: timedelta = LONGEST) -> timedel
         duration = TypeAdapter(Duration).validate_python(iso)
     except ValidationError as error:
         why = _sentence(error.errors()[0], None)
-        raise InputError(f"{what} {text!r}: {why}; short are 90m, 48h, 3d") from error
+        raise InputError(f"{what} {quoted(text)}: {why}; short are 90m, 48h, 3d") from error
     if duration > longest:
-        raise InputError(f"{what} {text!r}: it must be at most {longest.days} days")
+        raise InputError(f"{what} {quoted(text)}: it must be at most {longest.days} days")
     return duration
 
 
@@ -151,16 +154,37 @@ def faults(
         if fault["type"] == "too_short" and any(other["loc"][: len(place)] == place != other["loc"] for other in found):
             continue  # what is faulty itself was not counted
         silent = not quote or isinstance(value, dict | list | BaseModel) or fault["type"] == "missing"
-        shown = "" if silent else " (found nothing)" if value is None else f" (found {value!r})"
-        told.append((place, f"{'.'.join(map(str, place)) or '(whole)'}: {_sentence(fault, model)}{shown}"))
+        shown = "" if silent else " (found nothing)" if value is None else f" (found {quoted(value)})"
+        where = ".".join(short(str(step)) for step in _written(model, place)[0]) or "(whole)"
+        told.append((place, f"{where}: {short(_sentence(fault, model), MOST_SAID)}{shown}"))
     return told
+
+
+def short(text: str, most: int = 80) -> str:
+    """The beginning of `text`: an error that repeats a whole file is read by nobody."""
+    return text if len(text) <= most else f"{text[:most]}… ({len(text)} characters)"
+
+
+def quoted(value: object) -> str:
+    """What was found, as people write it, and not more of it than tells it apart."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case date():
+            return value.isoformat()
+        case _:
+            return short(repr(value))
 
 
 def _sentence(fault: Any, model: type[BaseModel] | None) -> str:
     context = fault.get("ctx", {})
     match fault["type"]:
+        case "string_type" if fault["loc"][-1:] == (KEY,):
+            return "a name is a text: write it in quotes"
+        case "too_short":
+            return f"write at least {context['min_length']} here"
         case "extra_forbidden":
-            known = _fields(model, fault["loc"]) if model else []
+            known = _written(model, fault["loc"])[1]
             near = difflib.get_close_matches(str(fault["loc"][-1]), known, 1)
             hint = "".join(f": did you mean {name}?" for name in near) or "."
             return f"there is no such field{hint}" + (f" The fields are {', '.join(known)}" if known else "")
@@ -176,14 +200,24 @@ def _sentence(fault: Any, model: type[BaseModel] | None) -> str:
     return str(fault["msg"]).removeprefix("Value error, ")
 
 
-def _fields(model: type[BaseModel], place: Place) -> list[str]:
-    """The fields of what stands around `place` in a `model`."""
-    around = [model]
-    for step in place[:-1]:
-        parts = [one.model_fields[step].annotation for one in around if step in one.model_fields]
-        if parts:  # else the step is an index, a key or the tag of a union
-            around = [inner for part in parts for inner in _models(part)]
-    return [name for one in around for name in one.model_fields]
+def _written(model: type[BaseModel] | None, place: Place) -> tuple[list[int | str], list[str]]:
+    """`place` by the steps that people wrote in a `model`, and the fields of what stands around the last of them.
+
+    Between them pydantic says which of several models it took something for, and that a key is meant, not its value.
+    """
+    told: list[int | str] = []
+    around: list[type[BaseModel]] = []
+    inner, of_several = [model] if model else [], False
+    for step in place:
+        if step == KEY or (of_several and isinstance(step, str)):
+            of_several = False
+            continue
+        told.append(step)
+        around = inner
+        parts = [_models(one.model_fields[step].annotation) for one in inner if step in one.model_fields]
+        if parts:  # else the step is an index or a key
+            inner, of_several = [one for part in parts for one in part], any(len(part) > 1 for part in parts)
+    return told, [name for one in around for name in one.model_fields]
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:

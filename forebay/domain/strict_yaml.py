@@ -21,7 +21,7 @@ class StrictLoader(yaml.SafeLoader):
             if key.tag == "tag:yaml.org,2002:merge" or not isinstance(key, yaml.ScalarNode):
                 continue
             if key.value in seen:
-                raise Refused(problem=f"{key.value!r} is there twice: keep one", problem_mark=key.start_mark)
+                raise Refused(problem=f"{key.value[:80]!r} is there twice: keep one", problem_mark=key.start_mark)
             seen.add(key.value)
         return node
 

@@ -20,7 +20,8 @@ def what_changes(before: ChangeRules, after: ChangeRules) -> list[str]:
         lines.append("the rules' order changed: the first that matches governs")
     others = [name for name in ChangeRules.model_fields if name != "rules"]
     lines += [f"{name} changed" for name in others if getattr(before, name) != getattr(after, name)]
-    return lines + [f"rule {rule.name!r}: everyone may ask, at once and unapproved" for rule in after.rules if _open(rule)]
+    wide = [rule.name for rule in after.rules if _open(rule)]
+    return lines + [f"rule {name!r}: everyone may ask, at once and unapproved" for name in wide]
 
 
 def _open(rule: ChangeRule) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from forebay.app import approvals, people
 from forebay.app.break_glass import break_glass, override_hold
@@ -20,7 +20,18 @@ from forebay.domain.change import Text
 from forebay.domain.model import Model, Name, UtcTime
 from forebay.domain.records import ChangeRecord
 
-Reason = Annotated[Text, Field(min_length=1, pattern=r"\S", description="The audit log keeps it.")]
+
+def _given(reason: str) -> str:
+    if not reason.strip():
+        raise ValueError("give a reason: the audit log keeps it")
+    return reason
+
+
+# What the schema says is what is checked, in words of ours.
+SOMETHING = {"minLength": 1, "pattern": r"\S"}
+Reason = Annotated[
+    Text, AfterValidator(_given), Field(description="The audit log keeps it.", json_schema_extra=SOMETHING)
+]
 
 
 class Why(Model):

@@ -105,6 +105,16 @@ def test_bad_input_is_refused_with_its_mend_and_changes_nothing(world: World, na
     assert client.get("/v1/changes").json() == []
 
 
+@pytest.mark.parametrize("reason", ["", " "])
+def test_who_gives_no_reason_is_asked_for_one(world: World, reason: str) -> None:
+    world.submit(a_request(), a_plan(LATER))
+    answer = calling(world, "bob", "operator").post("/v1/changes/CHG-1/hold", json={"reason": reason})
+    assert (answer.status_code, answer.json()["faults"][0].partition(" (")[0]) == (
+        422,
+        "reason: give a reason: the audit log keeps it",
+    )
+
+
 def test_what_is_approved_is_what_was_shown(world: World) -> None:
     world.put_rules(rules=[{"name": "careful", "approval": {"approvers": ["bob"]}}])
     world.submit(a_request(), a_plan(LATER))

@@ -119,7 +119,7 @@ def test_a_named_exception_lets_its_changes_through(exception: dict[str, Any], b
         ({"cron": "61 * * * *", "duration": "PT1H"}, "this is no cron expression"),
         ({"cron": "0 1 * * *", "duration": "PT1H", "timezone": "Europe/Berln"}, "there is no such time zone"),
         ({"cron": "0 1 * * *", "duration": "P40D"}, "lasts 31 days at most"),
-        ({"cron": "0 1 * * *"}, "freezes.0.cron.duration: Field required"),
+        ({"cron": "0 1 * * *"}, "freezes.0.duration: Field required"),
         ({"calendar": "holidays.ics"}, "this is no iCalendar text"),
         ({"start": NOW, "end": NOW}, "must end after it starts"),
         ({"start": NOW, "end": NOW + DAY, "exceptions": [{"name": "all"}]}, "an exception for all is no freeze"),

@@ -12,7 +12,7 @@ from forebay.app.receive import receive
 from forebay.domain.change import ChangeRequest
 from forebay.domain.errors import InputError
 from forebay.domain.lifecycle import BEFORE_IN_FORCE, TRANSITIONS, ChangeState, check_transition
-from forebay.domain.model import parse_yaml, read_duration, validate
+from forebay.domain.model import Model, parse_yaml, read_duration, validate
 from forebay.domain.rules import ChangeRules
 from forebay.domain.workload import WorkloadCatalog
 from forebay.settings import load_settings
@@ -152,8 +152,48 @@ def test_a_fault_within_the_only_rule_is_told_once() -> None:
     assert [fault.partition("?")[0] for fault in faults] == [
         "  rules.0.entites: there is no such field: did you mean entities"
     ]
-    with pytest.raises(InputError, match="rules: Tuple should have at least 1 item"):
+    with pytest.raises(InputError, match="rules: write at least 1 here"):
         validate(ChangeRules, {"rules": []}, "rules.yaml")
+
+
+TOLD: dict[str, tuple[type[Model], str, str]] = {
+    "a file of something else": (ChangeRequest, "a" * 2_000_000, "(whole): write fields here, "),
+    "a time without a zone": (
+        ChangeRequest,
+        "effective_at: 2019-01-15 09:00:00",
+        "(found 2019-01-15T09:00:00)",
+    ),
+    "a day": (ChangeRequest, "reason: 2019-01-15", "(found 2019-01-15)"),
+    "yes": (ChangeRequest, "reason: true", "(found true)"),
+    "a key that is no text": (ChangeRequest, "document: {1: a}", "  document.1: a name is a text: write it in quotes"),
+    "a long name of a field": (ChangeRequest, f"? {'z' * 5000}\n: 1", "zzz… (5000 characters): there is no such field"),
+    "a long number": (ChangeRequest, f'effective_at: "{"1" * 5000}"', "111… (5000 characters) is a bare number"),
+    "a freeze": (
+        ChangeRules,
+        "{rules: [{name: a}], freezes: [{cron: never, duration: PT1H, reason: x, timezon: UTC}]}",
+        "  freezes.0.timezon: there is no such field: did you mean timezone?",
+    ),
+    "a freeze's cron": (
+        ChangeRules,
+        "{rules: [{name: a}], freezes: [{cron: never, duration: PT1H, reason: x}]}",
+        "  freezes.0.cron: ",
+    ),
+    "a workload's target": (
+        WorkloadCatalog,
+        "workloads: [{target: {type: ecs, cluster: [x], service: y}}]",
+        "  workloads.0.target.cluster: ",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_what_was_found_is_told_in_short_and_as_people_write_it(name: str) -> None:
+    model, text, words = TOLD[name]
+    with pytest.raises(InputError) as refused:
+        validate(model, parse_yaml(text, "file"), "file")
+    assert words in str(refused.value)
+    assert max(len(line) for line in str(refused.value).splitlines()) < 700
+    assert "datetime" not in str(refused.value)
 
 
 def test_a_wrong_setting_is_told_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
