@@ -64,11 +64,18 @@ def load_settings() -> Settings:
     try:
         settings = Settings()
     except ValidationError as error:
-        found = faults(error.errors(include_url=False), Settings, quote=False)
-        lines = [f"  FOREBAY_{(name := str(place[0])).upper()}{line.removeprefix(name)}" for place, line in found]
-        raise InputError("environment (variables FOREBAY_…) is not valid:\n" + "\n".join(lines)) from error
+        raise not_valid(error) from error
     except SettingsError as error:
         # Its text names the field and quotes nothing; the cause, which holds the whole value, is cut off.
         raise InputError(f"environment (variables FOREBAY_…) is not valid: {error}: write it as JSON") from None
     check_names([name.upper() for name in Settings.model_fields], os.environ, settings.sources)
     return settings
+
+
+def not_valid(error: ValidationError) -> InputError:
+    """What is wrong with which variable, and no value: it may be a secret."""
+    found = faults(error.errors(include_url=False), Settings, quote=False)
+    # What is wrong between several of them says itself which.
+    lines = [f"  FOREBAY_{(name := str(place[0])).upper()}{line.removeprefix(name)}" for place, line in found if place]
+    lines += [f"  {line.removeprefix('(whole): ')}" for place, line in found if not place]
+    return InputError("environment (variables FOREBAY_…) is not valid:\n" + "\n".join(lines))

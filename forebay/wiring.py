@@ -178,14 +178,14 @@ def make_usage(workload: Workload, aws: AwsClients, clock: Clock) -> Usage:
     return CloudWatchUsage(workload, aws, clock)
 
 
-def read_catalog(path: Path) -> WorkloadCatalog:
-    """Raises InputError if the workloads file is missing or not valid."""
+def read_catalog(path: Path, named_by: str = "FOREBAY_WORKLOADS") -> WorkloadCatalog:
+    """Raises InputError if the workloads file, which `named_by` may name, is missing or not valid."""
     try:
         return _parsed(read_text(path), str(path))
     except InputError as error:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise
-        mend = "name yours by FOREBAY_WORKLOADS, or copy examples/workloads.yaml there"
+        mend = f"name yours by {named_by}, or copy examples/workloads.yaml there"
         raise InputError(f"there is no workloads file {path}: {mend}") from error
 
 

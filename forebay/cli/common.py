@@ -140,7 +140,7 @@ def history_of(path: Path, workloads: Path | None) -> tuple[History, Sequence[Wo
     recorded = history(path)
     if workloads is None:
         return recorded, ()
-    catalog = read_catalog(workloads).workloads
+    catalog = read_catalog(workloads, "--workloads").workloads
     return recorded.planned(catalog), catalog
 
 

@@ -77,7 +77,7 @@ def plan(
     if explain and output_format is not PlanFormat.TABLE:
         raise InputError(f"--explain says the table in sentences: leave it out, or leave out --format {output_format}")
     request = ChangeRequest.parse(common.read(change), str(change))
-    catalog = read_catalog(workloads)
+    catalog = read_catalog(workloads, "--workloads")
     ruled = common.rules(rules) if rules else ChangeRules()
     recorded = common.history(history)
     needed = common.touched(request)
@@ -185,7 +185,7 @@ def replay(
     at = common.time(now, "--now") if now else common.end_of(past, needed)
     ruled = common.rules(rules) if rules else ChangeRules()
     scenario = Scenario(true_factor=true_factor, lever=lever, units=units, rules=ruled)
-    catalog = read_catalog(workloads)
+    catalog = read_catalog(workloads, "--workloads")
     own, own_since = common.own(before, request.entity), common.own(since, request.entity)
     with common.writing(out):  # before the work: it takes minutes
         out.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from forebay.domain.errors import OutsideError
-from forebay.domain.model import validate
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -87,6 +86,9 @@ def _log_to_stderr() -> None:
 
 def web_settings(settings: Settings) -> WebSettings:
     """What the web door takes from the environment. Raises InputError naming the variables."""
+    from pydantic import ValidationError
+
+    from forebay.settings import not_valid
     from forebay.web.settings import WebSettings, with_sources
     from forebay.wiring import read_sources
 
@@ -94,4 +96,7 @@ def web_settings(settings: Settings) -> WebSettings:
     sources, secrets = with_sources(read_sources(settings.sources), secrets, os.environ)
     same = ("link_secrets", "replay_window", "open_reading", "requests_per_minute")
     values = {name: getattr(settings, name) for name in same} | {"sources": sources, "webhook_secrets": secrets}
-    return validate(WebSettings, values, ", ".join(f"FOREBAY_{name.upper()}" for name in values))
+    try:
+        return WebSettings.model_validate(values)
+    except ValidationError as error:
+        raise not_valid(error) from error

@@ -16,6 +16,15 @@ from forebay.domain.model import DurationOrZero, Model, validate
 from forebay.domain.plan import ShapingPlan
 
 Action = Literal["request", "approve", "cancel", "revoke", "hold", "break-glass"]
+# What a refusal says of each, and the field of a rule that names who may.
+SAID: Mapping[Action, tuple[str, str]] = {
+    "request": ("ask for", "requesters"),
+    "approve": ("approve or reject", "approvers"),
+    "cancel": ("cancel", "cancellers"),
+    "revoke": ("take back", "revokers"),
+    "hold": ("hold, resume, pin or settle", "holders"),
+    "break-glass": ("break the glass for", "break_glass"),
+}
 Direction = Literal["increase", "decrease"]
 DIRECTIONS: tuple[Direction, ...] = ("increase", "decrease")
 GROUP = "group:"
@@ -195,10 +204,11 @@ class ChangeRules(Model):
                 f"on_misalignment {' or '.join(rule.on_misalignment)}",
             )
         if change.on_misalignment == "enforce" and not self.may("break-glass", change, change.requested_by):
+            allowed = rule.break_glass
             raise RuleRefusal(
                 rule.name,
                 f"{change.requested_by!r} may not ask for on_misalignment enforce: that breaks the glass in their name",
-                f"on_misalignment defer, or a request by {self._whom('break-glass', change)}",
+                "on_misalignment defer" + (f", or a request by {in_words(allowed)}" if allowed else ""),
             )
 
     def _check_quorum(self, rule: ChangeRule, change: PolicyChange) -> None:
@@ -223,20 +233,19 @@ class ChangeRules(Model):
     def _includes(self, allowed: tuple[str, ...], person: str) -> bool:
         return any(name == ANYONE or person in self._people(name) for name in allowed)
 
-    def _whom(self, action: Action, change: PolicyChange) -> str:
-        return in_words(self.governing(change).permitted(action))
-
     def check_permitted(self, action: Action, change: PolicyChange, person: str) -> None:
         """Raises RuleRefusal naming who may, if `person` may not do `action` to `change`."""
-        if not self.may(action, change, person):
-            allowed = self.governing(change).permitted(action)
-            # Who may approve is said by the approval that a rule asks for.
-            nobody = "nothing: no approval is needed" if action == "approve" else "nobody is permitted by this rule"
-            raise RuleRefusal(
-                self.governing(change).name,
-                f"{person!r} may not {action} changes of {change.entity!r}",
-                f"one of {in_words(allowed)}" if allowed else nobody,
-            )
+        if self.may(action, change, person):
+            return
+        rule = self.governing(change)
+        if action == "approve" and rule.approval is None:
+            reason = f"changes of {change.entity!r} need no approval by this rule"
+            raise RuleRefusal(rule.name, reason, "nothing has to: it goes on by itself")
+        verb, names = SAID[action]
+        allowed = rule.permitted(action)
+        nobody = f"change rules whose `{names}` names who may: nobody does here"
+        would_pass = f"one of {in_words(allowed)}" if allowed else nobody
+        raise RuleRefusal(rule.name, f"{person!r} may not {verb} changes of {change.entity!r}", would_pass)
 
     def standing(self, change: PolicyChange, plans: Sequence[ShapingPlan], approvals: Sequence[Approval]) -> Standing:
         """How far the request has come with these plans; `approvals` are all that were given to the change."""

@@ -62,7 +62,8 @@ def receiver(ctx: Context, settings: WebSettings, start_run: StartRun | None) ->
         """202: stored. 200: known, ignored or older. 400 to 422, 429, 503: refused, nothing changed."""
         door = sources.get(source)
         if door is None:
-            raise Refused(404, f"there is no ticket source {source!r}: send to one of {', '.join(sources)}")
+            # Nothing is signed yet: which others there are is nobody's business.
+            raise Refused(404, f"there is no ticket source {source!r}: the sources file names them")
         address = request.client.host if request.client else ""
         if not door.allows(address):
             raise Refused(403, f"{address} is not in the networks of source {source}")

@@ -51,7 +51,9 @@ class WebSettings(Model):
     def _of_known_sources(self) -> WebSettings:
         known = [source.name for source in self.sources]
         if unknown := sorted(set(self.webhook_secrets) - set(known)):
-            raise ValueError(f"there is no source {', '.join(unknown)}: give secrets for {', '.join(known)}")
+            raise ValueError(
+                f"FOREBAY_WEBHOOK_SECRETS: there is no source {', '.join(unknown)}: give secrets for {', '.join(known)}"
+            )
         for source in self.sources:
             if source.kind == "gitlab" and any(map(broken_signing_token, self.secrets(source.name))):
                 raise ValueError(f"a secret of {source.name} begins like a signing token and is none: copy it whole")

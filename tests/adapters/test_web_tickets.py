@@ -135,10 +135,10 @@ def test_an_unknown_workload_is_refused_with_the_known_ones(ctx: Context, client
     assert stored_tickets(ctx.store) == []
 
 
-def test_an_unknown_source_is_told_the_known_ones(client: TestClient) -> None:
+def test_an_unknown_source_is_not_told_the_known_ones(client: TestClient) -> None:
     answer = client.post("/v1/tickets/jira", **signed(a_delivery()))
     assert answer.status_code == 404
-    assert answer.json()["detail"] == "there is no ticket source 'jira': send to one of generic"
+    assert answer.json()["detail"] == "there is no ticket source 'jira': the sources file names them"
 
 
 def test_an_error_may_quote_what_utf_8_cannot_carry() -> None:

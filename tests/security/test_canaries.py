@@ -48,7 +48,7 @@ from forebay.enforcers.record import to_json
 from forebay.notify import notify_outlets
 from forebay.oidc import OidcAuthenticator
 from forebay.report.markdown import plan_markdown
-from forebay.settings import load_settings
+from forebay.settings import Settings, load_settings
 from forebay.store import open_store
 from forebay.web.app import create_app
 from forebay.web.link import ApprovalLink, token_of
@@ -124,6 +124,8 @@ def test_a_mistyped_secret_is_not_quoted_by_the_refusal_or_its_traceback(
         common.context()
         web_settings(load_settings())
     assert words in str(caught.value)
+    others = {name.upper() for name in Settings.model_fields} - set(variables)
+    assert len([name for name in others if f"FOREBAY_{name}" in str(caught.value)]) < 2, "the one at fault, and a mend"
     assert CANARY not in "".join(traceback.format_exception(caught.value))
 
 

@@ -280,3 +280,10 @@ def test_a_preview_reads_as_much_of_the_past_as_production(files: Path, forebay,
     without = forebay(*PLAN_JSON)[1]
     (files / "history.csv").write_text(HEADER + rows + recent.removeprefix(HEADER))
     assert json.loads(forebay(*PLAN_JSON)[1]) == json.loads(without)
+
+
+def test_a_workloads_file_that_is_not_there_is_named_by_the_option_that_named_it(files: Path, forebay) -> None:  # noqa: F811
+    for words in (PLAN, ("forecast", "history.csv", "--workloads", "workloads.yaml")):
+        (files / "workloads.yaml").unlink(missing_ok=True)
+        code, _, error = forebay(*words)
+        assert (code, "name yours by --workloads, or copy" in error) == (2, True)
