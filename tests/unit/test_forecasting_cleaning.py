@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from forebay.forecasting import Forecast, forecast_series
 from forebay.forecasting.cleaning.censoring import lifted
@@ -129,10 +131,33 @@ def test_a_level_shift_is_found_where_it_is(at: int, ratio: float) -> None:
     assert found[1] == pytest.approx(ratio, rel=0.15)
 
 
+@given(
+    at=st.integers(3 * DAY, 11 * DAY),
+    ratio=st.sampled_from([0.33, 0.5, 0.6, 1.6, 2.0, 3.0]),
+    swing=st.floats(0, 0.75),
+    peak=st.integers(0, DAY - 1),
+    grows=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+@example(at=9 * DAY, ratio=3.0, swing=0.6, peak=14, grows=True, seed=0)  # at the beginning of a night
+@example(at=6 * DAY + 12, ratio=0.5, swing=0.6, peak=14, grows=True, seed=0)
+def test_a_level_shift_is_dated_whether_the_swing_grows_with_it_or_not(
+    at: int, ratio: float, swing: float, peak: int, grows: bool, seed: int
+) -> None:
+    slots = np.arange(14 * DAY)
+    wave, level = swing * np.cos(2 * np.pi * (slots - peak) / DAY), np.where(slots < at, 1, ratio)
+    values = level * (1 + wave) if grows else level + min(1, ratio) * wave
+    found = level_shift(20 * values * (1 + 0.04 * np.random.default_rng(seed).standard_normal(len(slots))), DAY)
+    assert found is not None
+    assert abs(found[0] - at) <= 1
+    assert found[1] == pytest.approx(ratio, rel=0.1)
+
+
 NO_SHIFT = {
     "nothing": load(),
     "a weekend": edited(put(slice(5 * DAY, 7 * DAY), 4)),
     "since yesterday": edited(put(slice(-DAY, None), 60)),
+    "for two days and a night": edited(put(slice(-2 * DAY - 8, None), 6)),
     "noise": np.random.default_rng(1).lognormal(0, 1, 14 * DAY),
     "a slow trend": load() + np.linspace(0, 20, 14 * DAY),
 }

@@ -26,7 +26,7 @@ def level_shift(values: Floats, season: int) -> tuple[int, float] | None:
     """The slot at which the level changed for good, and the new level over the old; None if it did not.
 
     The split of the seasons' medians that leaves the smallest absolute deviations, then the slot within a season of it
-    that leaves the smallest squares. `values`: shape (n,), NaN in gaps.
+    that does, whether the swing grows with the level or stays. `values`: shape (n,), NaN in gaps.
     """
     whole = by_season(values, season)[1 if len(values) % season else 0 :]
     seen = np.flatnonzero(np.isfinite(whole).any(axis=1))  # a season of which nothing is known hides no shift
@@ -40,12 +40,18 @@ def level_shift(values: Floats, season: int) -> tuple[int, float] | None:
     noise = max(CLEAR * 1.4826 * float(np.median(strayed[split])), float(strayed[split].max()))
     if min(before, after) <= 0 or max(after / before, before / after) < LEAST_RATIO or abs(after - before) < noise:
         return None
-    shape = np.nan_to_num(median(whole[seen] - levels[:, None], axis=0))
-    around = (whole - shape)[seen[split - 1] : seen[split] + 1].ravel()
-    known = np.flatnonzero(np.isfinite(around))
-    squares = [_squares(around[known], k) for k in range(1, len(known))]
-    first = len(values) - (len(whole) - seen[split - 1]) * season
-    return int(first + known[1 + np.argmin(squares)]), after / before
+    around = whole[seen[split - 1] : seen[split] + 1]
+    relative = whole[seen] / np.where(levels > 0, levels, np.nan)[:, None]  # an idle season has no shape
+    grown = np.nan_to_num(median(relative, axis=0), nan=1.0)
+    same = np.nan_to_num(median(whole[seen] - levels[:, None], axis=0))
+    _, turn = min(
+        _turn(around, before * grown, after * grown),
+        _turn(around, before + same, after + same),
+    )
+    at = len(values) - (len(whole) - int(seen[split - 1])) * season + turn
+    if len(values) - at < (SEASONS_EACH_SIDE - 0.5) * season:
+        return None  # the first of its seasons was for the most part an old one
+    return at, after / before
 
 
 def with_one_level(series: RegularSeries, season: int, judge: Judge) -> RegularSeries:
@@ -88,5 +94,14 @@ def _centred(levels: Floats) -> Floats:
     return np.asarray(levels - np.median(levels))
 
 
-def _squares(values: Floats, split: int) -> float:
-    return sum(float(((part - part.mean()) ** 2).sum()) for part in (values[:split], values[split:]))
+def _turn(around: Floats, old: Floats, new: Floats) -> tuple[float, int]:
+    """The slot of `around`, shape (seasons, season), from which on it is rather `new` than `old`, shapes (season,).
+
+    In front of it how far all slots stray then. With one shape for a small and a large swing, a night at a larger level
+    would look like one at the old level.
+    """
+    from_old, from_new = (np.abs(around - usual).ravel() for usual in (old, new))
+    known = np.flatnonzero(np.isfinite(from_old))
+    until, since = np.cumsum(from_old[known])[:-1], np.cumsum(from_new[known][::-1])[-2::-1]
+    best = int(np.argmin(until + since))
+    return float(until[best] + since[best]), int(known[best + 1])
