@@ -20,6 +20,9 @@ COUNTER_UNITS: Mapping[Resource, Mapping[str, float]] = {
 }
 """Factors from the counter's unit per second to the canonical unit. Memory is held, not spent: it has no counters."""
 
+SAID = "said"
+"""Key of a series' `attrs` (pandas hands them on): sentences of what reading it found, for whoever forecasts it."""
+
 SAMPLES_NEEDED = 50  # a load may rise for some hours
 RISING = 0.9  # of all steps; the rest stand still
 RESETS = 0.02  # of all steps, each to less than half: a process that was started again counts from zero
@@ -28,13 +31,24 @@ RESETS = 0.02  # of all steps, each to less than half: a process that was starte
 def rate(counter: pd.Series) -> pd.Series:
     """Mean increase per second between two samples, at the earlier one's time.
 
-    `counter`: on an aware index in order, NaN in gaps. The interval of a reset is left out: how much was counted
-    before it is not known. One sample fewer than known ones.
+    `counter`: on an aware index in order, NaN in gaps. The interval of a reset is left out, and that is said: how much
+    was counted before it is not known. One sample fewer than known ones.
     """
     known = counter.dropna()
-    seconds = np.diff(known.index.to_numpy()) / np.timedelta64(1, "s")
+    times = pd.DatetimeIndex(known.index).as_unit("ns")
     increase = np.diff(known.to_numpy(dtype=float))
-    return pd.Series(np.where(increase >= 0, increase / seconds, np.nan), index=known.index[:-1], name=counter.name)
+    resets = times[:-1][increase < 0]
+    per_second = np.where(increase >= 0, increase / (np.diff(times.asi8) / 1e9), np.nan)
+    found = pd.Series(per_second, index=known.index[:-1], name=counter.name)
+    if len(resets):
+        found.attrs[SAID] = (_said(resets.tz_convert("UTC")),)
+    return found
+
+
+def _said(resets: pd.DatetimeIndex) -> str:
+    last = f"after {resets[-1]:%d %b %H:%M} UTC"
+    which = f"a counter reset {last}" if len(resets) == 1 else f"{len(resets)} counter resets, the last {last}"
+    return f"{which}: usage from there to the next sample is not known"
 
 
 def looks_like_a_counter(values: pd.Series) -> bool:

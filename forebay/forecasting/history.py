@@ -19,7 +19,7 @@ import pandas as pd
 
 from forebay.domain.resources import CANONICAL_UNIT, UNIT_FACTOR, Resource
 from forebay.domain.workload import Workload
-from forebay.forecasting.counters import COUNTER_UNITS, looks_like_a_counter, rate
+from forebay.forecasting.counters import COUNTER_UNITS, SAID, looks_like_a_counter, rate
 from forebay.forecasting.errors import HistoryError
 
 COLUMNS = ("timestamp", "workload", "entity", "resource", "value", "unit")
@@ -79,8 +79,13 @@ class History:
         entities = self.entities(workload, resource)
         if SeriesKey(workload, resource, "") in self.series or not entities:
             return self.get(workload, resource)
-        table = pd.concat(aligned([self.get(workload, resource, entity) for entity in entities]), axis=1, sort=True)
-        total = table.sum(axis=1, skipna=False)
+        parts = [self.get(workload, resource, entity) for entity in entities]
+        total = pd.concat(aligned(parts), axis=1, sort=True).sum(axis=1, skipna=False)
+        total.attrs[SAID] = tuple(
+            f"{entity}: {said}"
+            for entity, part in zip(entities, parts, strict=True)
+            for said in part.attrs.get(SAID, ())
+        )
         if total.notna().any():
             return total
         raise HistoryError(

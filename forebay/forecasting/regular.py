@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from forebay.domain.wording import duration
+from forebay.forecasting.counters import SAID
 from forebay.forecasting.errors import HistoryError
 
 Floats = npt.NDArray[np.float64]
@@ -76,7 +77,7 @@ def gridded(history: pd.Series, step: timedelta, *seasons: timedelta) -> Regular
     timestamps, negative or infinite usage.
     """
     samples = _checked(history)
-    reasons: list[str] = []
+    reasons: list[str] = list(history.attrs.get(SAID, ()))
     step_ns = pd.Timedelta(step).value
     # keep an old sample or two from spanning a grid of millions of slots
     kept = max(SEASONS_KEPT * min(seasons), LONG_SEASONS_KEPT * max(seasons))
@@ -183,7 +184,8 @@ def _filled(values: Floats, longest: int, step: timedelta, reasons: list[str]) -
         values = values.copy()
         values[fill] = np.interp(np.flatnonzero(fill), known, values[known])
         share = 100 * fill.sum() / len(values)
-        reasons.append(f"{share:.1f} % of slots filled (gaps up to {duration(longest * step)})")
+        shown = f"{share:.1f}" if share >= 0.05 else "under 0.1"
+        reasons.append(f"{shown} % of slots filled (gaps up to {duration(longest * step)})")
     known_slots = int(np.isfinite(values).sum())
     if known_slots < len(values):
         reasons.append(f"used {duration(known_slots * step)} of {duration(len(values) * step)}: longer gaps left out")

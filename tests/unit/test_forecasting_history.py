@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 
 from forebay.domain.errors import InputError
+from forebay.forecasting import forecast_series
 from forebay.forecasting.errors import HistoryError
 from forebay.forecasting.history import History, SeriesKey, read_history
 from tests.support.world import a_workload
@@ -169,6 +171,24 @@ def test_counters_become_rates(
     series = read_history(written(tmp_path, counted(values, unit, resource))).get("web", resource)
     assert [None if pd.isna(value) else value for value in series] == pytest.approx(rates)
     assert series.index[0] == MINUTES[0]
+    assert series.dtype == float
+
+
+def test_the_resets_of_a_counter_are_said_by_the_forecast(tmp_path: Path) -> None:
+    """120 core-seconds a minute, started again after minute 40; the other after 15, 32 and 48."""
+    counter = np.cumsum(np.full(60, 120.0))
+    once, thrice = (counted([*(counter % most)], "core-seconds") for most in (5000, 2000))
+
+    def said(rows: str) -> list[str]:
+        total = read_history(written(tmp_path, rows)).total("web", "cpu")
+        return forecast_series(total, horizon=2, step=timedelta(minutes=1), seasons=[timedelta(minutes=10)]).reasons
+
+    unknown = "usage from there to the next sample is not known"
+    assert said(once)[0] == f"a counter reset after 02 Nov 00:40 UTC: {unknown}"
+    assert said(once.replace("web,", "web,acme") + thrice.replace("web,", "web,bolt"))[:2] == [
+        f"acme: a counter reset after 02 Nov 00:40 UTC: {unknown}",
+        f"bolt: 3 counter resets, the last after 02 Nov 00:48 UTC: {unknown}",
+    ]
 
 
 def test_what_looks_like_a_counter_is_refused_with_the_unit_that_would_do(tmp_path: Path) -> None:

@@ -62,6 +62,8 @@ def test_short_gaps_are_filled_on_a_line_and_said() -> None:
     series = regular_series(history([1.0, np.nan, np.nan, 4.0]), STEP, DAY)
     assert series.values.tolist() == [1, 2, 3, 4]
     assert any("50.0 % of slots filled" in reason for reason in series.reasons)
+    one_of_many = regular_series(history([1.0, np.nan, *[1.0] * 3000]), STEP, DAY)
+    assert one_of_many.reasons == ["under 0.1 % of slots filled (gaps up to 1 h)"]
 
 
 def test_missing_timestamps_are_gaps_too() -> None:
