@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -14,10 +14,10 @@ from forebay.domain.impact import Adoption
 from forebay.domain.plan import CounterProposal, PlanRefusal, Relaxation, ShapingPlan
 from forebay.planning.draft import Draft, feasible, solve_holding
 from forebay.planning.price import plan_price
-from forebay.planning.problem import Bools, earliest_climb, latest_points
+from forebay.planning.problem import Bools, earliest_climb, latest_points, reachable
 from forebay.planning.reasons import clock
 from forebay.planning.required import Ints, required
-from forebay.planning.sizing import choose, smaller_in, with_autoscaler, with_resize
+from forebay.planning.sizing import as_it_is, choose, smaller_in, with_autoscaler, with_resize
 from forebay.planning.slots import plan_end, slots_in
 
 # The most that a soft limit in percent may be.
@@ -27,18 +27,35 @@ MOST_PERCENT = 1000
 Way = tuple[str, Draft]
 
 
+@dataclass(frozen=True)
+class Autoscaler:
+    """`brings`: what it has by itself, (n_paths, slots of the demand), until the change comes into force, whenever that
+    may be: it rests on what was needed before, and nothing of the change is before its effective time.
+    """
+
+    brings: Ints
+
+    @classmethod
+    def above(cls, draft: Draft, autoscaled: bool) -> Autoscaler | None:
+        """The one above the floor, as if the policy had no ceiling; None where none is."""
+        needs = required(draft.workload, draft.demand.without_change).units
+        free = draft.with_change(entitlements=())
+        counted_on = with_autoscaler(free, needs, draft.needed_before, autoscaled)
+        return next((cls(one.tracked) for one in counted_on if one.tracked is not None), None)
+
+
 def refusal(draft: Draft, *, autoscaled: bool, resizable: bool) -> PlanRefusal:
     """Why `draft` cannot be planned, with the earliest effective time and what else would do by itself, priced."""
-    aligned, tracked = draft.aligned(), tracked_before(draft, autoscaled=autoscaled)
+    aligned, above = draft.aligned(), Autoscaler.above(draft, autoscaled)
     finds = (relaxed_dwell, relaxed_max_units, relaxed_ceiling, relaxed_freeze)
-    alone = [way for find in finds if (way := find(draft, aligned, tracked))]
-    ways = [*relaxed_moves(draft, aligned, tracked), *alone]
-    at = earliest_effective_at(draft, tracked)
+    alone = [way for find in finds if (way := find(draft, aligned, above))]
+    ways = [*relaxed_moves(draft, aligned, above), *alone]
+    at = earliest_effective_at(draft, above)
     if resizable:
         at = earliest_resized(draft, at, autoscaled=autoscaled) or at
     return PlanRefusal(
         workload=draft.workload.name,
-        reason=reason(draft, aligned, tracked) + ("" if at else _outgrown(draft)),
+        reason=reason(draft, aligned, above) + ("" if at else _outgrown(draft)),
         counter_proposal=CounterProposal(
             earliest_effective_at=at,
             earliest_costs=costs(in_force_at(draft, at), autoscaled=autoscaled, resizable=resizable) if at else None,
@@ -81,7 +98,7 @@ def earliest_for_all(
     return []
 
 
-def reason(draft: Draft, aligned: int, tracked: Ints | None) -> str:
+def reason(draft: Draft, aligned: int, above: Autoscaler | None) -> str:
     """Why it cannot be done, with the numbers that say so."""
     problem, limits = draft.bare_problem(aligned), draft.workload.limits
     at = clock(draft.change.effective_at)
@@ -111,8 +128,7 @@ def reason(draft: Draft, aligned: int, tracked: Ints | None) -> str:
     if problem.start > problem.high:
         from_there = f"from {problem.start} units {moves(most_moves)}"
         return f"the policy's ceiling of {problem.high} units at {at} cannot be met {from_there}"
-    bare = [attempt.bare_problem(aligned) for attempt in attempts(draft, tracked)]
-    best = max(bare, key=lambda one: earliest_climb(one)[one.deadline])
+    best = _as_tried(draft, above, aligned).bare_problem(aligned)
     reach, stands = earliest_climb(best)[best.deadline], max(best.start, int(best.standing[best.legal.argmax()]))
     helped = "" if best.tracked is None else ", with what the autoscaler brings by then,"
     for promise, (slot, units) in zip(draft.promises, best.promises, strict=True):
@@ -123,7 +139,7 @@ def reason(draft: Draft, aligned: int, tracked: Ints | None) -> str:
     return f"{must}, but from {stands} units{helped} only {reach} are within reach {moves(most_moves)}"
 
 
-def earliest_effective_at(draft: Draft, tracked: Ints | None) -> datetime | None:
+def earliest_effective_at(draft: Draft, above: Autoscaler | None) -> datetime | None:
     """The first slot start after the effective time at which the change could come into force within all limits.
 
     Looked for as far as the forecast reaches; the demand is that of the change coming into force then. A lull does
@@ -139,7 +155,7 @@ def earliest_effective_at(draft: Draft, tracked: Ints | None) -> datetime | None
         later = draft.with_change(effective_at=at)
         frozen = any(freeze.covers(at) for freeze in draft.clock.freezes)
         lasts = within is not None and bool(within[_season_from(draft, slot, begin)].all())
-        if lasts and not frozen and _would_do(later, later.aligned(), tracked):
+        if lasts and not frozen and _would_do(later, later.aligned(), above):
             return at
     return None
 
@@ -210,19 +226,19 @@ def _season_from(draft: Draft, slot: int, begin: int) -> slice:
     return slice(max(0, min(slot - begin, last - season)), min(slot - begin + season, last))
 
 
-def relaxed_moves(draft: Draft, aligned: int, tracked: Ints | None) -> list[Way]:
+def relaxed_moves(draft: Draft, aligned: int, above: Autoscaler | None) -> list[Way]:
     """The least soft limit in units and that in percent that would do alone, or else the two together."""
-    alone = [way for find in (relaxed_units, relaxed_percent) if (way := find(draft, aligned, tracked))]
+    alone = [way for find in (relaxed_units, relaxed_percent) if (way := find(draft, aligned, above))]
     if alone:
         return alone
     soft = draft.workload.limits.soft
     # The least units are those that do where the percent are no limit; the least percent then go with these.
-    units = relaxed_units(with_soft(draft, percent=MOST_PERCENT), aligned, tracked)
-    percent = units and relaxed_percent(with_soft(units[1], percent=soft.percent), aligned, tracked)
+    units = relaxed_units(with_soft(draft, percent=MOST_PERCENT), aligned, above)
+    percent = units and relaxed_percent(with_soft(units[1], percent=soft.percent), aligned, above)
     return [(f"{units[0]} and {percent[0]}", percent[1])] if units and percent else []
 
 
-def relaxed_units(draft: Draft, aligned: int, tracked: Ints | None) -> Way | None:
+def relaxed_units(draft: Draft, aligned: int, above: Autoscaler | None) -> Way | None:
     """The least soft limit in units that would do, the others as they are."""
     limits = draft.workload.limits
     most = max(draft.start_units, limits.max_units)
@@ -230,22 +246,22 @@ def relaxed_units(draft: Draft, aligned: int, tracked: Ints | None) -> Way | Non
     def tried(units: int) -> Draft:
         return with_soft(draft, units=units)
 
-    units = _least(limits.soft.units + 1, most, lambda units: _would_do(tried(units), aligned, tracked))
+    units = _least(limits.soft.units + 1, most, lambda units: _would_do(tried(units), aligned, above))
     return (f"limits.soft.units {units} (now {limits.soft.units})", tried(units)) if units else None
 
 
-def relaxed_percent(draft: Draft, aligned: int, tracked: Ints | None) -> Way | None:
+def relaxed_percent(draft: Draft, aligned: int, above: Autoscaler | None) -> Way | None:
     """The least soft limit in whole percent that would do, the others as they are."""
     soft = draft.workload.limits.soft
 
     def tried(percent: int) -> Draft:
         return with_soft(draft, percent=float(percent))
 
-    percent = _least(int(soft.percent) + 1, MOST_PERCENT, lambda percent: _would_do(tried(percent), aligned, tracked))
+    percent = _least(int(soft.percent) + 1, MOST_PERCENT, lambda percent: _would_do(tried(percent), aligned, above))
     return (f"limits.soft.percent {percent} (now {soft.percent:g})", tried(percent)) if percent else None
 
 
-def relaxed_dwell(draft: Draft, aligned: int, tracked: Ints | None) -> Way | None:
+def relaxed_dwell(draft: Draft, aligned: int, above: Autoscaler | None) -> Way | None:
     """The longest dwell (in whole slots) that would do; it cannot be shorter than a step takes to be verified."""
     workload = draft.workload
     limits, slot = workload.limits, workload.slot
@@ -254,13 +270,13 @@ def relaxed_dwell(draft: Draft, aligned: int, tracked: Ints | None) -> Way | Non
     def tried(fewer: int) -> Draft:
         return with_soft(draft, dwell=(now - fewer) * slot)
 
-    fewer = _least(1, now - shortest, lambda fewer: _would_do(tried(fewer), aligned, tracked))
+    fewer = _least(1, now - shortest, lambda fewer: _would_do(tried(fewer), aligned, above))
     if not fewer:
         return None
     return f"limits.soft.dwell {_span((now - fewer) * slot)} (now {_span(limits.soft.dwell)})", tried(fewer)
 
 
-def relaxed_max_units(draft: Draft, aligned: int, tracked: Ints | None) -> Way | None:
+def relaxed_max_units(draft: Draft, aligned: int, above: Autoscaler | None) -> Way | None:
     """The least hard bound of the workload that would do, where it is what stands in the way."""
     limits = draft.workload.limits
     needed = max(draft.bare_problem(aligned).low, draft.start_units)
@@ -269,12 +285,12 @@ def relaxed_max_units(draft: Draft, aligned: int, tracked: Ints | None) -> Way |
     if draft.cap and needed > draft.cap.else_units:
         return None  # another limit would be in the way then
     raised = draft.with_limits(limits.model_copy(update={"max_units": needed}))
-    would_do = _would_do(raised, aligned, tracked)
+    would_do = _would_do(raised, aligned, above)
     whose = f"{draft.most_of}:" if draft.cap else "limits.max_units"
     return (f"{whose} {needed} (now {limits.max_units})", raised) if would_do else None
 
 
-def relaxed_ceiling(draft: Draft, aligned: int, tracked: Ints | None) -> Way | None:
+def relaxed_ceiling(draft: Draft, aligned: int, above: Autoscaler | None) -> Way | None:
     """The least ceiling of the policy's own entitlement that would do."""
     entitlement = draft.change.entitlement(draft.workload.name)
     if entitlement is None or entitlement.max_units is None:
@@ -286,18 +302,18 @@ def relaxed_ceiling(draft: Draft, aligned: int, tracked: Ints | None) -> Way | N
         return draft.with_change(entitlements=(eased, *others))
 
     most = max(draft.start_units, draft.workload.limits.max_units)
-    ceiling = _least(entitlement.max_units + 1, most, lambda ceiling: _would_do(tried(ceiling), aligned, tracked))
+    ceiling = _least(entitlement.max_units + 1, most, lambda ceiling: _would_do(tried(ceiling), aligned, above))
     return (f"entitlement max_units {ceiling} (now {entitlement.max_units})", tried(ceiling)) if ceiling else None
 
 
-def relaxed_freeze(draft: Draft, aligned: int, tracked: Ints | None) -> Way | None:
+def relaxed_freeze(draft: Draft, aligned: int, above: Autoscaler | None) -> Way | None:
     """An exception to one freeze window that would do, the first of them; or else to all that stand in the way."""
     freezes, effective_at = draft.clock.freezes, draft.change.effective_at
     barring = [freeze for freeze in freezes if freeze.end > draft.clock.now and freeze.start < effective_at]
     for let in [*([freeze] for freeze in barring), barring]:
         left = [freeze for freeze in freezes if freeze not in let]
         eased = replace(draft, clock=replace(draft.clock, freezes=left))
-        if let and _would_do(eased, aligned, tracked):
+        if let and _would_do(eased, aligned, above):
             windows = " and ".join(f"{freeze.reason}, {_from_until(freeze)}" for freeze in let)
             return f"an exception to the freeze ({windows})", eased
     return None
@@ -315,29 +331,36 @@ def in_force_at(draft: Draft, at: datetime) -> Draft:
     return replace(later, demand=replace(draft.demand, with_change=under))
 
 
-def tracked_before(draft: Draft, *, autoscaled: bool) -> Ints | None:
-    """What an autoscaler that is counted on has by itself until the change comes into force, whenever that may be.
+def bound(draft: Draft) -> bool:
+    """Whether the policy's ceiling may bind an autoscaler: how a plan is tried then, only the whole of it shows."""
+    return draft.most_units < draft.workload.limits.max_units
 
-    It rests on what was needed before, and nothing of the change is before its effective time.
+
+def _as_tried(draft: Draft, above: Autoscaler | None, aligned: int) -> Draft:
+    """What the refused plan was tried from: with the autoscaler counted on; where that would do but for the policy's
+    ceiling, from what it nearly surely leaves standing all the time until the last step.
     """
-    needs = required(draft.workload, draft.demand.without_change).units
-    return next((one.tracked for one in with_autoscaler(draft, needs, draft.needed_before, autoscaled)), None)
+    if above is None:
+        return draft
+    counted_on = replace(draft, tracked=above.brings)
+    problem = counted_on.bare_problem(aligned)
+    if not (bound(draft) and reachable(problem)):
+        return counted_on
+    left = max(int(problem.standing[: problem.deadline + 1].min()), draft.floor or 0)
+    return replace(draft, start_units=min(draft.start_units, left))
 
 
-def attempts(draft: Draft, tracked: Ints | None) -> list[Draft]:
-    """As a plan is tried: with the autoscaler counted on, and without; under a ceiling that may bind it only without,
-    for whether it is counted on then shows once all of the plan is drawn.
-    """
-    bound = draft.most_units < draft.workload.limits.max_units
-    return [draft] if tracked is None or bound else [replace(draft, tracked=tracked), draft]
-
-
-def _would_do(draft: Draft, aligned: int, tracked: Ints | None) -> bool:
+def _would_do(draft: Draft, aligned: int, above: Autoscaler | None) -> bool:
     """Solved, not only judged reachable: a proposal that a customer acts on must hold."""
-    return any(
+    counted_on = [] if above is None else [replace(draft, tracked=above.brings)]
+    alone = [draft] if above is None or bound(draft) else []
+    if not any(
         feasible(attempt, aligned) and solve_holding(attempt.bare_problem(aligned), draft.floor) is not None
-        for attempt in attempts(draft, tracked)
-    )
+        for attempt in [*counted_on, *alone]
+    ):
+        return False
+    whole = above is not None and bound(draft)
+    return not whole or as_it_is(in_force_at(draft, draft.change.effective_at), autoscaled=True) is not None
 
 
 def _least(first: int, last: int, would_do: Callable[[int], bool]) -> int | None:

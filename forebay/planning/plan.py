@@ -85,6 +85,7 @@ def draw_plan(
     solution, sizing = choose(draft, autoscaled=autoscaled, resizable=resizable)
     if solution is None and in_force:
         raise InputError(f"{workload.name}: from {start_units} units no plan lies within the limits")
+    counted = counted if solution is None else solution.first.draft.start_units
     left_out = f"{start_units - counted} of {start_units} units may scale in before the first step: not counted"
     if solution is None:
         refused = refusal(draft, autoscaled=autoscaled, resizable=resizable)
@@ -144,8 +145,8 @@ def _not_counted_on(part: Part, autoscaled: bool) -> Iterator[str]:
     if autoscaled and part.draft.tracked is None:
         may = any(True for _ in with_autoscaler(part.draft, part.needs.units, part.draft.needed_before, autoscaled))
         ceiling = f"it would run to more than the {part.draft.most_units} units that the policy allows"
-        limits = "with it no plan lies within the limits and the policy's ceiling"
-        yield f"priced without the autoscaler: {limits if may else ceiling}"
+        rises = f"with it the plan would rise above the {part.draft.most_units} units that the policy allows"
+        yield f"priced without the autoscaler: {rises if may else ceiling}"
 
 
 def _steps(solution: Solution, sizing: str) -> tuple[ShapingStep, ...]:

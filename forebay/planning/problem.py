@@ -97,7 +97,12 @@ class ShapingProblem:
         """Units (n_slots,) that the autoscaler has on all but one path in twenty; 0 without one."""
         if self.tracked is None:
             return np.zeros(self.n_slots, dtype=np.int64)
-        return np.quantile(self.tracked, UNSURE, axis=0, method="lower").astype(np.int64)
+        return left_standing(self.tracked)
+
+
+def left_standing(tracked: Ints) -> Ints:
+    """Units (n_slots,) that are there on all but one path in twenty of `tracked` (n_paths, n_slots)."""
+    return np.asarray(np.quantile(tracked, UNSURE, axis=0, method="lower"), dtype=np.int64)
 
 
 @dataclass(frozen=True)

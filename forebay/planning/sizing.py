@@ -12,7 +12,7 @@ from forebay.domain.workload import Workload
 from forebay.planning.demand import Floats
 from forebay.planning.draft import SLACKS, Draft, solve_holding
 from forebay.planning.optimum import Optimum, had
-from forebay.planning.problem import ShapingProblem
+from forebay.planning.problem import ShapingProblem, left_standing
 from forebay.planning.required import Ints, Required, required
 from forebay.planning.resize import Resized, rollout, solve_resized
 from forebay.planning.tracking import tracked_units
@@ -104,16 +104,45 @@ def smaller_in(workload: Workload, other: Workload) -> list[Resource]:
 
 
 def as_it_is(draft: Draft, autoscaled: bool) -> Solution | None:
-    """The best plan with the size that stands."""
-    needs = _needs(draft)
-    aligned = draft.aligned()
-    for attempt in [*with_autoscaler(draft, needs.units, draft.needed_before, autoscaled), draft]:
-        for slack in SLACKS:
-            problem = attempt.problem(aligned, needs.units, draft.index, slack)
-            optimum = solve_holding(problem, draft.floor)
-            if optimum is not None and not _above_its_ceiling(attempt, optimum):
-                return Solution(Part(attempt, problem, optimum, needs), optimum.cost)
-    return None
+    """The best plan with the size that stands: with the autoscaler counted on, where there is one.
+
+    Without it only under a policy's ceiling that it would run above, or that the plan with it would. Where it merely
+    brings too little there is no plan: what stands now may be gone before a step holds it.
+    """
+    needs, aligned = _needs(draft), draft.aligned()
+    for counted_on in with_autoscaler(draft, needs.units, draft.needed_before, autoscaled):
+        solutions = (_solved(counted_on, needs, aligned, slack) for slack in SLACKS)
+        above = False
+        for solution in filter(None, solutions):
+            if not (above := _above_its_ceiling(counted_on, solution.first.optimum)):
+                return solution
+        if not above:
+            return None
+    return _by_steps_alone(draft, needs, aligned, autoscaled)
+
+
+def _by_steps_alone(draft: Draft, needs: Required, aligned: int, autoscaled: bool) -> Solution | None:
+    """The best plan that counts on no autoscaler; if one stands there, from no more than it nearly surely leaves.
+
+    Until the first step nothing holds what stands above the floor.
+    """
+    solution = next((one for slack in SLACKS if (one := _solved(draft, needs, aligned, slack))), None)
+    if solution is None or not autoscaled:
+        return solution
+    left = left_standing(tracked_units(needs.units, draft.needed_before, draft.workload))
+    first = next(iter(solution.first.optimum.moves), None)
+    if first is None or first.after < first.before:
+        return solution
+    stays = max(int(left[first.slot]), draft.floor or 0)
+    if first.before <= stays:
+        return solution
+    return _by_steps_alone(replace(draft, start_units=stays), needs, aligned, autoscaled)
+
+
+def _solved(draft: Draft, needs: Required, aligned: int, slack: int) -> Solution | None:
+    problem = draft.problem(aligned, needs.units, draft.index, slack)
+    optimum = solve_holding(problem, draft.floor)
+    return Solution(Part(draft, problem, optimum, needs), optimum.cost) if optimum else None
 
 
 def _above_its_ceiling(draft: Draft, optimum: Optimum) -> bool:
@@ -121,7 +150,7 @@ def _above_its_ceiling(draft: Draft, optimum: Optimum) -> bool:
 
     What comes down to a ceiling takes the autoscaler's maximum along: it must not come down further than that.
     """
-    bound = draft.tracked is not None and draft.most_units < draft.workload.limits.max_units
+    bound = draft.most_units < draft.workload.limits.max_units
     return bound and bool((optimum.asked > draft.most_units).any())
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from forebay.app.outlook import Outlook
 from forebay.app.plan import draw
-from forebay.domain.plan import ShapingPlan
+from forebay.domain.change import PolicyChange
+from forebay.domain.freeze import FreezeWindow
+from forebay.domain.plan import PlanRefusal, ShapingPlan
 from forebay.domain.resources import Resource
 from forebay.domain.workload import SoftLimit
 from forebay.planning.demand import demand_paths
@@ -23,6 +25,8 @@ from forebay.planning.problem import ShapingProblem
 from forebay.planning.slots import horizon_slots
 from forebay.planning.tracking import tracked_units
 from tests.support.planning_cases import EFFECTIVE, NOW, change, workload
+
+FIVEFOLD = [{"workload": "web", "factor": 5}]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +96,20 @@ def drawn(
 
     `rare`: on one path of forty that many cores are needed instead of the most.
     """
-    work, to_be = workload(risk=risk or {}), change(**fields)
+    plan = result(change(**fields), levels, risk, rare)
+    assert isinstance(plan, ShapingPlan)
+    return plan
+
+
+def result(
+    to_be: PolicyChange,
+    levels: list[float],
+    risk: dict[str, Any] | None = None,
+    rare: float | None = None,
+    start: int = 8,
+    freezes: Sequence[FreezeWindow] = (),
+) -> ShapingPlan | PlanRefusal:
+    work = workload(risk=risk or {})
     index = horizon_slots(to_be, work, NOW)
     until_effective = index.first_from(EFFECTIVE)
     spread = np.repeat(levels, -(-until_effective // len(levels)))[:until_effective]
@@ -101,12 +118,10 @@ def drawn(
     if rare is not None:
         paths[0, path == max(levels)] = rare
     demand = demand_paths(work, to_be, dict.fromkeys(work.resources, paths), index, np.random.default_rng(1))
-    plan = draw_plan(
-        change=to_be, workload=work, demand=demand, start_units=8, floor=2, now=NOW, earliest=NOW,
+    return draw_plan(
+        change=to_be, workload=work, demand=demand, start_units=start, floor=2, now=NOW, earliest=NOW, freezes=freezes,
         forecast_notes={}, autoscaled=True,
     )  # fmt: skip
-    assert isinstance(plan, ShapingPlan)
-    return plan
 
 
 def test_what_an_autoscaler_keeps_is_no_unit_more_for_a_rounding_error() -> None:
@@ -188,6 +203,41 @@ def test_under_a_ceiling_that_binds_it_is_said_that_the_autoscaler_is_not_counte
     assert plan.preflight == (
         "priced without the autoscaler: it would run to more than the 13 units that the policy allows",
     )
+
+
+def test_without_the_autoscaler_no_step_begins_from_what_it_may_have_taken_out() -> None:
+    """8 units stand now and 16 once, which the policy forbids; but only 2 when the climb to 12 begins."""
+    calm = [4.0] * 4 + [8.0] * 2 + [1.0] * 12
+    plan = drawn(
+        calm,
+        {"shortfall_per_unit_hour": "0"},
+        impacts=[{"workload": "web", "factor": 11}],
+        entitlements=[{"workload": "web", "max_units": 14}],
+    )
+    assert plan.preflight[-1].startswith("priced without the autoscaler: it would run to more than the 14 units")
+    assert [(s.from_units, s.to_units) for s in plan.steps] == [(2, 3), (3, 6), (6, 9), (9, 12)]
+    assert plan.preflight[0] == "6 of 8 units may scale in before the first step: not counted"
+
+
+@pytest.mark.parametrize("entitlements", [[], [{"workload": "web", "max_units": 30}]])
+def test_what_stands_now_is_not_counted_on_where_it_may_be_gone_by_the_first_step(
+    entitlements: list[dict[str, Any]],
+) -> None:
+    """16 units are needed until ten, then 4, and 12 under the change; all is frozen until two moves are left."""
+    falls, asked = [8.0] * 6 + [2.0] * 12, change(impacts=FIVEFOLD, entitlements=entitlements)
+    freeze = FreezeWindow(start=NOW, end=EFFECTIVE - timedelta(minutes=20), reason="release")
+
+    def at(effective: datetime) -> ShapingPlan | PlanRefusal:
+        return result(asked.model_copy(update={"effective_at": effective}), falls, start=16, freezes=[freeze])
+
+    refusal, most = at(EFFECTIVE), "only 10 are within reach in 2 moves of at most 3 units"
+    assert isinstance(refusal, PlanRefusal)
+    assert f"from 4 units, with what the autoscaler brings by then, {most}" in refusal.reason
+    assert refusal.counter_proposal.relax[-1].limit.startswith("an exception to the freeze (release")
+    assert isinstance(result(asked, falls, start=16), ShapingPlan)
+    later = refusal.counter_proposal.earliest_effective_at
+    assert later is not None and isinstance(at(later), ShapingPlan)
+    assert isinstance(at(later - timedelta(minutes=5)), PlanRefusal)
 
 
 def test_a_step_names_the_peak_it_serves_and_none_that_the_autoscaler_has_by_then() -> None:
