@@ -156,7 +156,7 @@ def _steps(solution: Solution, sizing: str) -> tuple[ShapingStep, ...]:
     # What the first part has to bring is what the second needs, not what it would need to go on alone.
     low = min(first.problem.low, solution.second.problem.low)
     bringing = replace(first.problem, low=low, tracked=_tracked_as_sized(solution))
-    before = list(_moves(replace(first, needs=_needs_as_sized(solution)), bringing, 1))
+    before = list(_moves(replace(first, needs=_needs_as_sized(solution)), bringing, 1, solution.resized.at))
     resize = _resize(solution, solution.resized, len(before) + 1, sizing)
     return (*before, resize, *_moves(solution.second, solution.second.problem, len(before) + 2))
 
@@ -176,8 +176,8 @@ def _tracked_as_sized(solution: Solution) -> Ints | None:
     return None if first is None or last is None else np.hstack([first[:, :cut], last[:, cut:]])
 
 
-def _moves(part: Part, problem: ShapingProblem, sequence: int) -> Iterator[ShapingStep]:
-    reasons = Reasons(part.draft, problem, part.optimum, part.needs)
+def _moves(part: Part, problem: ShapingProblem, sequence: int, until: int | None = None) -> Iterator[ShapingStep]:
+    reasons = Reasons(part.draft, problem, part.optimum, part.needs, until)
     for number, move in enumerate(part.optimum.moves, start=sequence):
         at = part.draft.index.at(move.slot)
         yield ShapingStep(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -10,14 +11,19 @@ from forebay.domain.plan import StepReason
 from forebay.planning.demand import Floats
 from forebay.planning.draft import Draft
 from forebay.planning.optimum import Move, Optimum
-from forebay.planning.problem import ShapingProblem, climb_to, latest_climb, latest_descent
+from forebay.planning.problem import ShapingProblem, climb_to, earliest_climb, latest_climb, latest_descent
 from forebay.planning.required import Ints, Required, alignment_window, covering_quantile
 
 
 class Reasons:
-    """The reasons of the steps of one optimum. `needs`: required units with the change, over the plan's slots."""
+    """The reasons of the steps of one optimum. `needs`: required units with the change, over the plan's slots; `until`:
+    the slot at which another step follows the last of them, if one does.
+    """
 
-    def __init__(self, draft: Draft, problem: ShapingProblem, optimum: Optimum, needs: Required) -> None:
+    def __init__(
+        self, draft: Draft, problem: ShapingProblem, optimum: Optimum, needs: Required, until: int | None = None
+    ) -> None:
+        self.until = until
         self.draft, self.problem, self.optimum, self.needs = draft, problem, optimum, needs
         self.confidence = draft.workload.risk.confidence
         self.index = draft.index
@@ -54,14 +60,15 @@ class Reasons:
             return promised
         serves = min(move.slot + self.problem.lead, len(self.index) - 1)
         # Only a move that could not wait is the effective time's doing; an earlier one answers an earlier need.
-        if move.slot <= self.problem.deadline and (move.after == move.before or move.before < self.climb[move.slot]):
+        if not self._can_wait(move, self.problem.deadline, self.problem.low):
             need = covering_quantile(self.needs.needs[:, begin:end], self.confidence)
             if entitlement and (entitlement.min_units or 0) >= max(need, self.problem.low):
                 return peak, f"the policy guarantees {entitlement.min_units} units from {clock(self._effective)} on"
             if need <= self.problem.low - 1:
                 return peak, f"min_units of the limits asks for {self.draft.workload.limits.min_units} units"
             return peak, f"{{binding}} binds at {self._when(peak)} ({self._share}: {need:.1f} units)"
-        over = np.flatnonzero(self.left_to_do[serves:] > move.before)
+        has = move.before if move.after > move.before else self._asked_before(move)
+        over = np.flatnonzero(self.left_to_do[serves:] > has)
         if len(over):
             slot = serves + int(over[0])
             until = self._until_next(move)
@@ -75,18 +82,33 @@ class Reasons:
 
     def _missing_without(self, move: Move) -> Floats:
         """Mean over paths of the units missing in each slot (n_slots,), were what is asked for before left as it is."""
-        asked = int(self.optimum.asked[move.slot - 1]) if move.slot else self.problem.start
+        asked = self._asked_before(move)
         serves = asked if self.problem.tracked is None else np.maximum(self.problem.tracked, asked)
         return np.asarray(np.maximum(self.needs.units - serves, 0).mean(axis=0), dtype=np.float64)
 
     def _promised(self, move: Move) -> tuple[int, str] | None:
         """The earliest of the other changes on this path for whose effective time the move could not wait."""
         for (slot, units), promise in zip(self.problem.promises, self.draft.promises, strict=True):
-            in_time = move.slot <= slot and move.before < units
-            if in_time and (move.after == move.before or move.before < climb_to(self.problem, slot, units)[move.slot]):
+            if not self._can_wait(move, slot, units):
                 at = max(0, self.index.covering(promise.effective_at))
                 return at, f"{promise.change} needs {units} units, verified, at {clock(promise.effective_at)}"
         return None
+
+    def _can_wait(self, move: Move, slot: int, units: int) -> bool:
+        """Whether `units` could be asked for by `slot` without this move, by later ones."""
+        if move.slot > slot:
+            return True
+        if move.after > move.before:
+            return move.before >= int(climb_to(self.problem, slot, units)[move.slot])
+        # One that holds what stands can wait for as long as a later one still holds or reaches it.
+        asked = self._asked_before(move)
+        held = asked if self.problem.tracked is not None else self.draft.floor or 0
+        later = self.problem.legal & (np.arange(self.problem.n_slots) > move.slot)
+        reach = earliest_climb(replace(self.problem, start=asked, legal=later))[slot]
+        return held >= units or bool(later[: slot + 1].any() and reach >= units)
+
+    def _asked_before(self, move: Move) -> int:
+        return int(self.optimum.asked[move.slot - 1]) if move.slot else self.problem.start
 
     def _limit(self, move: Move) -> tuple[str, str]:
         """The limit that shaped the move's size, by name and in words."""
@@ -121,7 +143,8 @@ class Reasons:
 
     def _until_next(self, move: Move) -> int:
         later = [other.slot for other in self.optimum.moves if other.slot > move.slot]
-        return min(later[0] + self.problem.lead, len(self.index)) if later else len(self.index)
+        following = later[0] if later else self.until
+        return len(self.index) if following is None else min(following + self.problem.lead, len(self.index))
 
     @property
     def _effective(self) -> datetime:
