@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-import numpy as np
-
 from forebay.app.context import Context
 from forebay.app.others import bounds_on, forecast_beside_others
-from forebay.app.outlook import read_history, recently_needed, seed_for
+from forebay.app.outlook import luck_of, read_history, recently_needed
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError
 from forebay.domain.plan import PlanRefusal, ShapingPlan
@@ -36,10 +34,8 @@ def draw_rest(
     if outlook.passed >= len(outlook.index):
         raise InputError(f"{workload.name}: {change.change} is in force since {began.isoformat()}, its life is over")
 
-    def luck(of: PolicyChange) -> np.random.Generator:
-        return np.random.default_rng(seed_for(of.change, workload.name))
-
     earlier = outlook.in_force
+    luck = luck_of(workload, (*earlier, change))
     base, own = stacked_demand(workload, earlier, change, outlook.paths, outlook.entity, outlook.index, luck)
     demand = demand_paths(workload, doubted(change), base, outlook.index, luck(change), own)
     with ctx.store.snapshot() as tx:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -112,9 +113,9 @@ def forecast_workload(
         apart, rest = _apart(workload, resource, series, entity, index.start, this_slot)
         reasons = []
         for name, own in apart.items():
-            theirs.setdefault(name, {})[resource], own_reasons = _ahead(workload, change, own, index, budget / parts)
+            theirs.setdefault(name, {})[resource], own_reasons = _ahead(workload, own, index, budget / parts)
             reasons.append(f"{name}, measured: {'; '.join(own_reasons)}")
-        others_paths, others_reasons = _ahead(workload, change, rest, index, budget / parts)
+        others_paths, others_reasons = _ahead(workload, rest, index, budget / parts)
         reasons += [f"the rest: {'; '.join(others_reasons)}"] if apart else others_reasons
         paths[resource] = others_paths + sum(theirs[name][resource] for name in apart)
         if change.entity in workload.shares and change.entity not in apart:
@@ -148,9 +149,7 @@ def forecast_live(
     return forecast_workload(workload, change, history, now, budget, entity, others, began)
 
 
-def _ahead(
-    workload: Workload, change: PolicyChange, series: pd.Series, index: SlotIndex, budget: timedelta
-) -> tuple[Floats, list[str]]:
+def _ahead(workload: Workload, series: pd.Series, index: SlotIndex, budget: timedelta) -> tuple[Floats, list[str]]:
     """Sample paths of what follows on `series`, on the slots of `index`; and what the forecast says of itself."""
     import pandas as pd
 
@@ -163,7 +162,7 @@ def _ahead(
         horizon=int((wanted[-1] - series.index[-1]) / workload.slot) + 1,
         step=workload.slot,
         seasons=workload.seasons,
-        seed=seed_for(change.change, workload.name),  # one seed: errors of one moment stay together
+        seed=seed_for(workload.name),  # one seed: errors of one moment stay together
         budget_seconds=budget.total_seconds(),
         calendar=Calendar(workload.zone, workload.holidays),
     )
@@ -281,5 +280,21 @@ def recently_needed(
 
 
 def seed_for(*words: str) -> int:
-    """A seed that is the same for the same change and workload on every machine."""
+    """A seed that is the same for the same words on every machine."""
     return zlib.crc32("/".join(words).encode())
+
+
+def luck_of(workload: Workload, changes: Iterable[PolicyChange]) -> Callable[[PolicyChange], np.random.Generator]:
+    """By change, where the estimates of its impact come to lie; the `changes` are all that act, the earliest first.
+
+    The same whatever a change is called and whenever it comes into force, so that asking again tells nothing new.
+    Those of different policies are independent, and so are several of one: what one customer's first change turned out
+    to be is not what the next will.
+    """
+    seeds: dict[str, int] = {}
+    before: Counter[tuple[str, str]] = Counter()
+    for one in changes:
+        if one.change not in seeds:
+            seeds[one.change] = seed_for(workload.name, one.entity, one.policy, str(before[one.entity, one.policy]))
+            before[one.entity, one.policy] += 1
+    return lambda of: np.random.default_rng(seeds[of.change])

@@ -16,7 +16,7 @@ from forebay.app.context import CONTROLLER, Context
 from forebay.app.joint import after_them, carrier, on_the_path, one_way
 from forebay.app.lookup import change_record
 from forebay.app.others import ahead_on, bounds_on, forecast_beside_others, to_come
-from forebay.app.outlook import Outlook, read_history, recently_needed, seed_for
+from forebay.app.outlook import Outlook, luck_of, read_history, recently_needed
 from forebay.app.people import deny, turn_down
 from forebay.app.preflight import look_ahead
 from forebay.app.turn import ahead_of, free_from
@@ -67,7 +67,7 @@ def draw(
     joint: bool = False,
     bounds: PolicyBounds = NO_BOUNDS,
 ) -> ShapingPlan | PlanRefusal:
-    """The optimal plan of one workload for its outlook. Deterministic: the random draw is seeded by the change.
+    """The optimal plan of one workload for its outlook. Deterministic: see `luck_of`.
 
     `ahead`: earlier changes that will be in force by then; the demand has their impacts too, on top of what is in force
     already, corrected by what was seen of it: `change` and those ahead may be, by break glass. `joint`: the plan is one
@@ -77,8 +77,7 @@ def draw(
     again before the first step.
     """
 
-    def luck(of: PolicyChange) -> np.random.Generator:
-        return np.random.default_rng(seed_for(of.change, workload.name))
+    luck = luck_of(workload, (*outlook.in_force, *ahead, change))
 
     def base(earlier: Sequence[PolicyChange], of: PolicyChange) -> tuple[Paths, Paths]:
         under = [*outlook.in_force, *earlier]

@@ -65,9 +65,10 @@ def plan_end(change: PolicyChange, workload: Workload) -> datetime:
 def horizon_slots(change: PolicyChange, workload: Workload, now: datetime) -> SlotIndex:
     """The slots (on multiples of the slot length since the epoch) that the forecasts must cover.
 
-    From the slot `now` lies in until one day (the workload's shortest season) after the plan's end. The day is for
-    the counter-proposal: where this effective time cannot be met, every other hour of the day is tried.
+    From the slot `now` lies in whole days (the workload's shortest season) long, one of them after the plan's end. It
+    is for the counter-proposal: where this effective time cannot be met, every other hour of the day is tried. Whole
+    days, as the paths of a forecast depend on how far it reaches: another time asked for is to find the same ones.
     """
-    start = EPOCH + (now - EPOCH) // workload.slot * workload.slot
-    end = plan_end(change, workload) + workload.seasons[0]
-    return SlotIndex(start, workload.slot, slots_in(end - start, workload.slot))
+    start, season = EPOCH + (now - EPOCH) // workload.slot * workload.slot, workload.seasons[0]
+    seasons = slots_in(plan_end(change, workload) - start, season) + 1
+    return SlotIndex(start, workload.slot, slots_in(seasons * season, workload.slot))

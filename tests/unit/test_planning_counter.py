@@ -271,13 +271,16 @@ def test_one_time_would_do_for_all_workloads_and_none_before_it(slowest: int, ot
     assert explain(refusals[0]).endswith(f"an effective time of {moment(at)}: {costs}.")
 
 
-def _with_hours(times: float, first: datetime, last: datetime, to_be: PolicyChange, most: int, start: int) -> Any:
-    """The result for flat demand that is so many times as large from `first` until `last`."""
+def _with_hours(
+    times: float, first: datetime, last: datetime, to_be: PolicyChange, most: int, start: int, days: int = 1
+) -> Any:
+    """The result for flat demand that is so many times as large from `first` until `last`, on each of so many days."""
     work = workload(limits={"min_units": 2, "max_units": most, "soft": {"units": 3, "dwell": "PT10M"}})
     paths = demand(work, to_be)
-    hours = slice(paths.index.first_from(first), paths.index.first_from(last))
-    for of in (*paths.with_change.values(), *paths.without_change.values()):
-        of[:, hours] *= times
+    for day in map(timedelta, range(days)):
+        hours = slice(paths.index.first_from(first + day), paths.index.first_from(last + day))
+        for of in (*paths.with_change.values(), *paths.without_change.values()):
+            of[:, hours] *= times
     return draw_plan(
         change=to_be, workload=work, demand=paths, start_units=start, floor=None, now=NOW, earliest=NOW,
         forecast_notes={},
@@ -302,10 +305,12 @@ def test_a_lull_is_no_time_to_propose(minutes: int) -> None:
 
 @pytest.mark.parametrize("entitlements", [(), ({"workload": "web", "max_units": 14},)])
 def test_a_peak_that_comes_again_after_the_forecast_is_no_time_to_propose_either(entitlements: Any) -> None:
-    """Out of reach is the asked time only; but at ten 24 units are needed, today and so tomorrow, when none looks."""
+    """Out of reach is the asked time only; but at ten 24 units are needed, both days and so on the third, when none
+    looks.
+    """
     to_be = change(effective_at=SOON, entitlements=entitlements)
     ten = NOW.replace(hour=10, minute=0)
-    peak = _with_hours(2.0, ten, ten + timedelta(hours=1), to_be, 40 if entitlements else 14, 4)
+    peak = _with_hours(2.0, ten, ten + timedelta(hours=1), to_be, 40 if entitlements else 14, 4, days=2)
     assert isinstance(peak, PlanRefusal)
     if entitlements:
         assert peak.counter_proposal.earliest_effective_at is None

@@ -252,7 +252,7 @@ def test_a_step_names_the_peak_it_serves_and_none_that_the_autoscaler_has_by_the
 
 
 def test_a_floor_held_for_a_peak_names_the_peak_and_not_the_effective_time() -> None:
-    """8 units are needed at 10:25 once more, of which the autoscaler lets go before; 3 at 12:00 need no step so soon."""
+    """8 units are needed once more at 10:25, and the autoscaler lets go of them before; 3 at 12:00 need no step yet."""
     held = drawn([4.0] * 10 + [1.0] * 7 + [4.0] + [1.0] * 18, {"shortfall_per_unit_hour": "5"}).steps[0]
     assert (held.from_units, held.to_units) == (8, 8)
     assert held.reason.forced_by == EFFECTIVE.replace(hour=10, minute=25)
