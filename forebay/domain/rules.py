@@ -31,6 +31,7 @@ GROUP = "group:"
 # Where freeze windows leave no room for so long, it is said that they do; nobody plans further ahead.
 LONGEST_SEARCH = timedelta(days=366)
 MOST_WINDOWS_PASSED = 500
+FROZEN = "nothing: all is frozen for a year, but for an exception to the freeze, or other change rules"
 
 
 class ChangeRule(Model):
@@ -169,9 +170,7 @@ class ChangeRules(Model):
         self._check_misalignment(rule, change)
         self._check_quorum(rule, change)
         earliest = self.earliest_legal(change, now + rule.minimum_delay)
-        would_pass = (
-            f"effective_at {earliest.isoformat()} or later" if earliest else "nothing: all is frozen for a year"
-        )
+        would_pass = f"effective_at {earliest.isoformat()} or later" if earliest else FROZEN
         if earliest == now:  # which is not in the future itself
             would_pass = f"effective_at after {now.isoformat()}"
         if change.effective_at <= now:
@@ -188,13 +187,23 @@ class ChangeRules(Model):
                 would_pass,
             )
         if freeze := self.freeze_at(change.effective_at, change):
-            after = self.earliest_legal(change, freeze.end)
-            later = f", or {after.isoformat()} or later" if after else ""
             raise RuleRefusal(
                 f"freeze: {freeze.reason}",
                 f"effective time {change.effective_at.isoformat()} falls into a freeze window",
-                f"effective_at before {freeze.start.isoformat()}{later}",
+                self._around(change, freeze, earliest),
             )
+
+    def _around(self, change: PolicyChange, freeze: FreezeWindow, earliest: datetime | None) -> str:
+        """What would pass instead of a time in `freeze`, where nothing before `earliest` does, or nothing at all."""
+        begin, after = freeze.start, self.earliest_legal(change, freeze.end)
+        for _ in range(MOST_WINDOWS_PASSED):
+            before = self.freeze_at(begin - timedelta(microseconds=1), change)
+            if before is None or earliest is None or begin <= earliest:
+                break
+            begin = before.start
+        ways = [f"before {begin.isoformat()}"] if earliest and earliest < begin else []
+        ways += [f"{after.isoformat()} or later"] if after else []
+        return f"effective_at {', or '.join(ways)}" if ways else FROZEN
 
     def _check_misalignment(self, rule: ChangeRule, change: PolicyChange) -> None:
         if change.on_misalignment not in rule.on_misalignment:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.domain.errors import InputError
+from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.freeze import CalendarFreeze, CronFreeze
 from forebay.domain.model import validate
-from forebay.domain.rules import ChangeRules
+from forebay.domain.rules import FROZEN, ChangeRules
 from tests.support.world import NOW, a_request
 
 DAY = timedelta(days=1)
@@ -134,3 +134,30 @@ def test_a_freeze_that_means_nothing_is_refused(freeze: dict[str, Any], words: s
 def test_where_a_year_is_frozen_no_time_is_promised() -> None:
     always = rules({"cron": "0 * * * *", "duration": "PT1H", "reason": "always"})
     assert always.earliest_legal(a_request().accepted(NOW), NOW) is None
+
+
+DAILY = {"cron": "0 0 * * *", "duration": "PT24H", "reason": "always"}
+FROM_NINE = {"start": NOW, "end": NOW + 3 * DAY, "reason": "sale"}
+
+
+@pytest.mark.parametrize(
+    ("freezes", "now", "would_pass"),
+    [
+        pytest.param([FROM_NINE], NOW - DAY, f"effective_at before {NOW.isoformat()}, or {{after}} or later", id="both"),
+        pytest.param([FROM_NINE], NOW + DAY / 2, "effective_at {after} or later", id="begun already"),
+        pytest.param(
+            [FROM_NINE, FROM_NINE | {"start": NOW - 2 * DAY, "end": NOW}],
+            NOW - DAY,
+            "effective_at {after} or later",
+            id="begun already, with another one",
+        ),
+        pytest.param([DAILY], NOW, FROZEN, id="one after the other"),
+    ],
+)
+def test_no_time_is_proposed_that_is_over_or_frozen_too(
+    freezes: list[dict[str, Any]], now: datetime, would_pass: str
+) -> None:
+    change = a_request(effective_at=NOW + DAY).accepted(now)
+    with pytest.raises(RuleRefusal) as refused:
+        rules(*freezes).check_request(change, now)
+    assert refused.value.would_pass == would_pass.format(after=(NOW + 3 * DAY).isoformat())
