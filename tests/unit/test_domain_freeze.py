@@ -143,7 +143,9 @@ FROM_NINE = {"start": NOW, "end": NOW + 3 * DAY, "reason": "sale"}
 @pytest.mark.parametrize(
     ("freezes", "now", "would_pass"),
     [
-        pytest.param([FROM_NINE], NOW - DAY, f"effective_at before {NOW.isoformat()}, or {{after}} or later", id="both"),
+        pytest.param(
+            [FROM_NINE], NOW - DAY, f"effective_at before {NOW.isoformat()}, or {{after}} or later", id="both"
+        ),
         pytest.param([FROM_NINE], NOW + DAY / 2, "effective_at {after} or later", id="begun already"),
         pytest.param(
             [FROM_NINE, FROM_NINE | {"start": NOW - 2 * DAY, "end": NOW}],
