@@ -58,17 +58,36 @@ class ChangeStatus(Model):
         return [step for workload in self.workloads for step in workload.steps]
 
 
-def list_changes(ctx: Context) -> list[ChangeRecord]:
-    """All changes, newest first."""
+class Wanted(Model):
+    """Which changes are listed: all that are not left out. `only_open`: none that is over."""
+
+    state: ChangeState | None = None
+    entity: str | None = None
+    only_open: bool = False
+
+    def lists(self, record: ChangeRecord) -> bool:
+        return (
+            self.state in (None, record.state)
+            and self.entity in (None, record.change.entity)
+            and not (self.only_open and record.state in TERMINAL)
+        )
+
+
+def list_changes(ctx: Context, wanted: Wanted | None = None) -> list[ChangeRecord]:
+    """Newest first; all of them where nothing is `wanted`."""
     with ctx.store.snapshot() as tx:
-        return [as_it_stands(tx, record) for record in tx.changes()]
+        return _listed(tx, wanted or Wanted())
 
 
-def list_with_times(ctx: Context) -> tuple[list[ChangeRecord], dict[str, datetime]]:
+def list_with_times(ctx: Context, wanted: Wanted | None = None) -> tuple[list[ChangeRecord], dict[str, datetime]]:
     """As `list_changes`, and from when each is in force, if it is armed."""
     with ctx.store.snapshot() as tx:
-        records = list(tx.changes())
+        records = _listed(tx, wanted or Wanted())
         return records, in_force_times(tx, records)
+
+
+def _listed(tx: Snapshot, wanted: Wanted) -> list[ChangeRecord]:
+    return [as_it_stands(tx, record) for record in tx.changes() if wanted.lists(record)]
 
 
 def in_force_times(tx: Snapshot, records: Iterable[ChangeRecord]) -> dict[str, datetime]:

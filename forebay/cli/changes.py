@@ -9,7 +9,7 @@ import typer
 
 from forebay.cli import common
 from forebay.domain.change import ChangeRequest
-from forebay.domain.errors import RuleRefusal
+from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.lifecycle import COME_TO_NOTHING, ChangeState
 
 app = typer.Typer()
@@ -36,17 +36,23 @@ def submit(change: common.ChangeFile) -> None:
 def status(
     change: Annotated[str | None, typer.Argument(help="A change; default: all of them.")] = None,
     as_json: Annotated[bool, typer.Option("--json")] = False,
+    state: Annotated[ChangeState | None, typer.Option("--state", help="List only these.")] = None,
+    entity: Annotated[str | None, typer.Option("--entity", help="List only this one's.")] = None,
+    only_open: Annotated[bool, typer.Option("--open", help="List none that is over.")] = False,
 ) -> None:
     """What changes there are and where they stand, or everything about one."""
     from forebay.app.outbox import unsent
     from forebay.app.raises import open_raises
-    from forebay.app.status import change_status, list_with_times
+    from forebay.app.status import Wanted, change_status, list_with_times
     from forebay.report.raised import raises_table
     from forebay.report.table import changes_table, notes_text, pending_table, request_text, status_table
 
+    wanted = Wanted(state=state, entity=entity, only_open=only_open)
+    if change is not None and wanted != Wanted():
+        raise InputError("--state, --entity and --open choose from the list: leave them out, or the change")
     ctx = common.context()
     if change is None:
-        records, in_force = list_with_times(ctx)
+        records, in_force = list_with_times(ctx, wanted)
         raises = open_raises(ctx)
         if as_json:
             rows = [

@@ -10,7 +10,7 @@ from fastapi import APIRouter, BackgroundTasks, Depends, Query, Request, Respons
 
 from forebay.app.approvals import request_of
 from forebay.app.context import Context
-from forebay.app.status import ChangeStatus, change_status, list_changes
+from forebay.app.status import ChangeStatus, Wanted, change_status, list_changes
 from forebay.app.tickets import StartRun, submit
 from forebay.domain.access import Principal
 from forebay.domain.approval import Request as PlanRequest
@@ -55,11 +55,14 @@ def api(ctx: Context, doorkeeper: Doorkeeper, start_run: StartRun | None) -> API
         response: Response,
         who: Principal = reader,
         state: ChangeState | None = None,
+        entity: str | None = None,
+        only_open: Annotated[bool, Query(alias="open", description="Leave out what is over.")] = False,
         after: Annotated[str | None, Query(description="The change that ended the page before.")] = None,
         limit: Limit = 100,
     ) -> list[ChangeRecord]:
         """Newest first."""
-        found = [r for r in list_changes(ctx) if who.covers(r.change.entity) and state in (None, r.state)]
+        wanted = Wanted(state=state, entity=entity, only_open=only_open)
+        found = [record for record in list_changes(ctx, wanted) if who.covers(record.change.entity)]
         if after is not None:
             names = [record.change.change for record in found]
             if after not in names:

@@ -14,6 +14,7 @@ from forebay.app.context import Context
 from forebay.app.keys import KeyAuthenticator
 from forebay.domain.access import PREFIX, Act, NotAuthenticated, Principal, Role
 from forebay.domain.errors import OutsideError
+from forebay.domain.model import short
 from forebay.ports import Authenticator
 from forebay.web.answers import RETRY_AFTER_SECONDS, Refused
 from forebay.web.pace import Failures, Pace
@@ -50,10 +51,14 @@ class Doorkeeper:
         self._open_reading = open_reading
 
     def let(self, act: Act) -> Callable[..., Principal]:
-        """A dependency: the principal, who may `act`. Raises Refused (401, 403, 429)."""
+        """A dependency: the principal, who may `act`. Raises Refused (401, 403, 429), and of who may 422 for a query
+        that says what the route does not hear.
+        """
 
         def principal(request: Request, _: object = scheme) -> Principal:
-            return self._paced(self._admit(act, request, BEARER), request)
+            found = self._paced(self._admit(act, request, BEARER), request)
+            _check_query(request)
+            return found
 
         return principal
 
@@ -113,6 +118,14 @@ class Doorkeeper:
             log.error("tokens cannot be checked: %s", error)
             mend = "the token's issuer does not say by which keys it signs: try again, or use an API key"
             raise Refused(503, mend, headers={"Retry-After": str(RETRY_AFTER_SECONDS)}) from error
+
+
+def _check_query(request: Request) -> None:
+    """Raises Refused for a query that says what no route hears: misspelt, it would list what nobody asked for."""
+    known = [parameter.alias for parameter in request.scope["route"].dependant.query_params]
+    if unknown := sorted(set(request.query_params) - set(known)):
+        heard = f"it takes {', '.join(known)}" if known else "it takes none"
+        raise Refused(422, f"there is no query parameter {short(', '.join(unknown))} here: {heard}")
 
 
 def covering(principal: Principal, entity: str) -> None:

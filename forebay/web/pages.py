@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import threading
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from forebay.app.context import Context
-from forebay.app.status import ChangeStatus, change_status
+from forebay.app.status import ChangeStatus, Wanted, change_status
 from forebay.domain.errors import InputError
-from forebay.domain.lifecycle import COME_TO_NOTHING, TERMINAL
+from forebay.domain.lifecycle import COME_TO_NOTHING, TERMINAL, ChangeState
 from forebay.report.words import allowance, notes, percent, price_rows
 from forebay.web import words
 from forebay.web.answers import Refused, templates
@@ -46,9 +46,15 @@ def pages(ctx: Context, doorkeeper: Doorkeeper) -> APIRouter:
         return RedirectResponse("/changes")
 
     @router.get("/changes", include_in_schema=False)
-    def changes_page(request: Request) -> Response:
-        seen = overview(ctx)
-        context = {"seen": seen, "now": seen.now, "refresh": REFRESH_SECONDS}
+    def changes_page(
+        request: Request,
+        state: ChangeState | None = None,
+        entity: str | None = None,
+        only_open: Annotated[bool, Query(alias="open")] = False,
+    ) -> Response:
+        seen, wanted = overview(ctx), Wanted(state=state, entity=entity, only_open=only_open)
+        lines = [line for line in seen.changes if wanted.lists(line.record)]
+        context = {"seen": seen, "lines": lines, "now": seen.now, "refresh": REFRESH_SECONDS}
         return templates.TemplateResponse(request, "changes.html", context)
 
     @router.get("/changes/{name}", include_in_schema=False)

@@ -105,6 +105,33 @@ def test_bad_input_is_refused_with_its_mend_and_changes_nothing(world: World, na
     assert client.get("/v1/changes").json() == []
 
 
+def test_a_list_is_chosen_from_and_what_no_route_hears_is_refused(world: World) -> None:
+    world.submit(a_request(), a_plan(LATER))
+    client = calling(world, "zoe", "requester")
+    client.post("/v1/changes", json=ASKED | {"entity": "bolt"})
+    world.put_rules(rules=[{"name": "slow", "minimum_delay": "P9D"}])
+    client.post("/v1/changes", json=ASKED | {"change": "CHG-3"})
+
+    def listed(query: str) -> list[str]:
+        return [record["change"]["change"] for record in client.get(f"/v1/changes?{query}").json()]
+
+    assert listed("") == ["CHG-3", "CHG-2", "CHG-1"]
+    assert listed("open=true") == ["CHG-2", "CHG-1"]
+    assert listed("entity=acme&open=true") == ["CHG-1"] and listed("state=denied") == ["CHG-3"]
+    for method, path, known in (
+        ("GET", "/v1/changes?entty=acme", "it takes state, entity, open, after, limit"),
+        ("GET", "/v1/changes/CHG-1?entty=acme", "it takes none"),
+        ("POST", "/v1/changes?entty=acme", "it takes none"),
+    ):
+        answer = client.request(method, path, json=ASKED if method == "POST" else None)
+        assert (answer.status_code, answer.json()["detail"]) == (
+            422,
+            f"there is no query parameter entty here: {known}",
+        )
+    assert calling(world, "zoe", "requester", open_reading=False).get("/v1/changes?x=1").status_code == 422
+    assert a_caller(world, open_reading=False).get("/v1/changes?x=1").status_code == 401
+
+
 @pytest.mark.parametrize("reason", ["", " "])
 def test_who_gives_no_reason_is_asked_for_one(world: World, reason: str) -> None:
     world.submit(a_request(), a_plan(LATER))

@@ -110,6 +110,15 @@ def test_the_list_shows_each_change_with_its_countdown_and_next_step(ctx: Contex
     assert ("href", "/changes/CHG-1") in page.attributes
 
 
+def test_the_list_is_chosen_from(ctx: Context, client: TestClient) -> None:
+    shaping(ctx)
+    assert "1 of 1:" in client.get("/changes?open=true&entity=acme").text
+    for query in ("entity=bolt", "state=denied"):
+        page = client.get(f"/changes?{query}")
+        assert "0 of 1:" in page.text and "/changes/CHG-1" not in page.text
+    assert client.get("/changes?state=nowhere", headers={"accept": "text/html"}).status_code == 422
+
+
 def test_what_goes_back_is_not_counted_down_to(ctx: Context, client: TestClient) -> None:
     shaping(ctx)
     with ctx.store.transaction() as tx:

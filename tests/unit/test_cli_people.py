@@ -68,6 +68,24 @@ def test_what_was_cancelled_is_neither_asked_for_nor_cancelled_again(files: Path
         assert "What would pass: nothing" in error
 
 
+def test_the_list_of_changes_is_chosen_from(files: Path, forebay) -> None:  # noqa: F811
+    for name, entity in (("CHG-1", "acme"), ("CHG-2", "bolt")):
+        (files / "change.yaml").write_text(CHANGE.replace("CHG-1", name).replace("entity: acme", f"entity: {entity}"))
+        assert forebay("submit", "change.yaml")[0] == 0
+    forebay("cancel", "CHG-1", *BY)
+    for words, shown in (
+        ((), ["CHG-2", "CHG-1"]),
+        (("--open",), ["CHG-2"]),
+        (("--entity", "acme"), ["CHG-1"]),
+        (("--state", "rolled back"), ["CHG-1"]),
+        (("--open", "--entity", "acme"), []),
+    ):
+        code, out, _ = forebay("status", *words)
+        assert (code, [line.split()[0] for line in out.splitlines() if line.startswith("CHG")]) == (0, shown)
+    code, _, error = forebay("status", "CHG-1", "--open")
+    assert (code, "choose from the list" in error) == (2, True)
+
+
 def test_a_policy_that_was_never_in_force_may_still_be_imported(files: Path, forebay) -> None:  # noqa: F811
     words = ("policy", "import", "acme", "quota", *BY)
     assert forebay("submit", "change.yaml")[0] == 0

@@ -16,7 +16,7 @@ from forebay.app.people import cancel, hold, resume
 from forebay.app.pins import pin
 from forebay.app.plan import plan_change, store_plans
 from forebay.app.receive import receive
-from forebay.app.status import change_status, list_changes
+from forebay.app.status import change_status, list_changes, list_with_times
 from forebay.domain.allocation import Lever
 from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.lifecycle import ChangeState, StepState
@@ -68,7 +68,10 @@ def test_wherever_it_is_shown_its_note_says_the_plan_of_now_and_who_has_approved
 
     def notes() -> set[str]:
         repeated = receive(world.ctx, a_request()).note
-        return {change_status(world.ctx, "CHG-1").record.note, list_changes(world.ctx)[0].note, repeated}
+        listed = {
+            record.note for records in (list_changes(world.ctx), list_with_times(world.ctx)[0]) for record in records
+        }
+        return {change_status(world.ctx, "CHG-1").record.note, repeated} | listed
 
     ask(world, moves=[(2, 4, 6), (8, 6, 8)], quorum=2)
     approved = approve(world.ctx, "CHG-1", "bob", "fine")
