@@ -369,7 +369,7 @@ DENIED: dict[str, tuple[dict[str, Any], float, tuple[str, ...]]] = {
     "not permitted": (
         {"rules": [{"name": "sales", "requesters": ["eve"]}]},
         60,
-        ("'ann' may not request", "one of eve"),
+        ("'ann' may not ask for changes", "one of eve"),
     ),
     "no rule": ({"rules": [{"name": "tiers", "kinds": ["tier"]}]}, 60, ("no change rule covers kind 'quota'",)),
 }

@@ -30,7 +30,7 @@ def cleaned(
     stage: dict[StageName, Callable[[RegularSeries], RegularSeries]] = {
         "restarts": lambda s: without_restarts(s, season),
         "censoring": lambda s: lifted(s, season),
-        "level shifts": lambda s: with_one_level(s, season, judge),
+        "level shifts": lambda s: with_one_level(s, season, _without_outliers_first(judge, s, season)),
         "outliers": lambda s: without_outliers(s, season),
     }
     series = replace(series, recorded=series.values)
@@ -38,3 +38,8 @@ def cleaned(
         if name in stages:
             series = stage[name](series)
     return series
+
+
+def _without_outliers_first(judge: Judge, series: RegularSeries, season: int) -> Judge:
+    """What a level is worth must not hang on what will be damped at it: at another level it may be no outlier."""
+    return lambda values, held_out: judge(without_outliers(replace(series, values=values), season).values, held_out)
