@@ -262,7 +262,7 @@ class PlanRefusal(Model):
             (what if isinstance(what, str) else f"effective_at {what.isoformat()}") + f" ({price})" * bool(price)
             for what, price in self.counter_proposal.ways
         ]
-        return f"{self.workload}: {self.reason}. What would do: " + ("; or ".join(ways) or "nothing within reach")
+        return f"{self.workload}: {self.reason}. What would do: " + ("; or ".join(ways) or "nothing that was found")
 
     @staticmethod
     def texts(refusals: Sequence[PlanRefusal]) -> str:

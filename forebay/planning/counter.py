@@ -12,12 +12,13 @@ import numpy as np
 from forebay.domain.freeze import FreezeWindow
 from forebay.domain.impact import Adoption
 from forebay.domain.plan import CounterProposal, PlanRefusal, Relaxation, ShapingPlan
+from forebay.domain.workload import Workload
 from forebay.planning.draft import Draft, feasible, solve_holding
 from forebay.planning.price import plan_price
 from forebay.planning.problem import Bools, earliest_climb, latest_points, reachable
 from forebay.planning.reasons import clock
 from forebay.planning.required import Ints, required
-from forebay.planning.sizing import as_it_is, choose, smaller_in, with_autoscaler, with_resize
+from forebay.planning.sizing import as_it_is, choose, larger, with_autoscaler, with_resize
 from forebay.planning.slots import plan_end, slots_in
 
 # The most that a soft limit in percent may be.
@@ -55,7 +56,7 @@ def refusal(draft: Draft, *, autoscaled: bool, resizable: bool) -> PlanRefusal:
         at = earliest_resized(draft, at, autoscaled=autoscaled) or at
     return PlanRefusal(
         workload=draft.workload.name,
-        reason=reason(draft, aligned, above) + ("" if at else _outgrown(draft)),
+        reason=reason(draft, aligned, above) + ("" if at else _outgrown(draft, resizable)),
         counter_proposal=CounterProposal(
             earliest_effective_at=at,
             earliest_costs=costs(in_force_at(draft, at), autoscaled=autoscaled, resizable=resizable) if at else None,
@@ -167,7 +168,7 @@ def earliest_resized(draft: Draft, before: datetime | None, *, autoscaled: bool)
     first is looked for by doubling the distance, then between the last two.
     """
     index, work = draft.demand.index, draft.workload
-    others = [other for other in work.alternatives if not smaller_in(work, other)]
+    others = larger(work)
     begin = index.covering(draft.change.effective_at) + 1
     end = len(index) if before is None else index.covering(before)
     if not others or draft.change.entitlement(work.name) or begin >= end:
@@ -207,14 +208,22 @@ def within_bounds(draft: Draft, begin: int) -> Bools:
     return np.asarray((needs.covering(confidence) <= draft.most_units) | anyway)
 
 
-def _outgrown(draft: Draft) -> str:
+def _outgrown(draft: Draft, resizable: bool) -> str:
     """Why no time is proposed, where it is for what comes after any: a clause for the reason, or nothing."""
-    begin = draft.demand.index.covering(draft.change.effective_at) + 1
-    if begin >= len(draft.demand.index) or (within := within_bounds(draft, begin)).all():
+    begin, most = draft.demand.index.covering(draft.change.effective_at) + 1, draft.most_units
+    if begin >= len(draft.demand.index):
         return ""
-    at = clock(draft.demand.index.at(begin + int(np.argmin(within))))
-    most = draft.most_units
-    return f"; and at {at} it would need more than the {most} units that may be had, so no later time is proposed"
+
+    def beyond(work: Workload) -> str:
+        within = within_bounds(replace(draft, workload=work), begin)
+        return "" if within.all() else f"at {clock(draft.demand.index.at(begin + int(np.argmin(within))))}"
+
+    if not (at := beyond(draft.workload)):
+        return ""
+    others = larger(draft.workload) if resizable and not draft.change.entitlement(draft.workload.name) else []
+    also = ", ".join(f"with {other.size} {then}" for other in others if (then := beyond(other)))
+    when = f"{at} ({also})" if also else at
+    return f"; and {when} it would need more than the {most} units that may be had, so no later time is proposed"
 
 
 def _season_from(draft: Draft, slot: int, begin: int) -> slice:

@@ -86,7 +86,7 @@ def choose(draft: Draft, *, autoscaled: bool, resizable: bool) -> tuple[Solution
             continue
         solution = with_resize(draft, other, autoscaled)
         if solution is None:
-            words.append(f"{other.size} cannot be reached and verified in time")
+            words.append(_barred(draft, other))
             continue
         words.append(_compared(solution, stay, other))
         if best is None or solution.cost < best.cost:
@@ -98,9 +98,23 @@ def choose(draft: Draft, *, autoscaled: bool, resizable: bool) -> tuple[Solution
     return best, f"{head}: {'; '.join([as_is, *words])}"
 
 
+def _barred(draft: Draft, other: Workload) -> str:
+    """Why there is no plan with a resize to `other`."""
+    then = replace(draft, workload=other)
+    needed = max(then.aligned(), other.limits.min_units)
+    if needed > then.most_units:
+        return f"with {other.size} {needed} units must serve then, but {draft.most_of} is {then.most_units}"
+    return f"{other.size} cannot be reached and verified in time"
+
+
 def smaller_in(workload: Workload, other: Workload) -> list[Resource]:
     """The planned resources of which a unit of the `other` size has less."""
     return [r for r in workload.resources if other.unit[r] < workload.unit[r]]
+
+
+def larger(workload: Workload) -> list[Workload]:
+    """The other sizes that a resize may bring: those that take no capacity away."""
+    return [other for other in workload.alternatives if not smaller_in(workload, other)]
 
 
 def as_it_is(draft: Draft, autoscaled: bool) -> Solution | None:

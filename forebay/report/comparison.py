@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from forebay.domain.plan import PlanRefusal, ShapingPlan
-from forebay.report.words import moment, percent, price_rows
+from forebay.report.words import FIGURES, moment, percent, price_rows
 
 
 def supposed(impact_scale: float, confidence: float | None, effective_at: datetime | None) -> str:
@@ -23,8 +23,8 @@ def comparison_rows(asked: ShapingPlan | PlanRefusal, what_if: ShapingPlan | Pla
     if isinstance(asked, PlanRefusal) or isinstance(what_if, PlanRefusal):
         words = ["refused" if isinstance(r, PlanRefusal) else _steps(r) for r in (asked, what_if)]
         return [header, ("plan", words[0], words[1])]
-    unit_hours, money, *risks = zip(price_rows(asked.price)[1:], price_rows(what_if.price)[1:], strict=True)
     both = (asked, what_if)
+    unit_hours, money, *risks = zip(*(price_rows(plan)[1 : 1 + FIGURES] for plan in both), strict=True)
     return [
         header,
         _row("in force at", [moment(plan.effective_at) for plan in both]),

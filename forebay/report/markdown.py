@@ -30,7 +30,7 @@ def plan_markdown(change: PolicyChange, result: ShapingPlan | PlanRefusal) -> st
         )
         for step in result.moves
     ]
-    prices = price_rows(result.price)
+    prices = price_rows(result)
     words = [f"- {_text(resource)}: {_text(note)}" for resource, said in result.forecast.items() for note in said]
     return "\n\n".join(
         part

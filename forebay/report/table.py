@@ -87,7 +87,7 @@ def _to(step: ShapingStep) -> str:
 
 def price_table(plan: ShapingPlan) -> str:
     """With the plan, by one jump, and with the allocation left as it is, all under the demand of the change."""
-    header, *rows = price_rows(plan.price)
+    header, *rows = price_rows(plan)
     return text_table(header, rows)
 
 

@@ -11,6 +11,8 @@ from forebay.domain.plan import PlanPrice, PlanRefusal, ShapingPlan, ShapingStep
 # Of more steps than so many people are shown those at either end: nobody reads hundreds.
 MOST_STEPS, AT_EITHER_END = 60, 5
 
+FIGURES = 4  # of each side of a price
+
 
 def explain(result: ShapingPlan | PlanRefusal) -> str:
     """What is going to happen, why, and what it costs; or why nothing is, and what would do. One sentence a line."""
@@ -59,18 +61,22 @@ def _risk(share: float, paths: int) -> str:
     return percent(share) if share or not paths else f"under {percent(1 / paths).removeprefix('under ')}"
 
 
-def price_rows(price: PlanPrice) -> list[tuple[str, ...]]:
-    """What it takes and risks: a header row, then one row a figure, for any kind of table."""
+def price_rows(plan: ShapingPlan) -> list[tuple[str, ...]]:
+    """What it takes and risks: a header row, one row for each of the FIGURES, and what a mark means; for any table."""
+    price, resize = plan.price, plan.resize
     named = {"with the plan": price.shaped, "one jump": price.one_jump, "left as it is": price.left_alone}
     if price.without_change:
         named["without the change"] = price.without_change
     sides = list(named.values())
+    hours = [f"{side.unit_hours:.2f}" + " *" * bool(resize and side is price.shaped) for side in sides]
+    meaning = [(f"* of {resize.size} once resized", *("" for _ in sides))] if resize else []
     return [
         ("", *named),
-        ("unit-hours", *(f"{side.unit_hours:.2f}" for side in sides)),
+        ("unit-hours", *hours),
         (f"price ({price.currency})", *(f"{side.money:.2f}" for side in sides)),
         ("expected shortfall (unit-hours)", *(f"{side.shortfall_unit_hours:.2f}" for side in sides)),
         ("too small at the effective time", *(_risk(side.misaligned, price.paths) for side in sides)),
+        *meaning,
     ]
 
 
@@ -179,7 +185,8 @@ def _refusal(refusal: PlanRefusal) -> list[str]:
     ]
     lines = [f"{refusal.workload}: no plan meets the effective time. {refusal.reason}."]
     if not ways:
-        return [*lines, "Neither a later effective time within the forecast nor any single limit would do."]
+        later = "no later effective time, within the forecast, from which on what is needed stays within the limits"
+        return [*lines, f"Nothing that would do was found: {later} for a day and more, and no single limit."]
     lines += ["Any one of these would do:", *(f"  - {way}" for way in ways)]
     if counter.together_at:
         whole = f"an effective time of {moment(counter.together_at)}"

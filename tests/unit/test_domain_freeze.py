@@ -162,4 +162,4 @@ def test_no_time_is_proposed_that_is_over_or_frozen_too(
     change = a_request(effective_at=NOW + DAY).accepted(now)
     with pytest.raises(RuleRefusal) as refused:
         rules(*freezes).check_request(change, now)
-    assert refused.value.would_pass == would_pass.format(after=(NOW + 3 * DAY).isoformat())
+    assert refused.value.would_pass == would_pass.format(start=NOW.isoformat(), after=(NOW + 3 * DAY).isoformat())

@@ -14,7 +14,7 @@ from forebay.domain.resources import Resource
 from forebay.domain.size import TaskSize
 from forebay.domain.workload import Workload
 from forebay.report.table import plan_table
-from forebay.report.words import explain
+from forebay.report.words import comparison_rows, explain
 from tests.support.planning_cases import EFFECTIVE, NOW, change, drawn, moves, plan, refused, workload
 
 LARGE = TaskSize(cpu_units=2048, memory_mib=4096)
@@ -80,6 +80,13 @@ def test_it_stays_and_says_why(work: Workload, to_be: dict[str, Any], words: str
     assert plan.sizing.startswith(f"stays at {work.size}") and words in plan.sizing
 
 
+def test_a_size_of_which_as_many_would_be_needed_is_not_said_to_be_too_slow() -> None:
+    small = {"unit": {"cpu_cores": 1, "memory_gib": 3}, "price": {"per_unit_hour": "0.06"}}
+    plan = drawn(sized("0.10", small, **TIGHT))
+    assert plan.resize is not None
+    assert plan.sizing.endswith("; with 1 vCPU, 3 GiB 12 units must serve then, but max_units of its limits is 10")
+
+
 def test_a_cheaper_size_is_taken_where_it_pays() -> None:
     free = {"shortfall_per_unit_hour": "1", "resize": "0.01"}
     plan = drawn(sized("0.051", risk=free), change(settle="P2D"))
@@ -126,6 +133,11 @@ def test_the_plan_tells_it() -> None:
     plan = drawn(sized(**TIGHT))
     assert "8 units of 2 vCPU, 4 GiB" in plan_table(plan)
     assert "It resizes to 2 vCPU, 4 GiB" in explain(plan)
+    _, hours, *_, last = plan_table(plan).split("\n\n")[2].splitlines()
+    assert hours.split()[1:4] == [f"{plan.price.shaped.unit_hours:.2f}", "*", f"{plan.price.one_jump.unit_hours:.2f}"]
+    assert last == "* of 2 vCPU, 4 GiB once resized"
+    sides = [row[1] for row in comparison_rows(plan, drawn())]
+    assert sides[5] == f"{plan.price.shaped.unit_hours:.2f} *" and len(sides) == 9
     assert ShapingPlan.model_validate_json(plan.model_dump_json()).hash == plan.hash
 
 
@@ -154,6 +166,15 @@ def test_a_refusal_proposes_the_time_at_which_a_resize_would_do() -> None:
     never = at(8, resizable=False)
     assert isinstance(never, PlanRefusal)
     assert never.counter_proposal.earliest_effective_at is None and "so no later time is proposed" in never.reason
+
+
+def test_a_refusal_says_when_no_other_size_would_do_either() -> None:
+    """30 units of a core are needed and 15 of two, from the next slot on as well, and 10 is all there may be."""
+    late = change(effective_at=NOW + timedelta(minutes=8), impacts=[{"workload": "web", "factor": 6.5}])
+    refusal = plan(sized(**TIGHT), late)
+    assert isinstance(refusal, PlanRefusal)
+    at = "at 24 Nov 09:15 UTC"
+    assert f"; and {at} (with 2 vCPU, 4 GiB {at}) it would need more than the 10 units" in refusal.reason
 
 
 @pytest.mark.parametrize("lead", [20, 47, 660, 1290])

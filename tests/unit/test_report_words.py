@@ -38,10 +38,11 @@ def test_a_share_that_is_not_quite_none_or_all_never_reads_as_such(share: float,
 
 
 def test_a_risk_that_no_path_shows_is_under_that_of_one_and_not_none() -> None:
-    price = drawn().price
+    plan = drawn()
+    price = plan.price
     assert (price.shaped.misaligned, price.paths) == (0, 40)
     assert price_sentence(price).endswith("at the effective time is under 2.5 % instead of 100 %.")
-    assert [row[1] for row in price_rows(price)][-1] == "under 2.5 %"
+    assert [row[1] for row in price_rows(plan)][-1] == "under 2.5 %"
     many = price.model_copy(update={"paths": 500})
     assert price_sentence(many).endswith("is under 0.2 % instead of 100 %.")
     unknown = price.model_copy(update={"paths": 0})
@@ -178,4 +179,7 @@ def test_a_refusal_lists_every_way_out() -> None:
 def test_a_refusal_without_a_way_out_says_so() -> None:
     tight = workload(limits={"min_units": 2, "max_units": 10, "soft": {"units": 1}})
     lines = explain(refused(tight, change(effective_at=AT + timedelta(minutes=30)), start=8)).splitlines()
-    assert lines[1:] == ["Neither a later effective time within the forecast nor any single limit would do."]
+    assert lines[1:] == [
+        "Nothing that would do was found: no later effective time, within the forecast, from which on what is needed "
+        "stays within the limits for a day and more, and no single limit."
+    ]
