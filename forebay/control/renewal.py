@@ -13,10 +13,11 @@ from forebay.domain.verdict import Verdict
 from forebay.domain.workload import Workload
 
 # The nearer the effective time (from either side), the more often: whatever was seen but `high`, a plan is left alone
-# for this share of the time between it and now. Never for less than an hour, for a fresh forecast brings fresh noise;
-# once in force the forecast stays, and each quarter of an hour is one more look at what the change really does.
-SHARE = 12
-FORECAST_ANEW = timedelta(hours=1)
+# for this share of the time between it and now. Before it never for less than half an hour: a fresh forecast knows the
+# next hours better, and brings fresh noise. Once in force the forecast stays, and each quarter of an hour is one more
+# look at what the change really does.
+SHARE_AHEAD, SHARE_SINCE = 48, 12
+FORECAST_ANEW = timedelta(minutes=30)
 LOOK_AGAIN = timedelta(minutes=15)
 # Whoever was asked to approve a new plan is not asked for yet another one before.
 ASK_ANEW = timedelta(hours=6)
@@ -137,4 +138,6 @@ def _why(view: PlanView, verdict: Verdict | None) -> str:
 
 def patience(now: datetime, effective_at: datetime) -> timedelta:
     """How long a plan is left alone."""
-    return max(FORECAST_ANEW if now < effective_at else LOOK_AGAIN, abs(effective_at - now) / SHARE)
+    if now < effective_at:
+        return max(FORECAST_ANEW, (effective_at - now) / SHARE_AHEAD)
+    return max(LOOK_AGAIN, (now - effective_at) / SHARE_SINCE)

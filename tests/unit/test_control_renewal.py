@@ -15,7 +15,7 @@ from tests.support.world import MINUTE, NOW, a_plan, a_workload, flat, minutes
 
 WORK = a_workload()
 PLAN = a_plan(demand=flat(2))
-EFFECTIVE = minutes(24 * 60)  # so that at first a plan is left alone for two hours
+EFFECTIVE = minutes(24 * 60)  # so that a plan is left alone for half an hour
 BEGAN = {"state": ChangeState.SETTLING, "in_force_from": EFFECTIVE, "steps": []}
 ARMED = {"state": ChangeState.ARMED, "steps": []}
 
@@ -50,9 +50,9 @@ LATE = 24 * 60 - 5  # minutes: of two steps the second could not be verified any
 
 DUE = [
     ("after a high", view(1), Verdict.HIGH, "verdict high"),
-    ("left alone for its time", view(112), None, "the forecast of 09:00"),
-    ("left alone for its time, after a low", view(112), Verdict.LOW, "verdict low"),
-    ("left alone for its time, since a look", view(200, looks=[minutes(80)]), None, "the forecast of 10:20"),
+    ("left alone for its time", view(31), None, "the forecast of 09:00"),
+    ("left alone for its time, after a low", view(31), Verdict.LOW, "verdict low"),
+    ("left alone for its time, since a look", view(111, looks=[minutes(80)]), None, "the forecast of 10:20"),
     ("its turn", view(1, turn=True, plan=PLAN.model_copy(update={"after": ["CHG-0"]})), None, "CHG-0 over"),
     ("its turn, without steps left", view(1, turn=True, steps=[]), None, " over"),
     ("somebody joins it", view(1, joined=True, riders=["CHG-2"]), None, "one path with CHG-2"),
@@ -69,7 +69,7 @@ DUE = [
 ]
 
 LEFT = [
-    ("nothing was seen", view(1), None),
+    ("nothing was seen", view(29), None),
     ("what was seen is right", view(1), Verdict.PASS),
     ("cheaper would do, and it was just drawn", view(1), Verdict.LOW),
     ("a step is under way", view(112, steps=steps(StepState.ASKED)), Verdict.HIGH),
@@ -109,6 +109,7 @@ def test_who_has_its_turn_too_late_is_told() -> None:
 
 
 def test_a_plan_is_left_alone_the_longer_the_farther_its_effective_time_but_never_for_long_once_in_force() -> None:
-    assert patience(NOW, NOW + timedelta(days=6)) == timedelta(hours=12)
-    assert patience(NOW, NOW + 20 * MINUTE) == timedelta(hours=1)
+    assert patience(NOW, NOW + timedelta(days=6)) == timedelta(hours=3)
+    assert patience(NOW, NOW + 20 * MINUTE) == timedelta(minutes=30)
     assert patience(NOW, NOW - 20 * MINUTE) == timedelta(minutes=15)
+    assert patience(NOW, NOW - timedelta(days=1)) == timedelta(hours=2)
