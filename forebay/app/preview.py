@@ -16,7 +16,7 @@ from forebay.domain.allocation import Lever
 from forebay.domain.bounds import PolicyBounds
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError
-from forebay.domain.model import explain
+from forebay.domain.model import explain, faults
 from forebay.domain.plan import PlanRefusal, ShapingPlan
 from forebay.domain.resources import Resource
 from forebay.domain.rules import ChangeRules
@@ -190,12 +190,17 @@ def what_if(
     """
     try:
         impacts = tuple(impact.scaled(impact_scale) for impact in change.impacts)
-        risk = {} if confidence is None else {"confidence": confidence}
+    except ValidationError as error:
+        lines = "\n".join(explain(error))
+        raise InputError(f"--impact-scale {impact_scale:g} takes an impact out of its range:\n{lines}") from error
+    risk = {} if confidence is None else {"confidence": confidence}
+    try:
         workloads = [
             Workload.model_validate(w.model_dump() | {"risk": w.risk.model_dump() | risk}) for w in catalog.workloads
         ]
     except ValidationError as error:
-        raise InputError("what-if is not valid:\n" + "\n".join(explain(error))) from error
+        (_, said), *_ = faults(error.errors(include_url=False), quote=False)
+        raise InputError(f"--confidence {confidence:g}: {said.partition(': ')[2]}") from error
     changed = change.model_copy(update={"impacts": impacts, "effective_at": effective_at or change.effective_at})
     return changed, WorkloadCatalog(workloads=tuple(workloads))
 

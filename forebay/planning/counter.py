@@ -13,7 +13,7 @@ from forebay.domain.freeze import FreezeWindow
 from forebay.domain.impact import Adoption
 from forebay.domain.plan import CounterProposal, PlanRefusal, Relaxation, ShapingPlan
 from forebay.domain.workload import Workload
-from forebay.planning.draft import Draft, feasible, solve_holding
+from forebay.planning.draft import Draft, feasible, not_counted, solve_holding
 from forebay.planning.price import plan_price
 from forebay.planning.problem import Bools, earliest_climb, latest_points, reachable
 from forebay.planning.reasons import clock
@@ -45,8 +45,11 @@ class Autoscaler:
         return next((cls(one.tracked) for one in counted_on if one.tracked is not None), None)
 
 
-def refusal(draft: Draft, *, autoscaled: bool, resizable: bool) -> PlanRefusal:
-    """Why `draft` cannot be planned, with the earliest effective time and what else would do by itself, priced."""
+def refusal(draft: Draft, *, stood: int, autoscaled: bool, resizable: bool) -> PlanRefusal:
+    """Why `draft` cannot be planned, with the earliest effective time and what else would do by itself, priced.
+
+    `stood`: units asked for at now, whether or not they are counted on.
+    """
     aligned, above = draft.aligned(), Autoscaler.above(draft, autoscaled)
     finds = (relaxed_dwell, relaxed_max_units, relaxed_ceiling, relaxed_freeze)
     alone = [way for find in finds if (way := find(draft, aligned, above))]
@@ -56,7 +59,7 @@ def refusal(draft: Draft, *, autoscaled: bool, resizable: bool) -> PlanRefusal:
         at = earliest_resized(draft, at, autoscaled=autoscaled) or at
     return PlanRefusal(
         workload=draft.workload.name,
-        reason=reason(draft, aligned, above) + ("" if at else _outgrown(draft, resizable)),
+        reason=reason(draft, stood, aligned, above) + ("" if at else _outgrown(draft, resizable)),
         counter_proposal=CounterProposal(
             earliest_effective_at=at,
             earliest_costs=costs(in_force_at(draft, at), autoscaled=autoscaled, resizable=resizable) if at else None,
@@ -99,8 +102,8 @@ def earliest_for_all(
     return []
 
 
-def reason(draft: Draft, aligned: int, above: Autoscaler | None) -> str:
-    """Why it cannot be done, with the numbers that say so."""
+def reason(draft: Draft, stood: int, aligned: int, above: Autoscaler | None) -> str:
+    """Why it cannot be done, with the numbers that say so, and why it begins from less than `stood`."""
     problem, limits = draft.bare_problem(aligned), draft.workload.limits
     at = clock(draft.change.effective_at)
     must = f"{problem.low} units must serve, verified, at {at}"
@@ -123,7 +126,7 @@ def reason(draft: Draft, aligned: int, above: Autoscaler | None) -> str:
     def moves(number: int) -> str:
         return (
             f"in {number} move{'s' * (number != 1)} of at most {limits.soft.units} units and "
-            f"{limits.soft.percent:g} %, {_span(draft.workload.step_spacing)} apart{frozen}"
+            f"{limits.soft.percent:g} %, {_span(problem.spacing * draft.workload.slot)} apart{frozen}"
         )
 
     if problem.start > problem.high:
@@ -132,12 +135,13 @@ def reason(draft: Draft, aligned: int, above: Autoscaler | None) -> str:
     best = _as_tried(draft, above, aligned).bare_problem(aligned)
     reach, stands = earliest_climb(best)[best.deadline], max(best.start, int(best.standing[best.legal.argmax()]))
     helped = "" if best.tracked is None else ", with what the autoscaler brings by then,"
+    left = f"; {not_counted(stood, stands)}" if stands < stood else ""
     for promise, (slot, units) in zip(draft.promises, best.promises, strict=True):
         if (by_then := earliest_climb(best)[slot]) < units:
             theirs = f"{promise.change} needs {units} units, verified, at {clock(promise.effective_at)}"
             within = f"only {by_then} are within reach {moves(len(latest_points(best, slot)))}"
-            return f"{theirs}, but from {stands} units{helped} {within}"
-    return f"{must}, but from {stands} units{helped} only {reach} are within reach {moves(most_moves)}"
+            return f"{theirs}, but from {stands} units{helped} {within}{left}"
+    return f"{must}, but from {stands} units{helped} only {reach} are within reach {moves(most_moves)}{left}"
 
 
 def earliest_effective_at(draft: Draft, above: Autoscaler | None) -> datetime | None:

@@ -143,6 +143,11 @@ class Draft:
         return replace(self, change=self.change.model_copy(update=fields))
 
 
+def not_counted(stood: int, counted: int) -> str:
+    """That of the units that stood at now no more than `counted` are sure to stand at the first step."""
+    return f"{stood - counted} of {stood} units may scale in before the first step: not counted"
+
+
 def feasible(draft: Draft, aligned: int) -> bool:
     """Whether any plan meets the constraints, if `aligned` units must serve; under an autoscaler: may meet."""
     problem = draft.bare_problem(aligned)

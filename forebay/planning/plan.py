@@ -19,7 +19,7 @@ from forebay.domain.plan import Band, PlanRefusal, PlanSlot, ShapingPlan, Shapin
 from forebay.domain.workload import ROUNDING, Workload
 from forebay.planning.counter import refusal
 from forebay.planning.demand import DemandPaths
-from forebay.planning.draft import Draft
+from forebay.planning.draft import Draft, not_counted
 from forebay.planning.price import plan_price
 from forebay.planning.problem import Clock, Promise, ShapingProblem
 from forebay.planning.reasons import Reasons, clock
@@ -85,13 +85,12 @@ def draw_plan(
     solution, sizing = choose(draft, autoscaled=autoscaled, resizable=resizable)
     if solution is None and in_force:
         raise InputError(f"{workload.name}: from {start_units} units no plan lies within the limits")
-    counted = counted if solution is None else solution.first.draft.start_units
-    left_out = f"{start_units - counted} of {start_units} units may scale in before the first step: not counted"
     if solution is None:
-        refused = refusal(draft, autoscaled=autoscaled, resizable=resizable)
-        refused = refused.because(bounds.text) if bounds.text else refused
-        return refused.because(left_out) if counted < start_units else refused
-    standing = [left_out] if counted < start_units else _awaited(solution.first, start_units)
+        refused = refusal(draft, stood=start_units, autoscaled=autoscaled, resizable=resizable)
+        return refused.because(bounds.text) if bounds.text else refused
+    counted = min(start_units, _counted(solution.first))
+    few = [not_counted(start_units, counted)] if counted < start_units else _awaited(solution.first, start_units)
+    standing = [*_above_its_bound(draft, start_units), *few]
     kept_to = [bounds.text] if bounds.text else []
     return ShapingPlan(
         change=change.change,
@@ -131,6 +130,20 @@ def _short(solution: Solution) -> Iterator[str]:
             f"from {clock(at)} on demand needs up to {int(needed[over].max())} units ({confidence * 100:g} % "
             f"quantile), but {whose} is {most}"
         )
+
+
+def _counted(part: Part) -> int:
+    """Units that the first step is made from: of an autoscaler's those that nearly surely stand by then."""
+    draft, moves = part.draft, part.optimum.moves
+    if draft.tracked is None or not moves:
+        return draft.start_units
+    return max(int(part.problem.standing[moves[0].slot]), draft.floor or 0)
+
+
+def _above_its_bound(draft: Draft, stands: int) -> Iterator[str]:
+    """That more stands than may, where an autoscaler is to take it out: a count would be refused."""
+    if stands > (most := draft.workload.limits.max_units):
+        yield f"{stands} units stand, but {draft.most_of} is {most}: what is above that is not planned with"
 
 
 def _awaited(part: Part, stands: int) -> Iterator[str]:

@@ -11,7 +11,7 @@ from forebay.domain.plan import StepReason
 from forebay.planning.demand import Floats
 from forebay.planning.draft import Draft
 from forebay.planning.optimum import Move, Optimum
-from forebay.planning.problem import ShapingProblem, climb_to, earliest_climb, latest_climb, latest_descent
+from forebay.planning.problem import ShapingProblem, earliest_climb, latest_climb, latest_descent
 from forebay.planning.required import Ints, Required, alignment_window, covering_quantile
 
 
@@ -60,7 +60,9 @@ class Reasons:
             return promised
         serves = min(move.slot + self.problem.lead, len(self.index) - 1)
         # Only a move that could not wait is the effective time's doing; an earlier one answers an earlier need.
-        if not self._can_wait(move, self.problem.deadline, self.problem.low):
+        # Nor is it risk that moves anything, where a shortfall costs nothing.
+        free_of_risk = self.problem.shortfall_price == 0 and move.slot <= self.problem.deadline
+        if free_of_risk or not self._can_wait(move, self.problem.deadline, self.problem.low):
             need = covering_quantile(self.needs.needs[:, begin:end], self.confidence)
             if entitlement and (entitlement.min_units or 0) >= max(need, self.problem.low):
                 return peak, f"the policy guarantees {entitlement.min_units} units from {clock(self._effective)} on"
@@ -77,8 +79,8 @@ class Reasons:
             return slot, f"{{binding}} binds at {self._when(slot)} ({self._share}: {units})"
         at_risk = self._missing_without(move)[serves:]
         slot = serves + int(np.argmax(at_risk))
-        short = f"expected shortfall {at_risk.max():.2f} units"
-        return slot, f"{{binding}} may run short at {self._when(slot)} ({short})"
+        short = "under 0.01" if at_risk.max() < 0.005 else f"{at_risk.max():.2f}"
+        return slot, f"{{binding}} may run short at {self._when(slot)} (expected shortfall {short} units)"
 
     def _missing_without(self, move: Move) -> Floats:
         """Mean over paths of the units missing in each slot (n_slots,), were what is asked for before left as it is."""
@@ -98,13 +100,11 @@ class Reasons:
         """Whether `units` could be asked for by `slot` without this move, by later ones."""
         if move.slot > slot:
             return True
-        if move.after > move.before:
-            return move.before >= int(climb_to(self.problem, slot, units)[move.slot])
-        # One that holds what stands can wait for as long as a later one still holds or reaches it.
         asked = self._asked_before(move)
         held = asked if self.problem.tracked is not None else self.draft.floor or 0
         later = self.problem.legal & (np.arange(self.problem.n_slots) > move.slot)
         reach = earliest_climb(replace(self.problem, start=asked, legal=later))[slot]
+        # Under an autoscaler what later ones reach depends on what stands then: a climb from more cannot wait either.
         return held >= units or bool(later[: slot + 1].any() and reach >= units)
 
     def _asked_before(self, move: Move) -> int:

@@ -179,6 +179,11 @@ def simulated(
         before = {r: series[series.index < now] for r, series in history.items()}
         units = units_now(workload, before)
     match scenario.lever:
+        case Lever.FLOOR if units > limits.max_units:
+            raise InputError(
+                f"{workload.name}: --units {units} is above max_units {limits.max_units} of its limits, which no "
+                "autoscaler lets stand: give fewer units, raise the limit, or take --lever count"
+            )
         case Lever.FLOOR:
             lever = Setting(lever=Lever.FLOOR, floor=limits.min_units, ceiling=limits.max_units)
         case Lever.COUNT:

@@ -14,7 +14,7 @@ from forebay.domain.allocation import Lever
 from forebay.domain.change import ChangeRequest
 from forebay.domain.plan import PlanRefusal, ShapingPlan
 from forebay.domain.resources import Resource
-from forebay.domain.workload import WorkloadCatalog
+from forebay.domain.workload import Workload, WorkloadCatalog
 from forebay.replay.run import Scenario, replay
 from tests.support.planning_cases import workload
 
@@ -62,9 +62,9 @@ ASKED = {
 }  # fmt: skip
 
 
-def previewed(**fields: object) -> ShapingPlan | PlanRefusal:
+def previewed(work: Workload | None = None, **fields: object) -> ShapingPlan | PlanRefusal:
     request = ChangeRequest.model_validate(ASKED | fields)
-    catalog = WorkloadCatalog(workloads=(workload(),))
+    catalog = WorkloadCatalog(workloads=(work or workload(),))
     (shown,) = preview(request.accepted(NOW), catalog, PAST, NOW, timedelta(minutes=1))
     return shown.plan
 
@@ -80,6 +80,15 @@ def test_the_time_that_is_proposed_is_the_first_at_which_there_is_a_plan_once_on
     sooner = [NOW + timedelta(minutes=m) for m in range(25, 240, 5) if NOW + timedelta(minutes=m) < at]
     assert sooner, "it is not the first one looked at"
     assert all(isinstance(previewed(effective_at=other), PlanRefusal) for other in sooner)
+
+
+def test_where_a_shortfall_costs_nothing_it_is_no_reason() -> None:
+    """A step at 15:30, where more stands than later, saves one: all of them are for what must serve at 17:00."""
+    careless = workload(risk={"shortfall_per_unit_hour": "0"}, soft={"percent": 15})
+    at = NOW + timedelta(hours=8)
+    plan = previewed(careless, effective_at=at)
+    assert isinstance(plan, ShapingPlan)
+    assert len(plan.steps) > 2 and all(step.reason.forced_by >= at for step in plan.steps)
 
 
 def test_the_name_of_a_change_makes_no_difference() -> None:

@@ -78,6 +78,20 @@ def test_change_rules_are_kept_to(files: Path, forebay) -> None:  # noqa: F811
     assert code == 3 and "under the minimum delay" in error
 
 
+def test_a_replay_does_not_begin_above_what_an_autoscaler_lets_stand(files: Path, forebay) -> None:  # noqa: F811
+    rows = [f"{(END + timedelta(minutes=5 * i)).isoformat()},checkout,,cpu,4,cores\n" for i in range(60)]
+    (files / "actual.csv").write_text(HEADER + "".join(rows))
+    code, out, error = forebay("replay", *PLAN[1:], "--actual", "actual.csv", "--out", "out", "--units", "500")
+    assert (code, out) == (2, "")
+    assert error.startswith("forebay: checkout: --units 500 is above max_units 60 of its limits, which no autoscaler")
+
+
+def test_an_impact_that_is_scaled_too_far_is_refused_by_the_option(files: Path, forebay) -> None:  # noqa: F811
+    code, _, error = forebay(*PLAN, "--impact-scale", "1000")
+    assert code == 2
+    assert error.startswith("forebay: --impact-scale 1000 takes an impact out of its range:\n  factor: ")
+
+
 def test_a_refused_replay_says_why(files: Path, forebay) -> None:  # noqa: F811
     (files / "change.yaml").write_text(CHANGE.replace("PT3H", "PT5M"))
     rows = [f"{(END + timedelta(minutes=5 * i)).isoformat()},checkout,,cpu,4,cores\n" for i in range(24)]

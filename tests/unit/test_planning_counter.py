@@ -59,6 +59,13 @@ SOON = NOW + timedelta(minutes=28)
             id="too long a dwell",
         ),
         pytest.param(
+            {"work": workload(slot="PT15M"), "to_be": change(effective_at=SOON), "start": 8},
+            "12 units must serve, verified, at 24 Nov 09:30 UTC to carry the demand with 95 % confidence, "
+            "but from 8 units only 11 are within reach in 1 move of at most 3 units and 100 %, 15 min apart",
+            ("limits.soft.units 4 (now 3)",),
+            id="a coarse grid",
+        ),
+        pytest.param(
             {"work": workload(limits={"min_units": 2, "max_units": 10, "soft": {"units": 3}})},
             "12 units must serve, verified, at 24 Nov 12:00 UTC to carry the demand with 95 % confidence, "
             "but max_units of its limits is 10; and at 24 Nov 12:05 UTC it would need more than the 10 units "

@@ -135,6 +135,26 @@ def test_what_an_autoscaler_keeps_is_no_unit_more_for_a_rounding_error() -> None
     assert plan.preflight == ("2 of 8 units may scale in before the first step: not counted",)
 
 
+def test_what_is_not_counted_is_what_the_first_step_does_not_begin_from() -> None:
+    """Of 8 units 4 are left by 9:55. All are there at 9:05, where 4 are enough but 8 were needed just before."""
+    late = drawn([2.0, 8.0, 4.0])
+    assert (late.start_units, late.counted, late.steps[0].from_units) == (8, 4, 4)
+    assert late.preflight == ("4 of 8 units may scale in before the first step: not counted",)
+    soon = EFFECTIVE - timedelta(hours=2, minutes=40)
+    work, to_be = workload(), change(effective_at=soon, impacts=[{"workload": "web", "factor": 4}])
+    index = horizon_slots(to_be, work, NOW)
+    outlook = Outlook(index, {Resource.CPU: np.full((2, len(index)), 2.0)}, {})
+    seen = draw(work, to_be, outlook, start_units=8, floor=2, now=NOW, earliest=NOW, needed=np.array([8, 8, 8, 8]))
+    assert isinstance(seen, ShapingPlan)
+    assert (seen.counted, seen.steps[0].from_units, seen.preflight) == (8, 8, ())
+
+
+def test_more_than_may_be_is_said_to_be() -> None:
+    plan = result(change(), [4.0], start=50)
+    assert isinstance(plan, ShapingPlan)
+    assert plan.preflight[0].startswith("50 units stand, but max_units of its limits is 40: ")
+
+
 def test_what_is_missing_already_is_said_where_the_autoscaler_is_counted_on_for_it() -> None:
     work, to_be = workload(), change()
     index = horizon_slots(to_be, work, NOW)
@@ -173,7 +193,7 @@ def test_a_ceiling_that_does_not_bind_leaves_the_autoscaler_counted_on(ceiling: 
     """40 is the workload's own maximum; more than 17 nothing asks for."""
     free = drawn([2.0, 8.0, 4.0])
     bound = drawn([2.0, 8.0, 4.0], entitlements=[{"workload": "web", "max_units": ceiling}])
-    assert (bound.steps, bound.price, bound.preflight) == (free.steps, free.price, ())
+    assert (bound.steps, bound.price, bound.preflight) == (free.steps, free.price, free.preflight)
 
 
 def test_a_plan_that_rises_above_a_ceiling_first_comes_down_to_it_without_the_autoscaler() -> None:
@@ -233,6 +253,7 @@ def test_what_stands_now_is_not_counted_on_where_it_may_be_gone_by_the_first_ste
     refusal, most = at(EFFECTIVE), "only 10 are within reach in 2 moves of at most 3 units"
     assert isinstance(refusal, PlanRefusal)
     assert f"from 4 units, with what the autoscaler brings by then, {most}" in refusal.reason
+    assert refusal.reason.endswith("; 12 of 16 units may scale in before the first step: not counted")
     assert refusal.counter_proposal.relax[-1].limit.startswith("an exception to the freeze (release")
     assert isinstance(result(asked, falls, start=16), ShapingPlan)
     later = refusal.counter_proposal.earliest_effective_at
