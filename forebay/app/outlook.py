@@ -27,6 +27,8 @@ from forebay.planning.tracking import reaction_slots
 if TYPE_CHECKING:
     import pandas as pd
 
+    from forebay.forecasting.parts import Parts
+
 # Usage that ended so long ago is said to have, and beyond the longer span is not planned on: the seasons bridge a day
 # or two, after that nobody knows what the load does now.
 SAID_AFTER, OLDEST = timedelta(hours=3), timedelta(days=2)
@@ -92,33 +94,42 @@ def forecast_workload(
     """Forecast every planned resource. Raises InputError naming a resource without data, or with none of late.
 
     `entity`: by entity, the part of the history that is theirs, where it was measured of late. They and the rest are
-    then forecast apart, and each path of the total is the sum of one of each.
+    then forecast apart, and each path of the total is the sum of one of each; one measured for a part of the history
+    only is a share of the rest. Raises InputError too where they are above the total for much of the time.
 
     `began`: when `change` itself took force. The forecast is made of the history before it and before whatever of
     `others` is in force: of hours with an impact after days without, it would miss most. What was seen since is there
     to be learned from.
     """
+    import pandas as pd
+
     entity = entity or {}
     in_force = _known_before(workload, history, others.in_force, now)
     starts = [*(one.effective_at for one in in_force), *([began] if began else [])]
     index = horizon_slots(change, workload, min([now, *starts]))
     passed = index.covering(now)
     this_slot = index.at(passed)
-    parts = len(workload.resources) + sum(len(measured) for measured in entity.values())
+    forecasts = len(workload.resources) + sum(len(measured) for measured in entity.values())
     paths: dict[Resource, Floats] = {}
     theirs: dict[str, dict[Resource, Floats]] = {}
     notes: dict[str, tuple[str, ...]] = {}
     for resource in workload.resources:
         series = _of_late(workload, resource, history.get(resource), this_slot)
-        apart, rest = _apart(workload, resource, series, entity, index.start, this_slot)
-        reasons = []
-        for name, own in apart.items():
-            theirs.setdefault(name, {})[resource], own_reasons = _ahead(workload, own, index, budget / parts)
+        parts = _parts(workload, resource, series, entity, index.start, this_slot)
+        reasons = list(parts.notes)
+        own: dict[str, Floats] = {}
+        for name, measured in parts.apart.items():
+            own[name], own_reasons = _ahead(workload, measured, index, budget / forecasts)
             reasons.append(f"{name}, measured: {'; '.join(own_reasons)}")
-        others_paths, others_reasons = _ahead(workload, rest, index, budget / parts)
-        reasons += [f"the rest: {'; '.join(others_reasons)}"] if apart else others_reasons
-        paths[resource] = others_paths + sum(theirs[name][resource] for name in apart)
-        if change.entity in workload.shares and change.entity not in apart:
+        rest, rest_reasons = _ahead(workload, parts.rest, index, budget / forecasts)
+        reasons += [f"the rest: {'; '.join(rest_reasons)}"] if own else rest_reasons
+        paths[resource] = rest + sum(own.values())
+        for name, share in parts.shares.items():
+            own[name] = rest * share.at(pd.DatetimeIndex(list(index)))
+            reasons.append(f"{name}, {share.said}")
+        for name, known in own.items():
+            theirs.setdefault(name, {})[resource] = known
+        if change.entity in workload.shares and change.entity not in own:
             reasons.append(f"{change.entity}: assumed share {workload.shares[change.entity]:.0%}, not measured")
         if (age := _age(series, this_slot, workload.slot)) > SAID_AFTER:
             reasons.insert(0, f"the usage ends {duration(age)} before now")
@@ -187,29 +198,29 @@ def _of_late(workload: Workload, resource: Resource, history: pd.Series | None, 
     return series
 
 
-def _apart(
+def _parts(
     workload: Workload, resource: Resource, total: pd.Series, entity: Entities, start: datetime, now: datetime
-) -> tuple[dict[str, pd.Series], pd.Series]:
-    """Of the usage before `start`: what was measured of each entity, if it still is, and what is left of `total`."""
+) -> Parts:
+    """The usage before `start`, and in it what was measured of each entity, if it still is. Raises InputError."""
+    from forebay.forecasting.parts import Parts, parted
+
     before = _finished(total, start, workload.slot)
     if before is None:
         raise InputError(
             f"{workload.name}: no {resource} usage from before {start:%Y-%m-%d %H:%M} UTC to forecast from"
         )
-    apart: dict[str, pd.Series] = {}
-    for name, measured in entity.items():
-        known = _finished(measured.get(resource), now, workload.slot)
+    measured: dict[str, pd.Series] = {}
+    for name, by_resource in entity.items():
+        known = _finished(by_resource.get(resource), now, workload.slot)
         own = _finished(known, start, workload.slot)
         if known is not None and own is not None and _age(known, now, workload.slot) <= OLDEST:
-            apart[name] = own
-    if apart:
-        from forebay.forecasting.history import aligned
-
-        before, *own_series = aligned([before, *apart.values()])
-        apart = dict(zip(apart, own_series, strict=True))
-    rest = (before - sum(apart.values())).dropna().clip(lower=0.0)
-    # Where nothing of them was measured at the times of the total, that is all there is.
-    return (apart, rest) if len(rest) else ({}, before)
+            measured[name] = own
+    if not measured:
+        return Parts({}, {}, before)
+    try:
+        return parted(before, measured, workload.slot, workload.seasons)
+    except InputError as error:
+        raise InputError(f"{workload.name}: {resource} usage: {error}") from error
 
 
 def _age(series: pd.Series, now: datetime, slot: timedelta) -> timedelta:

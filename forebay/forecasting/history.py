@@ -29,6 +29,7 @@ _TIME_AND_OFFSET = r":\d{2}.*(?:[zZ]|[+-]\d{2}(?::?\d{2})?)$"
 
 # Of the usual seasons the longest is a week: what misses four of them is seldom an outage.
 LONGEST_SILENCE = timedelta(weeks=4)
+MOSTLY = 0.75  # of the longest series of a sum: where less of the sum is known, that is said
 Flags = npt.NDArray[np.bool_]
 
 
@@ -86,6 +87,10 @@ class History:
             for entity, part in zip(entities, parts, strict=True)
             for said in part.attrs.get(SAID, ())
         )
+        most = max(parts, key=lambda part: int(part.count()))
+        if (there := total.count() / max(most.count(), 1)) < MOSTLY:
+            said = f"the total is known only while all of {', '.join(entities)} are, {there:.0%} of the longest of them"
+            total.attrs[SAID] = (*total.attrs[SAID], said)
         if total.notna().any():
             return total
         raise HistoryError(

@@ -191,6 +191,14 @@ def test_the_resets_of_a_counter_are_said_by_the_forecast(tmp_path: Path) -> Non
     ]
 
 
+def test_a_sum_known_for_less_than_its_parts_says_so(tmp_path: Path) -> None:
+    rows = counted([1.0] * 60, "cores").replace("web,", "web,acme")
+    late = "".join(counted([2.0] * 60, "cores").replace("web,", "web,bolt").splitlines(keepends=True)[-15:])
+    total = read_history(written(tmp_path, rows + late)).total("web", "cpu")
+    said = forecast_series(total, horizon=2, step=timedelta(minutes=1), seasons=[timedelta(minutes=10)]).reasons[0]
+    assert said == "the total is known only while all of acme, bolt are, 25% of the longest of them"
+
+
 def test_what_looks_like_a_counter_is_refused_with_the_unit_that_would_do(tmp_path: Path) -> None:
     rising = [float(90 * n % 3000) for n in range(60)]  # restarted once on the way
     with pytest.raises(InputError, match=r"web/cpu only ever rises.*unit core-seconds.*export its rate"):

@@ -1,0 +1,127 @@
+"""What was measured of a total's parts: apart, as a share, or in contradiction to it; the total loses no history."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forebay.app.outlook import forecast_workload
+from forebay.domain.errors import InputError
+from forebay.domain.resources import Resource
+from forebay.forecasting.errors import HistoryError
+from forebay.forecasting.parts import Parts, parted
+from tests.support.world import NOW, a_request, a_workload
+
+SLOT, SEASONS = timedelta(minutes=15), (timedelta(days=1), timedelta(days=7))
+TIMES = pd.date_range(end=NOW - SLOT, periods=14 * 96, freq="15min")
+HOUR_OF_DAY = np.asarray(TIMES.hour + TIMES.minute / 60)
+OWN = pd.Series(3 - 2 * np.cos(2 * np.pi * HOUR_OF_DAY / 24), index=TIMES)
+TOTAL = OWN + 4.0
+LAST_TWO_DAYS = TIMES[-2 * 96 :]
+
+
+def of(total: pd.Series, **measured: pd.Series) -> Parts:
+    return parted(total, measured, SLOT, SEASONS)
+
+
+def mean_of(series: pd.Series, interval: str) -> pd.Series:
+    return series.groupby(pd.DatetimeIndex(series.index).floor(interval)).mean()
+
+
+def test_what_is_measured_all_along_is_apart() -> None:
+    parts = of(TOTAL, acme=OWN, bolt=OWN * 0 + 1)
+    assert list(parts.apart) == ["acme", "bolt"] and not parts.shares and not parts.notes
+    assert parts.apart["acme"] is OWN
+    assert parts.rest.index.equals(TIMES) and parts.rest.to_numpy() == pytest.approx(3)
+
+
+def test_a_coarser_part_leaves_the_total_all_its_samples() -> None:
+    parts = of(TOTAL, acme=mean_of(OWN, "1h"))
+    assert list(parts.apart) == ["acme"]
+    assert parts.rest.index.equals(TIMES)
+    assert mean_of(parts.rest, "1h").to_numpy() == pytest.approx(4)
+
+
+def test_of_a_finer_part_the_mean_is_taken_from_the_total() -> None:
+    parts = of(mean_of(TOTAL, "1h"), acme=OWN)
+    assert parts.rest.to_numpy() == pytest.approx(4) and len(parts.rest) == len(mean_of(TOTAL, "1h"))
+
+
+def test_a_part_known_for_a_short_while_is_a_share_of_the_total_by_the_time_of_day() -> None:
+    parts = of(TOTAL, acme=OWN[LAST_TWO_DAYS])
+    assert not parts.apart and parts.rest.index.equals(TIMES)
+    share = parts.shares["acme"]
+    assert share.at(TIMES) == pytest.approx((OWN / TOTAL).to_numpy(), abs=0.03)
+    assert share.said == (
+        "measured for 2 days of 14 days: taken for its share of the total then, 20% to 55% by the time of the season"
+    )
+
+
+def test_a_part_without_a_shape_of_the_day_is_the_same_share_at_all_times() -> None:
+    """Its mean of a day is above the total of a night: no contradiction."""
+    parts = of(OWN + 1, acme=mean_of(OWN, "24h"))
+    assert not parts.apart and not parts.notes
+    assert parts.shares["acme"].at(TIMES) == pytest.approx(0.75, abs=0.01)
+    assert parts.shares["acme"].said == "measured every 1 day: taken for its share of the total then, 75%"
+
+
+def test_a_share_is_one_of_what_is_left_of_those_apart() -> None:
+    parts = of(TOTAL, acme=OWN, bolt=pd.Series(1.0, index=LAST_TWO_DAYS))
+    assert list(parts.apart) == ["acme"] and parts.rest.to_numpy() == pytest.approx(4)
+    assert parts.shares["bolt"].at(TIMES) == pytest.approx(0.25)
+    assert "share of the rest then, 25%" in parts.shares["bolt"].said
+
+
+def test_a_part_above_its_total_for_a_while_is_said_and_makes_no_zeros() -> None:
+    wrong = OWN.copy()
+    wrong.iloc[500:520] = 12.0
+    parts = of(TOTAL, acme=wrong)
+    assert len(parts.rest) == len(TIMES) - 20 and parts.rest.to_numpy() == pytest.approx(4)
+    (note,) = parts.notes
+    worst = TOTAL[500:520].idxmin()
+    assert note == (
+        f"acme is measured above the total 1.49 % of the time, most on {worst:%d %b %H:%M} UTC (12 of "
+        f"{TOTAL[worst]:.3g}): one of the two is wrong, and the rest is taken for unknown then"
+    )
+
+
+def test_parts_mostly_above_their_total_are_refused() -> None:
+    with pytest.raises(HistoryError, match=r"acme and bolt are together measured above the total .* state shares"):
+        of(TOTAL, acme=OWN, bolt=OWN + 2)
+
+
+def test_two_measurements_of_one_thing_may_differ() -> None:
+    noise = 1 + 0.02 * np.random.default_rng(0).standard_normal(len(OWN))
+    parts = of(OWN, acme=OWN * noise)
+    assert not parts.notes and (parts.rest >= 0).all() and len(parts.rest) == len(OWN)
+
+
+def test_what_was_never_known_together_is_said() -> None:
+    parts = of(TOTAL[LAST_TWO_DAYS], acme=OWN[:96])
+    assert not parts.apart and not parts.shares and len(parts.rest) == len(LAST_TWO_DAYS)
+    assert parts.notes == ("acme: measured at no time at which the total is",)
+
+
+def outlook_of(own: pd.Series) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    entity = {"acme": {Resource.CPU: own}}
+    web, change = a_workload(), a_request().accepted(NOW)
+    outlook = forecast_workload(web, change, {Resource.CPU: TOTAL}, NOW, timedelta(seconds=20), entity)
+    return outlook.paths[Resource.CPU], outlook.entity["acme"][Resource.CPU], outlook.notes["cpu"]
+
+
+def test_a_customer_measured_lately_leaves_the_plan_all_history_of_the_workload() -> None:
+    paths, own, notes = outlook_of(OWN[LAST_TWO_DAYS])
+    whole, apart, _ = outlook_of(OWN)
+    assert not any("only 2 days of history" in note for note in notes)
+    assert any(note.startswith("acme, measured for 2 days of 14 days: taken for its share") for note in notes)
+    assert np.median(paths, axis=0) == pytest.approx(np.median(whole, axis=0), rel=0.05)
+    assert np.median(own, axis=0) == pytest.approx(np.median(apart, axis=0), rel=0.1)
+    assert (own <= paths).all()
+
+
+def test_a_plan_on_a_customer_above_the_whole_is_refused_by_name() -> None:
+    with pytest.raises(InputError, match=r"^web: cpu usage: acme is measured above the total .* leave the usage of"):
+        outlook_of(3 * OWN)
