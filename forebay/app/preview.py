@@ -58,7 +58,6 @@ def preview(
 ) -> list[Preview]:
     """The plans of a change, by workload -> resource -> usage series (aware UTC, canonical units).
 
-    Of the past as much is read as each workload's `history` says, as in production.
     `units`: what is allocated at `now`; None: what the usage of the last slot needs. `entity`: by workload and entity,
     the part of the history that is theirs, where it was measured. `pending`: other changes under way, in force no later
     than this one; the plan of a workload that they touch too is one path for all that are to come, which needs an
@@ -85,12 +84,12 @@ def preview(
             raise InputError(f"workload {name!r} is not in the workloads file. Known: {known}")
         check_planned(change, workload)
         _refuse_missing(workload, history, now)
-        since = now - workload.history
-        recent = _read(history[name], since)
-        measured = {who: _read(theirs, since) for who, theirs in (entity or {}).get(name, {}).items()}
-        outlook = forecast_workload(workload, change, recent, now, budget, measured, _others(pending, workload, now))
-        past = {resource: series[series.index < now] for resource, series in recent.items()}
-        seen.append(Seen(workload, recent, outlook, now))
+        others = _others(pending, workload, now)
+        outlook = forecast_workload(
+            workload, change, history.get(name, {}), now, budget, (entity or {}).get(name), others
+        )
+        past = {resource: series[series.index < now] for resource, series in history[name].items()}
+        seen.append(Seen(workload, history[name], outlook, now))
         starts[name] = units if units is not None else units_now(workload, past)
 
     def drawn(one: Seen, change: PolicyChange) -> ShapingPlan | PlanRefusal:
@@ -148,11 +147,6 @@ def _refuse_missing(workload: Workload, history: Mapping[str, Mapping[Resource, 
                 f"history: the {what} begins at {known.index[0]:%Y-%m-%d %H:%M} UTC, and now is "
                 f"{now:%Y-%m-%d %H:%M} UTC: give usage from before, or a later --now"
             )
-
-
-def _read(history: Mapping[Resource, pd.Series], since: datetime) -> dict[Resource, pd.Series]:
-    """As much of the past as production reads. What ended before that is left as it is, to be refused for its age."""
-    return {r: late if len(late := series[series.index >= since]) else series for r, series in history.items()}
 
 
 def assuming(lever: Lever, workload: Workload, plan: ShapingPlan | PlanRefusal) -> ShapingPlan | PlanRefusal:

@@ -81,8 +81,9 @@ def plan(
     ruled = common.rules(rules) if rules else ChangeRules()
     recorded = common.history(history)
     needed = common.touched(request)
+    at = common.time(now, "--now") if now else common.end_of(common.totals(recorded, needed), needed)
+    recorded = recorded.lately(catalog.workloads, at)
     series = common.totals(recorded, needed)
-    at = common.time(now, "--now") if now else common.end_of(series, needed)
     ahead = [ChangeRequest.parse(common.read(path), str(path)).accepted(at) for path in pending or []]
     entity = common.entities(recorded, {request.entity, *(one.entity for one in ahead)})
 

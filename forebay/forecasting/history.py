@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -97,6 +97,15 @@ class History:
             f"history: the entities of {resource} of workload '{workload}' are never all known at one time, as where "
             "they are sampled at different intervals: give the workload's total too"
         )
+
+    def lately(self, workloads: Iterable[Workload], now: datetime) -> History:
+        """As much of the past as each workload's `history` says, which is what production reads; of others all of it.
+
+        What ended before that is left as it is, to be refused for its age.
+        """
+        since = {workload.name: now - workload.history for workload in workloads}
+        late = {key: of[of.index >= since[key.workload]] for key, of in self.series.items() if key.workload in since}
+        return History({**self.series, **{key: series for key, series in late.items() if len(series)}})
 
     def planned(self, workloads: Iterable[Workload]) -> History:
         """What plans of these workloads rest on: of each planned resource the total, and each entity that is measured.

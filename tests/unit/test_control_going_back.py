@@ -371,6 +371,6 @@ def test_taking_back_what_is_in_force_is_a_right_of_its_own(world: World) -> Non
     world.put_rules(rules=[{"name": "strict", "revokers": ["lea"]}])
     with_a_policy(world)
     world.run_until(minutes(33))
-    with pytest.raises(RuleRefusal, match="revoke"):
+    with pytest.raises(RuleRefusal, match="take back"):
         rollback(world.ctx, "CHG-1", "bob", "stop")
     assert rollback(world.ctx, "CHG-1", "lea", "stop").state is S.ROLLING_BACK

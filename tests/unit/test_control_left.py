@@ -243,7 +243,7 @@ def test_whose_only_write_was_called_off_closes_as_one_that_has_moved_nothing() 
         at, web = minutes(230), [{"workload": "web", "min_units": 8}]
         request = a_request(policy="tier", impacts=[], entitlements=web, effective_at=at)
         plan = a_plan(((50, 6, 8),), start=6, demand=flat(1), effective_at=at)
-        world.submit(request, plan)
+        world.submit(request, plan.model_copy(update={"created_at": minutes(45)}))
 
         called_off = []
 
