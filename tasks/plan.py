@@ -11,9 +11,9 @@ from forebay.app import outlook as outlooks
 from forebay.app import plan as planning
 from forebay.app.others import forecast_beside_others
 from forebay.app.people import deny
+from forebay.app.plan_failure import tell_unplanned
 from forebay.app.receive import receive
 from forebay.app.recurring import asked_at
-from forebay.app.unplanned import tell_unplanned
 from forebay.domain.change import ChangeRequest, PolicyChange
 from forebay.domain.plan import PlanRefusal, ShapingPlan
 from forebay.domain.records import ChangeRecord

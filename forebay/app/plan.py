@@ -18,9 +18,9 @@ from forebay.app.lookup import change_record
 from forebay.app.others import ahead_on, bounds_on, forecast_beside_others, to_come
 from forebay.app.outlook import Outlook, luck_of, read_history, recently_needed
 from forebay.app.people import deny, turn_down
+from forebay.app.plan_failure import tell_unplanned, why_unplanned
 from forebay.app.preflight import look_ahead
 from forebay.app.turn import ahead_of, free_from
-from forebay.app.unplanned import tell_unplanned, why_unplanned
 from forebay.domain.allocation import TargetState
 from forebay.domain.bounds import NO_BOUNDS, PolicyBounds
 from forebay.domain.change import PolicyChange

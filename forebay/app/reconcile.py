@@ -17,6 +17,7 @@ from forebay.app.outbox import drain, give_up_nobodys, post_what_is_in_force
 from forebay.app.people import deny, own_version
 from forebay.app.pins import end_pins
 from forebay.app.plan import plan_anew_if_overdue
+from forebay.app.plan_failure import why_unplanned
 from forebay.app.pulse import beat
 from forebay.app.recover import recover
 from forebay.app.replan import refresh
@@ -25,7 +26,6 @@ from forebay.app.rules import settle_rules
 from forebay.app.runs import RUN
 from forebay.app.telling import tell
 from forebay.app.turn import waits_for
-from forebay.app.unplanned import why_unplanned
 from forebay.app.wakeups import wake_ups
 from forebay.app.watch import watch
 from forebay.app.writing import pinned

@@ -15,6 +15,7 @@ from forebay.app.defects import tell_unread
 from forebay.app.outbox import drain
 from forebay.app.people import cancel, hold, resume
 from forebay.app.pins import pin
+from forebay.app.plan_failure import tell_unplanned
 from forebay.app.policies import import_policy
 from forebay.app.raises import settle
 from forebay.app.receive import receive
@@ -22,7 +23,6 @@ from forebay.app.recurring import check_occurrences
 from forebay.app.rollback import rollback
 from forebay.app.rules import agree_to_rules, set_rules, withdraw_rules
 from forebay.app.tickets import sweep_tickets
-from forebay.app.unplanned import tell_unplanned
 from forebay.domain.allocation import Foreseen
 from forebay.domain.errors import InputError, OutsideError
 from forebay.domain.policy import PolicyVersion

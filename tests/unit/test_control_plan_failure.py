@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 
 from forebay.app.people import hold, resume
+from forebay.app.plan_failure import tell_unplanned
 from forebay.app.receive import receive
-from forebay.app.unplanned import tell_unplanned
 from forebay.domain.errors import OutsideError
 from forebay.domain.lifecycle import ChangeState
 from tests.support.world import EFFECTIVE, MINUTE, World, a_request, minutes
