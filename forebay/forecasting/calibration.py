@@ -33,9 +33,16 @@ RECORD_LEAST, RECORD_SPREAD, RECORD_MOST = 0.3, 0.35, 0.6
 SCORED_LEADS = 48  # evenly spread over the horizon; more leads of one trajectory tell little new
 
 
-def error_trajectories(actual: Floats, forecasts: Floats) -> Floats:
-    """Shape (trajectories, leads): actual minus forecast of each origin of which any error is known, gaps bridged."""
-    return _gaps_bridged((actual - forecasts)[known_origins(actual)])
+def error_trajectories(actual: Floats, forecasts: Floats, season: int) -> Floats:
+    """Shape (trajectories, leads): actual minus forecast of each origin of which any error is known, gaps bridged.
+
+    A trajectory whose end is not known yet goes on with its own errors of a season (in leads) before.
+    """
+    errors = (actual - forecasts)[known_origins(actual)]
+    ahead = np.logical_and.accumulate(np.isnan(errors)[:, ::-1], axis=1)[:, ::-1]
+    for lead in range(season, errors.shape[1]):
+        errors[ahead[:, lead], lead] = errors[ahead[:, lead], lead - season]
+    return _gaps_bridged(errors)
 
 
 def known_origins(actual: Floats) -> npt.NDArray[np.bool_]:
@@ -181,23 +188,22 @@ def window_quantiles(paths: Floats, levels: Sequence[float], step: timedelta) ->
     return pd.DataFrame(rows, index=["peak", "total"], columns=list(levels))
 
 
-def backtest_loss(actual: Floats, forecasts: Floats) -> float:
+def backtest_loss(actual: Floats, forecasts: Floats, season: int) -> float:
     """Mean quantile loss of forecasts with their own errors around them, in the data's unit.
 
-    `actual` and `forecasts`: shape (origins, leads). Cross-fitted in two halves of time: the errors that make the
+    `actual` and `forecasts`: shape (origins, leads); `season`: in leads. Cross-fitted in two halves of time: the errors that make the
     quantiles of one half come from the other half only. Infinite when nothing can be judged.
     """
     leads = np.unique(np.linspace(0, actual.shape[1] - 1, SCORED_LEADS).astype(int))
-    actual, forecasts = actual[:, leads], forecasts[:, leads]
     half = len(actual) // 2
     losses = [np.empty(0)]
     for judged, source in ((slice(half, None), slice(None, half)), (slice(None, half), slice(half, None))):
-        errors = error_trajectories(actual[source], forecasts[source])
+        errors = error_trajectories(actual[source], forecasts[source], season)[:, leads]
         if len(errors) == 0:
             continue
         band = path_quantiles(stretched(errors), SCORED_LEVELS)
-        quantiles = np.maximum(forecasts[judged][..., None] + band, 0.0)
-        losses.append(quantile_loss(actual[judged], quantiles, SCORED_LEVELS).ravel())
+        quantiles = np.maximum(forecasts[judged][:, leads, None] + band, 0.0)
+        losses.append(quantile_loss(actual[judged][:, leads], quantiles, SCORED_LEVELS).ravel())
     known = np.concatenate(losses)
     known = known[np.isfinite(known)]
     return float(known.mean()) if known.size else float("inf")

@@ -123,9 +123,9 @@ def _combination(
     by_lead = combination.weights(actual, past, season)
     forecasts = combination.combined(by_lead, past)
     shares = by_lead.mean(axis=1)
-    loss = calibration.backtest_loss(actual, forecasts)
+    loss = calibration.backtest_loss(actual, forecasts, season)
     naive_past = naive.seasonal_naive(values, season, backtest.origins, backtest.leads)
-    naive_loss = calibration.backtest_loss(actual, naive_past)
+    naive_loss = calibration.backtest_loss(actual, naive_past, season)
     judged = f"from {len(backtest.origins)} past origins"
     beyond = _beyond(backtest, grid.horizon, grid.slot)
     if fallback and loss > naive_loss:
@@ -169,8 +169,8 @@ def _futures(centre: Floats, series: RegularSeries, past: Floats, backtest: Back
     """
     values, undamped = series.values, series.values if series.undamped is None else series.undamped
     recorded = series.values if series.recorded is None else series.recorded
-    usual = calibration.error_trajectories(backtest.actual(values), past)
-    errors = calibration.error_trajectories(backtest.actual(undamped), past)
+    usual = calibration.error_trajectories(backtest.actual(values), past, season)
+    errors = calibration.error_trajectories(backtest.actual(undamped), past, season)
     origins = np.asarray(backtest.origins)[calibration.known_origins(backtest.actual(values))]
     counted = calibration.recent_twice(origins, season)
     errors, usual, origins = errors[counted], usual[counted], origins[counted]
@@ -192,7 +192,7 @@ def _last_value(values: Floats, horizon: int, why: str) -> Candidate:
     centre = naive.last_value(values, [n], horizon)[0]
     leads = max(1, min(horizon, n // 2))
     past = Backtest(list(range(1, n - leads + 1)), leads)
-    errors = calibration.error_trajectories(past.actual(values), naive.last_value(values, past.origins, leads))
+    errors = calibration.error_trajectories(past.actual(values), naive.last_value(values, past.origins, leads), leads)
     reasons = [f"last value: {why}"]
     if not errors.any():
         # nothing was seen to move yet: assume it may do anything from vanishing to doubling

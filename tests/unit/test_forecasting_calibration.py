@@ -20,20 +20,27 @@ errors_of_any_shape = arrays.arrays(
 
 
 def test_errors_are_actual_minus_forecast() -> None:
-    got = calibration.error_trajectories(np.array([[2.0, 4.0], [4.0, 8.0]]), np.array([[1.0, 1.0], [2.0, 2.0]]))
+    got = calibration.error_trajectories(np.array([[2.0, 4.0], [4.0, 8.0]]), np.array([[1.0, 1.0], [2.0, 2.0]]), 2)
     assert got.tolist() == [[1, 3], [2, 6]]
 
 
 def test_unknown_errors_are_borrowed_at_the_same_lead() -> None:
     actual = np.array([[0.0, NAN], [NAN, 5.0], [5.0, 9.0]])
-    assert calibration.error_trajectories(actual, np.zeros((3, 2))).tolist() == [[0, 5], [5, 5], [5, 9]]
+    assert calibration.error_trajectories(actual, np.zeros((3, 2)), 2).tolist() == [[0, 5], [5, 5], [5, 9]]
 
 
 def test_an_origin_of_which_nothing_is_known_gives_no_trajectory() -> None:
     actual = np.array([[1.0, 2.0], [NAN, NAN], [3.0, NAN]])
     assert calibration.known_origins(actual).tolist() == [True, False, True]
-    assert calibration.error_trajectories(actual, np.zeros((3, 2))).tolist() == [[1, 2], [3, 2]]
-    assert len(calibration.error_trajectories(np.full((4, 2), NAN), np.zeros((4, 2)))) == 0
+    assert calibration.error_trajectories(actual, np.zeros((3, 2)), 2).tolist() == [[1, 2], [3, 2]]
+    assert len(calibration.error_trajectories(np.full((4, 2), NAN), np.zeros((4, 2)), 2)) == 0
+
+
+def test_a_trajectory_whose_end_is_not_known_yet_goes_on_as_a_season_before() -> None:
+    actual = np.array([[1.0, 2.0, 3.0, 4.0, 9.0], [5.0, 6.0, NAN, NAN, NAN], [NAN, 7.0, 6.0, 8.0, NAN]])
+    got = calibration.error_trajectories(actual, np.zeros((3, 5)), 2)
+    # the gap of the third is another's error at the same lead; its end is its own
+    assert got.tolist() == [[1, 2, 3, 4, 9], [5, 6, 5, 6, 5], [1, 7, 6, 8, 6]]
 
 
 def test_trajectories_of_the_last_seasons_count_twice_where_there_are_older_ones() -> None:
@@ -146,17 +153,17 @@ def test_backtest_loss_ranks_the_better_forecast_first_and_ignores_gaps() -> Non
     rng = np.random.default_rng(0)
     actual = 10 + rng.normal(size=(60, 24))
     exact, noisy = np.full((60, 24), 10.0), 10 + 3 * rng.normal(size=(60, 24))
-    good, bad = calibration.backtest_loss(actual, exact), calibration.backtest_loss(actual, noisy)
+    good, bad = calibration.backtest_loss(actual, exact, 24), calibration.backtest_loss(actual, noisy, 24)
     assert good < bad
     holed = np.where(rng.random((60, 24)) < 0.1, NAN, actual)
-    assert calibration.backtest_loss(holed, exact) == pytest.approx(good, rel=0.1)
-    assert calibration.backtest_loss(np.full((60, 24), NAN), exact) == float("inf")
+    assert calibration.backtest_loss(holed, exact, 24) == pytest.approx(good, rel=0.1)
+    assert calibration.backtest_loss(np.full((60, 24), NAN), exact, 24) == float("inf")
 
 
 def test_the_loss_of_a_half_does_not_come_from_its_own_errors() -> None:
     # the second half sits 5 higher: only a half that saw itself could have known
     actual = np.repeat([[10.0]] * 20 + [[15.0]] * 20, 4, axis=1)
-    assert calibration.backtest_loss(actual, np.full((40, 4), 10.0)) == pytest.approx(5.0)
+    assert calibration.backtest_loss(actual, np.full((40, 4), 10.0), 4) == pytest.approx(5.0)
 
 
 @given(st.integers(2, 20), st.integers(30, 400), st.integers(1, 300), st.integers(1, 8), st.floats(0.1, 0.9))
@@ -166,4 +173,5 @@ def test_origins_stay_inside_the_past(season: int, n: int, horizon: int, ratio: 
     assert 1 <= backtest.leads <= horizon
     assert backtest.origins == sorted(set(backtest.origins))
     assert all((n - origin) % ratio == 0 for origin in backtest.origins)
-    assert backtest.origins[-1] + backtest.leads <= n
+    # of a forecast longer than a season the last season is judged too, as far as it is known
+    assert backtest.origins[-1] + min(backtest.leads, season) <= n
