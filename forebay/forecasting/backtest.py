@@ -30,9 +30,9 @@ def rolling_origins(n: int, season: int, horizon: int, first: int, ratio: int) -
     """Origins from slot `first` of `n` on, 24 a season, aligned with model steps of `ratio` slots that end at slot `n`.
 
     Trajectories are as long as the horizon if at least a season of origins remains, else as long as leaves a
-    season of origins, or half of what follows `first`. Where they are longer than a season, the last season's are judged
-    all the same, as far as they are known: what was wrong yesterday says most. Aligned origins keep a rhythm shorter than
-    a 24th of a season (a job each quarter of an hour) in phase with the forecast.
+    season of origins, or half of what follows `first`. Of trajectories longer than a season, those of the last one
+    are judged as far as they are known: what was wrong yesterday says most. Aligned origins keep a rhythm shorter
+    than a 24th of a season (a job each quarter of an hour) in phase with the forecast.
     """
     leads = max(1, min(horizon, max(n - first - season, (n - first) // 2)))
     newest = n - -(-min(leads, season) // ratio) * ratio  # a whole number of model steps before the end

@@ -191,8 +191,8 @@ def window_quantiles(paths: Floats, levels: Sequence[float], step: timedelta) ->
 def backtest_loss(actual: Floats, forecasts: Floats, season: int) -> float:
     """Mean quantile loss of forecasts with their own errors around them, in the data's unit.
 
-    `actual` and `forecasts`: shape (origins, leads); `season`: in leads. Cross-fitted in two halves of time: the errors that make the
-    quantiles of one half come from the other half only. Infinite when nothing can be judged.
+    `actual` and `forecasts`: shape (origins, leads); `season`: in leads. Cross-fitted in two halves of time: the
+    errors that make the quantiles of one half come from the other half only. Infinite when nothing can be judged.
     """
     leads = np.unique(np.linspace(0, actual.shape[1] - 1, SCORED_LEADS).astype(int))
     half = len(actual) // 2
