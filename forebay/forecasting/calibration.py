@@ -24,8 +24,8 @@ from forebay.forecasting.scores import SCORED_LEVELS, quantile_loss
 Floats = npt.NDArray[np.float64]
 
 # All measured on half of the benchmark's traces (docs/benchmarks.md): coverage of slots, and of the day's peak.
-STRETCH = 0.3
-PEAK_STRETCH = 1.0
+STRETCH = 0.25
+PEAK_STRETCH = 1.1
 RECENT = 5  # seasons
 AS_RECORDED = 0.2  # of all futures
 GROWN = 1 / 24  # of a season, an hour of a day
