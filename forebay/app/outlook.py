@@ -125,11 +125,15 @@ def forecast_workload(
         reasons += [f"the rest: {'; '.join(rest_reasons)}"] if own else rest_reasons
         paths[resource] = rest + sum(own.values())
         for name, share in parts.shares.items():
+            if name in workload.shares and share.known < workload.seasons[0]:
+                known_for = f"measured for {duration(share.known)} only"
+                reasons.append(f"{name}: assumed share {workload.shares[name]:.0%}, {known_for}")
+                continue
             own[name] = rest * share.at(pd.DatetimeIndex(list(index)))
             reasons.append(f"{name}, {share.said}")
         for name, known in own.items():
             theirs.setdefault(name, {})[resource] = known
-        if change.entity in workload.shares and change.entity not in own:
+        if change.entity in workload.shares and change.entity not in own and change.entity not in parts.shares:
             reasons.append(f"{change.entity}: assumed share {workload.shares[change.entity]:.0%}, not measured")
         if (age := _age(series, this_slot, workload.slot)) > SAID_AFTER:
             reasons.insert(0, f"the usage ends {duration(age)} before now")

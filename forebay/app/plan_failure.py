@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from itertools import takewhile
 
@@ -30,7 +31,7 @@ def tell_unplanned(ctx: Context, change: PolicyChange, error: Exception) -> None
         if record is None or record.change.fingerprint != change.fingerprint:
             return
         event, said = ctx.event(change, UNPLANNED, WHY + why), _said(tx, change.change)
-        if any(e.reason == event.reason and (e is said[0] or event.at < e.at + TOLD_FOR) for e in said):
+        if any(_alike(e.reason, event.reason) and (e is said[0] or event.at < e.at + TOLD_FOR) for e in said):
             return
         if record.state is ChangeState.RECEIVED:
             tx.move(change.change, ChangeState.RECEIVED, event)
@@ -39,6 +40,11 @@ def tell_unplanned(ctx: Context, change: PolicyChange, error: Exception) -> None
         else:
             return
     ctx.notifier.notify(event)
+
+
+def _alike(one: str, other: str) -> bool:
+    """But for times, counts and the numbers of requests."""
+    return re.sub(r"\d+", "0", one) == re.sub(r"\d+", "0", other)
 
 
 def why_unplanned(ctx: Context, name: str) -> str | None:

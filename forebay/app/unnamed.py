@@ -8,6 +8,7 @@ from forebay.app.others import in_force_on
 from forebay.domain.allocation import in_words
 from forebay.domain.audit import AuditEvent
 from forebay.domain.bounds import PolicyBounds
+from forebay.domain.lifecycle import TERMINAL
 from forebay.domain.records import ChangeRecord, Leftover, Outcome
 from forebay.ports import Snapshot, Transaction
 
@@ -41,7 +42,8 @@ def _left_on(tx: Snapshot, ctx: Context, change: str, workload: str) -> Leftover
     now, last = ctx.clock.now(), tx.last_intent(workload)
     while last is not None and last.outcome is Outcome.NOT_DONE:
         last = tx.last_intent(workload, before=last.number)
-    if last is None:
+    by = tx.change(last.change) if last else None
+    if last is None or by is None or by.state not in TERMINAL:
         return None
     stands = last.new.unsized
     bounds = PolicyBounds.of(in_force_on(tx, workload, now), workload)

@@ -22,6 +22,8 @@ COUNTER_UNITS: Mapping[Resource, Mapping[str, float]] = {
 
 SAID = "said"
 """Key of a series' `attrs` (pandas hands them on): sentences of what reading it found, for whoever forecasts it."""
+RESET_AT = "reset at"
+"""Likewise: when a counter was reset."""
 
 SAMPLES_NEEDED = 50  # a load may rise for some hours
 RISING = 0.9  # of all steps; the rest stand still
@@ -40,9 +42,17 @@ def rate(counter: pd.Series) -> pd.Series:
     resets = times[:-1][increase < 0]
     per_second = np.where(increase >= 0, increase / (np.diff(times.asi8) / 1e9), np.nan)
     found = pd.Series(per_second, index=known.index[:-1], name=counter.name)
-    if len(resets):
-        found.attrs[SAID] = (_said(resets.tz_convert("UTC")),)
-    return found
+    found.attrs[RESET_AT] = tuple(resets.tz_convert("UTC"))
+    return since(found, found.index[0])
+
+
+def since(series: pd.Series, begin: pd.Timestamp) -> pd.Series:
+    """What is known from `begin` on; resets before it are not said."""
+    late = series[series.index >= begin]
+    if RESET_AT in late.attrs:
+        resets = tuple(at for at in late.attrs[RESET_AT] if at >= begin)
+        late.attrs = {RESET_AT: resets, SAID: (_said(pd.DatetimeIndex(resets)),)} if resets else {}
+    return late
 
 
 def _said(resets: pd.DatetimeIndex) -> str:

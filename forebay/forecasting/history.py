@@ -19,7 +19,7 @@ import pandas as pd
 
 from forebay.domain.resources import CANONICAL_UNIT, UNIT_FACTOR, Resource
 from forebay.domain.workload import Workload
-from forebay.forecasting.counters import COUNTER_UNITS, SAID, looks_like_a_counter, rate
+from forebay.forecasting.counters import COUNTER_UNITS, SAID, looks_like_a_counter, rate, since
 from forebay.forecasting.errors import HistoryError
 
 COLUMNS = ("timestamp", "workload", "entity", "resource", "value", "unit")
@@ -103,8 +103,8 @@ class History:
 
         What ended before that is left as it is, to be refused for its age.
         """
-        since = {workload.name: now - workload.history for workload in workloads}
-        late = {key: of[of.index >= since[key.workload]] for key, of in self.series.items() if key.workload in since}
+        begins = {workload.name: pd.Timestamp(now - workload.history) for workload in workloads}
+        late = {key: since(of, begins[key.workload]) for key, of in self.series.items() if key.workload in begins}
         return History({**self.series, **{key: series for key, series in late.items() if len(series)}})
 
     def planned(self, workloads: Iterable[Workload]) -> History:

@@ -2,7 +2,7 @@
 
 Parts are brought to the total's slots, so that a coarser one costs the total nothing. One known for a short while only
 is a share of what is left: forecast apart, it would take all older history of the total with it. So is one too coarse
-to have a shape of the season.
+to have a shape of the season, and one that ends before the total does: what the total did since would be lost.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ class Share:
     of_season: Floats
     """Shape (TIMES_OF_SEASON,), from 0 to 1; counted from the epoch on."""
     season: timedelta
+    known: timedelta
+    """For how long both were measured."""
     said: str
     """How it is known, in people's words."""
 
@@ -67,10 +69,13 @@ def parted(total: pd.Series, measured: Mapping[str, pd.Series], slot: timedelta,
     whole = _slots(total, step, seasons)
     parts = {name: _slots(own, step, seasons).reindex(whole.index) for name, own in measured.items()}
     intervals = {name: sampling_interval(own) for name, own in measured.items()}
-    whole, notes = _without_contradictions(whole, parts, max(step, *intervals.values()))
+    whole, notes = _without_contradictions(whole, parts, max(step, *intervals.values()), round(seasons[0] / step))
     known = whole.notna()
     shaped = [name for name in parts if intervals[name] <= seasons[0] / TIMES_OF_SEASON]
-    long = [name for name in shaped if (parts[name].notna() & known).sum() >= MOSTLY * known.sum()]
+    ends = {name: own.dropna().index[-1] for name, own in parts.items() if own.notna().any()}
+    late = whole.dropna().index[-1] - pd.Timedelta(seasons[0] / TIMES_OF_SEASON)
+    fresh = [name for name in shaped if name in ends and ends[name] >= late]
+    long = [name for name in fresh if (parts[name].notna() & known).sum() >= MOSTLY * known.sum()]
     rest = (whole - sum(parts[name] for name in long)).clip(lower=0.0)
     shares = {}
     for name in [name for name in parts if name not in long]:
@@ -81,8 +86,10 @@ def parted(total: pd.Series, measured: Mapping[str, pd.Series], slot: timedelta,
         why = f"measured for {duration(both.sum() * step)} of {duration(known.sum() * step)}"
         if name not in shaped:
             why = f"measured every {duration(intervals[name])}"
+        elif name not in fresh:
+            why = f"measured until {ends[name] + step:%d %b %H:%M} UTC"
         why = f"{why}: taken for its share of {'the rest' if long else 'the total'} then"
-        shares[name] = _share(parts[name][both], rest[both], seasons[0], name in shaped, why)
+        shares[name] = _share(parts[name][both], rest[both], seasons[0], both.sum() * step, name in shaped, why)
     return Parts({name: measured[name] for name in long}, shares, rest.dropna(), notes)
 
 
@@ -95,22 +102,28 @@ def _slots(series: pd.Series, step: timedelta, seasons: Sequence[timedelta]) -> 
 
 
 def _without_contradictions(
-    whole: pd.Series, parts: Mapping[str, pd.Series], interval: timedelta
+    whole: pd.Series, parts: Mapping[str, pd.Series], interval: timedelta, season: int
 ) -> tuple[pd.Series, tuple[str, ...]]:
-    """The total, unknown where its parts are clearly more than it, in the mean of an interval; and the sentence."""
-    together = pd.concat(parts, axis=1).sum(axis=1, min_count=1)
-    excess = together - whole
-    above = excess.groupby(pd.DatetimeIndex(whole.index).floor(pd.Timedelta(interval))).transform("mean")
-    above = (above > ABOVE * whole.clip(lower=whole.mean())) & excess.notna()
+    """The total, unknown where its parts are clearly more than it, in the mean of an interval; and the sentence.
+
+    Less than a `season` (in slots) of both is too little to refuse anything for.
+    """
+    above = _above(whole, parts, interval)
     if not above.any():
         return whole, ()
-    much = above.sum() / excess.notna().sum()
+    together = pd.concat(parts, axis=1).sum(axis=1, min_count=1)
+    excess = together - whole
+    both = excess.notna().sum()
+    alone = {n: own for n, own in parts.items() if _above(whole, {n: own}, interval).sum() > CONTRADICTED * both}
+    if alone and len(alone) < len(parts):
+        return _without_contradictions(whole, alone, interval, season)
+    much = above.sum() / both
     worst = pd.DatetimeIndex(whole.index)[int(np.nanargmax(excess))]
     said = (
         f"{' and '.join(parts)} {'are together' if len(parts) > 1 else 'is'} measured above the total "
         f"{100 * much:.3g} % of the time, most on {worst:%d %b %H:%M} UTC ({together[worst]:.3g} of {whole[worst]:.3g})"
     )
-    if much > CONTRADICTED:
+    if much > CONTRADICTED and both >= min(season, MOSTLY * whole.notna().sum()):
         raise HistoryError(
             f"{said}: one of the two measures something else. Mend the unit, or what the total holds; or leave the "
             f"usage of {' and '.join(parts)} out, and state shares"
@@ -118,7 +131,14 @@ def _without_contradictions(
     return whole.mask(above), (f"{said}: one of the two is wrong, and the rest is taken for unknown then",)
 
 
-def _share(own: pd.Series, rest: pd.Series, season: timedelta, shaped: bool, why: str) -> Share:
+def _above(whole: pd.Series, parts: Mapping[str, pd.Series], interval: timedelta) -> pd.Series:
+    """Where the parts are clearly more than the total, in the mean of an interval."""
+    excess = pd.concat(parts, axis=1).sum(axis=1, min_count=1) - whole
+    mean = excess.groupby(pd.DatetimeIndex(whole.index).floor(pd.Timedelta(interval))).transform("mean")
+    return (mean > ABOVE * whole.clip(lower=whole.mean())) & excess.notna()
+
+
+def _share(own: pd.Series, rest: pd.Series, season: timedelta, known: timedelta, shaped: bool, why: str) -> Share:
     """Over all, and where `shaped` at each time of the season that is known."""
     times = _time_of_season(pd.DatetimeIndex(own.index), season) * shaped
     theirs, all_of_it = (np.bincount(times, weights=each, minlength=TIMES_OF_SEASON) for each in (own, rest))
@@ -126,7 +146,7 @@ def _share(own: pd.Series, rest: pd.Series, season: timedelta, shaped: bool, why
     of_season = np.divide(theirs, all_of_it, out=np.full(TIMES_OF_SEASON, overall), where=all_of_it > 0).clip(0, 1)
     low, high = f"{of_season.min():.0%}", f"{of_season.max():.0%}"
     shown = low if low == high else f"{low} to {high} by the time of the season"
-    return Share(of_season, season, f"{why}, {shown}")
+    return Share(of_season, season, known, f"{why}, {shown}")
 
 
 def _time_of_season(times: pd.DatetimeIndex, season: timedelta) -> npt.NDArray[np.int64]:

@@ -30,7 +30,7 @@ def comparison_rows(asked: ShapingPlan | PlanRefusal, what_if: ShapingPlan | Pla
         _row("in force at", [moment(plan.effective_at) for plan in both]),
         _row("confidence", [percent(plan.confidence) for plan in both]),
         _row("steps", [str(len(plan.moves)) for plan in both]),
-        _row("units that must serve then", [str(plan.aligned_units) for plan in both]),
+        _row("units that must serve then", [_units(plan) for plan in both]),
         _row("the plan's end", [moment(plan.end) for plan in both]),
         *(_row(mine[0], [mine[1], other[1]]) for mine, other in (unit_hours, money)),
         _row(f"more than left as it is ({asked.price.currency})", [f"{plan.price.more:.2f}" for plan in both]),
@@ -44,9 +44,18 @@ def comparison_notes(asked: ShapingPlan | PlanRefusal, what_if: ShapingPlan | Pl
     if why := [f"{title}: {one.reason}" for title, one in sides if isinstance(one, PlanRefusal)]:
         return why
     assert isinstance(asked, ShapingPlan) and isinstance(what_if, ShapingPlan)
+    sizes = [str(plan.resize.size) for plan in (asked, what_if) if plan.resize]
+    marked = [f"* of {' or '.join(dict.fromkeys(sizes))} once resized"] if sizes else []
     if asked.end == what_if.end:
-        return []
-    return ["one of them runs longer: what compares is how much more each takes than leaving the allocation as it is"]
+        return marked
+    return [
+        *marked,
+        "one of them runs longer: what compares is how much more each takes than leaving the allocation as it is",
+    ]
+
+
+def _units(plan: ShapingPlan) -> str:
+    return f"{plan.aligned_units} of {plan.resize.size}" if plan.resize else str(plan.aligned_units)
 
 
 def _row(title: str, figures: Sequence[str]) -> tuple[str, str, str]:

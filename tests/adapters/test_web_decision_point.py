@@ -274,3 +274,8 @@ def test_any_time_of_the_calendar_may_be_asked_for(ctx: Context, client: TestCli
 def test_since_when_must_be_a_time(client: TestClient) -> None:
     answer = client.get("/v1/policies", params={"changed_since": "yesterday"})
     assert (answer.status_code, answer.json()["detail"]) == (400, "changed_since='yesterday' is not a time with a zone")
+
+
+def test_a_misspelt_time_is_not_taken_for_now(client: TestClient) -> None:
+    answer = client.get(URL, params={"att": "2026-01-01T00:00:00Z"})
+    assert answer.status_code == 422 and "no query parameter att here: it takes at" in answer.text

@@ -126,6 +126,25 @@ def test_but_not_where_another_has_moved() -> None:
         assert world.setting("web") == floor(1), "whoever was at work there gives it back"
 
 
+def test_nor_what_a_change_under_way_is_still_raising() -> None:
+    """Broken glass: it is in force before its floor stands, and nobody has to look at it."""
+    with World(a_workload("web"), a_workload("api"), lever=Lever.FLOOR, demand=flat(2)) as world:
+        world.put_rules(rules=[{"name": "r", "break_glass": ["bob"]}])
+        world.submit(a_request("web"), a_plan(((1, 4, 6),), demand=flat(2)))
+        world.run_until(minutes(60))
+        late, bound = minutes(400), [{"workload": "web", "min_units": 12}]
+        climb = a_plan(((62, 4, 6), (300, 6, 9), (310, 9, 12)), change="CHG-2", effective_at=late, demand=flat(2))
+        world.submit(a_request(change="CHG-2", policy="tier", effective_at=late, impacts=[], entitlements=bound), climb)
+        world.run_until(minutes(70))
+        break_glass(world.ctx, "CHG-2", "bob", "urgent")
+        at = minutes(90)
+        api = a_plan(((75, 4, 6),), workload="api", change="CHG-3", effective_at=at, demand=flat(2))
+        world.submit(a_request("api", change="CHG-3", effective_at=at), api)
+        world.run_until(minutes(190))
+        assert (world.record("CHG-3").state, world.record("CHG-2").state) == (S.CLOSED, S.SETTLING)
+        assert world.setting("web") == floor(6) and not world.told("left raised")
+
+
 def by_another_hand(world: World) -> None:
     world.cloud.services["web"].setting = floor(6, 25)
 

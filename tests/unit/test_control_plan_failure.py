@@ -95,3 +95,12 @@ def test_a_plan_that_could_not_be_drawn_anew_for_approvers_is_told(world: World,
     world.run_until(EFFECTIVE + 2 * MINUTE)
     assert world.state is S.DENIED
     assert ("no other plan could be drawn: the cloud does not answer" in world.record().note) is not heals
+
+
+def test_a_failure_that_differs_in_its_times_only_is_the_same(world: World) -> None:
+    receive(world.ctx, a_request())
+    expired = [
+        f"Signature expired: 20261130T09{n:02}00Z is now earlier than 20261130T09{n + 9:02}00Z" for n in range(5)
+    ]
+    fail(world, *(OutsideError(said, retryable=True) for said in expired))
+    assert len(world.told("not planned")) == 1

@@ -191,6 +191,19 @@ def test_the_resets_of_a_counter_are_said_by_the_forecast(tmp_path: Path) -> Non
     ]
 
 
+def test_a_reset_before_what_is_read_is_not_said(tmp_path: Path) -> None:
+    counter = [*(np.cumsum(np.full(60, 120.0)) % 5000)]
+    history = read_history(written(tmp_path, counted(counter, "core-seconds")))
+    known = [
+        history.lately([a_workload("web", history=f"PT{minutes}M")], MINUTES[-1]).get("web", "cpu").attrs.get("said")
+        for minutes in (30, 10)
+    ]
+    assert known == [
+        ("a counter reset after 02 Nov 00:40 UTC: usage from there to the next sample is not known",),
+        None,
+    ]
+
+
 def test_a_sum_known_for_less_than_its_parts_says_so(tmp_path: Path) -> None:
     rows = counted([1.0] * 60, "cores").replace("web,", "web,acme")
     late = "".join(counted([2.0] * 60, "cores").replace("web,", "web,bolt").splitlines(keepends=True)[-15:])

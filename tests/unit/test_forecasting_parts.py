@@ -93,6 +93,27 @@ def test_parts_mostly_above_their_total_are_refused() -> None:
         of(TOTAL, acme=OWN, bolt=OWN + 2)
 
 
+def test_a_part_that_ends_before_the_total_is_a_share_of_it_and_costs_it_nothing() -> None:
+    """A metric that is late by some minutes is none: it is forecast apart, as ever."""
+    late = of(TOTAL, acme=OWN[:-4])
+    assert list(late.apart) == ["acme"] and not late.shares
+    gone = of(TOTAL, acme=OWN[:-8])
+    assert not gone.apart and gone.rest.equals(TOTAL)
+    assert gone.shares["acme"].said.startswith(f"measured until {OWN.index[-8]:%d %b %H:%M} UTC: taken for its share")
+
+
+def test_too_little_to_compare_refuses_nothing() -> None:
+    parts = of(TOTAL, acme=3 * OWN[-8:])
+    assert len(parts.rest) == len(TOTAL) - 8 and parts.notes[0].startswith("acme is measured above the total 100 %")
+    with pytest.raises(HistoryError, match="acme is measured above the total"):
+        of(TOTAL[-8:], acme=3 * OWN[-8:])
+
+
+def test_only_the_part_that_is_above_the_total_by_itself_is_blamed() -> None:
+    with pytest.raises(HistoryError, match=r"^bolt is measured above the total .* leave the usage of bolt out"):
+        of(TOTAL, acme=0.3 * TOTAL, bolt=2 * TOTAL)
+
+
 def test_two_measurements_of_one_thing_may_differ() -> None:
     noise = 1 + 0.02 * np.random.default_rng(0).standard_normal(len(OWN))
     parts = of(OWN, acme=OWN * noise)
@@ -125,3 +146,17 @@ def test_a_customer_measured_lately_leaves_the_plan_all_history_of_the_workload(
 def test_a_plan_on_a_customer_above_the_whole_is_refused_by_name() -> None:
     with pytest.raises(InputError, match=r"^web: cpu usage: acme is measured above the total .* leave the usage of"):
         outlook_of(3 * OWN)
+
+
+@pytest.mark.parametrize(("known", "assumed"), [(95, True), (96, False)])
+def test_a_stated_share_holds_until_a_day_was_measured(known: int, assumed: bool) -> None:
+    web, change = a_workload(shares={"acme": 0.5}), a_request().accepted(NOW)
+    entity = {"acme": {Resource.CPU: 0 * OWN[-known:]}}
+    outlook = forecast_workload(web, change, {Resource.CPU: TOTAL}, NOW, timedelta(seconds=20), entity)
+    assert ("acme" in outlook.entity) is not assumed
+    said = [note for note in outlook.notes["cpu"] if note.startswith("acme")]
+    assert said == [
+        "acme: assumed share 50%, measured for 23.8 h only"
+        if assumed
+        else "acme, measured for 1 day of 14 days: taken for its share of the total then, 0%"
+    ]

@@ -14,7 +14,7 @@ from forebay.domain.resources import Resource
 from forebay.domain.size import TaskSize
 from forebay.domain.workload import Workload
 from forebay.report.comparison import comparison_rows
-from forebay.report.table import plan_table
+from forebay.report.table import comparison_table, plan_table
 from forebay.report.words import explain
 from tests.support.planning_cases import EFFECTIVE, NOW, change, drawn, moves, plan, refused, workload
 
@@ -188,3 +188,11 @@ def test_the_first_time_that_a_resize_would_do_is_found_however_far_ahead(lead: 
     assert earliest is not None
     assert isinstance(plan(work, change(effective_at=earliest)), ShapingPlan)
     assert isinstance(plan(work, change(effective_at=earliest - work.slot)), PlanRefusal)
+
+
+def test_a_what_if_that_resizes_is_compared_in_units_of_its_size() -> None:
+    as_it_is, resized = drawn(sized(sizes=[])), drawn(sized(**TIGHT))
+    rows = comparison_table(as_it_is, resized).splitlines()
+    (needed,) = [row.split("  ", 1)[1].split() for row in rows if row.startswith("units that must serve then")]
+    assert needed == [str(as_it_is.aligned_units), str(resized.aligned_units), "of", "2", "vCPU,", "4", "GiB"]
+    assert "* of 2 vCPU, 4 GiB once resized" in rows
