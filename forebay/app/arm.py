@@ -28,10 +28,14 @@ DEFERRED = "deferred"
 NAP = timedelta(seconds=10)
 # Runs that enforce are made to start seconds ahead of their time.
 LONGEST_WAIT = timedelta(minutes=5)
+VERDICTS_TOLD = timedelta(seconds=20)  # after they fall due; the reconciler looks at what is overdue from then on
 
 
-def missing_for_alignment(ctx: Context, record: ChangeRecord) -> Misalignment | None:
-    """None if every workload of the change is aligned at this moment; else what is missing. Raises OutsideError."""
+def missing_for_alignment(ctx: Context, record: ChangeRecord, *, judged: bool = True) -> Misalignment | None:
+    """None if every workload of the change is aligned at this moment; else what is missing. Raises OutsideError.
+
+    Without `judged`, verdicts that are still to come are none of it.
+    """
     to_look_at = []
     for name in record.change.workloads:
         with ctx.store.snapshot() as tx:
@@ -39,7 +43,7 @@ def missing_for_alignment(ctx: Context, record: ChangeRecord) -> Misalignment | 
             intents = tx.intents(name, change=shaper)
         if plan is None:
             return Misalignment(f"{name}: no plan" if shaper == record.change.change else f"{shaper} does not carry it")
-        if missing := unverified(plan, steps):
+        if judged and (missing := unverified(plan, steps)):
             return missing  # which no look could change
         to_look_at.append((plan, intents, last_setting(ctx, shaper, name)))
     for plan, intents, ours in to_look_at:
@@ -321,17 +325,26 @@ def _passing_told(tx: Snapshot, record: ChangeRecord) -> bool:
     return record.updated_at > record.change.effective_at or any(e.at >= record.updated_at for e in said)
 
 
+def _serves(ctx: Context, record: ChangeRecord) -> bool:
+    try:
+        return missing_for_alignment(ctx, record, judged=False) is None
+    except OutsideError:
+        return False
+
+
 def _misaligned(ctx: Context, record: ChangeRecord, misaligned: Misalignment) -> str:
     """Not armed at its effective time: rejected, or deferred: shaping goes on, and the policy waits for it.
 
     Only capacity that is missing is passed over where the change says so; a freeze window or another's turn is not.
-    Rejecting is for good: where nobody could look, that waits for as long as the workloads have patience.
+    Rejecting is for good: where nobody could look, that waits for as long as the workloads have patience; where only
+    verdicts are missing, for those that fall due at the effective time itself, which another run tells in that moment.
     """
     change, missing = record.change, misaligned.text
-    unseen = False
+    unseen, passed = False, ctx.clock.now() - change.effective_at
     if misaligned.unseen:
-        patience = max(ctx.workload(name).verification.patience for name in change.workloads)
-        unseen = ctx.clock.now() < change.effective_at + patience
+        unseen = passed < max(ctx.workload(name).verification.patience for name in change.workloads)
+    if change.on_misalignment == "reject" and misaligned.unjudged and passed < VERDICTS_TOLD and _serves(ctx, record):
+        return f"all units serve, and it is looked at again within a minute: {missing}"
     enforced = change.on_misalignment == "enforce" and misaligned.capacity
     with ctx.store.transaction() as tx:
         current = tx.change(change.change)

@@ -93,7 +93,7 @@ def forecast_workload(
 ) -> Outlook:
     """Forecast every planned resource. Raises InputError naming a resource without data, or with none of late.
 
-    `entity`: by entity, the part of the history that is theirs, where it was measured of late. They and the rest are
+    `entity`: by entity, the part of the history that is theirs, where it was measured. They and the rest are
     then forecast apart, and each path of the total is the sum of one of each; one measured for a part of the history
     only is a share of the rest. Raises InputError too where they are above the total for much of the time.
 
@@ -115,7 +115,7 @@ def forecast_workload(
     notes: dict[str, tuple[str, ...]] = {}
     for resource in workload.resources:
         series = _of_late(workload, resource, history.get(resource), this_slot)
-        parts = _parts(workload, resource, series, entity, index.start, this_slot)
+        parts = _parts(workload, resource, series, entity, index.start)
         reasons = list(parts.notes)
         own: dict[str, Floats] = {}
         for name, measured in parts.apart.items():
@@ -202,10 +202,8 @@ def _of_late(workload: Workload, resource: Resource, history: pd.Series | None, 
     return series
 
 
-def _parts(
-    workload: Workload, resource: Resource, total: pd.Series, entity: Entities, start: datetime, now: datetime
-) -> Parts:
-    """The usage before `start`, and in it what was measured of each entity, if it still is. Raises InputError."""
+def _parts(workload: Workload, resource: Resource, total: pd.Series, entity: Entities, start: datetime) -> Parts:
+    """The usage before `start`, and in it what was measured of each entity. Raises InputError."""
     from forebay.forecasting.parts import Parts, parted
 
     before = _finished(total, start, workload.slot)
@@ -215,9 +213,8 @@ def _parts(
         )
     measured: dict[str, pd.Series] = {}
     for name, by_resource in entity.items():
-        known = _finished(by_resource.get(resource), now, workload.slot)
-        own = _finished(known, start, workload.slot)
-        if known is not None and own is not None and _age(known, now, workload.slot) <= OLDEST:
+        own = _finished(by_resource.get(resource), start, workload.slot)
+        if own is not None:
             measured[name] = own
     if not measured:
         return Parts({}, {}, before)

@@ -16,13 +16,14 @@ class Misalignment:
     """What keeps a change from being armed, in words. `foreign`: another hand did it, so a person must look.
 
     `capacity`: it is the capacity that is missing, or not verified; else a rule is in the way, whatever is there.
-    `unseen`: it may well be there, but nobody could look for the moment.
+    `unseen`: it may well be there, but nobody could look for the moment. `unjudged`: nor has every step its verdict.
     """
 
     text: str
     foreign: bool = False
     capacity: bool = True
     unseen: bool = False
+    unjudged: bool = False
 
 
 def unverified(plan: ShapingPlan, steps: Sequence[StepRecord]) -> Misalignment | None:
@@ -31,7 +32,7 @@ def unverified(plan: ShapingPlan, steps: Sequence[StepRecord]) -> Misalignment |
     if not left:
         return None
     which = f"step {left[0]} is" if len(left) == 1 else f"steps {', '.join(map(str, left))} are"
-    return Misalignment(f"{plan.workload}: {which} not verified")
+    return Misalignment(f"{plan.workload}: {which} not verified", unjudged=True)
 
 
 def misalignment(plan: ShapingPlan, target: TargetState, ours: Setting | None) -> Misalignment | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from forebay.domain.wording import duration
 from forebay.forecasting import arima, calibration, combination, lstm, mstl, naive, prophet
-from forebay.forecasting.backtest import Backtest, rolling_origins
+from forebay.forecasting.backtest import ORIGINS, Backtest, rolling_origins
 from forebay.forecasting.errors import FitError
 from forebay.forecasting.grid import ModelGrid
 from forebay.forecasting.members import recent_seasons
@@ -21,6 +21,7 @@ from forebay.forecasting.regular import RegularSeries
 Floats = npt.NDArray[np.float64]
 
 NAIVE_NEEDS = 1.125  # seasons: one to repeat, and some errors to learn from
+WIDENED = 1.25  # measured below JUDGED_FROM: what one or two days differ by shows too little of what days may
 JUDGED_FROM = 3.0  # seasons on: before, a usual day is not known
 LONG_SEASON_NEEDS = 3.0  # of the longer season itself: with fewer, measured, one odd week misleads
 MODEL_POINTS = 96  # a season; measured, finer modelling costs 25 times as much for no better skill
@@ -59,12 +60,10 @@ def chosen(
     if n < NAIVE_NEEDS * season:
         return _last_value(values, horizon, f"only {history} of history, {needed} needed")
     if n < JUDGED_FROM * season:
-        backtest = rolling_origins(n, season, horizon, season, 1)
-        short = _seasonal_naive(series, season, horizon, backtest)
+        short = _day_by_day(series, season, horizon)
         if short is None:
             return _last_value(values, horizon, f"only {history} of history, with gaps, {needed} needed")
-        reason = f"seasonal naive: only {history} of history, {needed} needed"
-        return Candidate("seasonal naive", short, [reason, *_beyond(backtest, horizon, step)])
+        return replace(short, reasons=[f"seasonal naive: only {history} of history, {needed} needed", *short.reasons])
 
     ratio = -(-season // MODEL_POINTS)
     seasons = [slots for slots in season_slots if slots == season_slots[0] or n >= LONG_SEASON_NEEDS * slots]
@@ -162,6 +161,22 @@ def _seasonal_naive(series: RegularSeries, season: int, horizon: int, backtest: 
     return _futures(centre, series, past, backtest, season)
 
 
+def _day_by_day(series: RegularSeries, season: int, horizon: int) -> Candidate | None:
+    """Seasonal naive of one or two seasons, with what they differ by: at any time of the season, and either way."""
+    values, undamped = series.values, series.values if series.undamped is None else series.undamped
+    errors = undamped[season:] - undamped[:-season]
+    errors = errors[np.isfinite(errors)]
+    if not errors.size:
+        return None
+    centre = naive.seasonal_naive(values, season, [len(values)], horizon)[0]
+    starts = np.arange(0, len(errors), max(1, len(errors) // ORIGINS))
+    turned = WIDENED * errors[(starts[:, None] + np.arange(horizon)) % len(errors)]
+    futures = np.maximum(calibration.stretched(centre + np.concatenate([turned, -turned])), 0.0)
+    known, before = duration(len(errors) * series.step), duration(season * series.step)
+    assumed = f"its errors are taken from {known} against {before} before, either way and {WIDENED:g} times as large"
+    return Candidate("seasonal naive", futures, [f"{assumed}: few are known"])
+
+
 def _futures(centre: Floats, series: RegularSeries, past: Floats, backtest: Backtest, season: int) -> Floats:
     """Shape (futures, horizon), none below 0: the forecast with each past error trajectory added, and what was seen.
 
@@ -199,7 +214,7 @@ def _last_value(values: Floats, horizon: int, why: str) -> Candidate:
         levels = centre[0] * np.linspace(0, 2, 21)
         reasons.append("no errors are known: the load is assumed to lie between zero and twice the last value")
         return Candidate("last value", np.repeat(levels[:, None], horizon, axis=1), reasons)
-    both = calibration.extended(np.concatenate([errors, -errors]), horizon, leads, growing=True)
+    both = calibration.extended(np.concatenate([errors, -errors]), horizon, 1, growing=True)
     return Candidate("last value", np.maximum(calibration.stretched(centre + both), 0.0), reasons)
 
 

@@ -79,8 +79,10 @@ class Replay:
             if now >= self._until:
                 break
             self._clock.run_until(now)
-            for name in [name for name, at in ticks.items() if at <= now]:
-                self._tick(name)
+            # a verdict that ends a step has the next one looked at in the same moment, as a run does
+            while due := [name for name, at in self._next_tick.items() if at is not None and at <= now]:
+                for name in due:
+                    self._tick(name)
             if now == enforce_at:
                 try_to_arm(self._ctx, self._change)
                 enforce(self._ctx, self._change)

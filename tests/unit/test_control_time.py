@@ -172,3 +172,19 @@ def test_a_step_that_is_not_verified_rejects_whether_or_not_anybody_can_look() -
         world.clock.at(EFFECTIVE, at_its_time_nobody_answers)
         world.run_until(minutes(60))
         assert world.state is S.CANCELLED and world.version_at(minutes(60)) is None
+
+
+@pytest.mark.parametrize(("lag", "in_force"), [(60, True), (75, False)])
+def test_a_verdict_that_falls_due_at_the_effective_time_is_waited_for_before_all_is_rejected(
+    lag: int, in_force: bool
+) -> None:
+    """The units serve; the run that says so and the one that enforces wake up in the same moment."""
+    with World(lag=timedelta(seconds=lag)) as world:
+        world.submit(a_request(on_misalignment="reject"), a_plan(((1, 4, 6), (27, 6, 8))))
+        said: list[str] = []
+        for late in (0, 20):
+            world.clock.at(EFFECTIVE + timedelta(seconds=late), lambda: said.append(arm.enforce(world.ctx, "CHG-1")))
+        world.run_until(minutes(60))
+        assert said[0] == "all units serve, and it is looked at again within a minute: web: step 2 is not verified"
+        assert (world.version_at(minutes(31)) == 1) is in_force
+        assert (world.state is not S.CANCELLED) is in_force

@@ -262,6 +262,29 @@ def test_the_band_of_a_last_value_widens() -> None:
     band = run(daily_load(20), horizon=48).quantiles
     width = (band[0.95] - band[0.05]).to_numpy()
     assert width[47] > width[11] > 0
+    assert (np.diff(width[10:]) >= 0).all(), "beyond the leads seen it never falls back to what is soon"
+
+
+def test_the_few_errors_of_a_day_and_some_hours_are_taken_for_either_way_at_any_time() -> None:
+    """Two hours of the second day, both 3 higher: what the rest of it does is not known to be so too."""
+    load = daily_load(24, noise=0.0) + 10
+    got = run(np.concatenate([load, load[:3] + 3]))
+    said = "its errors are taken from 3 h against 1 day before, either way and 1.25 times as large: few are known"
+    assert got.model == "seasonal naive" and said in got.reasons
+    quantiles, to_come = got.quantiles.to_numpy(), np.concatenate([load[3:], load[:3] + 3])
+    assert quantiles[:, 1] == pytest.approx(to_come, abs=4)
+    assert (quantiles[:, 2] >= to_come + 3).all() and (quantiles[:, 0] <= to_come - 3).all()
+
+
+@pytest.mark.parametrize("days", [1.25, 2.0])
+def test_the_band_of_little_more_than_a_day_holds_most_of_the_next(days: float) -> None:
+    held = []
+    for seed in range(8):
+        load = 20 + daily_load(96, noise=3.0, seed=seed)
+        known = round(24 * days)
+        band = run(load[:known]).quantiles
+        held.append(coverage(load[known : known + 24], band[0.05].to_numpy(), band[0.95].to_numpy()))
+    assert np.mean(held) >= 0.8
 
 
 def test_errors_beyond_those_seen_are_said() -> None:

@@ -160,3 +160,13 @@ def test_a_stated_share_holds_until_a_day_was_measured(known: int, assumed: bool
         if assumed
         else "acme, measured for 1 day of 14 days: taken for its share of the total then, 0%"
     ]
+
+
+def test_a_customer_measured_until_days_ago_is_still_the_share_it_was() -> None:
+    _, own, notes = outlook_of(OWN[: -3 * 96])
+    _, apart, _ = outlook_of(OWN)
+    assert np.median(own, axis=0) == pytest.approx(np.median(apart, axis=0), rel=0.1)
+    (said,) = [note for note in notes if note.startswith("acme")]
+    assert said.startswith(
+        f"acme, measured until {OWN.index[-3 * 96]:%d %b %H:%M} UTC: taken for its share of the total"
+    )
