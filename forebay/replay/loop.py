@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from forebay.app.advance import tick
-from forebay.app.arm import enforce, try_to_arm
+from forebay.app.arm import VERDICTS_TOLD, enforce, try_to_arm
 from forebay.app.context import Context
 from forebay.app.people import own_version
 from forebay.app.plan import plan_change
@@ -72,10 +72,12 @@ class Replay:
             record = plan_change(self._ctx, self._change)
         self._next_tick = {name: self._clock.now() for name in record.change.workloads}
         rhythm = min(service.workload.slot for service in self._services.values())
-        repair_at, enforce_at = self._clock.now() + rhythm, record.change.effective_at
+        # the run that enforces, and the reconciler's first look at what is overdue
+        repair_at, effective = self._clock.now() + rhythm, record.change.effective_at
+        enforce_at = (effective, effective + VERDICTS_TOLD)
         while True:
             ticks = {name: at for name, at in self._next_tick.items() if at is not None}
-            now = min([repair_at, *ticks.values(), *([enforce_at] if self._clock.now() < enforce_at else [])])
+            now = min([repair_at, *ticks.values(), *(at for at in enforce_at if self._clock.now() < at)])
             if now >= self._until:
                 break
             self._clock.run_until(now)
@@ -83,7 +85,7 @@ class Replay:
             while due := [name for name, at in self._next_tick.items() if at is not None and at <= now]:
                 for name in due:
                     self._tick(name)
-            if now == enforce_at:
+            if now in enforce_at:
                 try_to_arm(self._ctx, self._change)
                 enforce(self._ctx, self._change)
             if now == repair_at:

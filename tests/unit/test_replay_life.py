@@ -171,6 +171,17 @@ def test_a_step_after_the_effective_time_does_not_delay_it() -> None:
     assert done.summary.workloads["web"].short_unit_hours == 0
 
 
+def test_what_is_not_verified_by_its_time_is_rejected_if_it_says_so() -> None:
+    """Demand that rises before it has more units asked for, whose verdict is due minutes after the effective time."""
+    rising, late = [4.0] * 3 + [4.8] * 20, NOW + timedelta(minutes=45)
+    taken = {
+        said: replayed(*rising, hours=23 / 12, effective_at=late, on_misalignment=said, lever=Lever.FLOOR).summary
+        for said in ("defer", "reject")
+    }
+    assert taken["defer"].activation_at is not None and taken["defer"].activation_at > late
+    assert (taken["reject"].state, taken["reject"].activation_at) == ("rolled back", None)
+
+
 def test_a_change_that_cannot_be_met_is_denied() -> None:
     done = replayed(effective_at=NOW + timedelta(minutes=12), impacts=[{"workload": "web", "factor": 9.0}])
     assert (done.summary.state, done.summary.activation_at) == ("denied", None)
