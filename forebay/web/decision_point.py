@@ -25,7 +25,10 @@ def decision_point(ctx: Context, doorkeeper: Doorkeeper) -> APIRouter:
     reader = Depends(doorkeeper.let("read"))
 
     def policy_in_force(request: Request) -> Response:
-        """200: the version in force at `at` (default: now). 304: as you have it. 404: none. 400: `at` is no time."""
+        """200: the version in force at `at` (default: now). 304: as you have it. 404: none. 400: `at` is no time.
+
+        422: a parameter that is not heard.
+        """
         entity, policy = request.path_params["entity"], request.path_params["policy"]
         covering(doorkeeper.read(request), entity)
         if unknown := sorted(set(request.query_params) - {"at"}):

@@ -31,7 +31,7 @@ POLICY_IN_FORCE = {
             "content": {"application/json": {"schema": {"type": "object"}}},
         },
         "304": {"description": "As you have it."},
-        **{str(status): answer for status, answer in problems(400, 401, 403, 404, 429, 500, 503).items()},
+        **{str(status): answer for status, answer in problems(400, 401, 403, 404, 422, 429, 500, 503).items()},
     },
 }
 
