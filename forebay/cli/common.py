@@ -134,13 +134,20 @@ def _with_calendars(content: Any, folder: Path) -> Any:
 
 
 def history_of(path: Path, workloads: Path | None) -> tuple[History, Sequence[Workload]]:
-    """A history, cut to what the workloads of a file plan on where one is named; and those workloads."""
+    """A history, cut to what the workloads of a file plan on where one is named; and those workloads.
+
+    Of the past it is as much as a plan made at the end of a workload's own history reads.
+    """
     from forebay.wiring import read_catalog
 
     recorded = history(path)
     if workloads is None:
         return recorded, ()
     catalog = read_catalog(workloads, "--workloads").workloads
+    measured = totals(recorded, ())
+    for workload in catalog:
+        if any(len(series) > 1 for series in measured.get(workload.name, {}).values()):
+            recorded = recorded.lately([workload], end_of(measured, [workload.name]))
     return recorded.planned(catalog), catalog
 
 

@@ -82,6 +82,27 @@ def test_with_workloads_their_measured_entities_are_forecast_and_judged_too(file
     assert code == 0 and [series["entity"] for series in json.loads(text)["series"]] == ["", "acme", "bolt"]
 
 
+def test_by_workloads_as_much_of_the_past_is_read_as_plans_read(files: Path, forebay) -> None:  # noqa: F811
+    """Each workload up to its own end: another's history may end weeks later."""
+    (files / "history.csv").write_text(HEADER + hourly(12) + hourly(30, name="cart"))
+    catalog = WORKLOADS.replace("name: checkout", "name: checkout\n    slot: PT1H\n    history: P2D")
+    other = catalog.partition("workloads:\n")[2].replace("checkout", "cart")
+    (files / "workloads.yaml").write_text(catalog + other)
+    code, text, error = forebay("forecast", "history.csv", "--horizon", "6h", "--format", "json", *BY_WORKLOADS)
+    assert code == 0, error
+    for series in json.loads(text):
+        assert "seasonal naive: only 2 days of history, 3 days needed" in series["reasons"], series["workload"]
+    words = ("--origins", "1", "--model", "theta", "--format", "json")
+    code, text, error = forebay("backtest", "history.csv", *words, *BY_WORKLOADS)
+    assert (code, text) == (2, "") and "2 days of history are too short to judge forecasts of 1 day" in error
+
+
+def test_of_a_single_sample_workloads_are_forecast_as_without(files: Path, forebay) -> None:  # noqa: F811
+    (files / "history.csv").write_text(HEADER + hourly(1).splitlines(keepends=True)[0])
+    code, text, error = forebay("forecast", "history.csv", "--horizon", "6h", "--format", "json", *BY_WORKLOADS)
+    assert code == 0 and json.loads(text)[0]["model"] == "last value", error
+
+
 EMPTY = "".join(f"{(START + timedelta(hours=i)).isoformat()},worn,,cpu,,cores\n" for i in range(24))
 COMMANDS = (("forecast", "--horizon", "6h"), ("backtest", "--origins", "1", "--model", "theta"))
 
