@@ -76,7 +76,11 @@ def parted(total: pd.Series, measured: Mapping[str, pd.Series], slot: timedelta,
     late = whole.dropna().index[-1] - pd.Timedelta(seasons[0] / TIMES_OF_SEASON)
     fresh = [name for name in shaped if name in ends and ends[name] >= late]
     long = [name for name in fresh if (parts[name].notna() & known).sum() >= MOSTLY * known.sum()]
-    rest = (whole - sum(parts[name] for name in long)).clip(lower=0.0)
+    rest = whole
+    for name in long:
+        own, said = _carried_on(parts[name], whole, seasons[0] / TIMES_OF_SEASON, step)
+        rest, notes = rest - own, notes + tuple(f"{name}: {words}" for words in said)
+    rest = rest.clip(lower=0.0)
     shares = {}
     for name in [name for name in parts if name not in long]:
         both = parts[name].notna() & rest.notna()
@@ -91,6 +95,21 @@ def parted(total: pd.Series, measured: Mapping[str, pd.Series], slot: timedelta,
         why = f"{why}: taken for its share of {'the rest' if long else 'the total'} then"
         shares[name] = _share(parts[name][both], rest[both], seasons[0], both.sum() * step, name in shaped, why)
     return Parts({name: measured[name] for name in long}, shares, rest.dropna(), notes)
+
+
+def _carried_on(
+    own: pd.Series, whole: pd.Series, hour: timedelta, step: timedelta
+) -> tuple[pd.Series, tuple[str, ...]]:
+    """A part until the total ends, and the sentence where it is late: the rest is known of only where the part is."""
+    known = own.dropna().index
+    late = (own.index > known[-1]) & whole.notna()
+    before = (own.index > known[-1] - hour) & own.notna() & whole.notna()
+    if not late.any() or not before.any():
+        return own, ()
+    theirs, all_of_it = own[before].sum(), whole[before].sum()
+    share = min(theirs / all_of_it, 1.0) if all_of_it > 0 else 0.0
+    said = f"of the total since then it is taken for its share of the {duration(hour)} before, {share:.0%}"
+    return own.where(~late, share * whole), (f"measured until {known[-1] + step:%d %b %H:%M} UTC: {said}",)
 
 
 def _slots(series: pd.Series, step: timedelta, seasons: Sequence[timedelta]) -> pd.Series:

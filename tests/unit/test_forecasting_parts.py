@@ -102,6 +102,30 @@ def test_a_part_that_ends_before_the_total_is_a_share_of_it_and_costs_it_nothing
     assert gone.shares["acme"].said.startswith(f"measured until {OWN.index[-8]:%d %b %H:%M} UTC: taken for its share")
 
 
+def test_a_part_that_is_late_by_some_minutes_leaves_the_rest_its_newest_slots() -> None:
+    """What the rest did since is not lost: it may just have doubled."""
+    total = TOTAL.copy()
+    total.iloc[-3:] *= 2
+    parts = of(total, acme=OWN[:-3])
+    assert list(parts.apart) == ["acme"] and parts.apart["acme"].index[-1] == TIMES[-4]
+    assert parts.rest.index.equals(TIMES) and parts.rest[:-3].to_numpy() == pytest.approx(4)
+    share = OWN[-7:-3].sum() / TOTAL[-7:-3].sum()
+    assert parts.rest[-3:].to_numpy() == pytest.approx(total[-3:].to_numpy() * (1 - share))
+    (note,) = parts.notes
+    assert note == (
+        f"acme: measured until {TIMES[-3]:%d %b %H:%M} UTC: of the total since then it is taken for its share of the "
+        f"1 h before, {share:.0%}"
+    )
+
+
+def test_what_a_late_part_was_before_is_no_more_than_the_total() -> None:
+    parts = of(OWN, acme=(1.05 * OWN)[:-3])
+    assert parts.rest.index.equals(TIMES) and (parts.rest == 0).all()
+    idle = OWN.copy()
+    idle.iloc[-12:] = 0.0
+    assert of(idle, acme=idle[:-3]).rest.index.equals(TIMES)
+
+
 def test_too_little_to_compare_refuses_nothing() -> None:
     parts = of(TOTAL, acme=3 * OWN[-8:])
     assert len(parts.rest) == len(TOTAL) - 8 and parts.notes[0].startswith("acme is measured above the total 100 %")
