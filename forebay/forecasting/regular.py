@@ -19,6 +19,7 @@ Floats = npt.NDArray[np.float64]
 GAPS_FILLED_UP_TO = 1 / 24  # of a season: an hour of a day; longer gaps would be invention
 SEASONS_KEPT = 28  # older load says little about the next days and would cost memory and time
 LONG_SEASONS_KEPT = 4  # of the longest season: it is learned once it has passed three times
+MOST_USED = 1e15  # cores, GiB, Mbit/s: more is no measurement, and its powers and units leave what numbers hold
 COARSER = 1.5  # samples further apart than this many steps are held instead of averaged
 
 
@@ -138,6 +139,7 @@ def _checked(history: pd.Series) -> pd.Series:
         raise HistoryError(f"history: the values are not numbers ({error}); convert them") from error
     for wrong, what, mend in (
         (np.isinf(values), "infinite", "leave the sample out if it is not known"),
+        (values > MOST_USED, "more than anything uses", "mend the export, or leave the sample out"),
         (values < 0, "negative", "usage is never below zero: mend the export, or leave the sample out"),
     ):
         if wrong.any():

@@ -15,6 +15,8 @@ from forebay.planning.slots import SlotIndex
 
 Ints = npt.NDArray[np.int64]
 
+MOST_UNITS = 2.0**40  # far above any limit, and sums of it over all slots are still whole numbers
+
 
 @dataclass(frozen=True)
 class Required:
@@ -51,7 +53,7 @@ def required(workload: Workload, demand: Paths) -> Required:
 
 def whole(needs: Floats) -> Ints:
     """As `Workload.whole_units_for`, of many at once."""
-    return np.ceil(needs - ROUNDING).astype(np.int64)
+    return np.minimum(np.ceil(needs - ROUNDING), MOST_UNITS).astype(np.int64)
 
 
 def alignment_window(workload: Workload, effective_at: datetime, index: SlotIndex) -> tuple[int, int]:

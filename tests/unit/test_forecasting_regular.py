@@ -38,6 +38,7 @@ REFUSED = {
     ),
     "negative": (history([1.0, -2.0, -3.0]), ["-2", "2026-11-02T00:05:00+00:00", "negative"]),
     "infinite": (history([1.0, 2.0, np.inf]), ["inf", "2026-11-02T00:10:00+00:00"]),
+    "absurd": (history([1.0, 2e15, 1e308]), ["2e+15", "2026-11-02T00:05:00+00:00", "more than anything uses"]),
     "all missing": (history([np.nan, np.nan]), ["every value is missing"]),
     "not numbers": (pd.Series(["a"], index=[MONDAY]), ["not numbers"]),
 }

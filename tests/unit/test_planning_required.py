@@ -28,6 +28,12 @@ def test_a_rounding_error_is_no_unit() -> None:
     assert needs.units.tolist() == [[3, 4]]
 
 
+def test_needs_beyond_all_numbers_of_units_stay_needs() -> None:
+    """Cast as they are, they would be the most negative number: none needed at all."""
+    needs = required(workload(), {CPU: np.array([[1e18, 1e30, np.inf]])})
+    assert (needs.units > 10**9).all() and (np.diff(needs.units) >= 0).all()
+
+
 @pytest.mark.parametrize(
     ("confidence", "expected"),
     [
