@@ -134,6 +134,9 @@ def _combination(
     said = [f"{shares[i]:.0%} {names[i]}" for i in np.argsort(-shares) if shares[i] >= SAID_FROM]
     of_naive = f"{loss / naive_loss:.2f} of seasonal naive's" if naive_loss > 0 else "as seasonal naive's"
     verdict = f"{_called('', names)}: quantile loss {of_naive} {judged}"
+    if not np.isfinite(naive_loss):
+        followed = f"{len(backtest.origins)} past origins"
+        verdict = f"{_called('', names)}: too little is known of what followed {followed} to judge it"
     most = "; ".join(said) or f"none above {SAID_FROM:.0%}"
     weighed = f"weights by their recent errors, mean of all leads: {most}"
     unpaid = [

@@ -287,6 +287,14 @@ def test_the_band_of_little_more_than_a_day_holds_most_of_the_next(days: float) 
     assert np.mean(held) >= 0.8
 
 
+def test_of_two_days_far_apart_no_figure_is_made_up() -> None:
+    load = daily_load(14 * 24)
+    load[24 : 13 * 24] = np.nan
+    got = run(load)
+    assert "combination of 12 models: too little is known of what followed 241 past origins to judge it" in got.reasons
+    assert not any("nan" in reason for reason in got.reasons)
+
+
 def test_errors_beyond_those_seen_are_said() -> None:
     got = run(daily_load(96), horizon=96)
     assert any("ahead are assumed" in reason for reason in got.reasons)
