@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 import warnings
 from datetime import timedelta
 from itertools import count
@@ -237,6 +238,20 @@ def test_exactly_a_day_is_forecast_with_a_band_that_holds_the_next(minutes: int)
     low, high = got.quantiles[0.05].to_numpy(), got.quantiles[0.95].to_numpy()
     assert coverage(load[season:], low, high) > 0.9
     assert low.min() >= 0 and high.max() < 3 * load.max()
+
+
+def test_a_day_of_fine_samples_takes_no_more_memory_than_what_is_told_by_it() -> None:
+    """4,320 samples: an error trajectory from each of them, either way, would be gigabytes, and tell nothing new."""
+    tracemalloc.start()
+    try:
+        past = hourly(daily_load(4320, 4320), freq="20s")
+        got = forecast_series(past, horizon=8640, step=timedelta(seconds=20), levels=LEVELS)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert got.model == "last value" and most < 10**9
+    width = (got.quantiles[0.95] - got.quantiles[0.05]).to_numpy()
+    assert width[4320] > width[180] > width[9] > 0
 
 
 @pytest.mark.parametrize("dirty", [False, True], ids=["clean", "dirty"])
