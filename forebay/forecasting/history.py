@@ -203,13 +203,16 @@ class _Sheet:
                 table = pd.read_parquet(path)
             else:
                 # everything as text, so that a message can show the value as it stands in the file
-                table = pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False)
+                # and blanks after a comma are none of a name's, in the header either
+                table = pd.read_csv(
+                    path, dtype=str, keep_default_na=False, skip_blank_lines=False, skipinitialspace=True
+                )
         except FileNotFoundError:
             raise
         except pd.errors.EmptyDataError as error:
             raise HistoryError(f"{path}: the file is empty; its first line is {','.join(COLUMNS)}") from error
         except (ValueError, OSError) as error:  # the parsers' own errors are ValueErrors
-            raise HistoryError(f"{path}: not readable as {kind[1:]}: {error}; export it again") from error
+            raise HistoryError(f"{path}: not readable as {kind[1:]}: {str(error).strip()}; export it again") from error
         missing = [name for name in COLUMNS if name not in table.columns]
         if missing:
             raise HistoryError(

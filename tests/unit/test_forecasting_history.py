@@ -98,6 +98,14 @@ def test_wrong_files_are_refused(tmp_path: Path) -> None:
         read_history(tmp_path / "nowhere.csv")
 
 
+def test_blanks_after_commas_are_of_no_name(tmp_path: Path) -> None:
+    plain = "2026-11-02T00:00:00Z,web,acme,cpu,1,cores\n"
+    path = written(tmp_path, plain.replace(",", ", ").replace("web", '"web"'), HEADER.replace(",", ", "))
+    assert read_history(path).get("web", "cpu", "acme").tolist() == [1]
+    with pytest.raises(InputError, match=r"Expected 6 fields in line 3, saw 7; export it again$"):
+        read_history(written(tmp_path, plain + plain.replace("1,", "1,5,")))
+
+
 def test_an_empty_value_is_a_gap_not_zero(tmp_path: Path) -> None:
     rows = "2026-11-02T00:00:00Z,web,acme,cpu,,cores\n2026-11-02T00:05:00Z,web,acme,cpu,NaN,cores\n"
     assert read_history(written(tmp_path, rows)).get("web", "cpu", "acme").isna().all()
