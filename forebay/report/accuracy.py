@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from forebay.domain.accuracy import Accuracy, Score, SeriesBacktest
 from forebay.domain.resources import CANONICAL_UNIT, Resource
+from forebay.domain.wording import on_one_line
 from forebay.report.picture import BLUE, GREY, SKY, svg_of
 from forebay.report.table import text_table
 from forebay.report.words import percent, span
@@ -20,7 +21,10 @@ HEADER = ("model", "loss / seasonal naive's", "MASE", "in the 90 % band", "above
 
 def backtest_table(results: Sequence[SeriesBacktest]) -> str:
     """One table a series, best model first, with the champion and why."""
-    return "\n\n".join("\n".join([head(result), "", _scores(result), "", *result.reasons]) for result in results)
+    return "\n\n".join(
+        "\n".join([on_one_line(head(result)), "", _scores(result), "", *map(on_one_line, result.reasons)])
+        for result in results
+    )
 
 
 def backtest_json(results: Sequence[SeriesBacktest]) -> str:

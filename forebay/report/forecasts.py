@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from forebay.domain.resources import CANONICAL_UNIT, UNIT_OF_TOTAL, Resource
+from forebay.domain.wording import on_one_line
 from forebay.report.table import text_table
 from forebay.report.words import percent
 
@@ -65,7 +66,8 @@ def forecasts_table(forecasts: Forecasts) -> Iterator[str]:
                 for what, of in (("peak", unit), ("total", f"{unit} x h"))
             ],
         )
-        yield "\n".join(["\n" * (number > 0) + head, "", table, "", *forecast.reasons, ""])
+        said = map(on_one_line, forecast.reasons)
+        yield "\n".join(["\n" * (number > 0) + on_one_line(head), "", table, "", *said, ""])
 
 
 def _rounded(values: pd.Series) -> list[float]:

@@ -103,6 +103,19 @@ def test_of_a_single_sample_workloads_are_forecast_as_without(files: Path, foreb
     assert code == 0 and json.loads(text)[0]["model"] == "last value", error
 
 
+@pytest.mark.parametrize("options", [("forecast",), ("backtest", "--origins", "1", "--model", "simple")])
+def test_what_a_terminal_would_obey_is_shown_in_a_table_by_its_escape(
+    options: tuple[str, ...],
+    files: Path,  # noqa: F811
+    forebay,  # noqa: F811
+) -> None:
+    """Names of customers come from others; in CSV and JSON they stay as they are."""
+    (files / "history.csv").write_text(HEADER + hourly(5, entity="\x1b[2Jacme"))
+    command, *more = options
+    code, text, _ = forebay(command, "history.csv", "--horizon", "6h", "--workers", "1", "--format", "table", *more)
+    assert code == 0 and text.startswith("checkout/cpu/\\x1b[2Jacme: ") and "\x1b" not in text
+
+
 EMPTY = "".join(f"{(START + timedelta(hours=i)).isoformat()},worn,,cpu,,cores\n" for i in range(24))
 COMMANDS = (("forecast", "--horizon", "6h"), ("backtest", "--origins", "1", "--model", "theta"))
 
