@@ -128,11 +128,10 @@ def _backtest(
     horizon: timedelta, models: Sequence[str], origins: int, budget_seconds: float, asked: Asked
 ) -> SeriesBacktest | HistoryError:
     try:
-        asked.check()
         return backtest_series(
             asked.key,
             asked.history,
-            horizon=-(-horizon // asked.step),
+            horizon=asked.slots(horizon),
             step=asked.step,
             seasons=asked.seasons,
             models=models,

@@ -35,6 +35,7 @@ from forebay.forecasting.models import DEFAULT
 BATCH = 16  # series: enough to make a message worth sending, few enough that the last ones keep all cores busy
 MESSAGE_BYTES = 16 * 2**20  # of answers at most, if they are more than one: long horizons make them large
 AHEAD = 2  # batches a worker: one at work, one waiting
+MOST_SLOTS = 2**18  # of a forecast: three days of seconds, half a year of minutes; its paths alone are 2 GB
 WORTH_A_PROCESS = 64  # series: a new process spends a second or two on imports
 
 T = TypeVar("T")
@@ -54,13 +55,22 @@ class Asked(NamedTuple):
     def name(self) -> str:
         return "/".join(filter(None, self.key))
 
-    def check(self) -> None:
-        """Raise HistoryError where its samples are too far apart for any season."""
+    def slots(self, horizon: timedelta) -> int:
+        """Of the horizon, rounded up.
+
+        Raises HistoryError where its samples are too far apart for any season, or too close for what memory holds.
+        """
         if not self.seasons:
             raise HistoryError(
                 f"history: samples every {duration(self.step)} show no season: two or more of them must lie in the "
                 "longest; export it finer"
             )
+        if (slots := -(-horizon // self.step)) > MOST_SLOTS:
+            raise HistoryError(
+                f"history: {duration(horizon)} are {slots:,} slots as long as its samples are apart; at most "
+                f"{MOST_SLOTS:,} are forecast: ask for a shorter horizon, or export it coarser"
+            )
+        return slots
 
 
 @dataclass(frozen=True)
@@ -188,10 +198,9 @@ def _batch(asked: Sequence[Asked], terms: Terms) -> int:
 
 def _forecast(terms: Terms, asked: Asked) -> tuple[SeriesKey, Forecast] | HistoryError:
     try:
-        asked.check()
         forecast = forecast_series(
             asked.history,
-            horizon=-(-terms.horizon // asked.step),
+            horizon=asked.slots(terms.horizon),
             step=asked.step,
             seasons=asked.seasons,
             levels=terms.levels,

@@ -216,7 +216,9 @@ def sampling_interval(history: pd.Series) -> timedelta:
     gaps = np.diff(index.as_unit("ns").asi8)
     gaps = gaps[gaps > 0]
     # a history in the wrong order or with duplicates is refused later, by name
-    return timedelta(microseconds=int(np.median(gaps)) / 1000) if gaps.size else timedelta(minutes=5)
+    if not gaps.size:
+        return timedelta(minutes=5)
+    return max(timedelta(microseconds=int(np.median(gaps)) / 1000), timedelta.resolution)
 
 
 def _checked_arguments(

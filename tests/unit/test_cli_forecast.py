@@ -173,6 +173,18 @@ def test_values_too_far_apart_for_any_season_are_refused(command: str, files: Pa
     assert (code, text) == (2, "") and "checkout/cpu: history: samples every 7 days show no season" in error
 
 
+@pytest.mark.parametrize("command", ["forecast", "backtest"])
+@pytest.mark.parametrize(
+    ("apart", "slots"), [("000.1", "1,728,000"), ("000.0001", "1,728,000,000"), ("000.0000001", "")]
+)
+def test_more_slots_than_memory_holds_are_refused(command: str, apart: str, slots: str, files: Path, forebay) -> None:  # noqa: F811
+    rows = (f"{START:%Y-%m-%dT%H:%M}:{n * float(apart):013.10f}Z,checkout,,cpu,{n % 3},cores\n" for n in range(40))
+    (files / "history.csv").write_text(HEADER + "".join(rows))
+    code, text, error = forebay(command, "history.csv", "--horizon", "48h")
+    assert (code, text) == (2, "") and f"checkout/cpu: history: 2 days are {slots}" in error
+    assert "at most 262,144 are forecast: ask for a shorter horizon, or export it coarser" in error
+
+
 @contextmanager
 def terminal() -> Iterator[Callable[[], str]]:
     """Standard error is a terminal meanwhile; yields what reads what was written to it, up to the end of a line."""
