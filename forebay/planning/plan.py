@@ -206,7 +206,7 @@ def _moves(part: Part, problem: ShapingProblem, sequence: int, until: int | None
 def _resize(solution: Solution, resized: Resized, sequence: int, sizing: str) -> ShapingStep:
     draft, needs, standing = solution.last.draft, solution.first.needs, solution.first.draft.workload.size
     workload, at = draft.workload, draft.index.at(resized.at)
-    verification, confidence = workload.verification, workload.risk.confidence
+    confidence = workload.risk.confidence
     begin, end = alignment_window(workload, draft.change.effective_at, draft.index)
     slot = begin + int(np.argmax(needs.quantile(confidence)[begin:end]))
     forced_by, binding = max(draft.index.at(slot), draft.change.effective_at), needs.binding(slot, confidence)
@@ -222,7 +222,7 @@ def _resize(solution: Solution, resized: Resized, sequence: int, sizing: str) ->
         due_at=at,
         from_units=resized.units,
         to_units=resized.units,
-        verified_by=draft.index.at(solution.cut) + verification.metric_delay + verification.window,
+        verified_by=at + solution.verified_after,
         reason=StepReason(
             binding=binding,
             quantile=confidence,

@@ -10,6 +10,7 @@ sides and at the seam, and the minimum is the minimum over every plan with one r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -40,7 +41,8 @@ class Rollout:
 
     `replaced`: slots until all units are of the other size. `barred`: slots until it is verified and a move may follow.
     `latest`: the last slot at which it may be made, -1 where it cannot be. `extra`: share of the allocation that runs
-    on top meanwhile, at the other size's price. `price`: of the deployment itself.
+    on top meanwhile, at the other size's price. `price`: of the deployment itself. `verified`: time until its verdict,
+    not rounded to slots.
     """
 
     replaced: Ints = field(repr=False)
@@ -48,6 +50,7 @@ class Rollout:
     latest: Ints = field(repr=False)
     extra: float
     price: float
+    verified: Sequence[timedelta] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ def rollout(
         latest=np.array(latest),
         extra=workload.deployment.maximum_percent / 100 - 1,
         price=float(workload.risk.resize),
+        verified=verified,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 import numpy as np
 
@@ -30,13 +31,17 @@ class Part:
 
 @dataclass(frozen=True)
 class Solution:
-    """The whole plan: `first`, and after a resize `second`. `worth`: how much larger the units of `second` are."""
+    """The whole plan: `first`, and after a resize `second`. `worth`: how much larger the units of `second` are.
+
+    `verified_after`: from asking for the resize until its verdict.
+    """
 
     first: Part
     cost: float
     second: Part | None = None
     resized: Resized | None = None
     worth: float = 1.0
+    verified_after: timedelta = timedelta(0)
 
     @property
     def last(self) -> Part:
@@ -208,6 +213,7 @@ def with_resize(draft: Draft, other: Workload, autoscaled: bool) -> Solution | N
                     Part(second_draft, second, found.after, other_needs),
                     found,
                     worth,
+                    deploy.verified[found.units],
                 )
     return None
 

@@ -146,7 +146,7 @@ def test_slots_count_units_of_the_size_that_stands() -> None:
     plan = drawn(sized(**TIGHT))
     high = np.array([slot.required_high for slot in plan.slots])
     at = next(i for i, slot in enumerate(plan.slots) if slot.at >= plan.steps[0].verified_by)
-    assert (high[0], high[at - 2], high[-1]) == (8, 4, 6)
+    assert (high[0], high[at - 1], high[-1]) == (8, 4, 6)
     assert plan.price.currency == "USD" and plan.price.shaped.money > Decimal(0)
 
 
@@ -162,6 +162,7 @@ def test_a_refusal_proposes_the_time_at_which_a_resize_would_do() -> None:
     assert earliest == NOW + timedelta(minutes=18) and "no later time" not in refusal.reason
     then = at(18)
     assert isinstance(then, ShapingPlan) and then.resize
+    assert then.resize.verified_by == NOW + timedelta(minutes=18), "09:05 + 4 + 5 of drain + 6, not rounded to slots"
     assert refusal.counter_proposal.earliest_costs == then.price.more
     assert isinstance(at(13), PlanRefusal)
     never = at(8, resizable=False)
