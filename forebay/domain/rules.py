@@ -194,14 +194,20 @@ class ChangeRules(Model):
             )
 
     def _around(self, change: PolicyChange, freeze: FreezeWindow, earliest: datetime | None) -> str:
-        """What would pass instead of a time in `freeze`, where nothing before `earliest` does, or nothing at all."""
+        """What would pass instead of a time in `freeze`, where nothing before `earliest` does, or nothing at all.
+
+        Ahead of it that is the gap right before it, which the minimum delay or another window may begin.
+        """
         begin, after = freeze.start, self.earliest_legal(change, freeze.end)
         for _ in range(MOST_WINDOWS_PASSED):
             before = self.freeze_at(begin - timedelta(microseconds=1), change)
             if before is None or earliest is None or begin <= earliest:
                 break
             begin = before.start
-        ways = [f"before {begin.isoformat()}"] if earliest and earliest < begin else []
+        ways = []
+        if earliest and earliest < begin:
+            since = max([earliest, *(window.end for window in self.freezes_for(change, earliest, begin))])
+            ways = [f"after {since.isoformat()} and before {begin.isoformat()}"]
         ways += [f"{after.isoformat()} or later"] if after else []
         return f"effective_at {', or '.join(ways)}" if ways else FROZEN
 

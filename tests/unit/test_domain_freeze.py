@@ -144,7 +144,16 @@ FROM_NINE = {"start": NOW, "end": NOW + 3 * DAY, "reason": "sale"}
     ("freezes", "now", "would_pass"),
     [
         pytest.param(
-            [FROM_NINE], NOW - DAY, f"effective_at before {NOW.isoformat()}, or {{after}} or later", id="both"
+            [FROM_NINE],
+            NOW - DAY,
+            f"effective_at after {(NOW - DAY).isoformat()} and before {NOW.isoformat()}, or {{after}} or later",
+            id="both",
+        ),
+        pytest.param(
+            [FROM_NINE, FROM_NINE | {"start": NOW - DAY, "end": NOW - DAY / 2}],
+            NOW - 2 * DAY,
+            f"effective_at after {(NOW - DAY / 2).isoformat()} and before {NOW.isoformat()}, or {{after}} or later",
+            id="another one before the gap",
         ),
         pytest.param([FROM_NINE], NOW + DAY / 2, "effective_at {after} or later", id="begun already"),
         pytest.param(
@@ -163,3 +172,12 @@ def test_no_time_is_proposed_that_is_over_or_frozen_too(
     with pytest.raises(RuleRefusal) as refused:
         rules(*freezes).check_request(change, now)
     assert refused.value.would_pass == would_pass.format(start=NOW.isoformat(), after=(NOW + 3 * DAY).isoformat())
+
+
+def test_a_time_ahead_of_a_freeze_is_proposed_as_the_minimum_delay_leaves_it() -> None:
+    change = a_request(effective_at=NOW + DAY).accepted(NOW - DAY)
+    slow = ChangeRules.model_validate({"rules": [{"name": "slow", "minimum_delay": "PT20H"}], "freezes": [FROM_NINE]})
+    with pytest.raises(RuleRefusal) as refused:
+        slow.check_request(change, NOW - DAY)
+    first = (NOW - timedelta(hours=4)).isoformat()
+    assert f"effective_at after {first} and before {NOW.isoformat()}, or" in refused.value.would_pass
