@@ -58,16 +58,14 @@ def plan_price(solution: Solution) -> PlanPrice:
 def _outlay(stretches: Sequence[_Stretch], solution: Solution | None = None) -> Outlay:
     """`solution`: whose deployment, if it has one, is paid for as well."""
     draft = stretches[0].part.draft
-    begin, end = alignment_window(draft.workload, draft.change.effective_at, draft.index)
     in_hours = draft.index.hours_per_slot
-    hours, money, shortfall, misaligned = 0.0, Decimal(0), 0.0, []
+    hours, money, shortfall = 0.0, Decimal(0), 0.0
     for stretch in stretches:
         part, slots = stretch.part, stretch.slots
         ran = round(float(had(part.problem, stretch.asked)[slots].sum()) * in_hours, 4)
         hours, money = hours + ran, money + part.draft.workload.price.per_unit_hour * Decimal(str(ran))
         missing = np.maximum(part.needs.units - np.atleast_2d(part.draft.had(stretch.serving)), 0)
         shortfall += stretch.worth * float(missing[:, slots].mean(axis=0).sum()) * in_hours
-        misaligned.append((missing > 0)[:, max(begin, slots.start) : min(end, slots.stop)])
     if solution and solution.second:
         ran = round(float(solution.beside.sum()) * in_hours, 4)
         hours, money = hours + ran, money + solution.last.draft.workload.price.per_unit_hour * Decimal(str(ran))
@@ -75,5 +73,19 @@ def _outlay(stretches: Sequence[_Stretch], solution: Solution | None = None) -> 
         unit_hours=round(hours, 4),
         money=money.quantize(Decimal("0.0001")),
         shortfall_unit_hours=round(shortfall, 4),
-        misaligned=round(float(np.hstack(misaligned).any(axis=1).mean()), 4),
+        misaligned=round(_misaligned(stretches[-1]), 4),
     )
+
+
+def _misaligned(last: _Stretch) -> float:
+    """Share of the paths that need more, in any slot of the alignment window, than serves from the effective time on.
+
+    What is asked for ahead of that time serves by then: counted in whole slots it could seem to come after the slot in
+    which the change takes effect.
+    """
+    draft, serving = last.part.draft, last.serving.copy()
+    begin, end = alignment_window(draft.workload, draft.change.effective_at, draft.index)
+    if draft.index.at(begin) < draft.change.effective_at:
+        serving[begin] = last.asked[begin]
+    short = last.part.needs.units > np.atleast_2d(draft.had(serving))
+    return float(short[:, begin:end].any(axis=1).mean())

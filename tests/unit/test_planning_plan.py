@@ -201,6 +201,12 @@ def test_one_unit_short_at_the_effective_time_is_misaligned() -> None:
     assert drawn(start=12).price.left_alone.misaligned == 0
 
 
+def test_what_is_verified_by_the_effective_time_serves_then_however_long_the_slots() -> None:
+    """Asked for at 09:15, there at 09:19, verified at 09:25: by 09:28, in the same slot of a quarter of an hour."""
+    price = drawn(workload(slot="PT15M"), change(effective_at=NOW + timedelta(minutes=26)), start=9).price
+    assert (price.shaped.misaligned, price.left_alone.misaligned) == (0, 1)
+
+
 def test_no_shaping_point_between_the_last_verdict_and_the_effective_time() -> None:
     index = SlotIndex(EFFECTIVE - timedelta(minutes=30), timedelta(minutes=5), 8)
     freeze = FreezeWindow(start=index.at(2), end=index.at(3), reason="release")
