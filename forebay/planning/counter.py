@@ -66,14 +66,14 @@ def refusal(draft: Draft, *, stood: int, autoscaled: bool, resizable: bool) -> P
             relax=tuple(
                 Relaxation(limit=limit, costs=more)
                 for limit, eased in ways
-                if (more := costs(eased, autoscaled=autoscaled)) is not None
+                if (more := costs(eased, autoscaled=autoscaled, resizable=resizable)) is not None
             ),
             currency=draft.workload.price.currency,
         ),
     )
 
 
-def costs(draft: Draft, *, autoscaled: bool, resizable: bool = False) -> Decimal | None:
+def costs(draft: Draft, *, autoscaled: bool, resizable: bool) -> Decimal | None:
     """What the plan takes more than leaving the allocation as it is; None if there is none, or it cannot be told."""
     if plan_end(draft.change, draft.workload) > draft.demand.index.end:
         return None  # the forecast ends before the plan would

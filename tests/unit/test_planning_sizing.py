@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from forebay.domain.freeze import FreezeWindow
 from forebay.domain.plan import PlanRefusal, ShapingPlan
 from forebay.domain.resources import Resource
 from forebay.domain.size import TaskSize
@@ -168,6 +169,16 @@ def test_a_refusal_proposes_the_time_at_which_a_resize_would_do() -> None:
     never = at(8, resizable=False)
     assert isinstance(never, PlanRefusal)
     assert never.counter_proposal.earliest_effective_at is None and "so no later time is proposed" in never.reason
+
+
+def test_a_limit_costs_what_the_plan_with_it_does_whatever_its_size() -> None:
+    """Without the freeze there is time for the moves as well as for the resize, and that is the cheaper by far."""
+    work = sized("0.05", risk={"shortfall_per_unit_hour": "1", "resize": "0.01"})
+    to_be = change(settle="P2D")
+    sale = FreezeWindow(start=NOW, end=EFFECTIVE, reason="sale")
+    (way,) = refused(work, to_be, freezes=[sale]).counter_proposal.relax
+    followed = drawn(work, to_be)
+    assert followed.resize is not None and way.costs == followed.price.more
 
 
 def test_a_refusal_says_when_no_other_size_would_do_either() -> None:
