@@ -15,10 +15,11 @@ from forebay.domain.plan import CounterProposal, PlanRefusal, Relaxation, Shapin
 from forebay.domain.workload import Workload
 from forebay.planning.draft import Draft, feasible, not_counted, solve_holding
 from forebay.planning.price import plan_price
-from forebay.planning.problem import Bools, earliest_climb, latest_points, reachable
+from forebay.planning.problem import Bools, ShapingProblem, earliest_climb, latest_points, reachable
 from forebay.planning.reasons import clock
 from forebay.planning.required import Ints, required
-from forebay.planning.sizing import as_it_is, choose, larger, with_autoscaler, with_resize
+from forebay.planning.resize import rollout, soonest_resized
+from forebay.planning.sizing import as_it_is, choose, larger, needed_in, with_autoscaler, with_resize
 from forebay.planning.slots import plan_end, slots_in
 
 # The most that a soft limit in percent may be.
@@ -166,37 +167,54 @@ def earliest_effective_at(draft: Draft, above: Autoscaler | None) -> datetime | 
 
 
 def earliest_resized(draft: Draft, before: datetime | None, *, autoscaled: bool) -> datetime | None:
-    """The first slot start that is found, `before` the one without, at which another size could come into force.
+    """The first slot start, `before` the one without, at which another size could come into force.
 
-    A deployment takes its time, whenever it begins: where it is through by one slot it mostly is by later ones, so the
-    first is looked for by doubling the distance, then between the last two.
+    Only where enough can be asked for and verified in time is it solved.
     """
     index, work = draft.demand.index, draft.workload
     others = larger(work)
     begin = index.covering(draft.change.effective_at) + 1
     end = len(index) if before is None else index.covering(before)
-    if not others or draft.change.entitlement(work.name) or begin >= end:
-        return None
-    within = [within_bounds(replace(draft, workload=other), begin) for other in others]
-
-    def does(slot: int) -> bool:
-        later = in_force_at(draft, index.at(slot))
-        if any(freeze.covers(index.at(slot)) for freeze in draft.clock.freezes):
-            return False
-        lasts = [bool(fits[_season_from(draft, slot, begin)].all()) for fits in within]
-        return any(ok and with_resize(later, other, autoscaled) for ok, other in zip(lasts, others, strict=True))
-
     reach = index.end - (plan_end(draft.change, work) - draft.change.effective_at)
     last = min(end - 1, index.covering(reach))
-    lower, upper = begin - 1, begin
-    while not (upper <= last and does(upper)):
-        if upper >= last:
-            return None
-        lower, upper = upper, min(upper + 2 * (upper - lower), last)
-    while upper - lower > 1:
-        middle = (lower + upper) // 2
-        lower, upper = (lower, middle) if does(middle) else (middle, upper)
-    return index.at(upper)
+    if not others or draft.change.entitlement(work.name) or begin > last:
+        return None
+    sizes = []
+    for other in others:
+        then = replace(draft, workload=other)
+        within = within_bounds(then, begin)
+        sizes.append((then, within, _soonest_in(draft, then, index.at(last), autoscaled)))
+    for slot in range(begin, last + 1):
+        at, lasts = index.at(slot), _season_from(draft, slot, begin)
+        if any(freeze.covers(at) for freeze in draft.clock.freezes):
+            continue
+        for then, within, most in sizes:
+            if not within[lasts].all() or then.with_change(effective_at=at).aligned() > most(at):
+                continue
+            if with_resize(in_force_at(draft, at), then.workload, autoscaled):
+                return at
+    return None
+
+
+def _soonest_in(draft: Draft, then: Draft, last: datetime, autoscaled: bool) -> Callable[[datetime], int]:
+    """The most units of the size of `then` that can serve, verified, at a slot start up to `last`; never too few."""
+    work, index = draft.workload, draft.demand.index
+
+    def bare(one: Draft) -> ShapingProblem:
+        above = Autoscaler.above(replace(one, needed=needed_in(draft, one.workload)), autoscaled)
+        counted_on = replace(one, tracked=above.brings if above else None)
+        return counted_on.with_change(effective_at=last + work.slot).bare_problem(0)
+
+    first = bare(draft)
+    counted_on, most = first.tracked is not None, max(first.most, first.start)
+    deploy = rollout(work, last, index, 0, autoscaled=counted_on, most=most)
+    verified, asked = soonest_resized(first, bare(then), deploy, work.slot)
+
+    def most_at(at: datetime) -> int:
+        moved = index.covering(at - work.verified_after)
+        return max(int(verified[index.covering(at)]), int(asked[moved]) if moved >= 0 else -1)
+
+    return most_at
 
 
 def within_bounds(draft: Draft, begin: int) -> Bools:

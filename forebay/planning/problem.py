@@ -249,13 +249,14 @@ def latest_descent(problem: ShapingProblem) -> Ints:
 
 def earliest_climb(problem: ShapingProblem) -> Ints:
     """The most units (n_slots,) that can be asked for in each slot."""
-    standing, soft = problem.standing, problem.soft
+    standing = problem.standing
+    return _soonest(problem, lambda slot, units: climbed(problem, units, int(standing[slot])), max)
 
-    def climbed(slot: int, units: int) -> int:
-        stands = max(units, int(standing[slot]))
-        return max(units, min(stands + soft.largest_move(stands), problem.high))
 
-    return _soonest(problem, climbed, max)
+def climbed(problem: ShapingProblem, units: int, standing: int) -> int:
+    """The most units that one move leads to from `units`, where so many are `standing`."""
+    stands = max(units, standing)
+    return max(units, min(stands + problem.soft.largest_move(stands), problem.high))
 
 
 def earliest_descent(problem: ShapingProblem) -> Ints:

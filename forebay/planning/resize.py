@@ -30,7 +30,7 @@ from forebay.planning.optimum import (
     summed,
     worthwhile,
 )
-from forebay.planning.problem import ShapingProblem
+from forebay.planning.problem import ShapingProblem, climbed, earliest_climb
 from forebay.planning.required import Ints
 from forebay.planning.slots import SlotIndex, slots_in
 
@@ -123,6 +123,34 @@ def solve_resized(first: ShapingProblem, second: ShapingProblem, deploy: Rollout
     replaced = min(at + int(deploy.replaced[count]), first.n_slots)
     cost = cost_resized(first, second, deploy, before, later, at, replaced)
     return Resized(before, later, at, count, replaced, deploy.extra, cost)
+
+
+def soonest_resized(
+    first: ShapingProblem, second: ShapingProblem, deploy: Rollout, slot: timedelta
+) -> tuple[Ints, Ints]:
+    """The most units of the other size that can be verified by each slot's start without a move after the resize, and
+    the most that can be asked for in each slot with moves after it, both (n_slots,); -1 before there are any.
+
+    Neither is ever too low: whoever needs more has no plan with a resize. The dwell after it is not looked at.
+    """
+    n_slots, spacing = first.n_slots, first.spacing
+    before = np.concatenate([np.full(spacing, first.start), earliest_climb(first)])
+    verified = np.array([slots_in(span, slot) for span in deploy.verified])
+    resized = np.full(n_slots, -1)
+    for at in np.flatnonzero(first.legal):
+        # What may be asked for before is all between the start and the most, so that a number quick to replace is too.
+        units = np.arange(max(1, min(first.start, before[at])), min(int(before[at]) + 1, len(verified)))
+        units = units[(deploy.latest[units] >= 0) & (at + verified[units] < n_slots)]
+        np.maximum.at(resized, at + verified[units], units)
+    resized = np.maximum.accumulate(resized)
+    standing, asked = second.standing, list[int]()
+    for place, units in enumerate(resized.tolist()):
+        free_with = max(units, asked[place - spacing] if place >= spacing else -1)
+        most = max(units, asked[-1] if asked else -1)
+        if second.legal[place] and free_with > 0:
+            most = max(most, climbed(second, free_with, int(standing[place])))
+        asked.append(most)
+    return resized, np.array(asked)
 
 
 def cost_resized(

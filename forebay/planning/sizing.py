@@ -183,11 +183,9 @@ def with_resize(draft: Draft, other: Workload, autoscaled: bool) -> Solution | N
     then = replace(draft, workload=other)
     other_needs, aligned, other_aligned = _needs(then), draft.aligned(), then.aligned()
     if draft.floor is not None:
-        smallest = min(other.unit[r] / workload.unit[r] for r in workload.resources)
-        before_in_other = np.ceil(draft.needed_before / smallest).astype(np.int64)
         pairs = zip(
             with_autoscaler(draft, needs.units, draft.needed_before, autoscaled),
-            with_autoscaler(then, other_needs.units, before_in_other, autoscaled),
+            with_autoscaler(then, other_needs.units, needed_in(draft, other), autoscaled),
             strict=True,
         )
     else:
@@ -216,6 +214,12 @@ def with_resize(draft: Draft, other: Workload, autoscaled: bool) -> Solution | N
                     deploy.verified[found.units],
                 )
     return None
+
+
+def needed_in(draft: Draft, other: Workload) -> Ints:
+    """Units of the `other` size that were needed before the first slot."""
+    smallest = min(other.unit[r] / draft.workload.unit[r] for r in draft.workload.resources)
+    return np.ceil(draft.needed_before / smallest).astype(np.int64)
 
 
 def without_change(part: Part) -> Part:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -200,6 +200,38 @@ def test_the_first_time_that_a_resize_would_do_is_found_however_far_ahead(lead: 
     assert earliest is not None
     assert isinstance(plan(work, change(effective_at=earliest)), ShapingPlan)
     assert isinstance(plan(work, change(effective_at=earliest - work.slot)), PlanRefusal)
+
+
+@pytest.mark.parametrize(
+    ("windows", "fields"),
+    [
+        pytest.param([(12, 57), (83, 128)], {}, id="between two freezes"),
+        pytest.param([(64, 109)], {"deployment": {"maximum_percent": 110}}, id="once there are ten to replace"),
+        pytest.param([], {}, id="at once"),
+    ],
+)
+@pytest.mark.parametrize("floor", [None, 2])
+def test_no_earlier_time_than_the_one_proposed_would_do(
+    windows: list[tuple[int, int]], fields: dict[str, Any], floor: int | None
+) -> None:
+    work = sized(**TIGHT, **fields)
+    freezes = [
+        FreezeWindow(start=NOW + timedelta(minutes=start), end=NOW + timedelta(minutes=end), reason="sale")
+        for start, end in windows
+    ]
+
+    def at(effective_at: datetime) -> ShapingPlan | PlanRefusal:
+        to_be = change(effective_at=effective_at)
+        return plan(work, to_be, freezes=freezes, floor=floor, autoscaled=floor is not None)
+
+    soon = NOW + timedelta(minutes=8)
+    later = [soon + timedelta(minutes=5 * slot) for slot in range(60)]
+    refusal = at(soon)
+    assert isinstance(refusal, PlanRefusal)
+    first = next(
+        then for then in later if not any(f.covers(then) for f in freezes) and isinstance(at(then), ShapingPlan)
+    )
+    assert refusal.counter_proposal.earliest_effective_at == first
 
 
 def test_a_what_if_that_resizes_is_compared_in_units_of_its_size() -> None:
