@@ -73,14 +73,14 @@ class Wanted(Model):
         )
 
 
-def list_changes(ctx: Context, wanted: Wanted | None = None) -> list[ChangeRecord]:
-    """Newest first; all of them where nothing is `wanted`."""
+def list_changes(ctx: Context) -> list[ChangeRecord]:
+    """All of them, newest first."""
     with ctx.store.snapshot() as tx:
-        return _listed(tx, wanted or Wanted())
+        return _listed(tx, Wanted())
 
 
 def list_with_times(ctx: Context, wanted: Wanted | None = None) -> tuple[list[ChangeRecord], dict[str, datetime]]:
-    """As `list_changes`, and from when each is in force, if it is armed."""
+    """Those that are `wanted`, newest first, and from when each is in force, if it is armed."""
     with ctx.store.snapshot() as tx:
         records = _listed(tx, wanted or Wanted())
         return records, in_force_times(tx, records)

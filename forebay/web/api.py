@@ -61,13 +61,15 @@ def api(ctx: Context, doorkeeper: Doorkeeper, start_run: StartRun | None) -> API
         limit: Limit = 100,
     ) -> list[ChangeRecord]:
         """Newest first."""
-        wanted = Wanted(state=state, entity=entity, only_open=only_open)
-        found = [record for record in list_changes(ctx, wanted) if who.covers(record.change.entity)]
+        listed = [record for record in list_changes(ctx) if who.covers(record.change.entity)]
         if after is not None:
-            names = [record.change.change for record in found]
+            names = [record.change.change for record in listed]
             if after not in names:
                 raise Refused(422, f"after={after!r}: there is no such change here: begin again without it")
-            found = found[names.index(after) + 1 :]
+            listed = listed[names.index(after) + 1 :]
+        # Chosen only now: what ended the page before may have been of the chosen ones then, and be none any more.
+        wanted = Wanted(state=state, entity=entity, only_open=only_open)
+        found = [record for record in listed if wanted.lists(record)]
         if len(found) > limit:
             _lead_on(request, response, found[limit - 1].change.change)
         return found[:limit]

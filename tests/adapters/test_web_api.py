@@ -305,8 +305,20 @@ def test_pages_lead_on_to_the_end(world: World) -> None:
             url = answer.links.get("next", {}).get("url", "")
         assert len(found) == len(set(found)) == everything
     assert client.get("/v1/changes?after=CHG-9").status_code == 422
+    assert calling(world, "bob", "viewer", entities=["bolt"]).get("/v1/changes?after=CHG-3").status_code == 422
     audit = client.get("/v1/audit", params={"change": "CHG-1"}).json()
     assert {entry["event"]["change"] for entry in audit} == {"CHG-1"}
+
+
+def test_a_page_leads_on_though_its_last_change_is_not_listed_any_more(world: World) -> None:
+    client = calling(world, "zoe", "requester", "operator")
+    for number in range(4):
+        client.post("/v1/changes", json=ASKED | {"change": f"CHG-{number}", "policy": f"p{number}"})
+    first = client.get("/v1/changes?open=true&limit=2")
+    assert client.post("/v1/changes/CHG-2/cancel", json=WHY).json()["state"] == S.ROLLED_BACK
+    second = client.get(first.links["next"]["url"])
+    assert second.status_code == 200, second.json()
+    assert [one["change"]["change"] for one in second.json()] == ["CHG-1", "CHG-0"]
 
 
 def test_the_document_names_every_answer_and_shows_every_body(world: World) -> None:
