@@ -82,10 +82,14 @@ class Doorkeeper:
         return self._admit("read", request, BEARER)
 
     def page_reader(self, request: Request) -> Principal:
-        """A dependency of pages: the browser asks for a key, as a password. Pages show every entity."""
+        """A dependency of pages: the browser asks for a key, as a password. Pages show every entity.
+
+        Raises Refused as those of `let` do.
+        """
         principal = self._paced(self._admit("read", request, BASIC), request)
         if principal.entities:
             raise Refused(403, "the pages show every entity, and this key is for some: use the API under /v1")
+        _check_query(request)
         return principal
 
     def _admit(self, act: Act, request: Request, challenge: dict[str, str]) -> Principal:
@@ -120,12 +124,20 @@ class Doorkeeper:
             raise Refused(503, mend, headers={"Retry-After": str(RETRY_AFTER_SECONDS)}) from error
 
 
-def _check_query(request: Request) -> None:
-    """Raises Refused for a query that says what no route hears: misspelt, it would list what nobody asked for."""
-    known = [parameter.alias for parameter in request.scope["route"].dependant.query_params]
-    if unknown := sorted(set(request.query_params) - set(known)):
+def check_query(request: Request, known: Sequence[str]) -> None:
+    """Raises Refused for a query that says what the route does not hear, misspelt or a second time: it would list what
+    nobody asked for.
+    """
+    given = [name for name, _ in request.query_params.multi_items()]
+    if unknown := sorted(set(given) - set(known)):
         heard = f"it takes {', '.join(known)}" if known else "it takes none"
         raise Refused(422, f"there is no query parameter {short(', '.join(unknown))} here: {heard}")
+    if twice := sorted({name for name in given if given.count(name) > 1}):
+        raise Refused(422, f"the query parameter {', '.join(twice)} is given twice: give it once")
+
+
+def _check_query(request: Request) -> None:
+    check_query(request, [parameter.alias for parameter in request.scope["route"].dependant.query_params])
 
 
 def covering(principal: Principal, entity: str) -> None:

@@ -10,9 +10,9 @@ from fastapi.responses import JSONResponse
 from forebay.app.context import Context
 from forebay.app.policies import PolicyAnswer, policies_changed, policy_at
 from forebay.domain.access import Principal
-from forebay.domain.model import digest, short, to_utc
+from forebay.domain.model import digest, to_utc
 from forebay.web.answers import Refused, problems
-from forebay.web.auth import Doorkeeper, covering
+from forebay.web.auth import Doorkeeper, check_query, covering
 
 # An armed policy announces its switch, but it may be armed, deferred or cancelled at any moment. A copy that is kept
 # longer than this would break "exact within 1 s".
@@ -27,12 +27,11 @@ def decision_point(ctx: Context, doorkeeper: Doorkeeper) -> APIRouter:
     def policy_in_force(request: Request) -> Response:
         """200: the version in force at `at` (default: now). 304: as you have it. 404: none. 400: `at` is no time.
 
-        422: a parameter that is not heard.
+        422: a parameter that is not heard, or given twice.
         """
         entity, policy = request.path_params["entity"], request.path_params["policy"]
         covering(doorkeeper.read(request), entity)
-        if unknown := sorted(set(request.query_params) - {"at"}):
-            raise Refused(422, f"there is no query parameter {short(', '.join(unknown))} here: it takes at")
+        check_query(request, ["at"])
         at = request.query_params.get("at")
         answer = policy_at(ctx, entity, policy, None if at is None else _time("at", at))
         headers = {"Cache-Control": _cache_control(answer)}

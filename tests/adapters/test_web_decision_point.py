@@ -279,3 +279,9 @@ def test_since_when_must_be_a_time(client: TestClient) -> None:
 def test_a_misspelt_time_is_not_taken_for_now(client: TestClient) -> None:
     answer = client.get(URL, params={"att": "2026-01-01T00:00:00Z"})
     assert answer.status_code == 422 and "no query parameter att here: it takes at" in answer.text
+
+
+def test_of_two_times_none_is_taken_for_the_one_that_was_meant(client: TestClient) -> None:
+    answer = client.get(f"{URL}?at=2026-01-01T00:00:00Z&at=2027-01-01T00:00:00Z")
+    assert answer.status_code == 422 and "the query parameter at is given twice" in answer.text
+    assert client.get("/v1/changes?limit=1&limit=2").status_code == 422

@@ -119,6 +119,13 @@ def test_the_list_is_chosen_from(ctx: Context, client: TestClient) -> None:
     assert client.get("/changes?state=nowhere", headers={"accept": "text/html"}).status_code == 422
 
 
+@pytest.mark.parametrize("query", ["sate=held", "state=held&state=denied", "limit=5"])
+def test_a_query_that_the_list_does_not_hear_chooses_nothing_in_silence(client: TestClient, query: str) -> None:
+    see(client, f"/changes?{query}", 422)
+    said = client.get(f"/changes?{query}").json()["detail"]
+    assert "here: it takes state, entity, open" in said or "state is given twice" in said
+
+
 def test_what_goes_back_is_not_counted_down_to(ctx: Context, client: TestClient) -> None:
     shaping(ctx)
     with ctx.store.transaction() as tx:
