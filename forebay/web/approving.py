@@ -75,7 +75,9 @@ async def _body(request: Request) -> bytes:
 
 
 def _form(body: bytes) -> tuple[Decision, str]:
-    fields = parse_qs(body.decode("utf-8", "replace"))
+    fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
+    if twice := sorted(name for name in ("decision", "reason") if len(fields.get(name, ())) > 1):
+        raise Refused(422, f"{' and '.join(twice)}: given twice, so that nobody knows which is meant: give it once")
     decision, reason = fields.get("decision", [""])[0], fields.get("reason", [""])[0].strip()
     if decision not in set(Decision):
         raise Refused(422, "choose approve or reject")

@@ -173,6 +173,15 @@ def test_a_form_that_says_nothing_is_refused(client: TestClient, ctx: Context, d
     assert state(ctx) is ChangeState.AWAITING_APPROVAL
 
 
+@pytest.mark.parametrize("again", ["decision=reject", "reason=not+as+agreed", "decision=", "reason="])
+def test_a_form_that_says_two_things_says_nothing(client: TestClient, ctx: Context, again: str) -> None:
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    sent = f"decision=approve&reason=as+agreed&{again}"
+    answer = client.post(f"/approvals/{token(ctx)}", content=sent, headers=form)
+    assert (answer.status_code, "given twice" in answer.json()["detail"]) == (422, True)
+    assert state(ctx) is ChangeState.AWAITING_APPROVAL
+
+
 def test_nothing_in_a_link_can_be_altered(ctx: Context) -> None:
     made = token(ctx)
     body, signature = made.split(".")
