@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from forebay.app.approvals import as_it_stands
 from forebay.app.context import Context
 from forebay.app.pulse import last_beat
 from forebay.app.raises import Raise, open_raises
@@ -58,7 +59,7 @@ def overview(ctx: Context) -> Overview:
             now=ctx.clock.now(),
             changes=[
                 ChangeLine(
-                    record=r,
+                    record=as_it_stands(tx, r),
                     steps=() if r.state in TERMINAL else tx.steps(r.change.change),
                     at=began.get(r.change.change, r.change.effective_at),
                 )

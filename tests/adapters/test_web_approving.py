@@ -91,6 +91,11 @@ def test_the_page_shows_what_is_asked_for(client: TestClient, ctx: Context) -> N
     assert "<form" not in page, "who looks at the page is not known"
 
 
+def test_the_list_says_what_is_waited_for_and_until_when(client: TestClient, ctx: Context) -> None:
+    approve_by = client.get("/v1/changes/CHG-1").json()["record"]["note"]
+    assert "at the latest" in approve_by and approve_by in client.get("/changes").text.replace("&#39;", "'")
+
+
 def test_what_people_should_know_of_the_plan_stands_where_it_is_approved(client: TestClient, ctx: Context) -> None:
     known = {"preflight": ("max_units <60> is under the need",), "after": ("F-1",)}
     store_plans(ctx, "CHG-1", [a_plan([(25, 4, 6)]).model_copy(update=known)])

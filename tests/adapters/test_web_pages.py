@@ -105,7 +105,7 @@ def test_the_list_shows_each_change_with_its_countdown_and_next_step(ctx: Contex
     page = see(client, "/changes")
     assert (
         "CHG-2 acme quota denied because 2026-11-25 09:30:00 nothing "
-        "CHG-1 acme quota shaping 2026-11-25 09:30:00 in 1 d step 2/2: web 5 → 6 units due in 2 h"
+        "CHG-1 acme quota shaping because 2026-11-25 09:30:00 in 1 d step 2/2: web 5 → 6 units due in 2 h"
     ) in page.text
     assert ("href", "/changes/CHG-1") in page.attributes
 
