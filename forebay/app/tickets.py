@@ -11,7 +11,7 @@ from forebay.app.context import Context
 from forebay.app.people import begun, cancel, deny, own_version
 from forebay.app.receive import receive
 from forebay.domain.audit import AuditEvent
-from forebay.domain.change import ChangeRequest
+from forebay.domain.change import STORED, ChangeRequest
 from forebay.domain.errors import ForebayError, InputError, OutsideError, RuleRefusal
 from forebay.domain.lifecycle import TERMINAL, ChangeState
 from forebay.domain.records import ChangeRecord, Ticket
@@ -46,7 +46,7 @@ def store_ticket(ctx: Context, source: str, body: str) -> tuple[TicketDelivery, 
             tx.put_ticket(stored)
     if stored is None:
         known = next(t for t in before if t.revision == delivery.revision)
-        if parse_delivery(known.body) != delivery:
+        if parse_delivery(known.body, stored=True) != delivery:
             raise InputError(
                 f"ticket: revision {delivery.revision!r} of {delivery.ticket!r} is stored with other content: "
                 "send the edited ticket under a new revision"
@@ -55,9 +55,9 @@ def store_ticket(ctx: Context, source: str, body: str) -> tuple[TicketDelivery, 
 
 
 def request_of(ticket: Ticket) -> ChangeRequest | None:
-    """The change a stored delivery asks for; None for a closed one, or one that only an older version could read."""
+    """The change a stored delivery asks for; None for a closed one, or one that cannot be read."""
     try:
-        return parse_delivery(ticket.body).request
+        return parse_delivery(ticket.body, stored=True).request
     except InputError:  # It was refused when it was swept, and told then.
         return None
 
@@ -166,7 +166,7 @@ def _deliveries(tx: Snapshot, ticket: Ticket) -> list[Ticket]:
 
 def _stored(record: ChangeRecord) -> ChangeRequest:
     """What was stored, not what was asked: a relative effective time is fixed by now."""
-    return ChangeRequest.model_validate(record.change.model_dump(exclude={"effective_in"}))
+    return ChangeRequest.model_validate(record.change.model_dump(exclude={"effective_in"}), context=STORED)
 
 
 def _close(ctx: Context, ticket: Ticket, closed: TicketClosed) -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from forebay.domain.errors import InputError
 from forebay.domain.impact import Entitlement, Impact
@@ -30,6 +30,8 @@ Misalignment = Literal["defer", "reject", "enforce"]
 # Everything until a plan's end is forecast slot by slot: a quarter in five minutes is what a worker's memory holds.
 LONGEST_AHEAD = timedelta(days=92)
 DEEPEST_DOCUMENT = 32
+# The context by which a request is read that was stored: what came in before more was asked of it stays readable.
+STORED = "stored"
 # They turn the text around them: what is read is then not what is stored.
 DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -63,9 +65,8 @@ def _check_json(value: object, levels: int) -> None:
         _check_json(part, levels - 1)
 
 
-def _bounded(entitlement: Entitlement) -> Entitlement:
-    # Asked of what comes in only: what was stored before it was asked stays readable.
-    if entitlement.min_units is None and entitlement.max_units is None:
+def _bounded(entitlement: Entitlement, info: ValidationInfo) -> Entitlement:
+    if info.context != STORED and entitlement.min_units is None and entitlement.max_units is None:
         raise ValueError("give min_units, max_units or both: it bounds nothing without (min_units: 0 ends one)")
     return entitlement
 

@@ -127,10 +127,10 @@ def parse_yaml(text: str, what: str) -> Any:
         raise InputError(f"{what}: it is nested too deeply to be read") from error
 
 
-def validate(model: type[M], data: object, what: str) -> M:
+def validate(model: type[M], data: object, what: str, context: object = None) -> M:
     """`data` as a `model`. Raises InputError with one line a fault: field, the value found, and the mend."""
     try:
-        return model.model_validate(data)
+        return model.model_validate(data, context=context)
     except ValidationError as error:
         raise InputError(f"{what} is not valid:\n" + "\n".join(explain(error, model))) from error
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from forebay.domain.change import ChangeRequest, Person, Text
+from forebay.domain.change import STORED, ChangeRequest, Person, Text
 from forebay.domain.errors import InputError
 from forebay.domain.model import NAME, Model, Name, to_utc, validate
 
@@ -49,13 +49,13 @@ class TicketDelivery(Model):
         return self.change.model_copy(update={"change": self.ticket})
 
 
-def parse_delivery(body: str) -> TicketDelivery:
-    """Raises InputError naming field, value and mend."""
+def parse_delivery(body: str, *, stored: bool = False) -> TicketDelivery:
+    """Raises InputError naming field, value and mend. `stored`: by this version or by one that asked less of it."""
     try:
         data = json.loads(body)
     except ValueError as error:
         raise InputError(f"ticket: this is not JSON: {error}") from error
-    return validate(TicketDelivery, data, "ticket")
+    return validate(TicketDelivery, data, "ticket", STORED if stored else None)
 
 
 def door_of(source: str, ticket: str) -> str:

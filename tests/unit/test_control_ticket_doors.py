@@ -14,6 +14,7 @@ from forebay.app.receive import receive
 from forebay.app.tickets import store_ticket, submit, sweep_tickets
 from forebay.domain.change import ChangeRequest
 from forebay.domain.errors import InputError
+from forebay.domain.impact import Entitlement
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.ticket import parse_delivery
 from tests.support.world import MINUTE, World
@@ -140,6 +141,34 @@ def test_a_ticket_takes_the_place_only_of_what_its_source_brought(world: World) 
 
     swept(world, "jira", delivery("T-2", policy="tier"), delivery("T-3", policy="tier", supersedes="T-2"))
     assert world.record("T-2").state is ChangeState.SUPERSEDED
+
+
+def stored_before_a_bound_was_asked_for(world: World, revision: str) -> None:
+    """T-1 asks for an entitlement without a bound, which an older version took, and started its run."""
+    body = delivery(revision=revision, entitlements=[{"workload": "web"}])
+    bounded = parse_delivery(delivery(entitlements=[{"workload": "web", "min_units": 1}])).request
+    assert bounded is not None
+    receive(
+        world.ctx, bounded.model_copy(update={"entitlements": (Entitlement(workload="web"),)}), door="ticket jira T-1"
+    )
+    with world.sql.transaction() as tx:
+        ticket = tx.add_ticket("jira", "T-1", revision, body, world.clock.now())
+        assert ticket is not None
+        tx.put_ticket(ticket.model_copy(update={"run": "an older version's"}))
+
+
+def test_a_ticket_closes_what_it_brought_by_an_older_version(world: World) -> None:
+    stored_before_a_bound_was_asked_for(world, "1")
+    swept(world, "jira", closing())
+    assert (delivered(world)[1], world.record("T-1").state) == (("closed", None), ChangeState.ROLLED_BACK)
+
+
+def test_and_goes_back_from_it_to_what_it_said_before(world: World) -> None:
+    swept(world, "jira", delivery())
+    stored_before_a_bound_was_asked_for(world, "2")
+    swept(world, "jira", delivery(revision="3"))
+    assert delivered(world)[2] == ("run of ticket:jira:T-1:3", None)
+    assert world.record("T-1").change.entitlements == ()
 
 
 def test_the_log_says_which_ticket_brought_a_change(world: World) -> None:
