@@ -14,6 +14,7 @@ from forebay.domain.change import LONGEST_AHEAD
 from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.lifecycle import STEPPING
 from forebay.domain.records import ChangeRecord, Pin
+from forebay.ports import Snapshot
 
 
 def pin(
@@ -25,7 +26,7 @@ def pin(
     RuleRefusal, and OutsideError where the target cannot be read.
     """
     with ctx.store.snapshot() as tx:
-        record = permitted(tx, change, "hold", actor, reason)
+        record = _under_way(tx, change, actor, reason)
     names = record.change.workloads
     if workload is None and len(names) > 1:
         raise InputError(f"change {change} touches {', '.join(names)}: name one of them as the workload")
@@ -52,9 +53,7 @@ def pin(
             f"{stands} to {most} units" if stands <= most else "a new change, or other limits",
         )
     with ctx.store.transaction() as tx:
-        current = permitted(tx, change, "hold", actor, reason)
-        if current.state not in STEPPING:
-            raise RuleRefusal("life of a change", f"change {change} is {current.state}", "pinning a change under way")
+        current = _under_way(tx, change, actor, reason)
         if waiting := waits_for(tx, current.change, name):
             first = f"change {change} {waiting}: until then {name} is not its to move"
             raise RuleRefusal("overlapping changes take turns", first, "a pin on the change whose turn it is")
@@ -63,6 +62,14 @@ def pin(
         tx.put_pin(Pin(change=change, workload=name, units=units, until=until, actor=actor, reason=reason), event)
     ctx.notifier.notify(event)
     return current
+
+
+def _under_way(tx: Snapshot, change: str, actor: str, reason: str) -> ChangeRecord:
+    """The change, which `actor` may pin. Raises InputError and RuleRefusal."""
+    record = permitted(tx, change, "hold", actor, reason)
+    if record.state not in STEPPING:
+        raise RuleRefusal("life of a change", f"change {change} is {record.state}", "pinning a change under way")
+    return record
 
 
 def end_pins(ctx: Context, record: ChangeRecord) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from forebay.app.people import cancel, deny, hold, resume
@@ -15,6 +17,7 @@ from forebay.domain.lifecycle import ChangeState
 from forebay.domain.records import Purpose
 from forebay.domain.resources import Resource
 from forebay.domain.verdict import Verdict
+from tests.support.web import no_cloud
 from tests.support.world import (
     EFFECTIVE,
     MINUTE,
@@ -165,6 +168,13 @@ def test_a_pin_that_cannot_be_is_refused(
         pin(world.ctx, "CHG-1", units, minutes(until), "bob", "a broadcast")
     world.run_until(minutes(0.5))
     assert world.asked() == []
+
+
+def test_what_cannot_be_pinned_is_said_without_a_look_at_the_cloud(world: World) -> None:
+    world.submit()
+    hold(world.ctx, "CHG-1", "bob", "wait")
+    with pytest.raises(RuleRefusal, match="change CHG-1 is held"):
+        pin(replace(world.ctx, target=no_cloud), "CHG-1", 6, minutes(20), "bob", "a broadcast")
 
 
 def test_a_pin_on_one_of_several_workloads_names_it() -> None:
