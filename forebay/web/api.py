@@ -17,7 +17,7 @@ from forebay.domain.approval import Request as PlanRequest
 from forebay.domain.audit import AuditEntry
 from forebay.domain.change import ChangeRequest
 from forebay.domain.errors import InputError
-from forebay.domain.lifecycle import ChangeState
+from forebay.domain.lifecycle import COME_TO_NOTHING, TERMINAL, ChangeState
 from forebay.domain.model import validate
 from forebay.domain.records import ChangeRecord
 from forebay.web.acts import ACTS, Perform
@@ -122,6 +122,8 @@ def api(ctx: Context, doorkeeper: Doorkeeper, start_run: StartRun | None) -> API
         record = _see(ctx, who, name)
         with ctx.store.snapshot() as tx:
             request = request_of(tx, record)
+        if request is None and record.state in TERMINAL | COME_TO_NOTHING:
+            raise Refused(404, f"change {name} is {record.state}, and has no plan")
         if request is None:
             raise Refused(404, f"change {name} has no plan yet: ask again in a minute")
         return request
@@ -136,6 +138,8 @@ def api(ctx: Context, doorkeeper: Doorkeeper, start_run: StartRun | None) -> API
         limit: Limit = 100,
     ) -> list[AuditEntry]:
         """Oldest first. Only the whole log is a chain: `forebay audit verify` checks it."""
+        if change is not None:
+            _see(ctx, who, change)
         with ctx.store.snapshot() as tx:
             if change is None:
                 entries = tx.audit_after(after, limit)

@@ -321,6 +321,24 @@ def test_a_page_leads_on_though_its_last_change_is_not_listed_any_more(world: Wo
     assert [one["change"]["change"] for one in second.json()] == ["CHG-1", "CHG-0"]
 
 
+def test_nobody_waits_for_the_plan_of_what_is_over(world: World) -> None:
+    client = calling(world, "zoe", "requester", "operator")
+    client.post("/v1/changes", json=ASKED)
+    assert "ask again" in client.get("/v1/changes/CHG-2/plan").json()["detail"]
+    client.post("/v1/changes/CHG-2/cancel", json=WHY)
+    answer = client.get("/v1/changes/CHG-2/plan")
+    assert (answer.status_code, answer.json()["detail"]) == (404, "change CHG-2 is rolled back, and has no plan")
+
+
+def test_the_log_of_a_change_that_is_not_there_is_not_an_empty_one(world: World) -> None:
+    calling(world, "zoe", "requester").post("/v1/changes", json=ASKED)
+    ours, theirs = (calling(world, "bob", "viewer", entities=[entity]) for entity in ("acme", "bolt"))
+    assert ours.get("/v1/audit?change=CHG-2").json()
+    for client, change in ((ours, "CHG-3"), (theirs, "CHG-2")):
+        answer = client.get(f"/v1/audit?change={change}")
+        assert answer.status_code == 404 and f"there is no change '{change}'" in answer.text
+
+
 def test_the_document_names_every_answer_and_shows_every_body(world: World) -> None:
     document = a_caller(world).get("/openapi.json").json()
     for path, routes in document["paths"].items():
