@@ -135,9 +135,9 @@ def validate(model: type[M], data: object, what: str, context: object = None) ->
         raise InputError(f"{what} is not valid:\n" + "\n".join(explain(error, model))) from error
 
 
-def explain(error: ValidationError, model: type[BaseModel] | None = None, *, quote: bool = True) -> list[str]:
+def explain(error: ValidationError, model: type[BaseModel] | None = None) -> list[str]:
     """One line a fault, for people: `effective_at: 2026-11-26T09:00:00 has no zone: …`."""
-    return [f"  {line}" for _, line in faults(error.errors(include_url=False), model, quote=quote)]
+    return [f"  {line}" for _, line in faults(error.errors(include_url=False), model)]
 
 
 def faults(

@@ -65,11 +65,3 @@ class ResourceVector(Model):
                 return self.memory_gib
             case Resource.NETWORK:
                 return self.network_mbps
-
-    @classmethod
-    def of(cls, amounts: Mapping[Resource, float]) -> ResourceVector:
-        return cls(
-            cpu_cores=amounts.get(Resource.CPU, 0.0),
-            memory_gib=amounts.get(Resource.MEMORY, 0.0),
-            network_mbps=amounts.get(Resource.NETWORK, 0.0),
-        )

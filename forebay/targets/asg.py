@@ -58,7 +58,7 @@ class AutoScalingGroup:
         """
         group = self._describe()
         has_policies = self._has_policies()
-        state = group_state(group, has_policies, self._scheduled(), (), self._clock.now(), self._lead_time)
+        state = group_state(group, has_policies, self._scheduled(), self._clock.now(), self._lead_time)
         if not state.lacks_units:
             return state
         why = causes(self._activities(), self._clock.now())
@@ -157,11 +157,13 @@ def group_state(
     group: AutoScalingGroupTypeDef,
     has_policies: bool,
     scheduled: Sequence[ScheduledUpdateGroupActionTypeDef],
-    activities: Sequence[ActivityTypeDef],
     now: datetime,
     lead_time: timedelta = timedelta(0),
 ) -> TargetState:
-    """What the answers of the API mean. Pure; `now` aware UTC. Serving are instances InService and Healthy."""
+    """What the answers of the API mean, but for the causes of units that are missing. Pure; `now` aware UTC.
+
+    Serving are instances InService and Healthy.
+    """
     if has_policies:
         setting = Setting(lever=Lever.FLOOR, floor=group["MinSize"], ceiling=group["MaxSize"])
     else:
@@ -177,7 +179,6 @@ def group_state(
         # Not equal but at least: with weights the group may exceed its desired capacity by one instance.
         stable=not moving and serving >= desired >= (setting.floor or 0),
         problems=tuple(_problems(group, setting, scheduled, now)),
-        causes=causes(activities, now) if serving < max(desired, setting.units) else (),
         refusals=tuple(group_refusals(group)),
         warnings=tuple(group_warnings(group, lead_time)),
     )

@@ -9,7 +9,7 @@ import pytest
 from forebay.domain.allocation import Lever, Setting, setting_for
 from forebay.domain.errors import OutsideError
 from forebay.domain.workload import AsgTarget
-from forebay.targets.asg import AutoScalingGroup, group_state
+from forebay.targets.asg import AutoScalingGroup, causes, group_state
 from sandbox.testing import fresh
 from tests.support.aws import ASG, TIMING, CloudClock, clients, played, track_group
 
@@ -185,7 +185,7 @@ def group(*instances, desired, **changes):
     ],
 )
 def test_what_serves(instances, desired, serving, stable):
-    state = group_state(group(*instances, desired=desired), False, (), (), NOW)
+    state = group_state(group(*instances, desired=desired), False, (), NOW)
     assert (state.serving, state.stable) == (serving, stable)
 
 
@@ -197,7 +197,7 @@ def test_what_serves(instances, desired, serving, stable):
     ],
 )
 def test_a_group_that_is_not_ours_to_shape_is_refused(fields, words):
-    state = group_state(group(desired=0, **fields), False, (), (), NOW)
+    state = group_state(group(desired=0, **fields), False, (), NOW)
     assert words in state.refusals[0]
 
 
@@ -220,7 +220,7 @@ def test_a_group_that_is_not_ours_to_shape_is_refused(fields, words):
     ],
 )
 def test_what_people_should_know_of_a_group(instances, fields, words):
-    state = group_state(group(*instances, desired=1, **fields), False, (), (), NOW, timedelta(seconds=60))
+    state = group_state(group(*instances, desired=1, **fields), False, (), NOW, timedelta(seconds=60))
     assert len(state.warnings) == len(words)
     assert all(word in warning for word, warning in zip(words, state.warnings, strict=True))
 
@@ -235,7 +235,7 @@ def test_failed_activities_of_the_last_minutes_are_causes_newest_first():
         activity(20, "Failed", "too old"),
         activity(2, "Successful", "fine"),
     ]
-    assert group_state(group(desired=1), False, (), activities, NOW).causes == ("newest", "older")
+    assert causes(activities, NOW) == ("newest", "older")
 
 
 def test_a_scheduled_action_that_wrote_over_ours_is_named(cloud, target, aws):
