@@ -7,9 +7,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mypy_boto3_ecs.type_defs import TaskDefinitionTypeDef
 
-CPU_UNITS_PER_CORE = 1024
-MIB_PER_GIB = 1024
-
 
 def reservation(definition: TaskDefinitionTypeDef) -> tuple[int, int]:
     """CPU units (1024 are a core) and MiB that one task reserves; 0 where the definition does not say.

@@ -10,7 +10,7 @@ from pydantic import Field
 from forebay.domain.model import Model
 from forebay.domain.resources import ResourceVector
 
-UNITS_PER_CORE = 1024
+CPU_UNITS_PER_CORE = 1024
 MIB_PER_GIB = 1024
 
 # CPU units -> memory in GiB (ECS documentation, "Task CPU and memory")
@@ -34,18 +34,20 @@ class TaskSize(Model):
     @classmethod
     def of(cls, unit: ResourceVector) -> TaskSize:
         """The nearest whole numbers. Raises ValueError (pydantic's) where there is no CPU or no memory."""
-        return cls(cpu_units=round(unit.cpu_cores * UNITS_PER_CORE), memory_mib=round(unit.memory_gib * MIB_PER_GIB))
+        return cls(
+            cpu_units=round(unit.cpu_cores * CPU_UNITS_PER_CORE), memory_mib=round(unit.memory_gib * MIB_PER_GIB)
+        )
 
     def __str__(self) -> str:
-        return f"{self.cpu_units / UNITS_PER_CORE:g} vCPU, {self.memory_mib / MIB_PER_GIB:g} GiB"
+        return f"{self.cpu_units / CPU_UNITS_PER_CORE:g} vCPU, {self.memory_mib / MIB_PER_GIB:g} GiB"
 
 
 def not_on_fargate(size: TaskSize) -> str | None:
     """Why Fargate has no such task, and what it has; None if it has."""
     gib = FARGATE_GIB.get(size.cpu_units)
     if gib is None:
-        known = ", ".join(f"{units / UNITS_PER_CORE:g}" for units in FARGATE_GIB)
-        return f"Fargate has no task of {size.cpu_units / UNITS_PER_CORE:g} vCPU: take one of {known}"
+        known = ", ".join(f"{units / CPU_UNITS_PER_CORE:g}" for units in FARGATE_GIB)
+        return f"Fargate has no task of {size.cpu_units / CPU_UNITS_PER_CORE:g} vCPU: take one of {known}"
     if size.memory_mib in [round(g * MIB_PER_GIB) for g in gib]:
         return None
     offered = ", ".join(f"{g:g}" for g in gib)

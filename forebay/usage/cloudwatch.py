@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from forebay.aws import AwsClients
 from forebay.aws_errors import aws_call, not_found
-from forebay.aws_tasks import CPU_UNITS_PER_CORE, MIB_PER_GIB, reservation
+from forebay.aws_tasks import reservation
 from forebay.domain.errors import InputError, OutsideError
 from forebay.domain.resources import Resource, ResourceVector
+from forebay.domain.size import CPU_UNITS_PER_CORE, MIB_PER_GIB
 from forebay.domain.workload import EcsTarget, Workload
 from forebay.ports import Clock
 from forebay.usage.periods import Window, period_for, windows

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from forebay.aws_tasks import CPU_UNITS_PER_CORE
 from forebay.domain.resources import Resource, ResourceVector, to_canonical
+from forebay.domain.size import CPU_UNITS_PER_CORE
 from forebay.domain.workload import AsgTarget, EcsTarget, EntityMetric
 
 # Value by period start (epoch seconds). A period without data is absent.
