@@ -8,7 +8,8 @@ from secrets import token_hex
 from typing import Literal
 
 from forebay.app.context import CONTROLLER, Context
-from forebay.app.people import has_moved, own_version, permitted, withdraw
+from forebay.app.lookup import has_moved, own_version
+from forebay.app.people import permitted, withdraw
 from forebay.domain.approval import SHORTEST_HASH, Approval, Door, Envelope, Request, asked_hash, latest_approval
 from forebay.domain.audit import AuditEvent
 from forebay.domain.errors import InputError, RuleRefusal

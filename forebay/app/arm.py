@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from forebay.app.context import CONTROLLER, Context
 from forebay.app.joint import giving_back, shaped
 from forebay.app.keep import keep_workload, tell_hand
-from forebay.app.lookup import change_record
+from forebay.app.lookup import change_record, own_version
 from forebay.app.observe import observe
 from forebay.app.outbox import post_version, push_version
-from forebay.app.people import GLASS_BROKEN, begun, disarm_by_controller, hold_by_controller, own_version, withdraw
+from forebay.app.people import GLASS_BROKEN, disarm_by_controller, hold_by_controller, withdraw
 from forebay.app.turn import ahead_of, same_policy, waits_to_arm
 from forebay.app.writing import last_setting
 from forebay.control.alignment import Misalignment, misalignment, unverified
@@ -20,7 +20,7 @@ from forebay.domain.audit import AuditEvent
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import NotShownYet, OutsideError, RuleRefusal, kept
 from forebay.domain.lifecycle import BEFORE_IN_FORCE, MOVING, ChangeState
-from forebay.domain.policy import PolicyVersion, followed, in_force
+from forebay.domain.policy import PolicyVersion, begun, followed, in_force
 from forebay.domain.records import ChangeRecord, Purpose
 from forebay.ports import Enforcer, Snapshot, Transaction
 

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 from forebay.app.context import Context
 from forebay.app.joint import shaped
+from forebay.app.lookup import own_version
 from forebay.app.observe import judged, observe
-from forebay.app.people import own_version
 from forebay.control.decide import latest_window
 from forebay.control.verify import judge
 from forebay.domain.allocation import TargetState, in_words

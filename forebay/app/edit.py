@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from forebay.app.context import Context
-from forebay.app.people import has_moved, own_version
+from forebay.app.lookup import has_moved, own_version
 from forebay.domain.audit import AuditEntry, AuditEvent
 from forebay.domain.change import ChangeRequest, PolicyChange
 from forebay.domain.errors import InputError, RuleRefusal

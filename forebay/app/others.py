@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from forebay.app.context import Context
 from forebay.app.left import stood_before
+from forebay.app.lookup import own_version
 from forebay.app.outlook import Others, Outlook, forecast_live
-from forebay.app.people import begun, own_version
 from forebay.app.turn import Ahead, ahead_of
 from forebay.domain.allocation import Setting
 from forebay.domain.bounds import PolicyBounds
 from forebay.domain.change import PolicyChange
 from forebay.domain.lifecycle import AFTER, COME_TO_NOTHING, ChangeState
-from forebay.domain.policy import followed, in_force
+from forebay.domain.policy import begun, followed, in_force
 from forebay.domain.records import ChangeRecord
 from forebay.domain.resources import Resource
 from forebay.domain.workload import Workload

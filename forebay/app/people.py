@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from forebay.app.context import CONTROLLER, Context
+from forebay.app.lookup import has_moved, own_version
 from forebay.app.named import check_named
 from forebay.app.writing import adopt, settled_setting
 from forebay.domain.audit import AuditEvent
-from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.lifecycle import BEFORE_IN_FORCE, COME_TO_NOTHING, MOVING, ChangeState
-from forebay.domain.policy import PolicyVersion
+from forebay.domain.policy import PolicyVersion, begun
 from forebay.domain.records import ChangeRecord
 from forebay.domain.rules import Action
 from forebay.ports import Snapshot, Transaction
@@ -207,23 +205,8 @@ def turn_down(
     return tx.move(record.change.change, ChangeState.DENIED, event), event
 
 
-def has_moved(tx: Snapshot, change: PolicyChange) -> bool:
-    """Whether anything was written for it: what was there before is recorded first."""
-    return any(tx.original(change.change, workload) for workload in change.workloads)
-
-
-def own_version(tx: Snapshot, record: ChangeRecord) -> PolicyVersion | None:
-    """The policy version this change brings; None for a denied one, which has no version of its own."""
-    versions = tx.versions(record.change.entity, record.change.policy)
-    return next((v for v in versions if v.change == record.change.change), None)
-
-
 def _armed_ahead(tx: Snapshot, ctx: Context, record: ChangeRecord) -> bool:
     return record.state is ChangeState.ARMED and not begun(own_version(tx, record), ctx.clock.now())
-
-
-def begun(version: PolicyVersion | None, now: datetime) -> bool:
-    return version is not None and version.in_force_from is not None and version.in_force_from <= now
 
 
 def _disarm(tx: Transaction, ctx: Context, record: ChangeRecord, reason: str, actor: str = CONTROLLER) -> None:

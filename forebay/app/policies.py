@@ -13,7 +13,7 @@ from forebay.domain.change import Document
 from forebay.domain.errors import RuleRefusal
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.model import Model, Name, UtcTime, validate
-from forebay.domain.policy import PolicyVersion, in_force, next_switch
+from forebay.domain.policy import PolicyVersion, called, in_force, next_number, next_switch
 from forebay.ports import Snapshot
 
 
@@ -112,12 +112,12 @@ def import_policy(
             raise RuleRefusal("import only once", f"policy {policy!r} of {entity!r} is known", would_do)
         version = PolicyVersion(
             **imported.model_dump(),
-            version=max((version.version for version in before), default=0) + 1,
+            version=next_number(before),
             change=None,
             effective_at=now,
             armed_at=now,
         )
-        new = f"version {version.version}"
+        new = called(version.version)
         tx.put_version(
             version,
             AuditEvent(at=now, actor=actor, action="policy imported", reason=reason, entity=entity, new=new),

@@ -7,8 +7,9 @@ from datetime import datetime
 from forebay.app.context import Context
 from forebay.app.joint import counted, counts_on
 from forebay.app.left import LEFT_AS_IT_IS, stood_before
+from forebay.app.lookup import own_version
 from forebay.app.others import in_force_on
-from forebay.app.people import own_version, permitted
+from forebay.app.people import permitted
 from forebay.app.writing import check_unchanged, settled_setting
 from forebay.domain.allocation import Setting, in_words
 from forebay.domain.bounds import PolicyBounds

@@ -23,7 +23,7 @@ from forebay.domain.audit import AuditEvent
 from forebay.domain.change import ChangeRequest, PolicyChange
 from forebay.domain.errors import RuleRefusal
 from forebay.domain.lifecycle import ChangeState
-from forebay.domain.policy import PolicyVersion, called, in_force
+from forebay.domain.policy import PolicyVersion, called, in_force, next_number
 from forebay.domain.records import ChangeRecord
 from forebay.domain.unplanned import check_planned
 from forebay.domain.workload import Workload
@@ -89,7 +89,7 @@ def _first(
     """As stored, and what to tell: its denial, or whose place it takes. What is denied takes nobody's: it is raised."""
     told = [supersede(tx, ctx, change, only_own=only_own, door=door)] if change.supersedes else []
     versions = tx.versions(change.entity, change.policy)
-    number = max((v.version for v in versions), default=0) + 1
+    number = next_number(versions)
     refusal = _refusal(tx, change, workloads, versions, now, asked_at)
     if refusal is not None and change.supersedes:
         raise refusal
@@ -121,7 +121,7 @@ def _again(
     versions = tx.versions(change.entity, change.policy)
     if refusal := _refusal(tx, change, workloads, versions, now, asked_at):
         raise refusal
-    number = max((v.version for v in versions), default=0) + 1
+    number = next_number(versions)
     return store_edit(tx, ctx, known, change, number, called(_base(tx, change, versions, now)))
 
 

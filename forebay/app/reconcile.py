@@ -13,8 +13,9 @@ from forebay.app.defects import tell_defect
 from forebay.app.demand import watch_demand
 from forebay.app.foretell import foretell
 from forebay.app.joint import counts_on, shaped
+from forebay.app.lookup import own_version
 from forebay.app.outbox import drain, give_up_nobodys, post_what_is_in_force
-from forebay.app.people import deny, own_version
+from forebay.app.people import deny
 from forebay.app.pins import end_pins
 from forebay.app.plan import plan_anew_if_overdue
 from forebay.app.plan_failure import why_unplanned

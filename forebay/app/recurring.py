@@ -10,6 +10,7 @@ from forebay.domain.audit import AuditEvent
 from forebay.domain.change import ChangeRequest, PolicyChange
 from forebay.domain.errors import RuleRefusal
 from forebay.domain.lifecycle import ChangeState
+from forebay.domain.policy import next_number
 from forebay.ports import Transaction
 
 LATE = "occurrence late"
@@ -78,7 +79,7 @@ def _missed(
     try:
         tx.rules().check_request(change, now)
     except RuleRefusal as refusal:
-        number = max((v.version for v in tx.versions(change.entity, change.policy)), default=0) + 1
+        number = next_number(tx.versions(change.entity, change.policy))
         tx.add_change(change, number, ctx.event(change, "received", story))
         event = ctx.event(change, "denied", f"{story}; now it is too late: {refusal}")
         tx.move(change.change, ChangeState.DENIED, event)

@@ -11,9 +11,10 @@ from forebay.app.context import Context
 from forebay.app.demand import above_since
 from forebay.app.joint import counted, news
 from forebay.app.learn import draw_rest
+from forebay.app.lookup import own_version
 from forebay.app.others import forecast_beside_others
 from forebay.app.outlook import read_history
-from forebay.app.people import own_version, put_on_hold, shape_again
+from forebay.app.people import put_on_hold, shape_again
 from forebay.app.plan import draw_carrying, draw_live
 from forebay.app.turn import waits_for
 from forebay.app.writing import check_unchanged, release

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from forebay.app.context import Context
+from forebay.app.lookup import own_version
 from forebay.app.outbox import post_version
-from forebay.app.people import begun, own_version, permitted, withdraw
+from forebay.app.people import permitted, withdraw
 from forebay.app.writing import last_setting
 from forebay.domain.allocation import Setting, in_words
 from forebay.domain.errors import RuleRefusal
 from forebay.domain.lifecycle import ChangeState
-from forebay.domain.policy import followed, in_force
+from forebay.domain.policy import begun, followed, in_force, next_number
 from forebay.domain.records import ChangeRecord
 from forebay.domain.workload import Workload
 from forebay.ports import Snapshot
@@ -49,7 +50,7 @@ def rollback(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord
                 )
             back = before.model_copy(
                 update={
-                    "version": max(v.version for v in versions) + 1,
+                    "version": next_number(versions),
                     "change": None,
                     "effective_at": now,
                     "armed_at": now,

@@ -9,8 +9,7 @@ from forebay.app.approvals import as_it_stands, may_be_answered, others_pending,
 from forebay.app.context import Context
 from forebay.app.edit import builds_on
 from forebay.app.foretell import expected
-from forebay.app.lookup import change_record
-from forebay.app.people import own_version
+from forebay.app.lookup import change_record, own_version
 from forebay.domain.allocation import Setting
 from forebay.domain.approval import Request
 from forebay.domain.audit import AuditEntry

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from forebay.app.context import Context
-from forebay.app.people import has_moved, let_go, own_version
+from forebay.app.lookup import has_moved, own_version
+from forebay.app.people import let_go
 from forebay.app.turn import check_nobody_behind, same_policy
 from forebay.domain.audit import AuditEvent
 from forebay.domain.change import PolicyChange

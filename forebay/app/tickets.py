@@ -8,12 +8,14 @@ from datetime import datetime
 from typing import Any
 
 from forebay.app.context import Context
-from forebay.app.people import begun, cancel, deny, own_version
+from forebay.app.lookup import own_version
+from forebay.app.people import cancel, deny
 from forebay.app.receive import receive
 from forebay.domain.audit import AuditEvent
 from forebay.domain.change import STORED, ChangeRequest
 from forebay.domain.errors import ForebayError, InputError, OutsideError, RuleRefusal
 from forebay.domain.lifecycle import TERMINAL, ChangeState
+from forebay.domain.policy import begun
 from forebay.domain.records import ChangeRecord, Ticket
 from forebay.domain.ticket import TicketClosed, TicketDelivery, door_of, newer, parse_delivery
 from forebay.ports import Snapshot

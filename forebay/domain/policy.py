@@ -55,6 +55,16 @@ class PolicyVersion(Model):
         return start
 
 
+def next_number(versions: Iterable[PolicyVersion]) -> int:
+    """What the next version of a policy is called by, among all there ever were: withdrawn ones keep their number."""
+    return max((version.version for version in versions), default=0) + 1
+
+
+def begun(version: PolicyVersion | None, now: datetime) -> bool:
+    """Whether the version has taken force by `now` (aware UTC), whatever the stored state of its change says."""
+    return version is not None and version.in_force_from is not None and version.in_force_from <= now
+
+
 def called(version: int) -> str:
     """What the audit log calls a version by its number; 0 is none."""
     return f"version {version}" if version else "no version"

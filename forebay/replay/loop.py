@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from forebay.app.advance import tick
 from forebay.app.arm import VERDICTS_TOLD, enforce, try_to_arm
 from forebay.app.context import Context
-from forebay.app.people import own_version
+from forebay.app.lookup import own_version
 from forebay.app.plan import plan_change
 from forebay.app.receive import receive
 from forebay.app.reconcile import repair
