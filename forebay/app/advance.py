@@ -11,6 +11,7 @@ from forebay.app.arm import enforce, try_to_arm
 from forebay.app.context import Context
 from forebay.app.keep import carry_out, tell_hand
 from forebay.app.look import look
+from forebay.app.lookup import events_of
 from forebay.app.people import hold_by_controller
 from forebay.app.preflight import tell_ahead
 from forebay.app.replan import review
@@ -191,7 +192,7 @@ def _hold(ctx: Context, change: str, workload: str, reason: str, *, lapses: bool
         record = tx.change(change)
         if record is None or record.state not in AFTER:
             return
-        said = [entry.event for entry in tx.audit_entries(change) if entry.event.workload == workload]
+        said = [event for event in events_of(tx, change) if event.workload == workload]
         if any(e.reason == reason or (e.action == IN_TROUBLE and now < e.at + TOLD_FOR) for e in said):
             return
         event = ctx.event(record.change, IN_TROUBLE, reason, workload=workload)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from forebay.app.context import CONTROLLER, Context
 from forebay.app.joint import giving_back, shaped
 from forebay.app.keep import keep_workload, tell_hand
-from forebay.app.lookup import change_record, own_version
+from forebay.app.lookup import change_record, events_of, own_version
 from forebay.app.observe import observe
 from forebay.app.outbox import post_version, push_version
 from forebay.app.people import GLASS_BROKEN, disarm_by_controller, hold_by_controller, withdraw
@@ -20,7 +20,7 @@ from forebay.domain.audit import AuditEvent
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import NotShownYet, OutsideError, RuleRefusal, kept
 from forebay.domain.lifecycle import BEFORE_IN_FORCE, MOVING, ChangeState
-from forebay.domain.policy import PolicyVersion, begun, followed, in_force
+from forebay.domain.policy import PolicyVersion, begun, called, followed, in_force
 from forebay.domain.records import ChangeRecord, Purpose
 from forebay.ports import Enforcer, Snapshot, Transaction
 
@@ -91,7 +91,7 @@ def _barred(tx: Snapshot, ctx: Context, record: ChangeRecord) -> Misalignment | 
     change, now = record.change, ctx.clock.now()
     text = waits_to_arm(tx, change) or giving_back(tx, change) or _base_missing(tx, change, now)
     if text is None and (freeze := tx.rules().freeze_at(max(change.effective_at, now), change)):
-        text = f"freeze window until {freeze.end.isoformat()}: {freeze.reason}"
+        text = freeze.text
     return Misalignment(text, capacity=False) if text else None
 
 
@@ -101,7 +101,7 @@ def _base_missing(tx: Snapshot, change: PolicyChange, now: datetime) -> str | No
     number = current.version if current else 0
     if change.base_version in (None, number):
         return None
-    stands = f"version {number} is in force" if number else "no version is in force"
+    stands = f"{called(number)} is in force"
     return f"it builds on version {change.base_version}, and {stands}: cancel it, and ask for one that builds on that"
 
 
@@ -116,12 +116,9 @@ def watch_armed(ctx: Context, change: str) -> str | None:
     if record is None or record.state is not ChangeState.ARMED or ctx.clock.now() >= record.change.effective_at:
         return None
     with ctx.store.snapshot() as tx:
-        freeze, waiting = (
-            tx.rules().freeze_at(record.change.effective_at, record.change),
-            waits_to_arm(tx, record.change),
-        )
-    stopped = f"freeze window until {freeze.end.isoformat()}: {freeze.reason}" if freeze else waiting
-    if stopped:
+        freeze = tx.rules().freeze_at(record.change.effective_at, record.change)
+        waiting = waits_to_arm(tx, record.change)
+    if stopped := freeze.text if freeze else waiting:
         disarm_by_controller(ctx, change, stopped)
         return stopped
     failed: list[Exception] = []
@@ -235,8 +232,8 @@ def enforce(ctx: Context, change: str) -> str:
                 record.change,
                 "in force",
                 f"{said} {began.isoformat()}",
-                old=f"version {before.version}" if before else "no version",
-                new=f"version {version.version}",
+                old=called(before.version if before else 0),
+                new=called(version.version),
             )
             record = tx.move(change, ChangeState.IN_FORCE, event)
         if record.state is ChangeState.IN_FORCE and latest == version:
@@ -321,7 +318,7 @@ def _still_held(ctx: Context, record: ChangeRecord) -> str:
 
 
 def _passing_told(tx: Snapshot, record: ChangeRecord) -> bool:
-    said = (e.event for e in tx.audit_entries(record.change.change) if e.event.action == DEFERRED)
+    said = (event for event in events_of(tx, record.change.change) if event.action == DEFERRED)
     return record.updated_at > record.change.effective_at or any(e.at >= record.updated_at for e in said)
 
 
@@ -355,7 +352,7 @@ def _misaligned(ctx: Context, record: ChangeRecord, misaligned: Misalignment) ->
         elif change.on_misalignment == "reject" and not unseen:
             _, event = withdraw(tx, ctx, current, CONTROLLER, f"not aligned at the effective time: {missing}")
         else:
-            if any(entry.event.action == DEFERRED for entry in tx.audit_entries(change.change)):
+            if any(event.action == DEFERRED for event in events_of(tx, change.change)):
                 return f"deferred: {missing}"
             event = ctx.event(change, DEFERRED, f"not aligned at the effective time: {missing}")
             tx.audit(event)

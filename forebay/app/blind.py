@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from itertools import takewhile
 
 from forebay.app.context import Context
+from forebay.app.lookup import events_of
 from forebay.app.people import disarm_by_controller
 from forebay.domain.change import PolicyChange
 from forebay.domain.lifecycle import ChangeState
@@ -59,6 +60,6 @@ def _patience(ctx: Context, change: PolicyChange) -> timedelta:
 
 def _blind_since(tx: Snapshot, change: str) -> tuple[datetime | None, bool]:
     """Since when no look has succeeded, None where the last one did; and whether people were told."""
-    looks = [e.event for e in tx.audit_entries(change) if e.event.action in (FAILED, BLIND, SEEN)]
+    looks = [event for event in events_of(tx, change) if event.action in (FAILED, BLIND, SEEN)]
     failed = list(takewhile(lambda event: event.action != SEEN, reversed(looks)))
     return (failed[-1].at if failed else None), any(event.action == BLIND for event in failed)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from forebay.app.context import Context
 from forebay.app.joint import shaped
-from forebay.app.lookup import own_version
+from forebay.app.lookup import events_of, own_version
 from forebay.app.observe import judged, observe
 from forebay.control.decide import latest_window
 from forebay.control.verify import judge
@@ -166,5 +166,4 @@ def _said_since_armed(tx: Snapshot, record: ChangeRecord, workload: str) -> list
 
 
 def _said(tx: Snapshot, change: str, workload: str, *actions: str) -> list[AuditEvent]:
-    events = (entry.event for entry in tx.audit_entries(change))
-    return [event for event in events if event.workload == workload and event.action in actions]
+    return [event for event in events_of(tx, change) if event.workload == workload and event.action in actions]

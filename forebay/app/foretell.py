@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from forebay.app.context import Context
 from forebay.app.joint import shaped
+from forebay.app.lookup import events_of, pin_on
 from forebay.control.arrival import Arrival, arrival
 from forebay.domain.audit import AuditEvent
 from forebay.domain.lifecycle import MOVING
@@ -30,8 +31,7 @@ def _coming(tx: Snapshot, ctx: Context, record: ChangeRecord, workload: str) -> 
     by, plan, steps = shaped(tx, record.change, workload)
     if plan is None or (known := ctx.catalog.get(workload)) is None:
         return None
-    pin = next((p for p in tx.pins(by) if p.workload == workload), None)
-    return arrival(known, plan, steps, ctx.clock.now(), pin)
+    return arrival(known, plan, steps, ctx.clock.now(), pin_on(tx, by, workload))
 
 
 def foretell(ctx: Context, record: ChangeRecord) -> None:
@@ -82,4 +82,4 @@ def _held(tx: Snapshot, ctx: Context, record: ChangeRecord) -> list[AuditEvent]:
 
 
 def _said(tx: Snapshot, record: ChangeRecord) -> list[AuditEvent]:
-    return [entry.event for entry in tx.audit_entries(record.change.change) if entry.event.action == LATE]
+    return [event for event in events_of(tx, record.change.change) if event.action == LATE]

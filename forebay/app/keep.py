@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from forebay.app.context import CONTROLLER, Context
+from forebay.app.lookup import events_of, pin_on
 from forebay.app.observe import observe
 from forebay.app.turn import waits_for
 from forebay.app.writing import adopt, check_unchanged, keep_lease, release, settle_open_intents, write_setting
@@ -69,8 +70,8 @@ def tell_hand(ctx: Context, record: ChangeRecord, workload: str, answer: Keep | 
 
 
 def _reported(tx: Snapshot, record: ChangeRecord, foreign: str) -> bool:
-    said = (entry.event for entry in tx.audit_entries(record.change.change))
-    return any(e.action in (FOREIGN, "held") and e.reason == foreign for e in said)
+    said = events_of(tx, record.change.change)
+    return any(event.action in (FOREIGN, "held") and event.reason == foreign for event in said)
 
 
 def keep_workload(ctx: Context, record: ChangeRecord, workload: Workload) -> Answer:
@@ -81,7 +82,7 @@ def keep_workload(ctx: Context, record: ChangeRecord, workload: Workload) -> Ans
     with ctx.store.snapshot() as tx:
         held = tx.lease(workload.name)
         intents = tx.intents(workload.name, change=record.change.change)
-        pin = next((p for p in tx.pins(record.change.change) if p.workload == workload.name), None)
+        pin = pin_on(tx, record.change.change, workload.name)
         plan = tx.plan(record.change.change, workload.name)
         frozen = tx.rules().freeze_at(ctx.clock.now(), record.change) is not None
     if held is not None and held.expires_at > ctx.clock.now():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from forebay.app.lookup import events_of
 from forebay.domain.allocation import Lever, Setting
 from forebay.domain.lifecycle import TERMINAL
 from forebay.domain.records import Outcome
@@ -34,5 +35,5 @@ def stood_before(tx: Snapshot, change: str, workload: str, found: Setting) -> Se
 
 def _left_by_a_person(tx: Snapshot, change: str, workload: str) -> bool:
     """Whether somebody has said that what stands there is right as it is."""
-    said = (entry.event for entry in tx.audit_entries(change))
-    return any((e.action, e.workload) == (LEFT_AS_IT_IS, workload) for e in said)
+    said = events_of(tx, change)
+    return any((event.action, event.workload) == (LEFT_AS_IT_IS, workload) for event in said)

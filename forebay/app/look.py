@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from forebay.app.context import Context
 from forebay.app.keep import hand_of
+from forebay.app.lookup import pin_on
 from forebay.app.observe import measured, observe
 from forebay.app.others import in_force_on
 from forebay.control.decide import View, is_made, latest_window, verification_window
@@ -24,7 +25,7 @@ def look(ctx: Context, record: ChangeRecord, plan: ShapingPlan, workload: Worklo
         freeze = rules.freeze_at(now, change)
         approved = rules.approved_units(change, plan, tx.approvals(change.change))
         intents = tx.intents(workload.name, change=change.change)
-        pin = next((p for p in tx.pins(change.change) if p.workload == workload.name), None)
+        pin = pin_on(tx, change.change, workload.name)
         acts = any(s.state is StepState.ASKED or (s.state is StepState.PENDING and s.step.due_at <= now) for s in steps)
         # As of now, not as of the plan: others may be in force before their time, and the next version may be deferred.
         standing = in_force_on(tx, workload.name, now) if acts else []

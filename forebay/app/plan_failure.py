@@ -7,6 +7,7 @@ from datetime import timedelta
 from itertools import takewhile
 
 from forebay.app.context import Context
+from forebay.app.lookup import events_of
 from forebay.domain.audit import AuditEvent
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import ForebayError
@@ -56,5 +57,5 @@ def why_unplanned(ctx: Context, name: str) -> str | None:
 
 def _said(tx: Snapshot, name: str) -> list[AuditEvent]:
     """Of the change as it is asked for now, the latest first."""
-    newest_first = reversed([entry.event for entry in tx.audit_entries(name)])
+    newest_first = reversed(events_of(tx, name))
     return [e for e in takewhile(lambda event: event.action not in BEGINS, newest_first) if e.action == UNPLANNED]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from forebay.app.context import Context
+from forebay.app.lookup import events_of
 from forebay.control.decide import View
 from forebay.domain.allocation import Foreseen, Span
 from forebay.domain.change import PolicyChange
@@ -47,7 +48,7 @@ def tell_ahead(ctx: Context, view: View) -> None:
     change = view.change.change
     found = look_ahead(ctx, view.workload, change, view.plan, view.target.desired)
     with ctx.store.transaction() as tx:
-        said = {e.event.reason for e in tx.audit_entries(change.change) if e.event.action == FORESEEN}
+        said = {event.reason for event in events_of(tx, change.change) if event.action == FORESEEN}
         known = {*said, *view.plan.preflight}
         seen = [text for text in (*found.refusals, *found.warnings) if not text.startswith(UNSEEN)]
         new = [text for text in seen if text not in known]

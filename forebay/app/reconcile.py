@@ -13,7 +13,7 @@ from forebay.app.defects import tell_defect
 from forebay.app.demand import watch_demand
 from forebay.app.foretell import foretell
 from forebay.app.joint import counts_on, shaped
-from forebay.app.lookup import own_version
+from forebay.app.lookup import own_version, pin_on
 from forebay.app.outbox import drain, give_up_nobodys, post_what_is_in_force
 from forebay.app.people import deny
 from forebay.app.pins import end_pins
@@ -176,7 +176,8 @@ def renew_dead_attempts(ctx: Context, record: ChangeRecord, now: datetime) -> No
                 continue
             pending, intents = step.state is StepState.PENDING, tx.intents(name, change=record.change.change)
             # A run that found its step not free yet has left, and was right to.
-            if pending and any(p.workload == name and now < p.until for p in tx.pins(record.change.change)):
+            pin = pin_on(tx, record.change.change, name)
+            if pending and pin is not None and now < pin.until:
                 continue
             ready_at = free_at(ctx.workload(name), intents, step) if pending else step.step.due_at
             pause = min(DEAD_AFTER * step.attempt, LONGEST_PAUSE)

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from forebay.app.context import CONTROLLER, Context
 from forebay.app.look import look
+from forebay.app.lookup import events_of
 from forebay.app.people import hold_by_controller, resume_by_controller
 from forebay.app.turn import waits_for
 from forebay.app.writing import settled_setting
@@ -52,8 +53,8 @@ def _pause(tx: Snapshot, record: ChangeRecord, patience: timedelta) -> timedelta
     longer each time, until a step has its pass.
     """
     again = 0
-    for entry in tx.audit_entries(record.change.change):
-        if entry.event.action.endswith("verified"):
+    for event in events_of(tx, record.change.change):
+        if event.action.endswith("verified"):
             again = 0
-        again += entry.event.action == "resumed" and entry.event.actor == CONTROLLER
+        again += event.action == "resumed" and event.actor == CONTROLLER
     return min(patience * 2 ** (again - 1), LONGEST_PAUSE) if again else timedelta(0)

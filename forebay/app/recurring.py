@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 
 from forebay.app.context import Context
+from forebay.app.lookup import events_of
 from forebay.domain.audit import AuditEvent
 from forebay.domain.change import ChangeRequest, PolicyChange
 from forebay.domain.errors import RuleRefusal
@@ -85,7 +86,7 @@ def _missed(
         tx.move(change.change, ChangeState.DENIED, event)
         told.append(event)
         return True
-    if not any(entry.event.action == LATE for entry in tx.audit_entries(change.change)):
+    if not any(event.action == LATE for event in events_of(tx, change.change)):
         event = ctx.event(change, LATE, f"{story}: see its runs in Prefect, or ask for it by hand under this name")
         tx.audit(event)
         told.append(event)

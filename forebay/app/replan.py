@@ -11,7 +11,7 @@ from forebay.app.context import Context
 from forebay.app.demand import above_since
 from forebay.app.joint import counted, news
 from forebay.app.learn import draw_rest
-from forebay.app.lookup import own_version
+from forebay.app.lookup import events_of, own_version, pin_on
 from forebay.app.others import forecast_beside_others
 from forebay.app.outlook import read_history
 from forebay.app.people import put_on_hold, shape_again
@@ -120,8 +120,7 @@ def _due(ctx: Context, record: ChangeRecord, workload: Workload, verdict: Verdic
         plan = tx.plan(name, workload.name)
         if plan is None or waits_for(tx, record.change, workload.name):
             return None
-        entries = (entry.event for entry in tx.audit_entries(name))
-        looks = [event for event in entries if event.workload == workload.name and event.action in LOOKS]
+        looks = [event for event in events_of(tx, name) if event.workload == workload.name and event.action in LOOKS]
         moved = moved_at(tx.intents(workload.name, change=name))
         version = own_version(tx, record)
         riders = [rider.change for rider in counted(tx, name, workload.name)]
@@ -139,7 +138,7 @@ def _due(ctx: Context, record: ChangeRecord, workload: Workload, verdict: Verdic
             turn=_its_turn(tx, record, plan),
             joined=news(tx, plan, [event.at for event in looks]),
             riders=[rider.change for rider in riders],
-            pinned=any(pin.workload == workload.name and now < pin.until for pin in tx.pins(name)),
+            pinned=(pin := pin_on(tx, name, workload.name)) is not None and now < pin.until,
         )
     why = renewal(view, workload, verdict)
     return _Due(view, moved, riders, why) if why else None

@@ -10,6 +10,7 @@ from forebay.app.context import Context
 from forebay.app.demand import verify_settled
 from forebay.app.joint import counts_on
 from forebay.app.left import LEFT_AS_IT_IS, stood_before
+from forebay.app.lookup import events_of
 from forebay.app.observe import judged, measured, observe
 from forebay.app.others import in_force_on
 from forebay.app.outbox import post_version, push_version
@@ -106,7 +107,7 @@ def _tell_if_it_stays(ctx: Context, record: ChangeRecord, name: str, text: str) 
                 return
         # What follows the first number is another text each minute, and no news.
         kind = re.split(r"\d", text, maxsplit=1)[0]
-        said = (e.event for e in tx.audit_entries(change.change) if e.event.at >= since)
+        said = (event for event in events_of(tx, change.change) if event.at >= since)
         if any((e.action, e.workload) == (WAITS, name) and e.reason.startswith(kind) for e in said):
             return
         mend = f"`forebay settle {change.change}` lets what stands be"
@@ -168,7 +169,7 @@ def _restore_workload(ctx: Context, record: ChangeRecord, workload: Workload, le
         case LookAgain(reason=reason):
             return False, reason
         case GiveBack(reason=reason) if freeze:
-            return False, f"freeze window until {freeze.end.isoformat()}: {freeze.reason}"
+            return False, freeze.text
         case GiveBack(setting=setting, reason=reason):
             write_setting(ctx, lease, record, workload, target.setting, setting, reason, Purpose.GIVE_BACK)
             return False, reason
@@ -256,7 +257,7 @@ def _remember_leftover(
         if any((o.change, o.workload, o.live) == (leftover.change, workload.name, live) for o in tx.leftovers()):
             return
         settled = (LEFT_AS_IT_IS, workload.name, in_words(live))
-        if any((e.event.action, e.event.workload, e.event.new) == settled for e in tx.audit_entries(leftover.change)):
+        if any((event.action, event.workload, event.new) == settled for event in events_of(tx, leftover.change)):
             return
         tx.put_leftover(leftover, ctx.event(record.change, LEFT_RAISED, text, workload=workload.name))
 

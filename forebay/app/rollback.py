@@ -10,7 +10,7 @@ from forebay.app.writing import last_setting
 from forebay.domain.allocation import Setting, in_words
 from forebay.domain.errors import RuleRefusal
 from forebay.domain.lifecycle import ChangeState
-from forebay.domain.policy import begun, followed, in_force, next_number
+from forebay.domain.policy import begun, called, followed, in_force, next_number
 from forebay.domain.records import ChangeRecord
 from forebay.domain.workload import Workload
 from forebay.ports import Snapshot
@@ -64,8 +64,8 @@ def rollback(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord
                 "rolling back",
                 words,
                 actor,
-                old=f"version {version.version}",
-                new=f"version {back.version}",
+                old=called(version.version),
+                new=called(back.version),
             )
             record = tx.move(change, ChangeState.ROLLING_BACK, event)
             if tx.pins(change):  # what is taken back is kept no longer, and must not be told to have been

@@ -99,6 +99,11 @@ class FreezeWindow(_Freeze):
             raise ValueError("a freeze window must end after it starts")
         return self
 
+    @property
+    def text(self) -> str:
+        """Until when, and why; for people."""
+        return f"freeze window until {self.end.isoformat()}: {self.reason}"
+
     def covers(self, at: datetime) -> bool:
         return self.start <= at < self.end
 
