@@ -121,6 +121,22 @@ def watch_armed(ctx: Context, change: str) -> str | None:
     if stopped := freeze.text if freeze else waiting:
         disarm_by_controller(ctx, change, stopped)
         return stopped
+    if taken := _taken_from(ctx, record):
+        disarm_by_controller(ctx, change, taken)
+        return taken
+    missing = missing_for_alignment(ctx, record)
+    if missing is None:
+        return None
+    stop = hold_by_controller if missing.foreign else disarm_by_controller
+    stop(ctx, change, f"no longer aligned: {missing.text}")
+    return missing.text
+
+
+def _taken_from(ctx: Context, record: ChangeRecord) -> str | None:
+    """What another hand has taken from an armed change and is, or will be, written again; None where all stands.
+
+    Raises the first error, once all workloads were looked at.
+    """
     failed: list[Exception] = []
     for name in record.change.workloads:
         with ctx.store.snapshot() as tx:
@@ -129,22 +145,15 @@ def watch_armed(ctx: Context, change: str) -> str | None:
         with kept(failed):
             answer = keep_workload(ctx, shaper, ctx.workload(name))
         if isinstance(answer, Later) or (isinstance(answer, Keep) and answer.purpose is not Purpose.PIN):
-            disarm_by_controller(ctx, change, answer.reason)
             return answer.reason
         if isinstance(answer, Adopt):
             tell_hand(ctx, shaper, name, answer)
     # Another hand may have set back just what stood before our write: nothing is armed on what nobody can tell.
     if untold := next((error for error in failed if isinstance(error, NotShownYet)), None):
-        disarm_by_controller(ctx, change, str(untold))
         return str(untold)
     if failed:
         raise failed[0]
-    missing = missing_for_alignment(ctx, record)
-    if missing is None:
-        return None
-    stop = hold_by_controller if missing.foreign else disarm_by_controller
-    stop(ctx, change, f"no longer aligned: {missing.text}")
-    return missing.text
+    return None
 
 
 def arm_if_aligned(ctx: Context, change: str) -> str:

@@ -10,10 +10,11 @@ from forebay.app.people import permitted
 from forebay.app.turn import waits_for
 from forebay.domain.audit import AuditEvent
 from forebay.domain.bounds import PolicyBounds
-from forebay.domain.change import LONGEST_AHEAD
+from forebay.domain.change import LONGEST_AHEAD, PolicyChange
 from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.lifecycle import STEPPING
 from forebay.domain.records import ChangeRecord, Pin
+from forebay.domain.workload import Workload
 from forebay.ports import Snapshot
 
 
@@ -27,24 +28,9 @@ def pin(
     """
     with ctx.store.snapshot() as tx:
         record = _under_way(tx, change, actor, reason)
-    names = record.change.workloads
-    if workload is None and len(names) > 1:
-        raise InputError(f"change {change} touches {', '.join(names)}: name one of them as the workload")
-    name = workload or names[0]
-    if name not in names:
-        raise InputError(f"change {change} does not touch {name!r}: it touches {', '.join(names)}")
-    if until <= (now := ctx.clock.now()):
-        raise InputError(f"until: {until.isoformat()} is over (now {now.isoformat()}): name a time to come")
-    if until - now > LONGEST_AHEAD:
-        told = f"is more than {LONGEST_AHEAD.days} days ahead"
-        raise InputError(f"until: {until.isoformat()} {told}: name an earlier time, and pin again then")
-    limits, entitlement = ctx.workload(name).limits, record.change.entitlement(name)
-    with ctx.store.snapshot() as tx:
-        plan = tx.plan(change, name)
-        approved = tx.rules().approved_units(record.change, plan, tx.approvals(change)) if plan else None
-        held_to = PolicyBounds.of(in_force_on(tx, name, now), name, [record.change], 1)
-    bounds = (limits.max_units, entitlement.max_units if entitlement else None, held_to.max_units, approved)
-    most = min(bound for bound in bounds if bound is not None)
+    name = _one_of(record.change, workload)
+    _check_ahead(until, ctx.clock.now())
+    most = _most_units(ctx, record.change, ctx.workload(name))
     stands = ctx.target(ctx.workload(name)).observe().setting.units
     if not stands <= units <= most:
         raise RuleRefusal(
@@ -70,6 +56,37 @@ def _under_way(tx: Snapshot, change: str, actor: str, reason: str) -> ChangeReco
     if record.state not in STEPPING:
         raise RuleRefusal("life of a change", f"change {change} is {record.state}", "pinning a change under way")
     return record
+
+
+def _one_of(change: PolicyChange, workload: str | None) -> str:
+    """Which workload of `change` is meant. Raises InputError where that is none of its own, or not said of several."""
+    names = change.workloads
+    if workload is None and len(names) > 1:
+        raise InputError(f"change {change.change} touches {', '.join(names)}: name one of them as the workload")
+    name = workload or names[0]
+    if name not in names:
+        raise InputError(f"change {change.change} does not touch {name!r}: it touches {', '.join(names)}")
+    return name
+
+
+def _check_ahead(until: datetime, now: datetime) -> None:
+    """Raises InputError for a time that is over, or beyond what is planned."""
+    if until <= now:
+        raise InputError(f"until: {until.isoformat()} is over (now {now.isoformat()}): name a time to come")
+    if until - now > LONGEST_AHEAD:
+        told = f"is more than {LONGEST_AHEAD.days} days ahead"
+        raise InputError(f"until: {until.isoformat()} {told}: name an earlier time, and pin again then")
+
+
+def _most_units(ctx: Context, change: PolicyChange, workload: Workload) -> int:
+    """The lowest of the bounds that hold for a pin: hard limit, entitlement, policies in force, approval."""
+    name, entitlement = workload.name, change.entitlement(workload.name)
+    with ctx.store.snapshot() as tx:
+        plan = tx.plan(change.change, name)
+        approved = tx.rules().approved_units(change, plan, tx.approvals(change.change)) if plan else None
+        held_to = PolicyBounds.of(in_force_on(tx, name, ctx.clock.now()), name, [change], 1)
+    bounds = (workload.limits.max_units, entitlement.max_units if entitlement else None, held_to.max_units, approved)
+    return min(bound for bound in bounds if bound is not None)
 
 
 def end_pins(ctx: Context, record: ChangeRecord) -> None:

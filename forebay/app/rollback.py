@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from forebay.app.context import Context
 from forebay.app.lookup import own_version
 from forebay.app.outbox import post_version
 from forebay.app.people import permitted, withdraw
 from forebay.app.writing import last_setting
 from forebay.domain.allocation import Setting, in_words
+from forebay.domain.audit import AuditEvent
 from forebay.domain.errors import RuleRefusal
 from forebay.domain.lifecycle import ChangeState
-from forebay.domain.policy import begun, called, followed, in_force, next_number
+from forebay.domain.policy import PolicyVersion, begun, called, followed, in_force, next_number
 from forebay.domain.records import ChangeRecord
 from forebay.domain.workload import Workload
-from forebay.ports import Snapshot
+from forebay.ports import Snapshot, Transaction
 
 
 def rollback(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:
@@ -33,47 +36,47 @@ def rollback(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord
         if version is None or not begun(version, now):
             record, event = withdraw(tx, ctx, record, actor, reason)
         else:
-            assert version.in_force_from is not None, "it has begun"
-            if record.state is ChangeState.ARMED:
-                began = f"version {version.version} is in force since {version.in_force_from.isoformat()}"
-                record = tx.move(change, ChangeState.IN_FORCE, ctx.event(record.change, "in force", began))
-            versions = tx.versions(record.change.entity, record.change.policy)
-            before = followed(versions, version)
-            latest = in_force(versions, now)
-            if before is None or latest != version:
-                raise RuleRefusal(
-                    "roll back to what was in force before",
-                    f"there was no version in force before version {version.version}"
-                    if before is None
-                    else f"version {latest.version if latest else '?'} has taken its place",
-                    "a new change that sets the policy as wanted",
-                )
-            back = before.model_copy(
-                update={
-                    "version": next_number(versions),
-                    "change": None,
-                    "effective_at": now,
-                    "armed_at": now,
-                    "withdrawn_at": None,
-                    "glass_broken_at": None,
-                }
-            )
-            words = f"version {back.version} sets back what version {before.version} said: {reason}"
-            event = ctx.event(
-                record.change,
-                "rolling back",
-                words,
-                actor,
-                old=called(version.version),
-                new=called(back.version),
-            )
-            record = tx.move(change, ChangeState.ROLLING_BACK, event)
-            if tx.pins(change):  # what is taken back is kept no longer, and must not be told to have been
-                tx.drop_pins(change, ctx.event(record.change, "unpinned", reason, actor))
-            tx.put_version(back, ctx.event(record.change, "policy set back", words, actor))
-            post_version(tx, ctx, change, back)
+            record, event = _set_back(tx, ctx, record, version, now, actor, reason)
     ctx.notifier.notify(event)
     return record
+
+
+def _set_back(
+    tx: Transaction,
+    ctx: Context,
+    record: ChangeRecord,
+    version: PolicyVersion,
+    now: datetime,
+    actor: str,
+    reason: str,
+) -> tuple[ChangeRecord, AuditEvent]:
+    """Within `tx`: in place of `version`, which is in force, what it followed takes force again under a new number."""
+    change = record.change.change
+    if record.state is ChangeState.ARMED:
+        assert version.in_force_from is not None, "it has begun"
+        began = f"version {version.version} is in force since {version.in_force_from.isoformat()}"
+        record = tx.move(change, ChangeState.IN_FORCE, ctx.event(record.change, "in force", began))
+    versions = tx.versions(record.change.entity, record.change.policy)
+    before, latest = followed(versions, version), in_force(versions, now)
+    if before is None or latest != version:
+        raise RuleRefusal(
+            "roll back to what was in force before",
+            f"there was no version in force before version {version.version}"
+            if before is None
+            else f"version {latest.version if latest else '?'} has taken its place",
+            "a new change that sets the policy as wanted",
+        )
+    fresh = {"change": None, "effective_at": now, "armed_at": now, "withdrawn_at": None, "glass_broken_at": None}
+    back = before.model_copy(update={"version": next_number(versions), **fresh})
+    words = f"version {back.version} sets back what version {before.version} said: {reason}"
+    numbers = {"old": called(version.version), "new": called(back.version)}
+    event = ctx.event(record.change, "rolling back", words, actor, **numbers)
+    record = tx.move(change, ChangeState.ROLLING_BACK, event)
+    if tx.pins(change):  # what is taken back is kept no longer, and must not be told to have been
+        tx.drop_pins(change, ctx.event(record.change, "unpinned", reason, actor))
+    tx.put_version(back, ctx.event(record.change, "policy set back", words, actor))
+    post_version(tx, ctx, change, back)
+    return record, event
 
 
 def _permitted(tx: Snapshot, ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:

@@ -356,7 +356,12 @@ def adopt(
         _leave_room(tx, ctx, record, workload, live)
         if live.units >= meant_by(done).units:
             return  # what the steps have asked for stands, and nothing of it was still to be regained
-    steps = [step for step in tx.steps(change, workload) if step.state is not StepState.DROPPED]
+    _ask_anew(tx, record, workload, live)
+
+
+def _ask_anew(tx: Transaction, record: ChangeRecord, workload: str, live: Setting) -> None:
+    """Steps that `live` takes from are pending again: those under way, and the last one ahead of the effective time."""
+    steps = [step for step in tx.steps(record.change.change, workload) if step.state is not StepState.DROPPED]
     ahead = [s for s in steps if s.step.due_at < record.change.effective_at]
     for step in steps:
         reached_last = step in ahead[-1:] and step.state is StepState.PASSED and record.state not in AFTER
