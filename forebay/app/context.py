@@ -8,10 +8,10 @@ from datetime import timedelta
 
 from forebay.domain.audit import AuditEvent
 from forebay.domain.change import PolicyChange
-from forebay.domain.errors import ForebayError, InputError
+from forebay.domain.errors import ForebayError
 from forebay.domain.outbox import Message
 from forebay.domain.telling import Telling
-from forebay.domain.workload import Workload
+from forebay.domain.workload import Workload, unknown_workload
 from forebay.ports import Catalog, Clock, Enforcer, Notifier, Store, Target, Usage
 
 CONTROLLER = "forebay"
@@ -43,8 +43,7 @@ class Context:
         """
         found = self.catalog.get(name)
         if found is None:
-            known = ", ".join(w.name for w in self.catalog.workloads) or "none"
-            raise InputError(f"workload {name!r} is not in the workloads file. Known: {known}")
+            raise unknown_workload(name, self.catalog.workloads)
         return found
 
     def known(self, name: str) -> Workload | None:

@@ -114,7 +114,7 @@ def verify_settled(ctx: Context, record: ChangeRecord, workload: Workload, targe
     began = version.in_force_from if version else None
     assert began is not None, "its policy is in force"
     verification = workload.verification
-    due = max(change.settled_at(began), began + verification.window + verification.metric_delay)
+    due = max(change.settled_at(began), began + verification.known_after)
     if now < due:
         return False, f"what is seen under the new policy is known at {due:%H:%M:%S}"
     lost = ""

@@ -21,7 +21,7 @@ from forebay.domain.plan import PlanRefusal, ShapingPlan
 from forebay.domain.resources import Resource
 from forebay.domain.rules import ChangeRules
 from forebay.domain.unplanned import check_planned
-from forebay.domain.workload import Workload, WorkloadCatalog
+from forebay.domain.workload import Workload, WorkloadCatalog, unknown_workload
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,8 +80,7 @@ def preview(
     for name in change.workloads:
         workload = catalog.get(name)
         if workload is None:
-            known = ", ".join(w.name for w in catalog.workloads) or "none"
-            raise InputError(f"workload {name!r} is not in the workloads file. Known: {known}")
+            raise unknown_workload(name, catalog.workloads)
         check_planned(change, workload)
         _refuse_missing(workload, history, now)
         others = _others(pending, workload, now)

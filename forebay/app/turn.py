@@ -61,10 +61,7 @@ def ahead_of(tx: Snapshot, change: PolicyChange) -> list[ChangeRecord]:
 
 def waits_for(tx: Snapshot, change: PolicyChange, workload: str | None = None) -> str | None:
     """In words, whom `change` waits for (on `workload`); None if it is its turn."""
-    ahead = [r for r in ahead_of(tx, change) if workload is None or workload in r.change.workloads]
-    if not ahead:
-        return None
-    return "waits for " + ", ".join(f"{r.change.change} ({r.state})" for r in reversed(ahead))
+    return _waiting([r for r in ahead_of(tx, change) if workload is None or workload in r.change.workloads])
 
 
 def next_is_due(tx: Snapshot, change: PolicyChange, now: datetime) -> bool:
@@ -96,8 +93,12 @@ def waits_to_arm(tx: Snapshot, change: PolicyChange) -> str | None:
                 return False
         return True
 
-    ahead = [f"{r.change.change} ({r.state})" for r in reversed(ahead_of(tx, change)) if not on_one_path(r)]
-    return "waits for " + ", ".join(ahead) if ahead else None
+    return _waiting([record for record in ahead_of(tx, change) if not on_one_path(record)])
+
+
+def _waiting(newest_first: Sequence[ChangeRecord]) -> str | None:
+    names = ", ".join(f"{record.change.change} ({record.state})" for record in reversed(newest_first))
+    return f"waits for {names}" if names else None
 
 
 def free_from(ahead: Sequence[Ahead], workload: Workload) -> datetime | None:

@@ -43,8 +43,7 @@ def arrival(
             serves_at, why = _serves_at(workload, step, now)
             if serves_at is None:
                 return Arrival(None, True, f"{workload.name}: {why}, so no time of alignment can be told")
-            judged_after = workload.verification.window + workload.verification.metric_delay
-            verified = max(now, serves_at + judged_after)
+            verified = max(now, serves_at + workload.verification.known_after)
         elif step.step.climbs and step.step.to_units <= reached:
             verified = max(verified, step.step.due_at)  # a correction has made it
         else:
@@ -68,8 +67,7 @@ def _serves_at(workload: Workload, step: StepRecord, now: datetime) -> tuple[dat
     assert step.asked_at is not None and step.asked_units is not None, "an asked step says what and when"
     if step.serving_at is not None:
         return step.serving_at, "the verdict is awaited"
-    judged_after = workload.verification.window + workload.verification.metric_delay
-    planned = step.asked_at + (step.step.verified_by - step.step.due_at) - judged_after
+    planned = step.asked_at + (step.step.verified_by - step.step.due_at) - workload.verification.known_after
     before, serving = step.serving_before or 0, step.seen_units or 0
     came, missing = serving - before, step.asked_units - serving
     if missing <= 0 or now <= planned:

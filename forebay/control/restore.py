@@ -7,7 +7,7 @@ from datetime import datetime
 
 from forebay.domain.allocation import Lever, Setting, TargetState, in_words, setting_for
 from forebay.domain.records import Intent
-from forebay.domain.workload import Workload
+from forebay.domain.workload import SoftLimit, Workload
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def next_restore(
     elif not target.stable:
         return LookAgain("the deployment is still under way")
     elif live.revision != original.revision:
-        return size_back(workload, target, original, last_write_at, required_before, now)
+        return _size_back(workload, target, original, last_write_at, required_before, now)
     if live == original:
         return Leave(f"restored to {in_words(original)}")
     if live.lever is Lever.FLOOR:
@@ -115,13 +115,13 @@ def _floor_back(
     if wanted > live.floor:
         if target.serving < live.floor:
             return LookAgain(f"the last move is still under way: {target.serving} of {live.floor} units serve")
-        if last_write_at is not None and now < last_write_at + soft.dwell:
-            return LookAgain(f"the dwell allows the next move at {last_write_at + soft.dwell:%H:%M:%S}")
+        if dwells := _dwells(soft, last_write_at, now):
+            return dwells
         return GiveBack(setting, f"floor back from {live.floor} to {wanted}")
     return GiveBack(setting, f"floor back from {live.floor} to {wanted}; the autoscaler keeps what demand needs")
 
 
-def size_back(
+def _size_back(
     workload: Workload,
     target: TargetState,
     original: Setting,
@@ -136,8 +136,8 @@ def size_back(
     live, soft = target.setting, workload.limits.soft
     if required is None:
         return LookAgain("no usage data: nothing shrinks")
-    if last_write_at is not None and now < last_write_at + soft.dwell:
-        return LookAgain(f"the dwell allows the next move at {last_write_at + soft.dwell:%H:%M:%S}")
+    if dwells := _dwells(soft, last_write_at, now):
+        return dwells
     if live.units >= required:
         back = live.model_copy(update={"size": original.size, "revision": original.revision})
         return GiveBack(back, f"size back from {live.size} to {original.size}; {live.units} units stay")
@@ -170,8 +170,8 @@ def _count_down(
     patience = workload.lead_time + workload.verification.patience
     if not stable and (last_write_at is None or now < last_write_at + patience):
         return LookAgain("the last move is still under way")
-    if last_write_at is not None and now < last_write_at + soft.dwell:
-        return LookAgain(f"the dwell allows the next move at {last_write_at + soft.dwell:%H:%M:%S}")
+    if dwells := _dwells(soft, last_write_at, now):
+        return dwells
     if required_units is not None and min(required_units, peak) > live.units:
         units = min(required_units, peak, live.units + soft.largest_move(live.units))
         text = f"the demand seen needs {required_units} units: count up again from {live.units} to {units}"
@@ -179,6 +179,12 @@ def _count_down(
     if units >= live.units > original.units:
         return LookAgain(f"the demand seen needs {required_units} units: {live.units} stay for now")
     return GiveBack(live.model_copy(update={"count": units}), f"count back from {live.units} to {units}")
+
+
+def _dwells(soft: SoftLimit, last_write_at: datetime | None, now: datetime) -> LookAgain | None:
+    if last_write_at is None or now >= last_write_at + soft.dwell:
+        return None
+    return LookAgain(f"the dwell allows the next move at {last_write_at + soft.dwell:%H:%M:%S}")
 
 
 def window_after(workload: Workload, move: Intent) -> tuple[datetime, datetime, datetime]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Annotated, Literal
@@ -156,6 +156,11 @@ class Verification(Model):
     tolerance: Annotated[float, Field(ge=0, le=1)] = 0.1
     patience: Hours = timedelta(minutes=10)
     corrections: Annotated[int, Field(ge=0, le=10)] = 2
+
+    @property
+    def known_after(self) -> timedelta:
+        """From the moment the capacity serves until its verdict can be known."""
+        return self.window + self.metric_delay
 
 
 def _metric_period(value: timedelta) -> timedelta:
@@ -326,7 +331,7 @@ class Workload(Model):
     @property
     def verified_after(self) -> timedelta:
         """From asking for a unit until its verdict can be known: lead time, metric delay and the window."""
-        return self.lead_time + self.verification.metric_delay + self.verification.window
+        return self.lead_time + self.verification.known_after
 
     @property
     def step_spacing(self) -> timedelta:
@@ -342,6 +347,12 @@ class Workload(Model):
     def whole_units_for(self, usage: Mapping[Resource, float]) -> int:
         """Units that carry `usage` at the target utilisation."""
         return math.ceil(self.units_for(usage)[0] - ROUNDING)
+
+
+def unknown_workload(name: str, catalog: Sequence[Workload]) -> InputError:
+    """For a workload that is not among those of the `catalog`; it lists them."""
+    known = ", ".join(workload.name for workload in catalog) or "none"
+    return InputError(f"workload {name!r} is not in the workloads file. Known: {known}")
 
 
 class WorkloadCatalog(Model):

@@ -20,7 +20,7 @@ from forebay.domain.errors import InputError
 from forebay.domain.model import Model, UtcTime
 from forebay.domain.resources import Resource
 from forebay.domain.rules import ChangeRules
-from forebay.domain.workload import Workload, WorkloadCatalog
+from forebay.domain.workload import Workload, WorkloadCatalog, unknown_workload
 from forebay.replay.cloud import Outage, SimulatedService
 from forebay.replay.journal import DecisionRecord, Journal
 from forebay.replay.loop import Replay, VirtualClock
@@ -224,8 +224,7 @@ def _slots(service: SimulatedService) -> pd.DataFrame:
 def _found(catalog: WorkloadCatalog, name: str) -> Workload:
     workload = catalog.get(name)
     if workload is None:
-        known = ", ".join(w.name for w in catalog.workloads) or "none"
-        raise InputError(f"workload {name!r} is not in the workloads file. Known: {known}")
+        raise unknown_workload(name, catalog.workloads)
     return workload
 
 

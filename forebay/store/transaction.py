@@ -54,9 +54,7 @@ class SqlTransaction(SqlSnapshot):
         return record
 
     def move(self, name: str, to: ChangeState, event: AuditEvent, *, lapses: bool = False) -> ChangeRecord:
-        before = self.change(name)
-        if before is None:
-            raise InputError(f"there is no change called {name!r}: check its name with `forebay status`")
+        before = self._known(name)
         check_transition(name, before.state, to)
         moved = {"state": to, "note": event.reason, "updated_at": event.at, "lapses": lapses}
         after = before.model_copy(update=moved)
@@ -66,9 +64,7 @@ class SqlTransaction(SqlSnapshot):
 
     def edit_change(self, change: PolicyChange, policy_version: int, event: AuditEvent) -> ChangeRecord:
         name = change.change
-        before = self.change(name)
-        if before is None:
-            raise InputError(f"there is no change called {name!r}: check its name with `forebay status`")
+        before = self._known(name)
         self._insert(t.revisions, change=name, content=before.change)
         self._update(t.plans, {"change": name}, current=False, proposed=False)
         # They were of what it said then: edited back to that, it is asked for anew. The audit log keeps who said yes.
@@ -76,6 +72,11 @@ class SqlTransaction(SqlSnapshot):
             event = approvals_sealed(event, self._connection, name)
         self._update(t.changes, {"name": name}, change=change, policy_version=policy_version)
         return self.move(name, ChangeState.RECEIVED, event)
+
+    def _known(self, name: str) -> ChangeRecord:
+        if (record := self.change(name)) is None:
+            raise InputError(f"there is no change called {name!r}: check its name with `forebay status`")
+        return record
 
     # Plans and steps
     def add_plan(self, plan: ShapingPlan, event: AuditEvent) -> None:
@@ -167,27 +168,30 @@ class SqlTransaction(SqlSnapshot):
 
     def settle_intent(self, number: int, outcome: Outcome, event: AuditEvent) -> None:
         """As the port says; settled twice alike is settled once, settled twice differently raises RuleRefusal."""
-        row = self._one(select(t.intents.c.intent).where(t.intents.c.number == number))
-        if row is None:
-            raise InputError(f"there is no intent {number}: it was never stored, or its transaction was rolled back")
-        if row.intent.outcome is outcome:
+        intent = self._intent(number)
+        if intent.outcome is outcome:
             return
-        if row.intent.outcome is not None:
+        if intent.outcome is not None:
             raise RuleRefusal(
                 "an outcome is recorded once",
-                f"intent {number} is settled as {row.intent.outcome.value!r}, it cannot become {outcome.value!r}",
+                f"intent {number} is settled as {intent.outcome.value!r}, it cannot become {outcome.value!r}",
                 "a new intent for a new write",
             )
-        settled = row.intent.model_copy(update={"outcome": outcome, "settled_at": event.at})
+        settled = intent.model_copy(update={"outcome": outcome, "settled_at": event.at})
         self._update(t.intents, {"number": number}, open=False, intent=settled)
         self.audit(event)
 
     def judge_intent(self, number: int, judgement: Judgement, event: AuditEvent) -> None:
+        judged = self._intent(number).model_copy(update={"judgement": judgement})
+        self._update(t.intents, {"number": number}, intent=judged)
+        self.audit(event)
+
+    def _intent(self, number: int) -> Intent:
         row = self._one(select(t.intents.c.intent).where(t.intents.c.number == number))
         if row is None:
             raise InputError(f"there is no intent {number}: it was never stored, or its transaction was rolled back")
-        self._update(t.intents, {"number": number}, intent=row.intent.model_copy(update={"judgement": judgement}))
-        self.audit(event)
+        intent: Intent = row.intent
+        return intent
 
     # What people decide
     def put_pin(self, pin: Pin, event: AuditEvent) -> None:
