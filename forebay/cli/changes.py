@@ -1,9 +1,9 @@
-"""What people do with a change: submit it, look at it, hold, resume, cancel."""
+"""What people do with a change: submit it, look at it, hold, resume, cancel, roll back, pin, settle."""
 
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,10 @@ from forebay.cli import common
 from forebay.domain.change import ChangeRequest
 from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.lifecycle import COME_TO_NOTHING, ChangeState
+
+if TYPE_CHECKING:
+    from forebay.app.context import Context
+    from forebay.app.status import Wanted
 
 app = typer.Typer()
 
@@ -41,33 +45,45 @@ def status(
     only_open: Annotated[bool, typer.Option("--open", help="List none that is over.")] = False,
 ) -> None:
     """What changes there are and where they stand, or everything about one."""
-    from forebay.app.outbox import unsent
-    from forebay.app.raises import open_raises
-    from forebay.app.status import Wanted, change_status, list_with_times
-    from forebay.report.raised import raises_table
-    from forebay.report.table import changes_table, notes_text, pending_table, request_text, status_table
+    from forebay.app.status import Wanted
 
     wanted = Wanted(state=state, entity=entity, only_open=only_open)
     if change is not None and wanted != Wanted():
         raise InputError("--state, --entity and --open choose from the list: leave them out, or the change")
-    ctx = common.context()
     if change is None:
-        records, in_force = list_with_times(ctx, wanted)
-        raises = open_raises(ctx)
-        if as_json:
-            rows = [
-                record.model_dump(mode="json")
-                | {"raises": [r.model_dump(mode="json") for r in raises if r.change == record.change.change]}
-                for record in records
-            ]
-            typer.echo(json.dumps(rows))
-            return
-        typer.echo(changes_table(records, ctx.clock.now(), in_force))
-        if raises:
-            typer.echo("\n" + raises_table([r.row for r in raises]))
-        if failed := [message for message in unsent(ctx) if message.failure or message.overdue(ctx.clock.now())]:
-            typer.echo(f"\nnot sent: {len(failed)}, see `forebay outbox show`")
+        _list(common.context(), wanted, as_json)
+    else:
+        _show(common.context(), change, as_json)
+
+
+def _list(ctx: Context, wanted: Wanted, as_json: bool) -> None:
+    from forebay.app.outbox import unsent
+    from forebay.app.raises import open_raises
+    from forebay.app.status import list_with_times
+    from forebay.report.raised import raises_table
+    from forebay.report.table import changes_table
+
+    records, in_force = list_with_times(ctx, wanted)
+    raises = open_raises(ctx)
+    if as_json:
+        rows = [
+            record.model_dump(mode="json")
+            | {"raises": [r.model_dump(mode="json") for r in raises if r.change == record.change.change]}
+            for record in records
+        ]
+        typer.echo(json.dumps(rows))
         return
+    typer.echo(changes_table(records, ctx.clock.now(), in_force))
+    if raises:
+        typer.echo("\n" + raises_table([r.row for r in raises]))
+    if failed := [message for message in unsent(ctx) if message.failure or message.overdue(ctx.clock.now())]:
+        typer.echo(f"\nnot sent: {len(failed)}, see `forebay outbox show`")
+
+
+def _show(ctx: Context, change: str, as_json: bool) -> None:
+    from forebay.app.status import change_status
+    from forebay.report.table import notes_text, pending_table, request_text, status_table
+
     found = change_status(ctx, change)
     if as_json:
         typer.echo(found.model_dump_json())

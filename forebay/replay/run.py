@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -26,7 +27,7 @@ from forebay.replay.journal import DecisionRecord, Journal
 from forebay.replay.loop import Replay, VirtualClock
 from forebay.replay.outcome import WorkloadOutcome, outcome_of
 from forebay.replay.recorded import RecordedDemand, truth
-from forebay.store import migrate, open_store
+from forebay.store import SqlStore, migrate, open_store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,30 +114,24 @@ def replay(
             f"{change.effective_at.isoformat()}: give a longer record, or an earlier effective_at"
         )
     clock = VirtualClock(now, list(services.values()))
-    with tempfile.TemporaryDirectory(prefix="forebay-replay-") as folder:
-        url = f"sqlite:///{Path(folder) / 'replay.db'}"
-        migrate(url)
-        store = open_store(url)
-        journal = Journal(clock)
-        try:
-            ctx = Context(
-                clock=clock,
-                store=store,
-                catalog=catalog,
-                target=lambda workload: services[workload.name],
-                usage=lambda workload: services[workload.name],
-                notifier=journal,
-                poll=min(w.metric_period for w in workloads),
-                lease=NEVER,
-                forecast_budget=NEVER,
-            )
-            _put_rules(ctx, scenario.rules)
-            run = Replay(ctx, clock, services, truth(change, scenario.true_factor), journal)
-            record = run.run(request)
-            with store.snapshot() as tx:
-                audit = tx.audit_entries(change.change)
-        finally:
-            store.close()
+    journal = Journal(clock)
+    with _store() as store:
+        ctx = Context(
+            clock=clock,
+            store=store,
+            catalog=catalog,
+            target=lambda workload: services[workload.name],
+            usage=lambda workload: services[workload.name],
+            notifier=journal,
+            poll=min(w.metric_period for w in workloads),
+            lease=NEVER,
+            forecast_budget=NEVER,
+        )
+        _put_rules(ctx, scenario.rules)
+        run = Replay(ctx, clock, services, truth(change, scenario.true_factor), journal)
+        record = run.run(request)
+        with store.snapshot() as tx:
+            audit = tx.audit_entries(change.change)
     summary = Summary(
         change=change.change,
         state=str(record.state),
@@ -148,6 +143,19 @@ def replay(
         workloads={name: outcome_of(service) for name, service in services.items()},
     )
     return Replayed(summary, journal.records, services, audit)
+
+
+@contextmanager
+def _store() -> Iterator[SqlStore]:
+    """A store of its own, gone with the block."""
+    with tempfile.TemporaryDirectory(prefix="forebay-replay-") as folder:
+        url = f"sqlite:///{Path(folder) / 'replay.db'}"
+        migrate(url)
+        store = open_store(url)
+        try:
+            yield store
+        finally:
+            store.close()
 
 
 def _put_rules(ctx: Context, rules: ChangeRules) -> None:

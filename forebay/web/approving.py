@@ -18,6 +18,7 @@ from forebay.domain.change import visible
 from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.records import ChangeRecord
 from forebay.web.answers import HEADERS, Refused, templates
+from forebay.web.body import read_body
 from forebay.web.link import ApprovalLink, read_token
 from forebay.web.pages import page_of, status_of
 from forebay.web.settings import WebSettings
@@ -48,7 +49,7 @@ def approving(ctx: Context, settings: WebSettings) -> APIRouter:
 
     @router.post("/approvals/{token}", include_in_schema=False)
     async def answer(request: Request, token: str) -> Response:
-        decision, reason = _form(await _body(request))
+        decision, reason = _form(await read_body(request, MOST_BYTES, "form", "give a shorter reason"))
         link, _ = await run_in_threadpool(read, token)
         record = await run_in_threadpool(_decide, ctx, link, decision, reason)
         context = {"record": record, "change": record.change, "decision": decision, "link": link}
@@ -63,15 +64,6 @@ def _decide(ctx: Context, link: ApprovalLink, decision: Decision, reason: str) -
         return act(ctx, link.change, link.person, reason, door="link", plan=link.asked, link=link.nonce)
     except RuleRefusal as refusal:
         raise Refused(409, str(refusal)) from refusal
-
-
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MOST_BYTES:
-            raise Refused(413, f"the form exceeds {MOST_BYTES} bytes: give a shorter reason")
-    return bytes(body)
 
 
 def _form(body: bytes) -> tuple[Decision, str]:

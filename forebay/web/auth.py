@@ -51,13 +51,13 @@ class Doorkeeper:
         self._open_reading = open_reading
 
     def let(self, act: Act) -> Callable[..., Principal]:
-        """A dependency: the principal, who may `act`. Raises Refused (401, 403, 429), and of who may 422 for a query
-        that says what the route does not hear.
+        """A dependency: the principal, who may `act`. Raises Refused: 401, 403, 429; for one who may, 422 where the
+        query has a parameter that the route does not know, or has twice.
         """
 
         def principal(request: Request, _: object = scheme) -> Principal:
             found = self._paced(self._admit(act, request, BEARER), request)
-            _check_query(request)
+            _check_query_of_route(request)
             return found
 
         return principal
@@ -89,7 +89,7 @@ class Doorkeeper:
         principal = self._paced(self._admit("read", request, BASIC), request)
         if principal.entities:
             raise Refused(403, "the pages show every entity, and this key is for some: use the API under /v1")
-        _check_query(request)
+        _check_query_of_route(request)
         return principal
 
     def _admit(self, act: Act, request: Request, challenge: dict[str, str]) -> Principal:
@@ -125,9 +125,7 @@ class Doorkeeper:
 
 
 def check_query(request: Request, known: Sequence[str]) -> None:
-    """Raises Refused for a query that says what the route does not hear, misspelt or a second time: it would list what
-    nobody asked for.
-    """
+    """Raises Refused (422) for a parameter that is not `known` here, or given twice: it would list what nobody asked for."""
     given = [name for name, _ in request.query_params.multi_items()]
     if unknown := sorted(set(given) - set(known)):
         heard = f"it takes {', '.join(known)}" if known else "it takes none"
@@ -136,7 +134,7 @@ def check_query(request: Request, known: Sequence[str]) -> None:
         raise Refused(422, f"the query parameter {', '.join(twice)} is given twice: give it once")
 
 
-def _check_query(request: Request) -> None:
+def _check_query_of_route(request: Request) -> None:
     check_query(request, [parameter.alias for parameter in request.scope["route"].dependant.query_params])
 
 

@@ -12,9 +12,14 @@ from forebay.web.answers import Refused
 TOO_DEEP = "the body is nested too deeply to be read"
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """The body. Raises Refused as soon as it is known to exceed `limit` bytes: by its header, else by its stream."""
-    too_large = Refused(413, f"the body exceeds {limit} bytes: send the change only, without attachments")
+async def read_body(
+    request: Request, limit: int, what: str = "body", mend: str = "send the change only, without attachments"
+) -> bytes:
+    """The body. Raises Refused as soon as it is known to exceed `limit` bytes: by its header, else by its stream.
+
+    `what` and `mend`: what a refusal calls it, and what it says to do.
+    """
+    too_large = Refused(413, f"the {what} exceeds {limit} bytes: {mend}")
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
         raise too_large
