@@ -1,4 +1,4 @@
-"""Which variables FOREBAY_… there are: a misspelt one would leave what it was to set as it is, without a word."""
+"""Checks the names of the variables FOREBAY_…: a misspelt one would leave its setting at the default, unnoticed."""
 
 from __future__ import annotations
 

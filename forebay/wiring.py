@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 class LatestCatalog:
-    """The workloads as `read` gave them last; at first when one is asked for, as an emergency asks for none.
+    """The workloads as `read` gave them last. They are first read when one is asked for: break glass asks for none.
 
     What was read stays in use where `read` fails later: a slip in an edit must not stop what is under way.
     """

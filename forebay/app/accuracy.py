@@ -125,7 +125,7 @@ def _plans(tx: Snapshot, workload: Workload, history: Mapping[Resource, pd.Serie
 
 
 def _recorded(ctx: Context, tx: Transaction, accuracy: Accuracy) -> AuditEvent | None:
-    """Store it; the warning, audited, if the forecasts are no longer right and that was not said the last time."""
+    """Store it. Returns the warning, audited, if the forecasts were right last time and no longer are; else None."""
     before = [known for known in tx.accuracies(accuracy.workload) if known.same_series(accuracy)]
     tx.put_accuracy(accuracy)
     if accuracy.decay is None or (before and before[-1].decay is not None):

@@ -28,7 +28,7 @@ from forebay.domain.verdict import Verdict
 # A sleeping controller looks up this often: to renew its lease, and to notice a cancel or a hold.
 NAP = timedelta(seconds=10)
 IN_TROUBLE = "in trouble"
-# Words of the same trouble differ by what is measured: so long one telling of a workload counts for them all.
+# The words of one trouble change with what is measured: of a workload's trouble people are told once in this time.
 TOLD_FOR = timedelta(hours=1)
 
 
@@ -185,7 +185,7 @@ def _done(ctx: Context, lease: Lease, view: View, decision: Decision) -> Tick:
 
 
 def _hold(ctx: Context, change: str, workload: str, reason: str, *, lapses: bool = False) -> None:
-    """Hold the change; or, where its policy is in force and nothing is left to hold, tell people: demand is there."""
+    """Hold the change. Once its policy is in force there is nothing to hold any more: then people are told instead."""
     hold_by_controller(ctx, change, reason, lapses=lapses)
     now = ctx.clock.now()
     with ctx.store.transaction() as tx:

@@ -159,8 +159,8 @@ def _taken_from(ctx: Context, record: ChangeRecord) -> str | None:
 def arm_if_aligned(ctx: Context, change: str) -> str:
     """Arm what is aligned; disarm or hold what no longer is. Returns what is missing, or that nothing is.
 
-    Who cannot look for a moment says so, and brings no policy late with it: what was armed stays armed, and how long
-    for is `forebay.app.blind`'s to say; what was not is looked at again at the effective time.
+    Where nobody can look for the moment, that is returned and nothing changes, so that no policy is late for it: an
+    armed change stays armed (`forebay.app.blind` says for how long), another is looked at again at its effective time.
     """
     try:
         if lost := watch_armed(ctx, change):
@@ -212,8 +212,8 @@ def enforce(ctx: Context, change: str) -> str:
 
     The decision point has switched by itself; this is the record and the push, and may run late or twice. A change
     that is not armed at its effective time is armed now if it is aligned; else it is deferred until it is, or
-    rejected, as it says; one that a person holds waits for a person. What a later version has followed already is not
-    pushed after that one. Raises OutsideError if a push failed: the change stays `in force`, and is pushed again.
+    rejected, as it says; one that a person holds waits for a person. A version that a later one has followed already
+    is not pushed over that. Raises OutsideError if a push failed: the change stays `in force`, and is pushed again.
     """
     with ctx.store.snapshot() as tx:
         record = tx.change(change)
@@ -339,11 +339,12 @@ def _serves(ctx: Context, record: ChangeRecord) -> bool:
 
 
 def _misaligned(ctx: Context, record: ChangeRecord, misaligned: Misalignment) -> str:
-    """Not armed at its effective time: rejected, or deferred: shaping goes on, and the policy waits for it.
+    """Not armed at its effective time: enforced or rejected as the change says, else deferred: shaping goes on, and the
+    policy waits for it.
 
-    Only capacity that is missing is passed over where the change says so; a freeze window or another's turn is not.
-    Rejecting is for good: where nobody could look, that waits for as long as the workloads have patience; where only
-    verdicts are missing, for those that fall due at the effective time itself, which another run tells in that moment.
+    `enforce` passes over missing capacity only, never over a freeze window or another change's turn. A rejection is for
+    good, so it is put off while it may yet prove wrong: where nobody could look, for as long as the workloads have
+    patience; where only verdicts are missing, for those due at the effective time, which another run tells just then.
     """
     change, missing = record.change, misaligned.text
     unseen, passed = False, ctx.clock.now() - change.effective_at

@@ -15,7 +15,7 @@ from forebay.ports import Snapshot
 
 # The audit log remembers what a process that is started anew would not: since when, and whether it was told.
 FAILED, BLIND, SEEN = "look failed", "not looked at", "looked at again"
-# Of a workload that cannot be read, or is not there: what it has where nobody says otherwise.
+# Of a workload that cannot be read, or is not there: the default of `Verification`.
 PATIENCE = timedelta(minutes=10)
 
 

@@ -25,12 +25,12 @@ ABOVE, WITHIN = "demand above what serves", "demand within what serves"
 VERIFIED, DOUBTED = "settling verified", "settled in doubt"
 # Demand that goes to and fro about what serves is told of no more often.
 TOLD_FOR = timedelta(hours=1)
-# So short before the effective time nothing can be made any more, and nothing is to delay the policy.
+# This close to the effective time no step can be made any more, and nothing may delay the policy.
 LEFT_ALONE = timedelta(minutes=1)
 
 
 def watch_demand(ctx: Context, record: ChangeRecord) -> None:
-    """Tell people once demand is above what serves an armed change; again only after it was well in between.
+    """Tell people once demand is above what serves an armed change; again only if it was within that in between.
 
     Alignment counts units alone, and the last step may have been verified days ahead. Data that is missing says neither
     that demand is above nor that it is within. Raises the first error, once all workloads were looked at; it is no

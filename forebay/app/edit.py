@@ -20,9 +20,10 @@ VERSION_STORED = "policy version stored"
 
 
 def is_repeated(tx: Snapshot, known: ChangeRecord, request: ChangeRequest, before: ChangeRequest | None = None) -> bool:
-    """Whether `request` is the stored change or one of its earlier contents: doors deliver twice, and late.
+    """Whether `request` says what the stored change says, or said before it was edited: doors deliver twice, and late.
 
-    `before`: what its sender asked for last. Where that stands, an earlier content is not late but an edit back.
+    `before`: what the same sender asked for last. Where the change still says that, an earlier content is no late
+    delivery, but an edit back to it.
     """
     stands = before is not None and _same(known.change, before)
     earlier = [] if stands else tx.revisions(known.change.change)
@@ -32,10 +33,10 @@ def is_repeated(tx: Snapshot, known: ChangeRecord, request: ChangeRequest, befor
 def at_time_given(
     known: ChangeRecord, request: ChangeRequest, change: PolicyChange, before: ChangeRequest | None = None
 ) -> PolicyChange:
-    """The edit `change` that `request` asks for: at the time that was given where it says the same relative one again.
+    """`change`, the edit that `request` asks for; at the effective time it was given where a relative one is repeated.
 
-    The same as the stored change says, or as its sender said last (`before`), whatever another door made of the time
-    since. Asking anew for a denied change counts anew.
+    It is repeated if it is the one that the stored change was asked for by, or that the same sender named last
+    (`before`), whatever another door made of the time since. Asking again for a denied change counts from now.
     """
     said = {known.change.effective_in, before.effective_in if before else None}
     if request.effective_in is None or request.effective_in not in said or known.state is ChangeState.DENIED:
@@ -44,12 +45,12 @@ def at_time_given(
 
 
 def refused_at_once(tx: Snapshot, known: ChangeRecord) -> bool:
-    """Whether a rule denied it as it came, so that it brought nothing: what stood in its way may be over by now."""
+    """Whether a rule denied it on its arrival (it has no policy version): what stood in its way may be over by now."""
     return known.state is ChangeState.DENIED and own_version(tx, known) is None
 
 
 def may_edit(known: ChangeRecord, door: str | None) -> bool:
-    """Not a ticket that only names what came by another door: whoever holds its secret claims any name."""
+    """Whether what comes by `door` may edit the change: a ticket only what it brought, as it may claim any name."""
     return source_of(door) is None or known.door == door
 
 
@@ -95,7 +96,7 @@ def store_edit(
 
 
 def put_new_version(tx: Transaction, ctx: Context, change: PolicyChange, version: PolicyVersion, base: str) -> None:
-    """With `base`, which it builds on as it is accepted: a change that names none is on record with one as well."""
+    """Store it. The audit log keeps `base`, which it builds on as it is accepted, even if the change names none."""
     brings, told = {"old": base, "new": called(version.version)}, f"version {version.version}, not armed"
     tx.put_version(version, ctx.event(change, VERSION_STORED, told, **brings))
 
@@ -107,7 +108,7 @@ def builds_on(audit: Sequence[AuditEntry]) -> str | None:
 
 
 def again_as(known: ChangeRecord) -> str:
-    """What the audit log calls it that `known` has come again."""
+    """The audit log's word for `known` being asked for once more."""
     return "asked for again" if known.state is ChangeState.DENIED else "edited"
 
 

@@ -14,7 +14,7 @@ from forebay.domain.records import ChangeRecord
 from forebay.ports import Snapshot
 
 LATE, HELD = "expected late", "held"
-# So long ahead people are told that what waits for one of them will not come into force by itself.
+# This long ahead people are told that a change which waits for one of them will not come into force by itself.
 REMINDED = timedelta(hours=1)
 
 

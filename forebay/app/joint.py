@@ -167,8 +167,8 @@ def shaped(tx: Snapshot, change: PolicyChange, workload: str) -> tuple[str, Shap
 
 
 def news(tx: Snapshot, plan: ShapingPlan, looked_at: Iterable[datetime]) -> bool:
-    """Whether others, or others' edited content, are to be carried than the carrier's `plan` was drawn for, and nobody
-    drew it anew since they changed.
+    """Whether the changes to be carried, or their content, are no longer those that the carrier's `plan` was drawn for,
+    and nobody has drawn it anew since.
     """
     before = {(name, drawn_for) for name, drawn_for in plan.drawn_for.items() if name != plan.change}
     after = {(rider.change.change, rider.change.fingerprint) for rider in counted(tx, plan.change, plan.workload)}

@@ -25,7 +25,7 @@ FOREIGN = "changed by another"
 
 @dataclass(frozen=True)
 class Unseen:
-    """Nobody has looked: another is at work there, and looks for itself."""
+    """Not looked at: a run is at work on the workload, and looks for itself."""
 
 
 Answer = Keep | Adopt | Clash | Later | Unseen | None

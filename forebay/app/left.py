@@ -12,11 +12,11 @@ LEFT_AS_IT_IS = "left as it is"
 
 
 def stood_before(tx: Snapshot, change: str, workload: str, found: Setting) -> Setting:
-    """The floor and the maximum that stood before Forebay moved them, where `found`, what `change` came upon, is just
-    what it had left; else `found`.
+    """`found`, which `change` came upon; where that is just what earlier changes have left, all over by now, with the
+    floor and the maximum that stood before Forebay moved them.
 
-    A floor goes back no further than the policies in force guarantee, and a maximum no further than they allow. What is
-    left so would stay for ever, were it not given back once they say something else.
+    A floor goes back no further than the policies in force guarantee, and a maximum no further than they allow. What
+    that leaves behind would stay for ever, were it not given back once those policies say something else.
     """
     own = tx.intents(workload, change=change)
     before = own[0].number if own else None

@@ -20,8 +20,8 @@ from forebay.ports import Usage
 
 
 def measured(usage: Usage, start: datetime, end: datetime) -> Mapping[Resource, float]:
-    """Mean usage in [start, end) of each resource that has data there. What is no finite number is none: it would hide
-    from a maximum, and let something shrink (rule 7).
+    """Mean usage in [start, end) of each resource that has data there. A value that is not finite counts as no data: a
+    NaN would be lost in a maximum, and let something shrink (rule 7).
     """
     return {resource: value for resource, value in usage.measure(start, end).items() if math.isfinite(value)}
 

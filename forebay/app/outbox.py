@@ -19,8 +19,8 @@ from forebay.ports import Snapshot, Transaction
 log = logging.getLogger(__name__)
 # So many targets are told side by side: one that hangs must not make another late.
 AT_ONCE = 8
-# What is due for so long, though failures are tried again at least every 15 minutes, nobody has configured any more.
-NOBODYS = timedelta(hours=4)
+# Failures are tried again at least every 15 minutes: what is due for this long, no process has an outlet for.
+UNCLAIMED_AFTER = timedelta(hours=4)
 PUSH = "push to "
 Send = Callable[[Message], None]
 
@@ -137,14 +137,14 @@ def _send(ctx: Context, message: Message) -> bool:
     return after.state is MessageState.SENT
 
 
-def give_up_nobodys(ctx: Context) -> None:
-    """What was left behind by an outlet that is configured nowhere any more is given up, as loudly as any other.
+def give_up_unclaimed(ctx: Context) -> None:
+    """Messages of an outlet that is configured nowhere any more are given up, as loudly as any other.
 
-    For the reconciler, which has them all: a shell that has none must not judge for it.
+    For the reconciler only, whose settings name every outlet: a shell that names none cannot tell.
     """
     here, now = outlets(ctx), ctx.clock.now()
     with ctx.store.snapshot() as tx:
-        found = due(tx.messages(MessageState.WAITING), now - NOBODYS)
+        found = due(tx.messages(MessageState.WAITING), now - UNCLAIMED_AFTER)
     for message in found:
         if message.outlet not in here:
             failure = f"{message.outlet!r} is not configured any more: configure it, or discard it"

@@ -245,7 +245,9 @@ def _finished(series: pd.Series | None, before: datetime, slot: timedelta) -> pd
 def _known_before(
     workload: Workload, history: Mapping[Resource, pd.Series], in_force: Sequence[PolicyChange], now: datetime
 ) -> list[PolicyChange]:
-    """Those that the history knows longer without than with: else there is too little before them to forecast from."""
+    """Those that have been in force for no longer than the history goes back before them: of any other it knows too
+    little from before to forecast from.
+    """
     firsts = [known.index[0] for r in workload.resources if r in history and len(known := history[r].dropna())]
     return [one for one in in_force if firsts and now - one.effective_at <= one.effective_at - max(firsts)]
 

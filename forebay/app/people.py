@@ -1,4 +1,4 @@
-"""What people do to a change: hold, resume, cancel. Always with a name and a reason; and the controller's own hold."""
+"""Hold, resume, cancel, deny: by people, always with a name and a reason, and by the controller."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ def hold(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:
 
 
 def hold_by_controller(ctx: Context, change: str, reason: str, *, lapses: bool = False) -> None:
-    """The controller found something a person must look at, or that is waited for no longer (the hold then `lapses`
-    once it is there). A change that no longer moves is left alone.
+    """Hold the change until a person has looked, or, if that `lapses`, until what was waited for in vain is there.
+
+    A change that no longer moves is left alone.
     """
     with ctx.store.transaction() as tx:
         event = put_on_hold(tx, ctx, change, reason, lapses=lapses)
@@ -41,7 +42,7 @@ def hold_by_controller(ctx: Context, change: str, reason: str, *, lapses: bool =
 
 
 def put_on_hold(tx: Transaction, ctx: Context, change: str, reason: str, *, lapses: bool = False) -> AuditEvent | None:
-    """As `hold_by_controller`, together with what has led to it; returns what to tell, None where nothing was held."""
+    """`hold_by_controller` within `tx`, with what has led to it. Returns what to tell; None where nothing was held."""
     record = tx.change(change)
     for_good = record is not None and record.lapses and not lapses
     if record is None or not (for_good or record.state in MOVING or _armed_ahead(tx, ctx, record)):

@@ -15,7 +15,7 @@ from forebay.domain.lifecycle import ChangeState
 from forebay.ports import Snapshot
 
 UNPLANNED, WHY = "not planned", "its plan could not be drawn, and is tried again: "
-# What failed before was of other content, stood in a note that is gone, or is over.
+# A failure before one of these does not count any more: it was of other content, or is over.
 BEGINS = frozenset({"received", "edited", "asked for again", "resumed", "plan stored"})
 # It is tried every few minutes: of failures that take turns each is told once in so long.
 TOLD_FOR = timedelta(hours=1)

@@ -72,7 +72,7 @@ def open_raises(ctx: Context) -> list[Raise]:
 def settle(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:
     """A person says that what a change has left stands right as it is; one that is giving back is over with that.
 
-    Where something was left on one workload while others still go back, it is said of that one alone.
+    Where something was left on one workload while others still go back, that holds for the one alone.
     Raises InputError, RuleRefusal, and OutsideError where how a write ended cannot be read.
     """
     with ctx.store.snapshot() as tx:

@@ -47,8 +47,8 @@ def receive(
     name that belongs to another request; RuleRefusal for an edit or a superseding that a rule forbids.
 
     `asked_at` (aware UTC): when it came to the door, if that was earlier; a relative time and the minimum delay count
-    from then. `before`: see is_repeated. `only_own`: by this door nobody's place is taken but one's own. `door`: see
-    ChangeRecord; who asks by a ticket is only claimed, so that it edits no change but the one it brought.
+    from then. `before`: see is_repeated. `only_own`: by this door one may supersede one's own changes only. `door`: see
+    ChangeRecord; a ticket only claims who asks, so it may edit no change but the one it brought.
     """
     # Read once: judged by a later reading, a time of just the minimum delay would always fall short of it.
     now = ctx.clock.now()
@@ -86,7 +86,10 @@ def _first(
     only_own: bool,
     door: str | None,
 ) -> tuple[ChangeRecord, list[AuditEvent]]:
-    """As stored, and what to tell: its denial, or whose place it takes. What is denied takes nobody's: it is raised."""
+    """Store a change of a new name. Returns its record and what to tell: its denial, or whose place it takes.
+
+    One that is to supersede another and is denied is not stored: the refusal is raised.
+    """
     told = [supersede(tx, ctx, change, only_own=only_own, door=door)] if change.supersedes else []
     versions = tx.versions(change.entity, change.policy)
     number = next_number(versions)

@@ -14,7 +14,7 @@ from forebay.app.demand import watch_demand
 from forebay.app.foretell import foretell
 from forebay.app.joint import counts_on, shaped
 from forebay.app.lookup import own_version, pin_on
-from forebay.app.outbox import drain, give_up_nobodys, post_what_is_in_force
+from forebay.app.outbox import drain, give_up_unclaimed, post_what_is_in_force
 from forebay.app.people import deny
 from forebay.app.pins import end_pins
 from forebay.app.plan import plan_anew_if_overdue
@@ -39,7 +39,7 @@ from forebay.domain.records import ChangeRecord, WakeUp
 
 # A run that should be at work but holds no lease this long after its time is taken for dead.
 DEAD_AFTER = timedelta(seconds=20)
-# A change without steps needs no capacity of its own: it is armed so long ahead, and not days.
+# A change without steps needs no capacity of its own: it is armed this long ahead, not days.
 ARM_AHEAD = timedelta(minutes=1)
 # What fails again and again is tried again after pauses that grow to this.
 LONGEST_PAUSE = timedelta(minutes=10)
@@ -80,7 +80,7 @@ def reconcile(
             wanted += wake_ups(ctx, record)
         _report(ctx, failed, trouble, record.change)
     failed = []
-    for act in (settle_rules, tell, answer, drain, give_up_nobodys, *((beat,) if look else ())):
+    for act in (settle_rules, tell, answer, drain, give_up_unclaimed, *((beat,) if look else ())):
         with kept(failed):
             act(ctx)
     _report(ctx, failed, trouble)

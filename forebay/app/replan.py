@@ -30,7 +30,8 @@ from forebay.domain.verdict import Verdict
 from forebay.domain.workload import Workload
 from forebay.ports import Snapshot
 
-# So long about a step's time its workload is left to its run: a forecast may take as long, and holds the lease.
+# For this long before and after a step's time its workload is left to its run: a forecast may take as long, and holds
+# the lease.
 LEFT_ALONE = timedelta(minutes=1)
 REPLANNED, REFUSED, KEPT, ASKED = "replanned", "replan refused", "plan kept", "approval asked again"
 LOOKS = (REPLANNED, REFUSED, KEPT, ASKED)

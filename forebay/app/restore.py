@@ -180,7 +180,7 @@ def _back_from(
 ) -> tuple[Setting | None, Setting | None]:
     """What `workload` goes back to and what counts as ours there: also what was left by changes that are over.
 
-    Whoever has moved nothing gives that back all the same, where it is nobody else's turn.
+    A change that has moved nothing gives that back too, unless it is another change's turn there.
     """
     if original and ours:
         return stood_before(tx, record.change.change, workload, original), ours

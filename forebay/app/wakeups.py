@@ -17,7 +17,7 @@ HEAD_START = timedelta(seconds=3)
 TOGETHER = timedelta(seconds=5)
 OPEN = (StepState.PENDING, StepState.ASKED)
 PLANNING_IS_DEAD_AFTER = timedelta(minutes=3)
-# Of twenty at once on two cores some take so long to start, and what is pushed is not to wait for that.
+# Of twenty runs at once on two cores some take this long to start, and a push must not wait for that.
 ENFORCE_HEAD_START = timedelta(seconds=45)
 
 

@@ -12,7 +12,7 @@ from forebay.domain.errors import NotShownYet, kept
 from forebay.domain.lifecycle import AFTER, FOR_A_PERSON, MOVING, ChangeState
 from forebay.domain.records import ChangeRecord
 
-# That a person is to decide means no step forward, not that what was set may be taken.
+# A change that waits for a person makes no step, but what it has set is kept.
 WATCHED = MOVING | AFTER | {ChangeState.ARMED} | FOR_A_PERSON
 
 
@@ -36,7 +36,7 @@ def watch(ctx: Context, record: ChangeRecord) -> None:
 
 
 def _watch(ctx: Context, record: ChangeRecord) -> bool:
-    """Whether there is no workload of it that nobody has looked at. Raises the first error."""
+    """Whether all of its workloads were looked at. Raises the first error, once they were tried."""
     if record.state is ChangeState.ARMED:
         # From its effective time on it is looked at once it is recorded as in force.
         lost = watch_armed(ctx, record.change.change)

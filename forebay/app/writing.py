@@ -141,7 +141,7 @@ def pinned(tx: Snapshot, ctx: Context, record: ChangeRecord) -> str | None:
 def _remember_original(tx: Transaction, ctx: Context, record: ChangeRecord, workload: str, live: Setting) -> None:
     """What stands before the first write that takes effect: what stood before one that did not may be long gone.
 
-    What one that was not made had asked for, and stands there all the same, is another's.
+    A value that stands there although our write of it was not made is another hand's.
     """
     change = record.change.change
     made = [i for i in tx.intents(workload, change=change) if i.outcome is not Outcome.NOT_DONE]
@@ -285,7 +285,7 @@ def settle_open_intents(ctx: Context, record: ChangeRecord, workload: Workload, 
 
 
 def _but_for_the_ceiling(intent: Intent, live: Setting) -> bool:
-    """Whether the floor that was written stands, under another hand's ceiling: it is ours all the same, to go back."""
+    """Whether the floor that was written stands, only the ceiling is another hand's: the floor is ours to give back."""
     new, old = intent.new, intent.old
     moved = new.floor is not None and new.floor != old.floor
     return moved and new.model_copy(update={"ceiling": live.ceiling}).stands_in(live)

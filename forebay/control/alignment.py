@@ -16,7 +16,7 @@ class Misalignment:
     """What keeps a change from being armed, in words. `foreign`: another hand did it, so a person must look.
 
     `capacity`: it is the capacity that is missing, or not verified; else a rule is in the way, whatever is there.
-    `unseen`: it may well be there, but nobody could look for the moment. `unjudged`: nor has every step its verdict.
+    `unseen`: it may well be there, but nobody could look for the moment. `unjudged`: verdicts on steps are missing.
     """
 
     text: str

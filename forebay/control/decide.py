@@ -142,7 +142,7 @@ def verification_window(
 
 
 def latest_window(workload: Workload, now: datetime) -> tuple[datetime, datetime, datetime]:
-    """The same of what was seen last, where no step is under way."""
+    """(start, end, known_at) of the latest window whose metrics are known at `now`, where no step is under way."""
     end = now - workload.verification.metric_delay
     return end - workload.verification.window, end, now
 
@@ -174,7 +174,8 @@ def decide(view: View, poll: timedelta) -> Decision:
 def recovered(view: View, poll: timedelta) -> str | Hold:
     """Why a change whose hold lapses may go on now, in words; or what it would be held for.
 
-    Whoever had no patience left would not hold it: what it waited for is there, and no other hand has been at it.
+    It may where it would not be held even with no patience left: what it waited for is there, and nobody else has
+    changed anything.
     """
     last = view.intents[-1] if view.intents else None
     if last and last.outcome is Outcome.FOREIGN and last.settled_at and last.settled_at >= view.change.updated_at:

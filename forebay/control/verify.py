@@ -28,7 +28,8 @@ def judge(
     Absolute usage is compared, never a percentage: a percentage falls by itself when units are added. `error` if
     fewer units serve than were asked; `no_data` if a planned resource has no data, or no finite number; `high` if the
     forecast's upper band is exceeded by more than the tolerance, or a resource is close to saturation; `low` if all
-    are below the lower band; else `pass`. Without a plan only the objectives judge.
+    are below the lower band; else `pass`. Without a plan only the objectives judge. `planned_units`: what the step was
+    planned to ask for, where that is not what was asked.
     """
     slot = plan.slot_at(start + (end - start) / 2) if plan else None
     band = dict(slot.demand) if slot else {}

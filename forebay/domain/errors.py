@@ -49,10 +49,10 @@ class LostLease(ForebayError):
 
 @contextmanager
 def kept(errors: list[Exception], but: type[Exception] | tuple[()] = ()) -> Iterator[None]:
-    """What the block fails with goes to `errors`, `but` what is raised on: it stands in the way of nothing that comes
-    after.
+    """Put what the block raises into `errors`, so that what comes after it is done all the same. Errors of the type
+    `but` are raised on.
 
-    What nobody foresaw comes first among them, for whoever cannot raise them all raises the first.
+    An error that nobody foresaw is put first: whoever can raise only one of them raises the first.
     """
     try:
         yield

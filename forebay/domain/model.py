@@ -145,8 +145,8 @@ def faults(
 ) -> list[tuple[Place, str]]:
     """Where each of pydantic's faults is, and its line: the field, what is wrong with it, and what was found there.
 
-    `model` is what was read: of a field that it has not, its own are named. `quote` False leaves out what was found,
-    which may be a secret.
+    `model` is what was read: where a field is not known, those it has are named. `quote` False leaves out what was
+    found, which may be a secret.
     """
     told = []
     for fault in found:
@@ -201,7 +201,7 @@ def _sentence(fault: Any, model: type[BaseModel] | None) -> str:
 
 
 def _written(model: type[BaseModel] | None, place: Place) -> tuple[list[int | str], list[str]]:
-    """`place` by the steps that people wrote in a `model`, and the fields of what stands around the last of them.
+    """`place` as people wrote it in a `model`, and the fields that are known where its last step stands.
 
     Between them pydantic says which of several models it took something for, and that a key is meant, not its value.
     """

@@ -37,7 +37,9 @@ class ChangeRecord(Model):
 
 class StepRecord(Model):
     """A shaping step under way. `asked_units` is what was really asked (limits or corrections may alter `to_units`).
-    `serving_before` it was asked for, `seen_units` serve by the last look."""
+
+    `serving_before`: units that served when it was asked for. `seen_units`: units that served by the last look.
+    """
 
     change: str
     workload: str

@@ -23,8 +23,8 @@ def days(dates: Sequence[date]) -> str:
 
 
 def on_one_line(text: str) -> str:
-    """As it may stand in a terminal or a log, where a reason's second line could be taken for one of ours: line breaks
-    and all runs of blanks but an indent as one blank, and what a terminal would obey by its escape.
+    """`text` as it may stand in a terminal or a log, where a second line of it could be taken for one of ours: runs of
+    blanks and line breaks become one blank (an indent stays), control characters are shown by their escapes.
     """
     indent = len(text) - len(text.lstrip(" "))
     words = " ".join(text.split())

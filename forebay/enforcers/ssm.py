@@ -72,7 +72,9 @@ class SsmParameter:
 
 
 def _began(value: str, parameter: str) -> tuple[datetime, int]:
-    """What `in_force` orders by: the number of a version set back, or in force at once, says nothing of when."""
+    """What `in_force` orders by. The number alone does not tell which version took force later: one may have been set
+    back, or put in force at once.
+    """
     try:
         content: Any = json.loads(value)
         return datetime.fromisoformat(content["in_force_from"]), int(content["version"])

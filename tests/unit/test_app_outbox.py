@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from forebay.app.outbox import NOBODYS, discard, drain, post_version, push_version, retry, unsent
+from forebay.app.outbox import UNCLAIMED_AFTER, discard, drain, post_version, push_version, retry, unsent
 from forebay.domain.errors import InputError, OutsideError, RuleRefusal
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.outbox import CLAIM, MOST_ATTEMPTS, Message, MessageState
@@ -152,7 +152,7 @@ def test_what_is_configured_nowhere_any_more_is_given_up_by_the_reconciler_and_h
     assert world.state is ChangeState.CLOSED
     assert [m.state for m in unsent(world.ctx)] == [MessageState.WAITING], "who has it may be away"
     assert [m.overdue(world.clock.now()) for m in unsent(world.ctx)] == [True]
-    world.run_until(minutes(0) + NOBODYS + timedelta(minutes=10), every=timedelta(minutes=5))
+    world.run_until(minutes(0) + UNCLAIMED_AFTER + timedelta(minutes=10), every=timedelta(minutes=5))
     (dead,) = unsent(world.ctx)
     assert (dead.state, dead.failure) == (
         MessageState.DEAD,
