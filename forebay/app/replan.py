@@ -28,7 +28,7 @@ from forebay.domain.plan import PlanRefusal, ShapingPlan, ShapingStep
 from forebay.domain.records import ChangeRecord, Lease, StepRecord
 from forebay.domain.verdict import Verdict
 from forebay.domain.workload import Workload
-from forebay.ports import Snapshot
+from forebay.ports import Snapshot, Transaction
 
 # For this long before and after a step's time its workload is left to its run: a forecast may take as long, and holds
 # the lease.
@@ -61,55 +61,66 @@ def review(ctx: Context, record: ChangeRecord, workload: Workload, lease: Lease,
     approved changes nothing either: it is asked for, and drawn again as soon as it is approved.
     Raises LostLease, OutsideError, and RuleRefusal if the change has moved on meanwhile.
     """
-    name = record.change.change
     if (due := _due(ctx, record, workload, verdict)) is None:
         return
-    view, plan, why = due.view, due.view.plan, due.renewal.why
     new: ShapingPlan | str = "it is too late for another plan"
     if not due.renewal.late:
-        new = _drawn(ctx, record, workload, plan, due.moved, view.began, due.riders)
-    again: AuditEvent | None = None
+        new = _drawn(ctx, record, workload, due.view.plan, due.moved, due.view.began, due.riders)
     with ctx.store.transaction() as tx:
         tx.check_lease(lease, ctx.clock.now())
         check_unchanged(tx, record)
-
-        def event(action: str, words: str, plan_hash: str) -> AuditEvent:
-            return ctx.event(record.change, action, words, workload=workload.name, plan_hash=plan_hash)
-
-        tx.drop_proposal(name, workload.name)
-        left = [step for step in view.steps if step.state is StepState.PENDING]
+        tx.drop_proposal(record.change.change, workload.name)
         if isinstance(new, str):
-            tx.audit(event(REFUSED, f"{new}; the plan of {plan.created_at:%H:%M} stays", plan.hash))
-        elif (new.carries, new.drawn_for, new.bounds, [(s.due_at, s.goal) for s in new.steps]) == (
-            plan.carries,
-            plan.drawn_for,
-            plan.bounds,
-            [(s.step.due_at, s.step.goal) for s in left],
-        ):
-            tx.audit(event(KEPT, "a fresh forecast leads to the same steps", plan.hash))
-        elif gap := gap_of(tx, record, [new]):
-            tx.propose_plan(new, told := event(ASKED, f"{why} wants more than is approved: {gap}", new.hash))
-            ctx.notifier.notify(told)
+            told = _keep_current(tx, ctx, record, due, new)
         else:
-            for step in left:
-                tx.put_step(step.model_copy(update={"state": StepState.DROPPED}))
-            was, now_is = _in_words([s.step for s in left], plan), _in_words(new.steps, new)
-            tx.add_plan(new, told := event(REPLANNED, f"{why}: {was} were left, now {now_is}", new.hash))
-            ctx.notifier.notify(told)
-            if record.state is ChangeState.ARMED:
-                again = shape_again(tx, ctx, record, f"{workload.name}: {why}, and the plan was drawn anew")
-        over = plan.after if view.turn else ()
-        undone = [n for n in over if (c := tx.change(n)) and c.state is not ChangeState.CLOSED]
-        held = None
-        if undone and isinstance(new, str):
-            why = f"{workload.name}: the plan came after {', '.join(undone)}, now undone; {new}"
-            held = put_on_hold(tx, ctx, name, why)
-        elif view.turn and plan.carried_by and isinstance(new, str):
-            why = f"{workload.name}: {plan.carried_by}, which was to carry it, is over; {new}"
-            held = put_on_hold(tx, ctx, name, why)
-    for untold in (again, held):
-        if untold:
-            ctx.notifier.notify(untold)
+            told = _make_current(tx, ctx, record, due, new)
+    for event in told:
+        ctx.notifier.notify(event)
+
+
+def _make_current(tx: Transaction, ctx: Context, record: ChangeRecord, due: _Due, new: ShapingPlan) -> list[AuditEvent]:
+    """Within `tx`: what becomes of the `new` plan for the rest. Returns what to tell."""
+    plan, why = due.view.plan, due.renewal.why
+    left = [step for step in due.view.steps if step.state is StepState.PENDING]
+
+    def event(action: str, words: str, of: ShapingPlan) -> AuditEvent:
+        return ctx.event(record.change, action, words, workload=of.workload, plan_hash=of.hash)
+
+    goals_left = [(step.step.due_at, step.step.goal) for step in left]
+    same_terms = (new.carries, new.drawn_for, new.bounds) == (plan.carries, plan.drawn_for, plan.bounds)
+    if same_terms and [(step.due_at, step.goal) for step in new.steps] == goals_left:
+        tx.audit(event(KEPT, "a fresh forecast leads to the same steps", plan))
+        return []
+    if gap := gap_of(tx, record, [new]):
+        asked = event(ASKED, f"{why} wants more than is approved: {gap}", new)
+        tx.propose_plan(new, asked)
+        return [asked]
+    for step in left:
+        tx.put_step(step.model_copy(update={"state": StepState.DROPPED}))
+    was, now_is = _in_words([s.step for s in left], plan), _in_words(new.steps, new)
+    told = [event(REPLANNED, f"{why}: {was} were left, now {now_is}", new)]
+    tx.add_plan(new, told[0])
+    if record.state is ChangeState.ARMED:
+        told.append(shape_again(tx, ctx, record, f"{plan.workload}: {why}, and the plan was drawn anew"))
+    return told
+
+
+def _keep_current(tx: Transaction, ctx: Context, record: ChangeRecord, due: _Due, why: str) -> list[AuditEvent]:
+    """Within `tx`: the plan stays. One that rests on a change undone, or on another's steps, is held. What to tell."""
+    view, plan = due.view, due.view.plan
+    refused = f"{why}; the plan of {plan.created_at:%H:%M} stays"
+    tx.audit(ctx.event(record.change, REFUSED, refused, workload=plan.workload, plan_hash=plan.hash))
+    if not view.turn:
+        return []
+    undone = [name for name in plan.after if (c := tx.change(name)) and c.state is not ChangeState.CLOSED]
+    if undone:
+        rests = f"the plan came after {', '.join(undone)}, now undone"
+    elif plan.carried_by:
+        rests = f"{plan.carried_by}, which was to carry it, is over"
+    else:
+        return []
+    held = put_on_hold(tx, ctx, record.change.change, f"{plan.workload}: {rests}; {why}")
+    return [held] if held else []
 
 
 def _due(ctx: Context, record: ChangeRecord, workload: Workload, verdict: Verdict | None) -> _Due | None:

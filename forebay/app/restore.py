@@ -66,7 +66,12 @@ def restore_change(ctx: Context, record: ChangeRecord, holder: str) -> str:
         if errors:
             raise errors[0]
         return "; ".join(f"{name}: {text}" for name, text in pending.items())
-    text = "; ".join(f"{name}: {text}" for name, (_, text) in outcomes.items())
+    return _end(ctx, record, "; ".join(f"{name}: {text}" for name, (_, text) in outcomes.items()))
+
+
+def _end(ctx: Context, record: ChangeRecord, text: str) -> str:
+    """The change is over, unless something has come between since it was looked at. Returns what happened, in words."""
+    change = record.change
     after = ChangeState.CLOSED if record.state is ChangeState.SETTLING else ChangeState.ROLLED_BACK
     with ctx.store.transaction() as tx:
         current = tx.change(change.change)
@@ -137,8 +142,8 @@ def _restore_workload(ctx: Context, record: ChangeRecord, workload: Workload, le
         if not known:
             return False, verified
     # Only a count and a size take capacity away: a floor goes back whether or not usage can be measured.
-    measured = resized or target.setting.lever is Lever.COUNT
-    usage = _seen(ctx, workload, now) if measured else None
+    takes_away = resized or target.setting.lever is Lever.COUNT
+    usage = _seen(ctx, workload, now) if takes_away else None
     before = workload.sized(original.size) if resized and original else workload
     with ctx.store.snapshot() as tx:
         original, ours = _back_from(tx, record, workload.name, original, ours, target.setting)
