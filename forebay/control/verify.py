@@ -33,30 +33,40 @@ def judge(
     """
     slot = plan.slot_at(start + (end - start) / 2) if plan else None
     band = dict(slot.demand) if slot else {}
-    tolerance = workload.verification.tolerance
     usage = {r: value for r, value in usage.items() if math.isfinite(value)}
     capacity = {r: serving_units * workload.unit[r] for r in workload.resources}
     utilisation = {r: usage[r] / capacity[r] for r in workload.resources if r in usage and capacity[r]}
-    missing = [r for r in workload.resources if r not in usage]
-
-    def judgement(verdict: Verdict, text: str, required: int) -> Judgement:
-        evidence = Evidence(
-            start=start,
-            end=end,
-            usage=usage,
-            band=band,
-            utilisation=utilisation,
-            serving_units=serving_units,
-            asked_units=asked_units,
-            text=text,
-        )
-        return Judgement(verdict=verdict, required_units=required, evidence=evidence)
-
     if serving_units < asked_units:
-        return judgement(Verdict.ERROR, f"only {serving_units} of {asked_units} units serve", asked_units)
-    if missing:
-        return judgement(Verdict.NO_DATA, f"no data for {', '.join(missing)}", asked_units)
+        verdict, text, required = Verdict.ERROR, f"only {serving_units} of {asked_units} units serve", asked_units
+    elif missing := [r for r in workload.resources if r not in usage]:
+        verdict, text, required = Verdict.NO_DATA, f"no data for {', '.join(missing)}", asked_units
+    else:
+        # Of the plan's own units: what was asked already holds the corrections made so far, and would compound.
+        planned = asked_units if planned_units is None else planned_units
+        verdict, text, required = _of_usage(workload, usage, band, utilisation, serving_units, planned)
+    evidence = Evidence(
+        start=start,
+        end=end,
+        usage=usage,
+        band=band,
+        utilisation=utilisation,
+        serving_units=serving_units,
+        asked_units=asked_units,
+        text=text,
+    )
+    return Judgement(verdict=verdict, required_units=required, evidence=evidence)
 
+
+def _of_usage(
+    workload: Workload,
+    usage: Mapping[Resource, float],
+    band: Mapping[Resource, Band],
+    utilisation: Mapping[Resource, float],
+    serving_units: int,
+    planned_units: int,
+) -> tuple[Verdict, str, int]:
+    """The verdict on usage that is known of every planned resource, why, and the units it needs."""
+    tolerance = workload.verification.tolerance
     _, binding = workload.units_for(usage)
     required = workload.whole_units_for(usage)
     saturated = {r: u for r, u in utilisation.items() if u > acute(workload.objectives[r])}
@@ -64,19 +74,17 @@ def judge(
     under_band = [r for r in workload.resources if r in band and usage[r] < band[r].low * (1 - tolerance)]
     if saturated:
         text = ", ".join(f"{r} at {u:.0%}, objective {workload.objectives[r]:.0%}" for r, u in saturated.items())
-        return judgement(Verdict.HIGH, text, max(required, serving_units + 1))
+        return Verdict.HIGH, text, max(required, serving_units + 1)
     if over_band:
         # The rest of the plan was drawn for less: raise this step by as much as demand exceeds its band.
         excess = max(over_band.values())
         text = ", ".join(f"{r} {_amount(r, usage[r])}, forecast up to {_amount(r, band[r].high)}" for r in over_band)
-        # Of the plan's own units: what was asked already holds the corrections made so far, and would compound.
-        planned = asked_units if planned_units is None else planned_units
-        return judgement(Verdict.HIGH, text, max(required, math.ceil(planned * excess)))
+        return Verdict.HIGH, text, max(required, math.ceil(planned_units * excess))
     if len(under_band) == len(workload.resources):
         text = ", ".join(f"{r} {_amount(r, usage[r])}, forecast from {_amount(r, band[r].low)}" for r in under_band)
-        return judgement(Verdict.LOW, text, required)
+        return Verdict.LOW, text, required
     text = f"{binding} binds: {_amount(binding, usage[binding])}, {utilisation.get(binding, 0):.0%} of what serves"
-    return judgement(Verdict.PASS, text, required)
+    return Verdict.PASS, text, required
 
 
 def unserved(start: datetime, end: datetime, serving_units: int, asked_units: int, text: str) -> Judgement:
