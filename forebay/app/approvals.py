@@ -13,7 +13,7 @@ from forebay.app.people import permitted, withdraw
 from forebay.domain.approval import SHORTEST_HASH, Approval, Door, Envelope, Request, asked_hash, latest_approval
 from forebay.domain.audit import AuditEvent
 from forebay.domain.errors import InputError, RuleRefusal
-from forebay.domain.lifecycle import AFTER, BEFORE_IN_FORCE, TERMINAL, ChangeState, StepState
+from forebay.domain.lifecycle import AFTER, BEFORE_IN_FORCE, ChangeState, StepState
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.records import ChangeRecord
 from forebay.ports import Snapshot, Transaction
@@ -169,15 +169,6 @@ def invite(ctx: Context, change: str, person: str, actor: str, valid: timedelta)
         words = f"for {person}, until {expires.isoformat()}"
         tx.audit(ctx.event(record.change, "approval link made", words, actor, plan_hash=request.asked))
     return request.asked, expires, token_hex(16)
-
-
-def others_pending(tx: Snapshot, record: ChangeRecord) -> list[ChangeRecord]:
-    """What else is under way for the same entity, newest first."""
-    return [
-        other
-        for other in tx.changes(frozenset(ChangeState) - TERMINAL)
-        if other.change.entity == record.change.entity and other.change.change != record.change.change
-    ]
 
 
 def _open_request(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from forebay.app.approvals import as_it_stands, may_be_answered, others_pending, request_of
+from forebay.app.approvals import as_it_stands, may_be_answered, request_of
 from forebay.app.context import Context
 from forebay.app.edit import builds_on
 from forebay.app.foretell import expected
@@ -124,6 +124,15 @@ def change_status(ctx: Context, name: str) -> ChangeStatus:
             pending=tuple(others_pending(tx, record)),
             audit=audit,
         )
+
+
+def others_pending(tx: Snapshot, record: ChangeRecord) -> list[ChangeRecord]:
+    """What else is under way for the same entity, newest first."""
+    return [
+        other
+        for other in tx.changes(frozenset(ChangeState) - TERMINAL)
+        if other.change.entity == record.change.entity and other.change.change != record.change.change
+    ]
 
 
 def _as_it_ended(record: ChangeRecord, step: StepRecord) -> StepRecord:

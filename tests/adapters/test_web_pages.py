@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,20 +21,11 @@ from forebay.domain.records import ChangeRecord, Leftover, Outcome
 from forebay.domain.rules import ChangeRules
 from forebay.domain.ticket import parse_delivery
 from forebay.domain.verdict import Evidence, Judgement, Verdict
-from forebay.store import open_store
 from tests.support.samples import NOW, a_count, a_plan, an_event, an_intent, store_change
-from tests.support.stores import sqlite_url
 from tests.support.web import HandClock, a_client, a_context, a_delivery, signed
 
 HOSTILE = "<script>alert('mine')</script><img src=x onerror=alert(1)>"
 PAGE = {"Accept": "text/html"}
-
-
-@pytest.fixture
-def ctx(tmp_path: Path) -> Iterator[Context]:
-    store = open_store(sqlite_url(tmp_path))
-    yield a_context(store, HandClock())
-    store.close()
 
 
 @pytest.fixture

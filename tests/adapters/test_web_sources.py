@@ -6,7 +6,6 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,12 +21,10 @@ from forebay.domain.errors import InputError
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.source import TicketSources
 from forebay.settings import Settings
-from forebay.store import open_store
 from forebay.web.pace import MOST_ADDRESSES, Pace
 from forebay.web.settings import WebSettings
 from tests.support.samples import NOW
-from tests.support.stores import sqlite_url
-from tests.support.web import OLD_SECRET, SECRET, HandClock, a_client, a_context, signed, stored_tickets
+from tests.support.web import OLD_SECRET, SECRET, a_client, signed, stored_tickets
 from tests.unit.test_mapping import EXAMPLES, payload
 
 SOURCES = TicketSources.parse(
@@ -37,13 +34,6 @@ SOURCES = TicketSources.parse(
     .replace("workload: cmdb_ci", "workload: \"'web'\""),
     "sources",
 ).sources
-
-
-@pytest.fixture
-def ctx(tmp_path: Path) -> Iterator[Context]:
-    store = open_store(sqlite_url(tmp_path))
-    yield a_context(store, HandClock())
-    store.close()
 
 
 @pytest.fixture

@@ -33,13 +33,6 @@ SMALL = GENERIC.model_copy(update={"max_body_bytes": 1000})
 
 
 @pytest.fixture
-def ctx(tmp_path: Path) -> Iterator[Context]:
-    store = open_store(sqlite_url(tmp_path))
-    yield a_context(store, HandClock())
-    store.close()
-
-
-@pytest.fixture
 def client(ctx: Context) -> TestClient:
     return a_client(ctx)
 

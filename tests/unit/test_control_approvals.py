@@ -16,7 +16,7 @@ from forebay.app.people import cancel, hold, resume
 from forebay.app.pins import pin
 from forebay.app.plan import plan_change, store_plans
 from forebay.app.receive import receive
-from forebay.app.status import change_status, list_changes, list_with_times
+from forebay.app.status import change_status, list_changes, list_with_times, others_pending
 from forebay.domain.allocation import Lever
 from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.lifecycle import ChangeState, StepState
@@ -287,7 +287,7 @@ def test_what_else_is_pending_for_the_entity_is_found(world: World) -> None:
         tx.add_change(change, 1, world.ctx.event(change, "received", "x"))
         record = tx.change("CHG-1")
         assert record is not None
-        assert [o.change.change for o in approvals.others_pending(tx, record)] == ["CHG-2"]
+        assert [o.change.change for o in others_pending(tx, record)] == ["CHG-2"]
 
 
 @pytest.fixture
