@@ -114,12 +114,12 @@ def _keep_current(tx: Transaction, ctx: Context, record: ChangeRecord, due: _Due
         return []
     undone = [name for name in plan.after if (c := tx.change(name)) and c.state is not ChangeState.CLOSED]
     if undone:
-        rests = f"the plan came after {', '.join(undone)}, now undone"
+        reason = f"{plan.workload}: the plan came after {', '.join(undone)}, now undone; {why}"
     elif plan.carried_by:
-        rests = f"{plan.carried_by}, which was to carry it, is over"
+        reason = f"{plan.workload}: {plan.carried_by}, which was to carry it, is over; {why}"
     else:
         return []
-    held = put_on_hold(tx, ctx, record.change.change, f"{plan.workload}: {rests}; {why}")
+    held = put_on_hold(tx, ctx, record.change.change, reason)
     return [held] if held else []
 
 
