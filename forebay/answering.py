@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from forebay.domain.answer import Answer
 from forebay.domain.errors import InputError, OutsideError
-from forebay.domain.outbox import Message
+from forebay.domain.outbox import Message, worth_repeating
 from forebay.domain.source import TicketAnswer, TicketSource
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 # Up to four calls a comment: they must end within the outbox's claim.
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 2, 10
-LATER = {408, 425, 429}
 Send = Callable[[Message], None]
 Talk = Callable[["Desk", Answer, bool], None]
 
@@ -86,7 +85,7 @@ class Desk:
         except urllib3.exceptions.HTTPError as error:
             raise OutsideError(f"{where} was not answered: {error}", retryable=True) from error
         if not 200 <= answer.status < 300:
-            later = answer.status >= 500 or answer.status in LATER
+            later = worth_repeating(answer.status)
             raise OutsideError(f"{where} answered {answer.status}: {self._quoted(answer.data)!r}", retryable=later)
         try:
             return json.loads(answer.data) if answer.data else None

@@ -79,6 +79,11 @@ def pause(attempts: int) -> timedelta:
     return min(LONGEST_PAUSE, FIRST_PAUSE * (1 << min(attempts - 1, 10)))
 
 
+def worth_repeating(status: int) -> bool:
+    """Whether the same HTTP call may be answered otherwise later: the server failed, timed out or is busy."""
+    return status >= 500 or status in (408, 425, 429)
+
+
 def due(waiting: Iterable[Message], now: datetime) -> list[Message]:
     """Of each outlet and lane the oldest, where its time has come; oldest first."""
     heads: dict[tuple[str, str], Message] = {}

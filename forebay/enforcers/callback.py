@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
 from forebay.domain.errors import InputError, OutsideError
+from forebay.domain.outbox import worth_repeating
 from forebay.domain.policy import PolicyVersion
 from forebay.domain.signature import signed_headers
 from forebay.enforcers.outward import address_of
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     import urllib3
 
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 2, 10
-LATER = {408, 425, 429}
 
 
 class HttpCallback:
@@ -116,6 +116,6 @@ def _judge(host: str, status: int) -> None:
             f"callback to {host} answered {status}: redirects are not followed, give the address it leads to",
             retryable=False,
         )
-    later = status >= 500 or status in LATER
+    later = worth_repeating(status)
     mend = "it is tried again" if later else "see what the receiver wants, then retry"
     raise OutsideError(f"callback to {host} answered {status}: {mend}", retryable=later)
