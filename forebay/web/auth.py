@@ -125,7 +125,7 @@ class Doorkeeper:
 
 
 def check_query(request: Request, known: Sequence[str]) -> None:
-    """Raises Refused (422) for a parameter that is not `known` here, or given twice: it would list what nobody asked for."""
+    """Raises Refused (422) for a parameter not `known` here, or given twice: it would list what nobody asked for."""
     given = [name for name, _ in request.query_params.multi_items()]
     if unknown := sorted(set(given) - set(known)):
         heard = f"it takes {', '.join(known)}" if known else "it takes none"
