@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from forebay.domain.change import Person, PolicyChange
 from forebay.domain.freeze import ANYONE
-from forebay.domain.model import Model, UtcTime, digest
+from forebay.domain.model import NUMBER, Model, UtcTime, digest
 from forebay.domain.plan import ShapingPlan, ShapingStep
 from forebay.domain.resources import CANONICAL_UNIT, Resource
 from forebay.domain.size import TaskSize
@@ -31,8 +31,8 @@ class FreeLimits(Model):
     allocation as it is, in the price's currency.
     """
 
-    factor: Annotated[float, Field(ge=0)] | None = None
-    units: Annotated[int, Field(ge=0)] | None = None
+    factor: Annotated[float, Field(ge=0), NUMBER] | None = None
+    units: Annotated[int, Field(ge=0), NUMBER] | None = None
     money: Annotated[Decimal, Field(ge=0)] | None = None
 
     @model_validator(mode="after")
@@ -63,10 +63,10 @@ class ApprovalRule(Model):
     `tolerance_percent`: how far a new plan may go beyond the approved one without asking again.
     """
 
-    quorum: Annotated[int, Field(ge=1)] = 1
+    quorum: Annotated[int, Field(ge=1), NUMBER] = 1
     approvers: tuple[str, ...] = (ANYONE,)
     free: FreeLimits | None = None
-    tolerance_percent: Annotated[float, Field(ge=0, le=100)] = 10.0
+    tolerance_percent: Annotated[float, Field(ge=0, le=100), NUMBER] = 10.0
 
     def asks(self, change: PolicyChange, plans: Sequence[ShapingPlan]) -> str | None:
         """Why the change needs approval, in words; None if it needs none."""

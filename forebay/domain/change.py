@@ -14,6 +14,7 @@ from forebay.domain.errors import InputError
 from forebay.domain.impact import Entitlement, Impact
 from forebay.domain.model import (
     NAME,
+    NUMBER,
     Duration,
     DurationOrZero,
     Model,
@@ -140,7 +141,7 @@ class ChangeRequest(Model):
     settle: DurationOrZero = field(
         13, "Settle", "How long it is watched afterwards, before raised floors go back: PT30M", timedelta(minutes=30)
     )
-    base_version: Annotated[int, Field(ge=0)] | None = field(
+    base_version: Annotated[int, Field(ge=0), NUMBER] | None = field(
         14, "Base version", "The policy version this builds on, checked; None takes whichever is latest", None
     )
     supersedes: Annotated[str, Field(max_length=120)] = field(

@@ -8,14 +8,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from forebay.domain.model import DurationOrZero, Model, Name, field
+from forebay.domain.model import NUMBER, DurationOrZero, Model, Name, field
 from forebay.domain.resources import CANONICAL_UNIT, Resource, to_canonical
 
 # A hundredfold jump is a typing error far more often than a plan; it is refused rather than paid for.
 LARGEST_FACTOR = 100.0
 MOST_UNITS = 1_000_000
-Factor = Annotated[float, Field(ge=0, le=LARGEST_FACTOR, allow_inf_nan=False)]
-Amount = Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)]
+Factor = Annotated[float, Field(ge=0, le=LARGEST_FACTOR, allow_inf_nan=False), NUMBER]
+Amount = Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False), NUMBER]
 
 
 class Adoption(Model):
@@ -159,8 +159,12 @@ class Entitlement(Model):
     """Hard bounds (units of the workload) that the new policy sets from the effective time on."""
 
     workload: Name = field(1, "Workload", "As named in the workloads file", examples=["checkout"])
-    min_units: Annotated[int, Field(ge=0, le=MOST_UNITS)] | None = field(2, "At least (units)", "None: no floor", None)
-    max_units: Annotated[int, Field(ge=1, le=MOST_UNITS)] | None = field(3, "At most (units)", "None: no ceiling", None)
+    min_units: Annotated[int, Field(ge=0, le=MOST_UNITS), NUMBER] | None = field(
+        2, "At least (units)", "None: no floor", None
+    )
+    max_units: Annotated[int, Field(ge=1, le=MOST_UNITS), NUMBER] | None = field(
+        3, "At most (units)", "None: no ceiling", None
+    )
 
     @model_validator(mode="after")
     def _min_below_max(self) -> Entitlement:

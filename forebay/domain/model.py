@@ -72,6 +72,13 @@ def _has_a_length(value: object) -> object:
     return value
 
 
+def _is_no_answer(value: object) -> object:
+    # To pydantic a yes is 1: a ticked box in a ticket would cap a workload at one unit.
+    if isinstance(value, bool):
+        raise ValueError("this is no number: write one")
+    return value
+
+
 def _is_written_as_a_time(value: object) -> object:
     bare = isinstance(value, int | float) or (isinstance(value, str) and re.fullmatch(r"\s*[-+]?[\d.]+\s*", value))
     if bare and not isinstance(value, bool):
@@ -85,6 +92,8 @@ KEY, MOST_SAID = "[key]", 1000
 M = TypeVar("M", bound=BaseModel)
 Place = tuple[int | str, ...]
 NAME = r"[A-Za-z0-9][A-Za-z0-9._:-]*"
+# Beside a number that people write; behind its bounds, or these were not in its schema.
+NUMBER = BeforeValidator(_is_no_answer)
 UtcTime = Annotated[datetime, BeforeValidator(_is_written_as_a_time), AfterValidator(to_utc)]
 Duration = Annotated[timedelta, BeforeValidator(_has_a_length), AfterValidator(positive)]
 DurationOrZero = Annotated[timedelta, BeforeValidator(_has_a_length), AfterValidator(not_negative)]

@@ -12,7 +12,7 @@ from forebay.domain.approval import Approval, ApprovalRule, Standing, approved_u
 from forebay.domain.change import Misalignment, PolicyChange
 from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.freeze import ANYONE, Freeze, FreezeWindow, matches
-from forebay.domain.model import DurationOrZero, Model, validate
+from forebay.domain.model import NUMBER, DurationOrZero, Model, validate
 from forebay.domain.plan import ShapingPlan
 
 Action = Literal["request", "approve", "cancel", "revoke", "hold", "break-glass"]
@@ -83,7 +83,7 @@ class ChangeRule(Model):
 class Amendment(Model):
     """`quorum`: how many amenders must agree, who proposes included. `delay`: no new rules before it is over."""
 
-    quorum: Annotated[int, Field(ge=1)] = 1
+    quorum: Annotated[int, Field(ge=1), NUMBER] = 1
     delay: DurationOrZero = timedelta(0)
 
 

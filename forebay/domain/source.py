@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 
 from forebay.domain.answer import ANSWERED
 from forebay.domain.change import ChangeRequest
-from forebay.domain.model import Model, Name, parse_yaml, validate
+from forebay.domain.model import NUMBER, Model, Name, parse_yaml, validate
 
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 ANSWERING = ("jira", "servicenow", "github", "gitlab")
@@ -135,8 +135,8 @@ class TicketSource(Model):
     kind: Kind = "generic"
     secrets: Annotated[tuple[str, ...], Field(max_length=2)] = ()
     networks: tuple[Network, ...] = ()
-    max_body_bytes: Annotated[int, Field(ge=1)] = 256 * 1024
-    deliveries_per_minute: Annotated[int, Field(ge=1)] = 120
+    max_body_bytes: Annotated[int, Field(ge=1), NUMBER] = 256 * 1024
+    deliveries_per_minute: Annotated[int, Field(ge=1), NUMBER] = 120
     ticket: Expression | None = None
     revision: Expression | None = None
     ignore: Expression | None = None

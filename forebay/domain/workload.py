@@ -12,7 +12,16 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from forebay.domain.errors import InputError
-from forebay.domain.model import Duration, Hours, HoursOrZero, Model, Name, parse_yaml, validate
+from forebay.domain.model import (
+    NUMBER,
+    Duration,
+    Hours,
+    HoursOrZero,
+    Model,
+    Name,
+    parse_yaml,
+    validate,
+)
 from forebay.domain.resources import Resource, ResourceVector, to_canonical
 from forebay.domain.size import TaskSize, not_on_fargate
 
@@ -58,8 +67,8 @@ class EntityMetric(Model):
 class SoftLimit(Model):
     """The largest move per step, in units and in percent of the allocation, and the shortest dwell between two."""
 
-    units: Annotated[int, Field(ge=1)]
-    percent: Annotated[float, Field(gt=0, le=1000)] = 100.0
+    units: Annotated[int, Field(ge=1), NUMBER]
+    percent: Annotated[float, Field(gt=0, le=1000), NUMBER] = 100.0
     dwell: HoursOrZero = timedelta(minutes=5)
 
     def largest_move(self, units: int) -> int:
@@ -70,8 +79,8 @@ class SoftLimit(Model):
 class Limits(Model):
     """Hard bounds of the allocation (units) and its soft limit."""
 
-    min_units: Annotated[int, Field(ge=0)]
-    max_units: Annotated[int, Field(ge=1)]
+    min_units: Annotated[int, Field(ge=0), NUMBER]
+    max_units: Annotated[int, Field(ge=1), NUMBER]
     soft: SoftLimit
 
     @model_validator(mode="after")
@@ -116,7 +125,7 @@ class Risk(Model):
     `resize`: price of one rolling deployment to another size (its trouble, and the chance that it fails).
     """
 
-    confidence: Annotated[float, Field(ge=0.5, lt=1), AfterValidator(_can_be_told)] = 0.95
+    confidence: Annotated[float, Field(ge=0.5, lt=1), NUMBER, AfterValidator(_can_be_told)] = 0.95
     shortfall_per_unit_hour: Annotated[Decimal, Field(ge=0)] = Decimal("1")
     move: Annotated[Decimal, Field(ge=0)] | None = None
     resize: Annotated[Decimal, Field(ge=0)] = Decimal("1")
@@ -135,7 +144,7 @@ class Deployment(Model):
     `maximum_percent`: as the service has it. `drain`: from a new task's first service until the old one is gone.
     """
 
-    maximum_percent: Annotated[int, Field(gt=100, le=200)] = 200
+    maximum_percent: Annotated[int, Field(gt=100, le=200), NUMBER] = 200
     drain: HoursOrZero = timedelta(minutes=5)
 
     def waves(self, units: int) -> int | None:
@@ -153,9 +162,9 @@ class Verification(Model):
 
     metric_delay: HoursOrZero = timedelta(minutes=3)
     window: Hours = timedelta(minutes=3)
-    tolerance: Annotated[float, Field(ge=0, le=1)] = 0.1
+    tolerance: Annotated[float, Field(ge=0, le=1), NUMBER] = 0.1
     patience: Hours = timedelta(minutes=10)
-    corrections: Annotated[int, Field(ge=0, le=10)] = 2
+    corrections: Annotated[int, Field(ge=0, le=10), NUMBER] = 2
 
     @property
     def known_after(self) -> timedelta:
@@ -206,7 +215,7 @@ class Workload(Model):
     name: Name
     target: TargetRef
     unit: ResourceVector
-    objectives: Mapping[Resource, Annotated[float, Field(gt=0, le=1)]]
+    objectives: Mapping[Resource, Annotated[float, Field(gt=0, le=1), NUMBER]]
     limits: Limits
     lead_time: Hours
     price: UnitPrice
@@ -216,7 +225,7 @@ class Workload(Model):
     metric_period: Annotated[Duration, AfterValidator(_metric_period)] = timedelta(minutes=1)
     seasons: Annotated[tuple[Duration, ...], Field(min_length=1)] = (timedelta(days=1), timedelta(days=7))
     history: Duration = timedelta(days=28)
-    shares: Mapping[str, Annotated[float, Field(ge=0, le=1)]] = {}
+    shares: Mapping[str, Annotated[float, Field(ge=0, le=1), NUMBER]] = {}
     entity_usage: Mapping[Resource, EntityMetric] = {}
     zone: str = "UTC"
     holidays: tuple[date, ...] = ()

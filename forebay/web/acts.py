@@ -17,7 +17,7 @@ from forebay.app.rollback import rollback
 from forebay.domain.access import Act
 from forebay.domain.approval import PlanHash
 from forebay.domain.change import Text
-from forebay.domain.model import Model, Name, UtcTime
+from forebay.domain.model import NUMBER, Model, Name, UtcTime
 from forebay.domain.records import ChangeRecord
 
 
@@ -51,7 +51,7 @@ class PinOrder(Model):
     """At least `units` until `until`; `workload` where the change touches several."""
 
     reason: Reason
-    units: Annotated[int, Field(ge=0, le=1_000_000)]
+    units: Annotated[int, Field(ge=0, le=1_000_000), NUMBER]
     until: UtcTime
     workload: Name | None = None
 

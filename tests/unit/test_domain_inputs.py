@@ -117,6 +117,11 @@ BAD_CHANGES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     ),
     "a name with a slash": ({"change": "../CHG"}, ("change: a name is made of A-Z, a-z", "'../CHG'")),
     "a name with a space": ({"policy": "gl obex"}, ("policy: a name is made of", "begins with a letter", "'gl obex'")),
+    "a factor that is ticked": (impact(factor=True), ("impacts.0.factor: this is no number: write one",)),
+    "a ceiling that is ticked": (
+        {"entitlements": [{"workload": "web", "max_units": True}]},
+        ("entitlements.0.max_units: this is no number",),
+    ),
     "negative settle": ({"settle": "-PT1M"}, ("settle", "must not be negative", "PT5M")),
 }
 
