@@ -42,7 +42,8 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     left_out: list[str] = []
     began = time.monotonic()
-    with ProcessPoolExecutor(options.jobs) as pool:
+    # A process for each service: what it remembers of forecasts is let go with it, not some gigabytes later.
+    with ProcessPoolExecutor(options.jobs, max_tasks_per_child=1) as pool:
         tasks = {pool.submit(_service, service, origins, options.pictures): service.name for service in found}
         for task in as_completed(tasks):
             done, without = task.result()
