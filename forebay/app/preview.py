@@ -114,6 +114,7 @@ def preview(
             now=now,
             earliest=now,
             freezes=[f for each in (change, *ahead) for f in rules.freezes_for(each, now, one.outlook.index.end)],
+            resizable=not ahead,  # of what one path brings for several, each in units of the size that stands
             ahead=ahead,
             needed=recently_needed(one.workload, one.history, one.outlook.rest.start),
             joint=bool(ahead),

@@ -97,6 +97,27 @@ def test_the_name_of_a_change_makes_no_difference() -> None:
     assert second == first.model_copy(update={"change": "Z7"})
 
 
+def test_one_path_for_two_changes_keeps_the_size_however_cheap_another_is() -> None:
+    """As in production: what the earlier one needs is counted in units of the size that stands."""
+    large = {"unit": {"cpu_cores": 2, "memory_gib": 4}, "price": {"per_unit_hour": "0.01"}}
+    limits = {"min_units": 2, "max_units": 90, "soft": {"units": 9}}
+    work = workload(unit={"cpu_cores": 1, "memory_gib": 2}, sizes=[large], risk={"resize": "0"}, limits=limits)
+    earlier, later = (
+        ChangeRequest.model_validate(ASKED | {"change": name, "policy": name, "effective_at": NOW + timedelta(hours=h)})
+        for name, h in (("tier", 4), ("quota", 5))
+    )
+    alone, joint = (
+        preview(
+            later.accepted(NOW), WorkloadCatalog(workloads=(work,)), PAST, NOW, timedelta(minutes=1), pending=pending
+        )[0].plan
+        for pending in ([], [earlier.accepted(NOW)])
+    )
+    assert isinstance(alone, ShapingPlan) and alone.resize is not None
+    assert isinstance(joint, ShapingPlan) and joint.resize is None
+    carried = [step for step in joint.steps if step.due_at < earlier.accepted(NOW).effective_at]
+    assert carried[-1].to_units >= joint.carries["tier"]
+
+
 def test_each_change_that_acts_has_its_own_luck() -> None:
     """As of two of one policy, where the second is not what the first has turned out to be."""
     first, second = (ChangeRequest.model_validate(ASKED | {"change": name}).accepted(NOW) for name in ("A", "B"))
