@@ -272,11 +272,11 @@ def test_with_no_approval_that_counts_any_more_nothing_goes_beyond_the_plan() ->
         ask(world, approvers=["bob"])
         approve(world.ctx, "CHG-1", "bob", "eight, and one more if it must be")
         world.put_rules(rules=[{"name": "careful", "approval": {"approvers": ["eve"]}}])
+        with pytest.raises(RuleRefusal, match="8 are the most that is allowed"):
+            pin(world.ctx, "CHG-1", 9, minutes(40), "bob", "a broadcast")
         world.run_until(minutes(29))
         assert max(world.asked()) == 8
         assert world.state is S.HELD and "ceiling of 8 units is in the way of a correction" in world.record().note
-        with pytest.raises(RuleRefusal, match="8 are the most that is allowed"):
-            pin(world.ctx, "CHG-1", 9, minutes(40), "bob", "a broadcast")
 
 
 def test_what_else_is_pending_for_the_entity_is_found(world: World) -> None:
