@@ -175,6 +175,9 @@ def _open_request(
     tx: Transaction, ctx: Context, change: str, actor: str, reason: str, plan: str | None, link: str | None
 ) -> tuple[ChangeRecord, Request]:
     """The change and what is asked of `actor` now. Raises InputError and RuleRefusal where nothing is."""
+    over = tx.change(change)
+    if over is not None and over.state in TERMINAL:  # whoever might have answered
+        raise RuleRefusal("life of a change", f"change {change} is {over.state}", "nothing: nobody has to answer it")
     record = permitted(tx, change, "approve", actor, reason)
     if not may_be_answered(tx, record):
         raise RuleRefusal("life of a change", f"change {change} is {record.state}", "approving before it is in force")

@@ -154,8 +154,8 @@ def _refusal(
             state = "comes before it" if stacked else "is in force"
             raise RuleRefusal(
                 "base version",
-                f"the change builds on version {change.base_version}, version {base} {state}",
-                f"base_version {base}, after reading that version",
+                f"the change builds on version {change.base_version}, {called(base)} {state}",
+                f"base_version {base}" + (", after reading that version" if base else ""),
             )
         check_turn(tx, change)
     except RuleRefusal as refusal:

@@ -339,6 +339,19 @@ def test_the_log_of_a_change_that_is_not_there_is_not_an_empty_one(world: World)
         assert answer.status_code == 404 and f"there is no change '{change}'" in answer.text
 
 
+def test_what_builds_on_a_version_that_never_was_is_told_that_there_is_none(world: World) -> None:
+    note = calling(world, "zoe", "requester").post("/v1/changes", json=ASKED | {"base_version": 7}).json()["note"]
+    assert "the change builds on version 7, no version is in force" in note and "base_version 0" in note
+
+
+def test_nothing_goes_on_by_itself_that_is_over(world: World) -> None:
+    calling(world, "zoe", "requester").post("/v1/changes", json=ASKED | {"base_version": 7})
+    answer = calling(world, "bob", "approver").post(
+        "/v1/changes/CHG-2/approve", json=WHY | {"plan": "0123456789abcdef"}
+    )
+    assert (answer.status_code, answer.json()["detail"].split(" (")[0]) == (409, "change CHG-2 is denied")
+
+
 def test_the_document_names_every_answer_and_shows_every_body(world: World) -> None:
     document = a_caller(world).get("/openapi.json").json()
     for path, routes in document["paths"].items():
