@@ -7,6 +7,7 @@ shows against it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, select, type_coerce
@@ -42,9 +43,10 @@ def approvals_sealed(event: AuditEvent, connection: Connection, change: str) -> 
 def stored_rows(connection: Connection) -> Iterator[tuple[str, str]]:
     """Each row that is sealed: its name, and the digest of what it holds now. Raises ValueError for what is no JSON."""
     v, r, a = t.policy_versions.c, t.change_rules.c, t.approvals.c
-    versions = select(v.entity, v.policy, v.version, _raw(v.content)).execution_options(yield_per=ROWS_AT_A_TIME)
-    for *key, content in connection.execute(versions):
-        yield _version_row(*key), digest(content)
+    versions = select(v.entity, v.policy, v.version, v.in_force_from, _raw(v.content))
+    for *key, listed, content in connection.execute(versions.execution_options(yield_per=ROWS_AT_A_TIME)):
+        # What it is listed by decides who hears of a switch: with another time it is another row.
+        yield _version_row(*key), digest(content if _begins(content) == listed else [content, str(listed)])
     for version, rules in connection.execute(select(r.version, _raw(r.rules))):
         yield _rules_row(version), digest(rules)
     given: dict[str, list[Any]] = {}
@@ -52,6 +54,12 @@ def stored_rows(connection: Connection) -> Iterator[tuple[str, str]]:
         given.setdefault(change, []).append(approval)
     for change, approvals in given.items():
         yield _approvals_row(change), digest(approvals)
+
+
+def _begins(content: Any) -> datetime | None:
+    """When a policy version takes force. Raises ValueError where that is no time."""
+    begins = content.get("in_force_from") if isinstance(content, dict) else None
+    return None if begins is None else datetime.fromisoformat(str(begins))
 
 
 def _sealed(event: AuditEvent, row: str, content: Any) -> AuditEvent:

@@ -63,6 +63,10 @@ TAMPERED = {
         replaced("policy_versions", "content", '{"entity"', '{"kept": 1, "entity"', "version = 1"),
         f"{VERSION_1} was altered",
     ),
+    "another time to list it by": (
+        always("UPDATE policy_versions SET in_force_from = changed_at WHERE version = 2"),
+        "policy acme quota version 2 was altered",
+    ),
     "a version gone": (always("DELETE FROM policy_versions WHERE version = 1"), f"{VERSION_1}: nothing is stored"),
     "a version more": (
         always(f"{VERSIONS} entity, policy, 9, content FROM policy_versions WHERE version = 2"),
