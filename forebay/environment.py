@@ -47,4 +47,4 @@ def _named_in(sources: Path | None) -> set[str]:
 
 @cache
 def _warn(names: str) -> None:
-    log.warning("forebay: the environment has %s, which is no setting of Forebay: docs/operations.md lists them", names)
+    log.warning("forebay: the environment has %s, which is no setting of Forebay: docs/settings.md lists them", names)

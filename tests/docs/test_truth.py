@@ -122,7 +122,7 @@ def test_no_field_is_invented() -> None:
 
 
 def test_every_setting_is_described_and_none_invented() -> None:
-    described = {name for name in listed("docs/operations.md") if name.startswith("FOREBAY_")}
+    described = {name for name in listed("docs/settings.md") if name.startswith("FOREBAY_")}
     assert described == {f"FOREBAY_{name.upper()}" for name in Settings.model_fields}
 
 
@@ -130,7 +130,7 @@ def test_every_gauge_is_described_and_none_invented() -> None:
     now = datetime(2026, 11, 24, 12, tzinfo=UTC)
     seen = Overview(now, changes=(), waiting_tickets=(), open_intents=0, raises=(), unsent={}, reconciled_at=now)
     gauges = re.findall(r"^# TYPE (\w+) gauge", metrics_text(seen), re.MULTILINE)
-    assert {name.partition("{")[0] for name in listed("docs/operations.md") if "forebay_" in name} == set(gauges)
+    assert {name.partition("{")[0] for name in listed("docs/monitoring.md") if "forebay_" in name} == set(gauges)
 
 
 def test_the_notes_of_holds_are_written_in_the_words_of_the_code() -> None:
@@ -140,7 +140,7 @@ def test_the_notes_of_holds_are_written_in_the_words_of_the_code() -> None:
         for path in (ROOT / "forebay").rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
     )
-    section = text("docs/operations.md").partition("## Holds, and what to do")[2].partition("\n## ")[0]
+    section = text("docs/holds.md").partition("## Holds, and what to do")[2].partition("\n## ")[0]
     cells = re.findall(r"^\| (`[^|]+) \|", section, re.MULTILINE)
     notes = [note for cell in cells for note in re.findall("`(?:(?:error|no_data): )?(.+?)`", cell)]
     assert len(notes) >= 18
@@ -154,8 +154,8 @@ def _words(node: ast.AST) -> str:
 
 
 def test_every_verdict_and_state_is_described() -> None:
-    assert {str(verdict) for verdict in Verdict} <= listed("docs/operations.md")
-    assert {str(state) for state in ChangeState} <= listed("docs/operations.md")
+    assert {str(verdict) for verdict in Verdict} <= listed("docs/holds.md")
+    assert {str(state) for state in ChangeState} <= listed("docs/monitoring.md")
 
 
 def test_every_unit_is_described() -> None:
@@ -199,9 +199,19 @@ def test_links_lead_somewhere(document: Path) -> None:
     content = document.read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"", content):
         path = next(filter(None, target))
-        if "://" in path or path.startswith("#"):
+        if "://" in path:
             continue
-        assert (document.parent / path.partition("#")[0]).exists(), f"{document.name} links to {path}"
+        name, _, anchor = path.partition("#")
+        there = document.parent / name if name else document
+        assert there.exists(), f"{document.name} links to {path}"
+        assert not anchor or anchor in anchors(there), f"{document.name} links to {path}"
+
+
+def anchors(document: Path) -> set[str]:
+    """Its headings as GitHub calls them."""
+    content = re.sub(r"^```.*?^```$", "", document.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", content, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
