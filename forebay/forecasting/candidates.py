@@ -175,10 +175,10 @@ def _day_by_day(series: RegularSeries, season: int, horizon: int) -> Candidate |
     centre = naive.seasonal_naive(values, season, [len(values)], horizon)[0]
     starts = np.arange(0, len(errors), max(1, len(errors) // ORIGINS))
     turned = WIDENED * errors[(starts[:, None] + np.arange(horizon)) % len(errors)]
-    futures = np.maximum(calibration.stretched(centre + np.concatenate([turned, -turned])), 0.0)
+    futures = calibration.stretched(centre + np.concatenate([turned, -turned]))
     known, before = duration(len(errors) * series.step), duration(season * series.step)
     assumed = f"its errors are taken from {known} against {before} before, either way and {WIDENED:g} times as large"
-    return Candidate("seasonal naive", futures, [f"{assumed}: few are known"])
+    return Candidate("seasonal naive", _with_recorded(futures, centre, series, season), [f"{assumed}: few are known"])
 
 
 def _futures(centre: Floats, series: RegularSeries, past: Floats, backtest: Backtest, season: int) -> Floats:
@@ -187,7 +187,6 @@ def _futures(centre: Floats, series: RegularSeries, past: Floats, backtest: Back
     Errors are judged on what was recorded, outliers and all: what is rare comes again, only nobody knows when.
     """
     values, undamped = series.values, series.values if series.undamped is None else series.undamped
-    recorded = series.values if series.recorded is None else series.recorded
     usual = calibration.error_trajectories(backtest.actual(values), past, season)
     errors = calibration.error_trajectories(backtest.actual(undamped), past, season)
     origins = np.asarray(backtest.origins)[calibration.known_origins(backtest.actual(values))]
@@ -195,7 +194,14 @@ def _futures(centre: Floats, series: RegularSeries, past: Floats, backtest: Back
     errors, usual, origins = errors[counted], usual[counted], origins[counted]
     errors = calibration.with_same_hour(errors, usual, origins, len(values), season)
     errors = calibration.extended(errors, len(centre), season, growing=False)
-    futures = calibration.stretched(centre + errors)
+    return _with_recorded(calibration.stretched(centre + errors), centre, series, season)
+
+
+def _with_recorded(futures: Floats, centre: Floats, series: RegularSeries, season: int) -> Floats:
+    """Shape (futures, horizon), none below 0: with what was recorded lately among them, where that is enough to show
+    how high a season peaks. It may be more than what is forecast from: older history that was dropped can come again.
+    """
+    recorded = series.values if series.recorded is None else series.recorded
     seasons = recent_seasons(recorded, season, len(centre))
     if len(seasons) >= JUDGED_FROM:
         futures = calibration.peaks_stretched(calibration.with_recorded(futures, seasons, season))

@@ -106,6 +106,16 @@ def test_days_from_before_a_level_shift_are_no_days_that_may_come_again(days: in
     assert values[-days * 24 :].max() * 0.9 <= peak <= values[-days * 24 :].max() * 1.25
 
 
+def test_bursts_of_a_history_that_was_dropped_may_come_again() -> None:
+    """Five days of bursts at no fixed hour, then two and a half without: too few for models, and no proof of peace."""
+    values = np.full(168, 4.0) + np.random.default_rng(3).normal(0, 0.2, 168)
+    values[:108] += 3.0
+    values[np.arange(3, 108, 7)] += 60.0
+    forecast = run(values)
+    assert "older history dropped" in str(forecast.reasons) and "seasonal naive: only" in str(forecast.reasons)
+    assert np.quantile(forecast.paths.max(axis=1), 0.95) > 50.0
+
+
 def test_the_bands_cover_what_they_promise() -> None:
     covered, above = [], []
     for seed in range(8):
