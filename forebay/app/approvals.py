@@ -13,7 +13,7 @@ from forebay.app.people import permitted, withdraw
 from forebay.domain.approval import SHORTEST_HASH, Approval, Door, Envelope, Request, asked_hash, latest_approval
 from forebay.domain.audit import AuditEvent
 from forebay.domain.errors import InputError, RuleRefusal
-from forebay.domain.lifecycle import AFTER, BEFORE_IN_FORCE, ChangeState, StepState
+from forebay.domain.lifecycle import AFTER, BEFORE_IN_FORCE, TERMINAL, ChangeState, StepState
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.records import ChangeRecord
 from forebay.ports import Snapshot, Transaction
