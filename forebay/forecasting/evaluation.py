@@ -24,7 +24,7 @@ from forebay.forecasting.forecaster import DAY_AND_WEEK, forecast_series
 from forebay.forecasting.history import History, SeriesKey
 from forebay.forecasting.models import DEFAULT, MODELS, Model, named
 from forebay.forecasting.regular import RegularSeries, gridded
-from forebay.forecasting.scores import SCORED_LEVELS, coverage, mase, quantile_loss, share_above
+from forebay.forecasting.scores import SCORED_LEVELS, coverage, mase, mean, quantile_loss, share_above
 
 Floats = npt.NDArray[np.float64]
 
@@ -185,7 +185,7 @@ def _forecasts(
 
 def _scores(made: dict[str, _Forecasts], actual: Floats, series: RegularSeries, first: int, season: int) -> list[Score]:
     """Best first; the figures are means over all judged slots."""
-    losses = {name: _mean(quantile_loss(actual, by.quantiles, SCORED_LEVELS)) for name, by in made.items()}
+    losses = {name: mean(quantile_loss(actual, by.quantiles, SCORED_LEVELS)) for name, by in made.items()}
     reference = losses[REFERENCE]
     scores = [
         Score(
@@ -228,11 +228,6 @@ def _shown(series: RegularSeries, starts: Sequence[int], actual: Floats, quantil
         for row, start in enumerate(starts)
         for lead in range(actual.shape[1])
     ]
-
-
-def _mean(values: Floats) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if known.size else math.nan
 
 
 def _figure(value: float) -> float | None:

@@ -16,7 +16,8 @@ Floats = npt.NDArray[np.float64]
 SCORED_LEVELS: tuple[float, ...] = tuple(round(0.05 * i, 2) for i in range(1, 20))
 
 
-def _mean(values: Floats) -> float:
+def mean(values: Floats) -> float:
+    """Of what is known, in the data's unit; NaN where nothing is."""
     known = values[np.isfinite(values)]
     return float(known.mean()) if known.size else float("nan")
 
@@ -39,8 +40,8 @@ def mase(actual: Floats, median: Floats, history: Floats, season: int) -> float:
     """
     if history.shape[0] <= season:
         return float("nan")
-    scale = _mean(np.abs(history[season:] - history[:-season]))
-    return _mean(np.abs(actual - median)) / scale if scale > 0 else float("nan")
+    scale = mean(np.abs(history[season:] - history[:-season]))
+    return mean(np.abs(actual - median)) / scale if scale > 0 else float("nan")
 
 
 def coverage(actual: Floats, low: Floats, high: Floats) -> float:

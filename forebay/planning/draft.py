@@ -129,11 +129,11 @@ class Draft:
         )
         return as_soon_as_can_be(problem, self.floor) if self.in_force else problem
 
-    def bare_problem(self, aligned: int, slack: int = 0) -> ShapingProblem:
+    def bare_problem(self, aligned: int) -> ShapingProblem:
         """The constraints alone, without demand and prices, up to the effective time."""
         index = self.demand.index.part(0, self.demand.index.first_from(self.change.effective_at))
         tracked = None if self.tracked is None else self.tracked[:, : len(index)]
-        problem = self.problem(aligned, np.zeros((1, len(index)), dtype=np.int64), index, slack)
+        problem = self.problem(aligned, np.zeros((1, len(index)), dtype=np.int64), index, slack=0)
         return replace(problem, unit_price=0.0, shortfall_price=0.0, tracked=tracked)
 
     def with_limits(self, limits: Limits) -> Draft:
