@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Discriminator, Tag, model_validator
 
 from forebay.domain.change import PolicyChange
-from forebay.domain.model import Duration, Model, UtcTime
+from forebay.domain.model import Duration, Model, UtcTime, Zone
 
 if TYPE_CHECKING:
     from recurring_ical_events import CalendarQuery
@@ -39,14 +39,6 @@ def _short_enough(duration: timedelta) -> timedelta:
     if duration > LONGEST_WINDOW:
         raise ValueError(f"a window of a cron freeze lasts {LONGEST_WINDOW.days} days at most: give start and end")
     return duration
-
-
-def _zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (ValueError, OSError, KeyError) as error:  # a KeyError if it is unknown, the others if it is no key at all
-        raise ValueError("there is no such time zone: write a name such as Europe/Berlin or UTC") from error
-    return name
 
 
 def _calendar(text: str) -> str:
@@ -118,7 +110,7 @@ class CronFreeze(_Freeze):
 
     cron: Annotated[str, AfterValidator(_cron)]
     duration: Annotated[Duration, AfterValidator(_short_enough)]
-    timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    timezone: Zone = "UTC"
 
     def windows(self, start: datetime, end: datetime) -> Iterator[FreezeWindow]:
         """Those that overlap [start, end), aware UTC, in order."""
@@ -142,7 +134,7 @@ class CalendarFreeze(_Freeze):
     """
 
     calendar: Annotated[str, AfterValidator(_calendar)]
-    timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    timezone: Zone = "UTC"
 
     def windows(self, start: datetime, end: datetime) -> Iterator[FreezeWindow]:
         """Those that overlap [start, end), aware UTC, in order."""

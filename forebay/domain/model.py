@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, TypeVar, get_args
+from zoneinfo import ZoneInfo
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
@@ -87,6 +88,14 @@ def _is_written_as_a_time(value: object) -> object:
     return value
 
 
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, KeyError) as error:  # a KeyError if it is unknown, the others if it is no key at all
+        raise ValueError("there is no such time zone: write a name such as Europe/Berlin or UTC") from error
+    return name
+
+
 # Pydantic's word in a place where a key is wrong, and not what it names; and the longest sentence on one fault.
 KEY, MOST_SAID = "[key]", 1000
 M = TypeVar("M", bound=BaseModel)
@@ -99,6 +108,7 @@ Duration = Annotated[timedelta, BeforeValidator(_has_a_length), AfterValidator(p
 DurationOrZero = Annotated[timedelta, BeforeValidator(_has_a_length), AfterValidator(not_negative)]
 Hours = Annotated[Duration, AfterValidator(_of_hours)]
 HoursOrZero = Annotated[DurationOrZero, AfterValidator(_of_hours)]
+Zone = Annotated[str, AfterValidator(_known_zone)]
 Name = Annotated[str, Field(min_length=1, max_length=120, pattern=rf"^{NAME}$")]
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Annotated, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
@@ -19,6 +18,7 @@ from forebay.domain.model import (
     HoursOrZero,
     Model,
     Name,
+    Zone,
     parse_yaml,
     validate,
 )
@@ -227,7 +227,7 @@ class Workload(Model):
     history: Duration = timedelta(days=28)
     shares: Mapping[str, Annotated[float, Field(ge=0, le=1), NUMBER]] = {}
     entity_usage: Mapping[Resource, EntityMetric] = {}
-    zone: str = "UTC"
+    zone: Zone = "UTC"
     holidays: tuple[date, ...] = ()
     sizes: tuple[UnitSize, ...] = ()
     deployment: Deployment = Deployment()
@@ -240,14 +240,6 @@ class Workload(Model):
         if list(seasons) != sorted(set(seasons)):
             raise ValueError("list each season once, the shortest first, for example [P1D, P7D]")
         return seasons
-
-    @field_validator("zone")
-    @classmethod
-    def _known_zone(cls, zone: str) -> str:
-        try:
-            return ZoneInfo(zone).key
-        except (ZoneInfoNotFoundError, ValueError) as error:
-            raise ValueError(f"{zone!r} is no time zone: write one like Europe/Berlin") from error
 
     @field_validator("entity_usage")
     @classmethod

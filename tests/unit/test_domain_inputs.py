@@ -287,6 +287,8 @@ BAD_WORKLOADS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "such a slot in seconds": ({"slot": "PT95S"}, ("slot", "PT90S or PT96S")),
     "a slot longer than a day": ({"slot": "P2D", "seasons": ["P7D"]}, ("slot", "write P1D")),
     "a season within a slot": ({"seasons": ["PT8M"]}, ("two slots or more", "shorten slot")),
+    "no such time zone": ({"zone": "Europe/Berln"}, ("zone", "no such time zone", "Europe/Berlin", "Europe/Berln")),
+    "a continent for a time zone": ({"zone": "Europe"}, ("zone", "no such time zone")),
     "odd metric period": ({"metric_period": "PT45S"}, ("metric_period", "45 s is no period", "whole minutes")),
     "shares over one": ({"shares": {"acme": 0.7, "b": 0.6}}, ("shares add up to 1.30", "must not exceed 1")),
     "unknown target": ({"target": {"type": "vm"}}, ("target", "'vm'", "'ecs', 'asg'")),
