@@ -12,7 +12,7 @@ from forebay.control.decide import latest_window
 from forebay.control.verify import judge
 from forebay.domain.allocation import TargetState, in_words
 from forebay.domain.audit import AuditEvent
-from forebay.domain.errors import InputError, OutsideError, kept
+from forebay.domain.errors import InputError, OutsideError, all_tried, kept
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.records import ChangeRecord
@@ -38,12 +38,10 @@ def watch_demand(ctx: Context, record: ChangeRecord) -> None:
     """
     if record.state is not ChangeState.ARMED or ctx.clock.now() >= record.change.effective_at - LEFT_ALONE:
         return
-    failed: list[Exception] = []
-    for name in record.change.workloads:
-        with kept(failed):
-            _watch_workload(ctx, record, ctx.workload(name))
-    if failed:
-        raise failed[0]
+    with all_tried() as failed:
+        for name in record.change.workloads:
+            with kept(failed):
+                _watch_workload(ctx, record, ctx.workload(name))
 
 
 def above_since(tx: Snapshot, record: ChangeRecord, workload: str) -> datetime | None:

@@ -33,7 +33,7 @@ from forebay.app.writing import pinned
 from forebay.control.alignment import ahead_of_effect
 from forebay.control.decide import free_at
 from forebay.domain.change import PolicyChange
-from forebay.domain.errors import ForebayError, kept
+from forebay.domain.errors import ForebayError, all_tried, kept
 from forebay.domain.lifecycle import MOVING, STEPPING, TERMINAL, ChangeState, StepState
 from forebay.domain.records import ChangeRecord, WakeUp
 
@@ -102,16 +102,14 @@ def _report(
 
 def repair(ctx: Context, record: ChangeRecord, holder: str) -> None:
     """What this one change needs right now and no run of its own will do. Raises what failed, once all was tried."""
-    failed: list[Exception] = []
-    with kept(failed):
-        end_pins(ctx, record)
-    if record.state in MOVING | {ChangeState.ARMED}:
+    with all_tried() as failed:
         with kept(failed):
-            refresh(ctx, record, holder)  # while no history is to be had, the change goes on by the plan it has
-    with kept(failed):
-        _bring_on(ctx, record, holder)
-    if failed:
-        raise failed[0]
+            end_pins(ctx, record)
+        if record.state in MOVING | {ChangeState.ARMED}:
+            with kept(failed):
+                refresh(ctx, record, holder)  # while no history is to be had, the change goes on by the plan it has
+        with kept(failed):
+            _bring_on(ctx, record, holder)
 
 
 def _bring_on(ctx: Context, record: ChangeRecord, holder: str) -> None:

@@ -22,7 +22,7 @@ from forebay.control.keep import moved_at
 from forebay.control.renewal import RENEWED_IN, PlanView, Renewal, renewal
 from forebay.domain.audit import AuditEvent
 from forebay.domain.change import PolicyChange
-from forebay.domain.errors import InputError, kept
+from forebay.domain.errors import InputError, all_tried, kept
 from forebay.domain.lifecycle import ChangeState, StepState
 from forebay.domain.plan import PlanRefusal, ShapingPlan, ShapingStep
 from forebay.domain.records import ChangeRecord, Lease, StepRecord
@@ -161,12 +161,10 @@ def refresh(ctx: Context, record: ChangeRecord, holder: str) -> None:
 
     Raises what one of its workloads failed with, once all had their turn.
     """
-    failed: list[Exception] = []
-    for name in record.change.workloads:
-        with kept(failed):
-            _refresh_workload(ctx, record, name, holder)
-    if failed:
-        raise failed[0]
+    with all_tried() as failed:
+        for name in record.change.workloads:
+            with kept(failed):
+                _refresh_workload(ctx, record, name, holder)
 
 
 def _refresh_workload(ctx: Context, record: ChangeRecord, name: str, holder: str) -> None:

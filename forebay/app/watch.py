@@ -8,7 +8,7 @@ from forebay.app.context import Context
 from forebay.app.keep import Unseen, keep_workload, tell_hand
 from forebay.app.people import hold_by_controller
 from forebay.control.keep import Adopt, Clash, Keep
-from forebay.domain.errors import NotShownYet, kept
+from forebay.domain.errors import NotShownYet, all_tried, kept
 from forebay.domain.lifecycle import AFTER, FOR_A_PERSON, MOVING, ChangeState
 from forebay.domain.records import ChangeRecord
 
@@ -41,13 +41,11 @@ def _watch(ctx: Context, record: ChangeRecord) -> bool:
         # From its effective time on it is looked at once it is recorded as in force.
         lost = watch_armed(ctx, record.change.change)
         return lost is None and ctx.clock.now() < record.change.effective_at
-    failed: list[Exception] = []
     looked = True
-    for name in record.change.workloads:
-        with kept(failed):
-            looked &= _watch_workload(ctx, record, name)
-    if failed:
-        raise failed[0]
+    with all_tried() as failed:
+        for name in record.change.workloads:
+            with kept(failed):
+                looked &= _watch_workload(ctx, record, name)
     return looked
 
 

@@ -62,3 +62,12 @@ def kept(errors: list[Exception], but: type[Exception] | tuple[()] = ()) -> Iter
         errors.append(error)
     except Exception as error:  # a defect in one's turn takes nobody else's
         errors.insert(0, error)
+
+
+@contextmanager
+def all_tried() -> Iterator[list[Exception]]:
+    """A list for `kept`: once the block is through, the first error in it is raised. Not to be returned out of."""
+    failed: list[Exception] = []
+    yield failed
+    if failed:
+        raise failed[0]
