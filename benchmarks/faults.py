@@ -21,11 +21,10 @@ from typing import Any
 
 from sqlalchemy import event
 
-from forebay.app.keep import FOREIGN
 from forebay.app.people import cancel
-from forebay.app.restore import WAITS
 from forebay.aws import AwsClients
 from forebay.control.decide import Hold
+from forebay.domain.audit import Deed
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.records import Outcome
 from forebay.domain.resources import Resource
@@ -330,14 +329,14 @@ def _row(fault: Fault, scene: Scene) -> Row:
     moves = f"wrote {', '.join(str(units) for units, ours in writes if ours) or 'nothing'}"
     began = world.store.versions("acme", "quota")[0].in_force_from
     if record.state is ChangeState.HELD:
-        ended = when["held"]
+        ended = when[Deed.HELD]
         scene.cloud.clear_faults()
         given_up = units_given_up(place.start, writes, place.stands(scene))
         did = f"{moves}; held at {ended:%H:%M}, {f'{given_up} units' if given_up else 'nothing'} given up"
     elif began is not None:
-        ended = when["armed"]
+        ended = when[Deed.ARMED]
         late = "on time" if began == EFFECTIVE else f"{(began - EFFECTIVE) / timedelta(minutes=1):.0f} min late"
-        held = f"held at {when['held']:%H:%M}, by itself " if "held" in when else ""
+        held = f"held at {when[Deed.HELD]:%H:%M}, by itself " if Deed.HELD in when else ""
         did = f"{moves}; {held}armed at {ended:%H:%M}, in force {late}"
     else:
         ended, did = record.updated_at, f"{moves}; {record.state}"
@@ -377,7 +376,11 @@ def _said(world: World) -> str:
     settled = [i for i in world.intents() if i.outcome is Outcome.NOT_DONE]
     with world.sql.transaction() as tx:
         log = [entry.event for entry in tx.audit_entries("CHG-1")]
-    found = [e.reason for e in log if e.action in (WAITS, FOREIGN) or "found in effect" in e.reason]
+    found = [
+        e.reason
+        for e in log
+        if e.action in (Deed.NOT_GIVEN_BACK, Deed.CHANGED_BY_ANOTHER) or "found in effect" in e.reason
+    ]
     return next(iter([*odd, *found, *world.troubles, *(f"{i.new.units} units: not in effect" for i in settled)]), "")
 
 

@@ -7,15 +7,17 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from forebay.domain.audit import Deed
+
 WIDTH = 118
 QUIET = (
-    "policy version stored",
-    "original recorded",
-    "planned",
-    "shaping",
-    "write done",
-    "scheduled",
-    "policy version armed",
+    Deed.POLICY_VERSION_STORED,
+    Deed.ORIGINAL_RECORDED,
+    Deed.PLANNED,
+    Deed.SHAPING,
+    Deed.WRITE_DONE,
+    Deed.SCHEDULED,
+    Deed.POLICY_VERSION_ARMED,
 )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from forebay.app.context import CONTROLLER, Context
 from forebay.domain.accuracy import Accuracy, Judged, SeriesBacktest, plan_accuracy
-from forebay.domain.audit import AuditEvent
+from forebay.domain.audit import AuditEvent, Deed
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.resources import Resource
 from forebay.domain.workload import Workload
@@ -30,7 +30,6 @@ BUDGET_SECONDS = 300.0
 PLANS_REACH = timedelta(days=14)
 """No plan looks farther beyond its effective time."""
 IN_FORCE = frozenset({ChangeState.IN_FORCE, ChangeState.SETTLING, ChangeState.CLOSED})
-DECAYED = "forecast decayed"
 
 
 def backtest_workload(ctx: Context, workload: Workload) -> str:
@@ -133,7 +132,7 @@ def _recorded(ctx: Context, tx: Transaction, accuracy: Accuracy) -> AuditEvent |
     event = AuditEvent(
         at=ctx.clock.now(),
         actor=CONTROLLER,
-        action=DECAYED,
+        action=Deed.FORECAST_DECAYED,
         reason=f"{accuracy.workload} {accuracy.resource}: {accuracy.decay} since {accuracy.since:%Y-%m-%d}",
         workload=accuracy.workload,
         change=accuracy.change or None,

@@ -19,7 +19,7 @@ from forebay.app.turn import waits_for
 from forebay.app.writing import check_unchanged, keep_lease, release, settle_open_intents, write
 from forebay.control.decide import Ask, Decision, Hold, Serving, Stop, Verified, View, Wait, decide
 from forebay.control.keep import Adopt, Keep
-from forebay.domain.audit import AuditEvent
+from forebay.domain.audit import AuditEvent, Deed, DeedOn
 from forebay.domain.errors import InputError, LostLease, OutsideError, RuleRefusal
 from forebay.domain.lifecycle import AFTER, STEPPING, StepState
 from forebay.domain.records import Lease, StepRecord
@@ -27,7 +27,6 @@ from forebay.domain.verdict import Verdict
 
 # A sleeping controller looks up this often: to renew its lease, and to notice a cancel or a hold.
 NAP = timedelta(seconds=10)
-IN_TROUBLE = "in trouble"
 # The words of one trouble change with what is measured: of a workload's trouble people are told once in this time.
 TOLD_FOR = timedelta(hours=1)
 
@@ -156,18 +155,18 @@ def _done(ctx: Context, lease: Lease, view: View, decision: Decision) -> Tick:
             return Tick(decision, None)
         case Hold(reason=reason, judgement=judgement, step=judged):
             if judgement and judged:
-                event = _step_event(ctx, view, judged, f"step {judged.step.sequence} failed", reason)
+                event = _step_event(ctx, view, judged, DeedOn.FAILED, reason)
                 _record(ctx, lease, view, judged.model_copy(update={"judgement": judgement}), event)
             _hold(ctx, change.change, view.workload.name, reason, lapses=decision.lapses)
             return Tick(decision, None)
         case Serving(step=step, reason=reason):
-            event = _step_event(ctx, view, step, f"step {step.step.sequence} serving", reason)
+            event = _step_event(ctx, view, step, DeedOn.SERVING, reason)
             _record(ctx, lease, view, step.model_copy(update={"serving_at": now}), event)
         case Verified(step=step, judgement=judgement, complete=complete):
             state = StepState.PASSED if complete else StepState.PENDING
             update = {"state": state, "passed_at": now if complete else None, "judgement": judgement}
             update |= {"serving_at": step.serving_at or now}  # of one that needed no write nobody had said so
-            event = _step_event(ctx, view, step, f"step {step.step.sequence} verified", decision.reason)
+            event = _step_event(ctx, view, step, DeedOn.VERIFIED, decision.reason)
             _record(ctx, lease, view, step.model_copy(update=update), event)
             if complete:
                 # A correction that did has settled this step; the rest was drawn for the same lower demand.
@@ -193,9 +192,9 @@ def _hold(ctx: Context, change: str, workload: str, reason: str, *, lapses: bool
         if record is None or record.state not in AFTER:
             return
         said = [event for event in events_of(tx, change) if event.workload == workload]
-        if any(e.reason == reason or (e.action == IN_TROUBLE and now < e.at + TOLD_FOR) for e in said):
+        if any(e.reason == reason or (e.action == Deed.IN_TROUBLE and now < e.at + TOLD_FOR) for e in said):
             return
-        event = ctx.event(record.change, IN_TROUBLE, reason, workload=workload)
+        event = ctx.event(record.change, Deed.IN_TROUBLE, reason, workload=workload)
         tx.audit(event)
     ctx.notifier.notify(event)
 
@@ -209,7 +208,8 @@ def _all_passed(ctx: Context, view: View, decision: Stop) -> Tick:
     return Tick(decision if missing is None else Stop(missing.text), None)
 
 
-def _step_event(ctx: Context, view: View, step: StepRecord, action: str, reason: str) -> AuditEvent:
+def _step_event(ctx: Context, view: View, step: StepRecord, done: DeedOn, reason: str) -> AuditEvent:
+    action = done.of(f"step {step.step.sequence}")
     return ctx.event(view.change.change, action, reason, workload=view.workload.name, plan_hash=step.plan_hash)
 
 

@@ -11,7 +11,7 @@ from forebay.app.context import CONTROLLER, Context
 from forebay.app.lookup import has_moved, own_version
 from forebay.app.people import permitted, withdraw
 from forebay.domain.approval import SHORTEST_HASH, Approval, Door, Envelope, Request, asked_hash, latest_approval
-from forebay.domain.audit import AuditEvent
+from forebay.domain.audit import AuditEvent, Deed
 from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.lifecycle import AFTER, BEFORE_IN_FORCE, TERMINAL, ChangeState, StepState
 from forebay.domain.plan import ShapingPlan
@@ -71,11 +71,11 @@ def admit(tx: Transaction, ctx: Context, record: ChangeRecord) -> tuple[ChangeRe
         if request.standing.needed is None and tx.rules().asks_at_all(change):
             tx.add_approval(
                 _approval(ctx, record, request, CONTROLLER, "within the limits that need no approval", "rule"),
-                ctx.event(change, "no approval needed", "within the rule's limits", plan_hash=request.asked),
+                ctx.event(change, Deed.NO_APPROVAL_NEEDED, "within the rule's limits", plan_hash=request.asked),
             )
-        event = ctx.event(change, "scheduled", f"effective {change.effective_at.isoformat()}")
+        event = ctx.event(change, Deed.SCHEDULED, f"effective {change.effective_at.isoformat()}")
         return tx.move(change.change, ChangeState.SCHEDULED, event), event
-    event = ctx.event(change, "awaiting approval", _asked_for(request), plan_hash=request.asked)
+    event = ctx.event(change, Deed.AWAITING_APPROVAL, _asked_for(request), plan_hash=request.asked)
     if record.state is ChangeState.AWAITING_APPROVAL:
         tx.audit(event)
         return as_it_stands(tx, record), event
@@ -109,13 +109,13 @@ def approve(
                 f"the first step was due at {request.latest.isoformat()}",
                 "an approval of the new plan, which is drawn within the next minute",
             )
-        event = ctx.event(record.change, "approved", f"{reason} (by {door})", actor, plan_hash=request.asked)
+        event = ctx.event(record.change, Deed.APPROVED, f"{reason} (by {door})", actor, plan_hash=request.asked)
         tx.add_approval(_approval(ctx, record, request, actor, reason, door), event)
         after = request_of(tx, record)
         assert after is not None
         told = [event]
         if record.state is ChangeState.AWAITING_APPROVAL and after.standing.approved:
-            told.append(ctx.event(record.change, "scheduled", f"approved: {after.standing.text}", actor))
+            told.append(ctx.event(record.change, Deed.SCHEDULED, f"approved: {after.standing.text}", actor))
             record = tx.move(change, ChangeState.SCHEDULED, told[-1])
         record = as_it_stands(tx, record)
     for event in told:
@@ -141,7 +141,7 @@ def reject(
         record, request = _open_request(tx, ctx, change, actor, reason, plan, link)
         if record.state is ChangeState.HELD:
             raise RuleRefusal("life of a change", f"change {change} is held", "cancelling it, or resuming it first")
-        event = ctx.event(record.change, "rejected", f"{reason} (by {door})", actor, plan_hash=request.asked)
+        event = ctx.event(record.change, Deed.REJECTED, f"{reason} (by {door})", actor, plan_hash=request.asked)
         told = [event]
         if record.state is not ChangeState.AWAITING_APPROVAL:
             for workload in request.plans:
@@ -167,7 +167,7 @@ def invite(ctx: Context, change: str, person: str, actor: str, valid: timedelta)
         record, request = _open_request(tx, ctx, change, person, f"link made by {actor}", None, None)
         expires = min(ctx.clock.now() + valid, request.latest)
         words = f"for {person}, until {expires.isoformat()}"
-        tx.audit(ctx.event(record.change, "approval link made", words, actor, plan_hash=request.asked))
+        tx.audit(ctx.event(record.change, Deed.APPROVAL_LINK_MADE, words, actor, plan_hash=request.asked))
     return request.asked, expires, token_hex(16)
 
 

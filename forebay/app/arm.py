@@ -11,12 +11,12 @@ from forebay.app.keep import keep_workload, tell_hand
 from forebay.app.lookup import change_record, events_of, own_version
 from forebay.app.observe import observe
 from forebay.app.outbox import post_version, push_version
-from forebay.app.people import GLASS_BROKEN, disarm_by_controller, hold_by_controller, withdraw
+from forebay.app.people import disarm_by_controller, hold_by_controller, withdraw
 from forebay.app.turn import ahead_of, same_policy, waits_to_arm
 from forebay.app.writing import last_setting
 from forebay.control.alignment import Misalignment, misalignment, unverified
 from forebay.control.keep import Adopt, Keep, Later
-from forebay.domain.audit import AuditEvent
+from forebay.domain.audit import AuditEvent, Deed
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import NotShownYet, OutsideError, RuleRefusal, kept
 from forebay.domain.lifecycle import BEFORE_IN_FORCE, MOVING, ChangeState
@@ -24,7 +24,6 @@ from forebay.domain.policy import PolicyVersion, begun, called, followed, in_for
 from forebay.domain.records import ChangeRecord, Purpose
 from forebay.ports import Enforcer, Snapshot, Transaction
 
-DEFERRED = "deferred"
 NAP = timedelta(seconds=10)
 # Runs that enforce are made to start seconds ahead of their time.
 LONGEST_WAIT = timedelta(minutes=5)
@@ -79,8 +78,8 @@ def try_to_arm(ctx: Context, change: str) -> Misalignment | None:
         armed = version.model_copy(update={"armed_at": ctx.clock.now()})
         began = armed.in_force_from
         assert began is not None, "it was just armed"
-        tx.put_version(armed, ctx.event(record.change, "policy version armed", f"in force from {began.isoformat()}"))
-        event = ctx.event(record.change, "armed", f"aligned and verified; in force from {began.isoformat()}")
+        tx.put_version(armed, ctx.event(record.change, Deed.POLICY_VERSION_ARMED, f"in force from {began.isoformat()}"))
+        event = ctx.event(record.change, Deed.ARMED, f"aligned and verified; in force from {began.isoformat()}")
         tx.move(change, ChangeState.ARMED, event)
     ctx.notifier.notify(event)
     return None
@@ -239,7 +238,7 @@ def enforce(ctx: Context, change: str) -> str:
             before = followed(versions, version)
             event = ctx.event(
                 record.change,
-                "in force",
+                Deed.IN_FORCE,
                 f"{said} {began.isoformat()}",
                 old=called(before.version if before else 0),
                 new=called(version.version),
@@ -281,9 +280,9 @@ def enforce_now(
             )
     was, now_is = f"{record.state}, effective {version.effective_at.isoformat()}", f"version {version.version} in force"
     broken = version.model_copy(update={"glass_broken_at": now})
-    tx.put_version(broken, ctx.event(record.change, GLASS_BROKEN, reason, actor, old=was, new=now_is))
+    tx.put_version(broken, ctx.event(record.change, Deed.GLASS_BROKEN, reason, actor, old=was, new=now_is))
     post_version(tx, ctx, record.change.change, broken)
-    event = ctx.event(record.change, "in force by break glass", f"by {actor}: {reason}", actor, old=was)
+    event = ctx.event(record.change, Deed.IN_FORCE_BY_BREAK_GLASS, f"by {actor}: {reason}", actor, old=was)
     return tx.move(record.change.change, ChangeState.IN_FORCE, event), event
 
 
@@ -306,7 +305,8 @@ def _push(ctx: Context, record: ChangeRecord, version: PolicyVersion, began: dat
         current = tx.change(change.change)
         if current is None or current.state is not ChangeState.IN_FORCE:
             return  # pushed by two at once: the other was first
-        event = ctx.event(change, "settling", f"watched until {change.settled_at(began).isoformat()}, then handed back")
+        text = f"watched until {change.settled_at(began).isoformat()}, then handed back"
+        event = ctx.event(change, Deed.SETTLING, text)
         tx.move(change.change, ChangeState.SETTLING, event)
     ctx.notifier.notify(event)
 
@@ -320,14 +320,14 @@ def _still_held(ctx: Context, record: ChangeRecord) -> str:
     with ctx.store.transaction() as tx:
         if _passing_told(tx, record) or tx.change(change.change) != record:
             return done
-        event = ctx.event(change, DEFERRED, f"held at the effective time: {record.note}; it waits to be resumed")
+        event = ctx.event(change, Deed.DEFERRED, f"held at the effective time: {record.note}; it waits to be resumed")
         tx.audit(event)
     ctx.notifier.notify(event)
-    return f"{DEFERRED}: {event.reason}"
+    return f"{Deed.DEFERRED}: {event.reason}"
 
 
 def _passing_told(tx: Snapshot, record: ChangeRecord) -> bool:
-    said = (event for event in events_of(tx, record.change.change) if event.action == DEFERRED)
+    said = (event for event in events_of(tx, record.change.change) if event.action == Deed.DEFERRED)
     return record.updated_at > record.change.effective_at or any(e.at >= record.updated_at for e in said)
 
 
@@ -362,11 +362,11 @@ def _misaligned(ctx: Context, record: ChangeRecord, misaligned: Misalignment) ->
         elif change.on_misalignment == "reject" and not unseen:
             _, event = withdraw(tx, ctx, current, CONTROLLER, f"not aligned at the effective time: {missing}")
         else:
-            if any(event.action == DEFERRED for event in events_of(tx, change.change)):
+            if any(event.action == Deed.DEFERRED for event in events_of(tx, change.change)):
                 return f"deferred: {missing}"
-            event = ctx.event(change, DEFERRED, f"not aligned at the effective time: {missing}")
+            event = ctx.event(change, Deed.DEFERRED, f"not aligned at the effective time: {missing}")
             tx.audit(event)
     ctx.notifier.notify(event)
-    if enforced and event.action != DEFERRED:
+    if enforced and event.action != Deed.DEFERRED:
         return enforce(ctx, change.change)
     return f"{event.action}: {missing}"

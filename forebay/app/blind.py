@@ -8,13 +8,14 @@ from itertools import takewhile
 from forebay.app.context import Context
 from forebay.app.lookup import events_of
 from forebay.app.people import disarm_by_controller
+from forebay.domain.audit import Deed
 from forebay.domain.change import PolicyChange
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.records import ChangeRecord
 from forebay.ports import Snapshot
 
 # The audit log remembers what a process that is started anew would not: since when, and whether it was told.
-FAILED, BLIND, SEEN = "look failed", "not looked at", "looked at again"
+LOOKS = (Deed.LOOK_FAILED, Deed.NOT_LOOKED_AT, Deed.LOOKED_AT_AGAIN)
 # Of a workload that cannot be read, or is not there: the default of `Verification`.
 PATIENCE = timedelta(minutes=10)
 
@@ -27,13 +28,13 @@ def look_failed(ctx: Context, record: ChangeRecord, error: Exception) -> None:
     with ctx.store.transaction() as tx:
         since, told = _blind_since(tx, change.change)
         if since is None:
-            tx.audit(ctx.event(change, FAILED, why))
+            tx.audit(ctx.event(change, Deed.LOOK_FAILED, why))
             return
         if now < since + _patience(ctx, change):
             return
         reason = f"nobody could look since {since:%Y-%m-%d %H:%M} UTC: {why}"
         # What it is held for already is no news.
-        event = None if told or why in record.note else ctx.event(change, BLIND, reason)
+        event = None if told or why in record.note else ctx.event(change, Deed.NOT_LOOKED_AT, reason)
         if event:
             tx.audit(event)
     if event:
@@ -50,7 +51,8 @@ def look_succeeded(ctx: Context, record: ChangeRecord) -> None:
     with ctx.store.transaction() as tx:
         since, _ = _blind_since(tx, record.change.change)
         if since is not None and tx.change(record.change.change) == record:
-            tx.audit(ctx.event(record.change, SEEN, f"nobody could look since {since:%Y-%m-%d %H:%M} UTC"))
+            text = f"nobody could look since {since:%Y-%m-%d %H:%M} UTC"
+            tx.audit(ctx.event(record.change, Deed.LOOKED_AT_AGAIN, text))
 
 
 def _patience(ctx: Context, change: PolicyChange) -> timedelta:
@@ -60,6 +62,6 @@ def _patience(ctx: Context, change: PolicyChange) -> timedelta:
 
 def _blind_since(tx: Snapshot, change: str) -> tuple[datetime | None, bool]:
     """Since when no look has succeeded, None where the last one did; and whether people were told."""
-    looks = [event for event in events_of(tx, change) if event.action in (FAILED, BLIND, SEEN)]
-    failed = list(takewhile(lambda event: event.action != SEEN, reversed(looks)))
-    return (failed[-1].at if failed else None), any(event.action == BLIND for event in failed)
+    looks = [event for event in events_of(tx, change) if event.action in LOOKS]
+    failed = list(takewhile(lambda event: event.action != Deed.LOOKED_AT_AGAIN, reversed(looks)))
+    return (failed[-1].at if failed else None), any(event.action == Deed.NOT_LOOKED_AT for event in failed)

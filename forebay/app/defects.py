@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from forebay.app.context import CONTROLLER, Context
-from forebay.domain.audit import AuditEvent
+from forebay.domain.audit import AuditEvent, Deed
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError
 from forebay.ports import Snapshot
 
-UNEXPECTED, UNREAD = "unexpected error", "workloads not read"
 # It comes again with each pass of seconds, maybe in other words.
 TOLD_FOR = timedelta(hours=1)
 
@@ -20,13 +19,13 @@ def tell_defect(ctx: Context, error: Exception, change: PolicyChange | None = No
     """Once an hour of each change, and of what belongs to none. Who calls logs the traceback. Raises OutsideError."""
     reason = f"{type(error).__name__}: {error}; the reconciler's log has the traceback"
     named = {"change": change.change, "entity": change.entity} if change else {}
-    _tell(ctx, f"unexpected {change.change}" if change else "unexpected", UNEXPECTED, reason, named)
+    _tell(ctx, f"unexpected {change.change}" if change else "unexpected", Deed.UNEXPECTED_ERROR, reason, named)
 
 
 def tell_unread(ctx: Context, error: InputError) -> None:
     """Once an hour, that the workloads cannot be read any more. Raises OutsideError."""
     reason = f"{error}; until it is mended no run starts, and the reconciler goes on by what it read before"
-    _tell(ctx, UNREAD, UNREAD, reason, {})
+    _tell(ctx, str(Deed.WORKLOADS_NOT_READ), Deed.WORKLOADS_NOT_READ, reason, {})
 
 
 def _tell(ctx: Context, mark: str, action: str, reason: str, named: Mapping[str, str]) -> None:

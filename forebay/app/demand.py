@@ -11,7 +11,7 @@ from forebay.app.observe import judged, observe
 from forebay.control.decide import latest_window
 from forebay.control.verify import judge
 from forebay.domain.allocation import TargetState, in_words
-from forebay.domain.audit import AuditEvent
+from forebay.domain.audit import AuditEvent, Deed
 from forebay.domain.errors import InputError, OutsideError, all_tried, kept
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.plan import ShapingPlan
@@ -21,8 +21,8 @@ from forebay.domain.workload import Workload
 from forebay.ports import Snapshot
 
 # The audit log remembers what was said: a process that is started anew says nothing twice.
-ABOVE, WITHIN = "demand above what serves", "demand within what serves"
-VERIFIED, DOUBTED = "settling verified", "settled in doubt"
+OF_ARMED = (Deed.DEMAND_ABOVE, Deed.DEMAND_WITHIN)
+OF_SETTLED = (Deed.SETTLING_VERIFIED, Deed.SETTLED_IN_DOUBT)
 # Demand that goes to and fro about what serves is told of no more often.
 TOLD_FOR = timedelta(hours=1)
 # This close to the effective time no step can be made any more, and nothing may delay the policy.
@@ -50,7 +50,7 @@ def above_since(tx: Snapshot, record: ChangeRecord, workload: str) -> datetime |
     What was said before it was armed was said of fewer units.
     """
     last = next(reversed(_said_since_armed(tx, record, workload)), None)
-    return last.at if last and last.action == ABOVE else None
+    return last.at if last and last.action == Deed.DEMAND_ABOVE else None
 
 
 def _watch_workload(ctx: Context, record: ChangeRecord, workload: Workload) -> None:
@@ -68,10 +68,10 @@ def _watch_workload(ctx: Context, record: ChangeRecord, workload: Workload) -> N
     # What an autoscaler has asked for already is on its way.
     coming = max(target.serving, target.desired)
     if judgement.verdict is Verdict.HIGH and judgement.required_units > coming:
-        action = ABOVE
+        action = Deed.DEMAND_ABOVE
         text = f"{_in_words(judgement)}; if no new plan can be made in time it takes force so: see its page"
     elif judgement.verdict in (Verdict.PASS, Verdict.LOW):
-        action, text = WITHIN, _in_words(judgement)
+        action, text = Deed.DEMAND_WITHIN, _in_words(judgement)
     else:
         return
     with ctx.store.snapshot() as seen:
@@ -82,7 +82,7 @@ def _watch_workload(ctx: Context, record: ChangeRecord, workload: Workload) -> N
             return
         event = ctx.event(change, action, text, workload=workload.name, plan_hash=plan.hash)
         tx.audit(event)
-    if action == ABOVE:
+    if action == Deed.DEMAND_ABOVE:
         ctx.notifier.notify(event)
 
 
@@ -91,10 +91,11 @@ def _is_news(tx: Snapshot, ctx: Context, record: ChangeRecord, workload: Workloa
         return False
     said = _said_since_armed(tx, record, workload.name)
     if not said:
-        return action == ABOVE  # that all is well is news only after it was not
+        return action == Deed.DEMAND_ABOVE  # that all is well is news only after it was not
     if said[-1].action == action:
         return False
-    return action == WITHIN or ctx.clock.now() >= max(e.at for e in said if e.action == ABOVE) + TOLD_FOR
+    last = max(e.at for e in said if e.action == Deed.DEMAND_ABOVE)
+    return action == Deed.DEMAND_WITHIN or ctx.clock.now() >= last + TOLD_FOR
 
 
 def verify_settled(ctx: Context, record: ChangeRecord, workload: Workload, target: TargetState) -> tuple[bool, str]:
@@ -105,7 +106,7 @@ def verify_settled(ctx: Context, record: ChangeRecord, workload: Workload, targe
     """
     change, now = record.change, ctx.clock.now()
     with ctx.store.snapshot() as tx:
-        if said := _said(tx, change.change, workload.name, VERIFIED, DOUBTED):
+        if said := _said(tx, change.change, workload.name, OF_SETTLED):
             return True, said[-1].reason
         _, plan, _ = shaped(tx, change, workload.name)
         version = own_version(tx, record)
@@ -128,14 +129,14 @@ def verify_settled(ctx: Context, record: ChangeRecord, workload: Workload, targe
     doubted = judgement.verdict in (Verdict.HIGH, Verdict.NO_DATA)
     event = ctx.event(
         change,
-        DOUBTED if doubted else VERIFIED,
+        Deed.SETTLED_IN_DOUBT if doubted else Deed.SETTLING_VERIFIED,
         text,
         workload=workload.name,
         new=in_words(target.setting),
         **({"plan_hash": plan.hash} if plan else {}),
     )
     with ctx.store.transaction() as tx:
-        if said := _said(tx, change.change, workload.name, VERIFIED, DOUBTED):
+        if said := _said(tx, change.change, workload.name, OF_SETTLED):
             return True, said[-1].reason
         tx.audit(event)
     if doubted:
@@ -159,9 +160,9 @@ def _in_words(judgement: Judgement) -> str:
 def _said_since_armed(tx: Snapshot, record: ChangeRecord, workload: str) -> list[AuditEvent]:
     version = own_version(tx, record)
     armed_at = version.armed_at if version else None
-    said = _said(tx, record.change.change, workload, ABOVE, WITHIN)
+    said = _said(tx, record.change.change, workload, OF_ARMED)
     return [event for event in said if armed_at is None or event.at > armed_at]
 
 
-def _said(tx: Snapshot, change: str, workload: str, *actions: str) -> list[AuditEvent]:
+def _said(tx: Snapshot, change: str, workload: str, actions: tuple[Deed, ...]) -> list[AuditEvent]:
     return [event for event in events_of(tx, change) if event.workload == workload and event.action in actions]

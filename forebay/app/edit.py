@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from forebay.app.context import Context
 from forebay.app.lookup import has_moved, own_version
-from forebay.domain.audit import AuditEntry, AuditEvent
+from forebay.domain.audit import AuditEntry, AuditEvent, Deed
 from forebay.domain.change import ChangeRequest, PolicyChange
 from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.lifecycle import EDITABLE, ChangeState
@@ -15,8 +15,6 @@ from forebay.domain.policy import PolicyVersion, called
 from forebay.domain.records import ChangeRecord
 from forebay.domain.ticket import source_of
 from forebay.ports import Snapshot, Transaction
-
-VERSION_STORED = "policy version stored"
 
 
 def is_repeated(tx: Snapshot, known: ChangeRecord, request: ChangeRequest, before: ChangeRequest | None = None) -> bool:
@@ -88,7 +86,8 @@ def store_edit(
     caller has checked that it may be.
     """
     if tx.pins(change.change):  # they were bounded by what was asked for then
-        tx.drop_pins(change.change, ctx.event(known.change, "unpinned", "the change was edited", change.requested_by))
+        event = ctx.event(known.change, Deed.UNPINNED, "the change was edited", change.requested_by)
+        tx.drop_pins(change.change, event)
     version = own_version(tx, known) or PolicyVersion.brought_by(change, number)
     fields = {"kind": change.kind, "document": change.document, "effective_at": change.effective_at}
     put_new_version(tx, ctx, change, version.model_copy(update=fields), base)
@@ -98,18 +97,18 @@ def store_edit(
 def put_new_version(tx: Transaction, ctx: Context, change: PolicyChange, version: PolicyVersion, base: str) -> None:
     """Store it. The audit log keeps `base`, which it builds on as it is accepted, even if the change names none."""
     brings, told = {"old": base, "new": called(version.version)}, f"version {version.version}, not armed"
-    tx.put_version(version, ctx.event(change, VERSION_STORED, told, **brings))
+    tx.put_version(version, ctx.event(change, Deed.POLICY_VERSION_STORED, told, **brings))
 
 
 def builds_on(audit: Sequence[AuditEntry]) -> str | None:
     """Of a change's entries: the version it was accepted on top of, as the log calls it; None where it was refused."""
-    stored = [entry.event for entry in audit if entry.event.action == VERSION_STORED]
+    stored = [entry.event for entry in audit if entry.event.action == Deed.POLICY_VERSION_STORED]
     return stored[-1].old if stored else None
 
 
-def again_as(known: ChangeRecord) -> str:
+def again_as(known: ChangeRecord) -> Deed:
     """The audit log's word for `known` being asked for once more."""
-    return "asked for again" if known.state is ChangeState.DENIED else "edited"
+    return Deed.ASKED_FOR_AGAIN if known.state is ChangeState.DENIED else Deed.EDITED
 
 
 def _told(ctx: Context, known: ChangeRecord, change: PolicyChange) -> AuditEvent:

@@ -8,12 +8,12 @@ from forebay.app.context import Context
 from forebay.app.joint import shaped
 from forebay.app.lookup import events_of, pin_on
 from forebay.control.arrival import Arrival, arrival
-from forebay.domain.audit import AuditEvent
+from forebay.domain.audit import AuditEvent, Deed
 from forebay.domain.lifecycle import MOVING
 from forebay.domain.records import ChangeRecord
 from forebay.ports import Snapshot
 
-LATE, HELD = "expected late", "held"
+HELD = "held"
 # This long ahead people are told that a change which waits for one of them will not come into force by itself.
 REMINDED = timedelta(hours=1)
 
@@ -63,7 +63,7 @@ def _late(tx: Snapshot, ctx: Context, record: ChangeRecord) -> list[AuditEvent]:
             continue
         then = "it is rejected then" if change.on_misalignment == "reject" else "the policy waits for it"
         text = f"{coming.text}; {then}"
-        told.append(ctx.event(change, LATE, text, workload=name, plan_hash=step.plan_hash, new=mark))
+        told.append(ctx.event(change, Deed.EXPECTED_LATE, text, workload=name, plan_hash=step.plan_hash, new=mark))
     return told
 
 
@@ -78,8 +78,8 @@ def _held(tx: Snapshot, ctx: Context, record: ChangeRecord) -> list[AuditEvent]:
         return []
     resumed = f"; resumed now, {'; '.join(late)}" if late else ""
     text = f"held: {record.note}; it does not come into force at {at:%Y-%m-%d %H:%M} UTC unless it is resumed{resumed}"
-    return [ctx.event(change, LATE, text, new=HELD)]
+    return [ctx.event(change, Deed.EXPECTED_LATE, text, new=HELD)]
 
 
 def _said(tx: Snapshot, record: ChangeRecord) -> list[AuditEvent]:
-    return [event for event in events_of(tx, record.change.change) if event.action == LATE]
+    return [event for event in events_of(tx, record.change.change) if event.action == Deed.EXPECTED_LATE]

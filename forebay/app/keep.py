@@ -14,13 +14,12 @@ from forebay.app.turn import waits_for
 from forebay.app.writing import adopt, check_unchanged, keep_lease, release, settle_open_intents, write_setting
 from forebay.control.keep import Adopt, Clash, Keep, Later, cap_on, in_effect, keep, keep_pin
 from forebay.domain.allocation import TargetState
+from forebay.domain.audit import Deed
 from forebay.domain.errors import LostLease, OutsideError, RuleRefusal
 from forebay.domain.lifecycle import FOR_A_PERSON, ChangeState
 from forebay.domain.records import ChangeRecord, Intent, Lease, Purpose
 from forebay.domain.workload import Workload
 from forebay.ports import Snapshot, Transaction
-
-FOREIGN = "changed by another"
 
 
 @dataclass(frozen=True)
@@ -64,14 +63,14 @@ def tell_hand(ctx: Context, record: ChangeRecord, workload: str, answer: Keep | 
     with ctx.store.transaction() as tx:
         if _reported(tx, record, answer.reason):
             return
-        event = ctx.event(record.change, FOREIGN, answer.reason, workload=workload)
+        event = ctx.event(record.change, Deed.CHANGED_BY_ANOTHER, answer.reason, workload=workload)
         tx.audit(event)
     ctx.notifier.notify(event)
 
 
 def _reported(tx: Snapshot, record: ChangeRecord, foreign: str) -> bool:
     said = events_of(tx, record.change.change)
-    return any(event.action in (FOREIGN, "held") and event.reason == foreign for event in said)
+    return any(event.action in (Deed.CHANGED_BY_ANOTHER, Deed.HELD) and event.reason == foreign for event in said)
 
 
 def keep_workload(ctx: Context, record: ChangeRecord, workload: Workload) -> Answer:

@@ -11,7 +11,7 @@ from secrets import token_hex
 from forebay.app.context import Context
 from forebay.app.named import check_named
 from forebay.domain.access import ApiKey, NotAuthenticated, Principal, check_key, key_id_of, token_hash, token_of
-from forebay.domain.audit import AuditEvent
+from forebay.domain.audit import AuditEvent, Deed
 from forebay.domain.errors import InputError, OutsideError
 from forebay.domain.model import validate
 
@@ -50,7 +50,7 @@ def create_key(
     words = f"{', '.join(sorted(key.roles))} for {person}"
     words += f", only {', '.join(sorted(key.entities))}" if key.entities else ""
     with ctx.store.transaction() as tx:
-        tx.put_key(key, _event(ctx, "key created", key, f"{words}: {reason}", actor))
+        tx.put_key(key, _event(ctx, Deed.KEY_CREATED, key, f"{words}: {reason}", actor))
     return token, key
 
 
@@ -63,7 +63,7 @@ def revoke_key(ctx: Context, key_id: str, actor: str, reason: str) -> ApiKey:
             raise InputError(f"there is no key {key_id!r}: `forebay key list` lists them")
         if key.revoked_at is None:
             key = key.model_copy(update={"revoked_at": ctx.clock.now()})
-            tx.put_key(key, _event(ctx, "key revoked", key, reason, actor))
+            tx.put_key(key, _event(ctx, Deed.KEY_REVOKED, key, reason, actor))
     return key
 
 

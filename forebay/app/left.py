@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from forebay.app.lookup import events_of
 from forebay.domain.allocation import Lever, Setting
+from forebay.domain.audit import Deed
 from forebay.domain.lifecycle import TERMINAL
 from forebay.domain.records import Outcome
 from forebay.ports import Snapshot
-
-LEFT_AS_IT_IS = "left as it is"
 
 
 def stood_before(tx: Snapshot, change: str, workload: str, found: Setting) -> Setting:
@@ -36,4 +35,4 @@ def stood_before(tx: Snapshot, change: str, workload: str, found: Setting) -> Se
 def _left_by_a_person(tx: Snapshot, change: str, workload: str) -> bool:
     """Whether somebody has said that what stands there is right as it is."""
     said = events_of(tx, change)
-    return any((event.action, event.workload) == (LEFT_AS_IT_IS, workload) for event in said)
+    return any((event.action, event.workload) == (Deed.LEFT_AS_IT_IS, workload) for event in said)

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from forebay.app.context import CONTROLLER, Context
 from forebay.app.named import check_named
-from forebay.domain.audit import AuditEvent
+from forebay.domain.audit import AuditEvent, DeedOn
 from forebay.domain.errors import InputError, OutsideError, RuleRefusal
 from forebay.domain.outbox import Message, MessageState, due
 from forebay.domain.policy import PolicyVersion, in_force
@@ -165,13 +165,13 @@ def _told(ctx: Context, before: Message, after: Message) -> AuditEvent | None:
     """What the audit log says of it: each push, its first failure, and whatever was given up."""
     pushed = before.outlet.startswith(PUSH)
     if after.state is MessageState.DEAD:
-        action = f"{before.outlet} given up"
+        action = DeedOn.GIVEN_UP.of(before.outlet)
         number = after.number
         reason = f"{after.failure}; `forebay outbox retry {number}` sends it again, `outbox discard {number}` drops it"
     elif after.state is MessageState.SENT and pushed:
         action, reason = before.outlet.replace("push", "pushed", 1), f"version {before.key}"
     elif pushed and before.failure is None:
-        action, reason = f"{before.outlet} failed", str(after.failure)
+        action, reason = DeedOn.FAILED.of(before.outlet), str(after.failure)
     else:
         return None
     return AuditEvent(at=ctx.clock.now(), actor=CONTROLLER, action=action, reason=reason, change=before.change)
@@ -199,7 +199,7 @@ def retry(ctx: Context, number: int, actor: str, reason: str) -> Message:
             raise RuleRefusal("sent in order", f"{later[-1].name} was sent since", "leaving it: a newer one is there")
         revived = dead.revived(ctx.clock.now())
         tx.put_message(revived)
-        action = f"{dead.outlet} tried again"
+        action = DeedOn.TRIED_AGAIN.of(dead.outlet)
         tx.audit(AuditEvent(at=ctx.clock.now(), actor=actor, action=action, reason=reason, change=dead.change))
     return revived
 
@@ -211,7 +211,7 @@ def discard(ctx: Context, number: int, actor: str, reason: str) -> Message:
         dropped = _dead(tx, number).discarded()
         tx.put_message(dropped)
         why = f"{dropped.lane} {dropped.key}: {reason}"
-        action = f"{dropped.outlet} discarded"
+        action = DeedOn.DISCARDED.of(dropped.outlet)
         tx.audit(AuditEvent(at=ctx.clock.now(), actor=actor, action=action, reason=why, change=dropped.change))
     return dropped
 

@@ -6,7 +6,7 @@ from forebay.app.context import CONTROLLER, Context
 from forebay.app.lookup import has_moved, own_version
 from forebay.app.named import check_named
 from forebay.app.writing import adopt, settled_setting
-from forebay.domain.audit import AuditEvent
+from forebay.domain.audit import AuditEvent, Deed
 from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.lifecycle import BEFORE_IN_FORCE, COME_TO_NOTHING, MOVING, ChangeState
 from forebay.domain.policy import PolicyVersion, begun
@@ -14,7 +14,6 @@ from forebay.domain.records import ChangeRecord
 from forebay.domain.rules import Action
 from forebay.ports import Snapshot, Transaction
 
-GLASS_BROKEN = "GLASS BROKEN"
 BY_ITSELF = "; it goes on by itself once that is there"
 
 
@@ -22,7 +21,7 @@ def hold(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:
     """No further step is made until the change is resumed. Raises InputError and RuleRefusal."""
     with ctx.store.transaction() as tx:
         record = permitted(tx, change, "hold", actor, reason)
-        event = ctx.event(record.change, "held", reason, actor)
+        event = ctx.event(record.change, Deed.HELD, reason, actor)
         if record.state is ChangeState.ARMED:
             _disarm(tx, ctx, record, reason, actor)
         record = tx.move(change, ChangeState.HELD, event)
@@ -49,7 +48,7 @@ def put_on_hold(tx: Transaction, ctx: Context, change: str, reason: str, *, laps
         return None
     if record.state is ChangeState.ARMED:
         _disarm(tx, ctx, record, reason)
-    event = ctx.event(record.change, "held", f"{reason}{BY_ITSELF if lapses else ''}")
+    event = ctx.event(record.change, Deed.HELD, f"{reason}{BY_ITSELF if lapses else ''}")
     tx.move(change, ChangeState.HELD, event, lapses=lapses)
     return event
 
@@ -65,9 +64,9 @@ def resume_by_controller(ctx: Context, held: ChangeRecord, reason: str) -> None:
         after = _goes_on_as(tx, held)
         if after is ChangeState.AWAITING_APPROVAL:
             after = ChangeState.HELD
-            event = ctx.event(held.change, "held", f"its approval does not count any more; {reason}")
+            event = ctx.event(held.change, Deed.HELD, f"its approval does not count any more; {reason}")
         else:
-            event = ctx.event(held.change, "resumed", f"it goes on by itself: {reason}")
+            event = ctx.event(held.change, Deed.RESUMED, f"it goes on by itself: {reason}")
         tx.move(held.change.change, after, event)
     ctx.notifier.notify(event)
 
@@ -85,7 +84,7 @@ def disarm_by_controller(ctx: Context, change: str, reason: str) -> None:
 def shape_again(tx: Transaction, ctx: Context, record: ChangeRecord, reason: str) -> AuditEvent:
     """Within `tx`: an armed change is disarmed, and goes back to `shaping`. Raises RuleRefusal once it is in force."""
     _disarm(tx, ctx, record, reason)
-    event = ctx.event(record.change, "shaping again", reason)
+    event = ctx.event(record.change, Deed.SHAPING_AGAIN, reason)
     tx.move(record.change.change, ChangeState.SHAPING, event)
     return event
 
@@ -101,7 +100,7 @@ def resume(ctx: Context, change: str, actor: str, reason: str, *, breaking_glass
         record = permitted(tx, change, "break-glass" if breaking_glass else "hold", actor, reason)
         if record.state is not ChangeState.HELD:
             if tx.pins(change) and not breaking_glass:
-                tx.drop_pins(change, ctx.event(record.change, "unpinned", reason, actor))
+                tx.drop_pins(change, ctx.event(record.change, Deed.UNPINNED, reason, actor))
                 return record
             raise RuleRefusal("life of a change", f"change {change} is {record.state}", "resuming a held change")
         planned = all(tx.plan(change, workload) for workload in record.change.workloads)
@@ -119,11 +118,11 @@ def resume(ctx: Context, change: str, actor: str, reason: str, *, breaking_glass
                 raise RuleRefusal("one writer per workload", written_to, "the same in a minute")
             adopt(tx, ctx, record, name, setting, actor, f"resumed by {actor}: {reason}")
         if tx.pins(change):
-            tx.drop_pins(change, ctx.event(record.change, "unpinned", reason, actor))
-        told = [ctx.event(record.change, "resumed", reason, actor)]
+            tx.drop_pins(change, ctx.event(record.change, Deed.UNPINNED, reason, actor))
+        told = [ctx.event(record.change, Deed.RESUMED, reason, actor)]
         if breaking_glass:
             words = f"a hold is overridden: {reason}"
-            told.insert(0, ctx.event(record.change, GLASS_BROKEN, words, actor, old=record.note))
+            told.insert(0, ctx.event(record.change, Deed.GLASS_BROKEN, words, actor, old=record.note))
             tx.audit(told[0])
         # Without a plan it is where it began: the reconciler has it planned again.
         record = tx.move(change, _goes_on_as(tx, record) if planned else ChangeState.RECEIVED, told[-1])
@@ -163,11 +162,11 @@ def withdraw(
             "`forebay rollback`, or a new change that sets the policy back",
         )
     let_go(tx, ctx, record, version, actor, reason)
-    event = ctx.event(record.change, "cancelled", reason, actor)
+    event = ctx.event(record.change, Deed.CANCELLED, reason, actor)
     record = tx.move(name, ChangeState.CANCELLED, event)
     if not has_moved(tx, record.change):
         words = f"cancelled before anything had moved: {reason}"
-        record = tx.move(name, ChangeState.ROLLED_BACK, ctx.event(record.change, "rolled back", words))
+        record = tx.move(name, ChangeState.ROLLED_BACK, ctx.event(record.change, Deed.ROLLED_BACK, words))
     return record, event
 
 
@@ -178,10 +177,10 @@ def let_go(
     if version is not None:
         tx.put_version(
             version.model_copy(update={"withdrawn_at": ctx.clock.now(), "armed_at": None}),
-            ctx.event(record.change, "policy version withdrawn", reason, actor),
+            ctx.event(record.change, Deed.POLICY_VERSION_WITHDRAWN, reason, actor),
         )
     if tx.pins(record.change.change):
-        tx.drop_pins(record.change.change, ctx.event(record.change, "unpinned", reason, actor))
+        tx.drop_pins(record.change.change, ctx.event(record.change, Deed.UNPINNED, reason, actor))
 
 
 def deny(ctx: Context, change: str, reason: str) -> ChangeRecord:
@@ -202,7 +201,7 @@ def turn_down(
     """Deny within `tx`; or, where capacity has moved for it already, cancel, so that it goes back (rule 9)."""
     if has_moved(tx, record.change):
         return withdraw(tx, ctx, record, actor, reason)
-    event = ctx.event(record.change, "denied", reason, actor)
+    event = ctx.event(record.change, Deed.DENIED, reason, actor)
     return tx.move(record.change.change, ChangeState.DENIED, event), event
 
 
@@ -218,7 +217,7 @@ def _disarm(tx: Transaction, ctx: Context, record: ChangeRecord, reason: str, ac
         raise RuleRefusal(
             "hold only before in force", f"change {record.change.change} is in force", "a change that sets it back"
         )
-    event = ctx.event(record.change, "disarmed", reason, actor)
+    event = ctx.event(record.change, Deed.DISARMED, reason, actor)
     tx.put_version(version.model_copy(update={"armed_at": None}), event)
 
 

@@ -8,7 +8,7 @@ from forebay.app.context import Context
 from forebay.app.others import in_force_on
 from forebay.app.people import permitted
 from forebay.app.turn import waits_for
-from forebay.domain.audit import AuditEvent
+from forebay.domain.audit import AuditEvent, Deed
 from forebay.domain.bounds import PolicyBounds
 from forebay.domain.change import LONGEST_AHEAD, PolicyChange
 from forebay.domain.errors import InputError, RuleRefusal
@@ -44,7 +44,7 @@ def pin(
             first = f"change {change} {waiting}: until then {name} is not its to move"
             raise RuleRefusal("overlapping changes take turns", first, "a pin on the change whose turn it is")
         text = f"{name} keeps at least {units} units until {until.isoformat()}: {reason}"
-        event = ctx.event(current.change, "pinned", text, actor, workload=name, new=f"{units} units")
+        event = ctx.event(current.change, Deed.PINNED, text, actor, workload=name, new=f"{units} units")
         tx.put_pin(Pin(change=change, workload=name, units=units, until=until, actor=actor, reason=reason), event)
     ctx.notifier.notify(event)
     return current
@@ -99,7 +99,7 @@ def end_pins(ctx: Context, record: ChangeRecord) -> None:
         for pin in tx.pins(change.change):
             if ctx.clock.now() >= pin.until:
                 text = f"{pin.workload} was kept at {pin.units} units at least until {pin.until.isoformat()}"
-                ended.append(ctx.event(change, "unpinned", text, workload=pin.workload, old=f"{pin.units} units"))
+                ended.append(ctx.event(change, Deed.UNPINNED, text, workload=pin.workload, old=f"{pin.units} units"))
                 tx.drop_pins(change.change, ended[-1], pin.workload)
     for event in ended:
         ctx.notifier.notify(event)

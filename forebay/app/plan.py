@@ -22,6 +22,7 @@ from forebay.app.plan_failure import tell_unplanned, why_unplanned
 from forebay.app.preflight import look_ahead
 from forebay.app.turn import ahead_of, free_from
 from forebay.domain.allocation import TargetState
+from forebay.domain.audit import Deed
 from forebay.domain.bounds import NO_BOUNDS, PolicyBounds
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError
@@ -152,9 +153,9 @@ def store_plans(
                 assert isinstance(plan, ShapingPlan)
                 words = " ".join([in_brief(plan), "; ".join(plan.preflight)]).rstrip()
                 more = {"workload": plan.workload, "plan_hash": plan.hash}
-                tx.add_plan(plan, ctx.event(change, "plan stored", words, **more))
+                tx.add_plan(plan, ctx.event(change, Deed.PLAN_STORED, words, **more))
             if record.state is ChangeState.RECEIVED:
-                event = ctx.event(change, "planned", "every workload has its plan")
+                event = ctx.event(change, Deed.PLANNED, "every workload has its plan")
                 record = tx.move(name, ChangeState.PLANNED, event)
             record, event = admit(tx, ctx, record)
     ctx.notifier.notify(event)

@@ -8,15 +8,15 @@ from itertools import takewhile
 
 from forebay.app.context import Context
 from forebay.app.lookup import events_of
-from forebay.domain.audit import AuditEvent
+from forebay.domain.audit import AuditEvent, Deed
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import ForebayError
 from forebay.domain.lifecycle import ChangeState
 from forebay.ports import Snapshot
 
-UNPLANNED, WHY = "not planned", "its plan could not be drawn, and is tried again: "
+WHY = "its plan could not be drawn, and is tried again: "
 # A failure before one of these does not count any more: it was of other content, or is over.
-BEGINS = frozenset({"received", "edited", "asked for again", "resumed", "plan stored"})
+BEGINS = frozenset({Deed.RECEIVED, Deed.EDITED, Deed.ASKED_FOR_AGAIN, Deed.RESUMED, Deed.PLAN_STORED})
 # It is tried every few minutes: of failures that take turns each is told once in so long.
 TOLD_FOR = timedelta(hours=1)
 
@@ -31,7 +31,7 @@ def tell_unplanned(ctx: Context, change: PolicyChange, error: Exception) -> None
         record = tx.change(change.change)
         if record is None or record.change.fingerprint != change.fingerprint:
             return
-        event, said = ctx.event(change, UNPLANNED, WHY + why), _said(tx, change.change)
+        event, said = ctx.event(change, Deed.NOT_PLANNED, WHY + why), _said(tx, change.change)
         if any(_alike(e.reason, event.reason) and (e is said[0] or event.at < e.at + TOLD_FOR) for e in said):
             return
         if record.state is ChangeState.RECEIVED:
@@ -57,5 +57,5 @@ def why_unplanned(ctx: Context, name: str) -> str | None:
 
 def _said(tx: Snapshot, name: str) -> list[AuditEvent]:
     """Of the change as it is asked for now, the latest first."""
-    newest_first = reversed(events_of(tx, name))
-    return [e for e in takewhile(lambda event: event.action not in BEGINS, newest_first) if e.action == UNPLANNED]
+    since = takewhile(lambda event: event.action not in BEGINS, reversed(events_of(tx, name)))
+    return [event for event in since if event.action == Deed.NOT_PLANNED]

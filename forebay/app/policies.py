@@ -8,7 +8,7 @@ from typing import Any
 
 from forebay.app.context import Context
 from forebay.app.named import check_named
-from forebay.domain.audit import AuditEvent
+from forebay.domain.audit import AuditEvent, Deed
 from forebay.domain.change import Document
 from forebay.domain.errors import RuleRefusal
 from forebay.domain.lifecycle import ChangeState
@@ -120,7 +120,7 @@ def import_policy(
         new = called(version.version)
         tx.put_version(
             version,
-            AuditEvent(at=now, actor=actor, action="policy imported", reason=reason, entity=entity, new=new),
+            AuditEvent(at=now, actor=actor, action=Deed.POLICY_IMPORTED, reason=reason, entity=entity, new=new),
         )
     return version
 

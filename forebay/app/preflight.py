@@ -8,12 +8,12 @@ from forebay.app.context import Context
 from forebay.app.lookup import events_of
 from forebay.control.decide import View
 from forebay.domain.allocation import Foreseen, Span
+from forebay.domain.audit import Deed
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import OutsideError
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.workload import Workload
 
-FORESEEN = "foreseen"
 UNSEEN = "quotas and scheduled actions could not be looked at"
 
 
@@ -48,12 +48,13 @@ def tell_ahead(ctx: Context, view: View) -> None:
     change = view.change.change
     found = look_ahead(ctx, view.workload, change, view.plan, view.target.desired)
     with ctx.store.transaction() as tx:
-        said = {event.reason for event in events_of(tx, change.change) if event.action == FORESEEN}
+        said = {event.reason for event in events_of(tx, change.change) if event.action == Deed.FORESEEN}
         known = {*said, *view.plan.preflight}
         seen = [text for text in (*found.refusals, *found.warnings) if not text.startswith(UNSEEN)]
         new = [text for text in seen if text not in known]
         events = [
-            ctx.event(change, FORESEEN, text, workload=view.workload.name, plan_hash=view.plan.hash) for text in new
+            ctx.event(change, Deed.FORESEEN, text, workload=view.workload.name, plan_hash=view.plan.hash)
+            for text in new
         ]
         for event in events:
             tx.audit(event)

@@ -6,12 +6,13 @@ from datetime import datetime
 
 from forebay.app.context import Context
 from forebay.app.joint import counted, counts_on
-from forebay.app.left import LEFT_AS_IT_IS, stood_before
+from forebay.app.left import stood_before
 from forebay.app.lookup import own_version
 from forebay.app.others import in_force_on
 from forebay.app.people import permitted
 from forebay.app.writing import check_unchanged, settled_setting
 from forebay.domain.allocation import Setting, in_words
+from forebay.domain.audit import Deed
 from forebay.domain.bounds import PolicyBounds
 from forebay.domain.errors import RuleRefusal
 from forebay.domain.lifecycle import FOR_A_PERSON, TERMINAL, ChangeState
@@ -87,9 +88,9 @@ def settle(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:
         left = {o.workload: o.live for o in tx.leftovers() if o.change == change}
         if ends is None and not left:
             raise RuleRefusal("settle what was left", f"change {change} has left nothing", "`forebay status`")
-        event = ctx.event(record.change, "settled by a person", reason, actor)
+        event = ctx.event(record.change, Deed.SETTLED_BY_A_PERSON, reason, actor)
         for name, live in left.items():
-            tx.audit(ctx.event(record.change, LEFT_AS_IT_IS, reason, actor, workload=name, new=in_words(live)))
+            tx.audit(ctx.event(record.change, Deed.LEFT_AS_IT_IS, reason, actor, workload=name, new=in_words(live)))
         tx.drop_leftovers(change, event)
         still = [r.workload for r in _of(tx, record, now) if r.workload not in left]
         # What was named is what another hand is in the way of: the other workloads go on with their way back.
@@ -101,10 +102,12 @@ def settle(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:
             left_so = _of(tx, record, now)
             stays = [f"{r.workload} was set to {in_words(r.now)}, before to {in_words(r.was)}" for r in left_so]
             for r in left_so:
-                told = ctx.event(record.change, LEFT_AS_IT_IS, reason, actor, workload=r.workload, new=in_words(r.now))
+                told = ctx.event(
+                    record.change, Deed.LEFT_AS_IT_IS, reason, actor, workload=r.workload, new=in_words(r.now)
+                )
                 tx.audit(told)
             words = "; ".join(["a person says that what is not given back stands right", *stays])
-            record = tx.move(change, ends, ctx.event(record.change, str(ends), words, actor))
+            record = tx.move(change, ends, ctx.event(record.change, Deed(ends), words, actor))
     ctx.notifier.notify(event)
     return record
 

@@ -19,7 +19,7 @@ from forebay.app.edit import (
 )
 from forebay.app.supersede import supersede
 from forebay.app.turn import ahead_of, check_nobody_behind, check_turn, same_policy
-from forebay.domain.audit import AuditEvent
+from forebay.domain.audit import AuditEvent, Deed
 from forebay.domain.change import ChangeRequest, PolicyChange
 from forebay.domain.errors import RuleRefusal
 from forebay.domain.lifecycle import ChangeState
@@ -100,9 +100,10 @@ def _first(
     brings = {"old": base, "new": called(number)} if refusal is None else {}
     if door:
         brings["new"] = f"{brings['new']}, by {door}" if refusal is None else f"by {door}"
-    record = tx.add_change(change, number, ctx.event(change, "received", reason, change.requested_by, **brings), door)
+    event = ctx.event(change, Deed.RECEIVED, reason, change.requested_by, **brings)
+    record = tx.add_change(change, number, event, door)
     if refusal is not None:
-        event = ctx.event(change, "denied", str(refusal))
+        event = ctx.event(change, Deed.DENIED, str(refusal))
         return tx.move(change.change, ChangeState.DENIED, event), [event]
     put_new_version(tx, ctx, change, PolicyVersion.brought_by(change, number), base)
     return record, told

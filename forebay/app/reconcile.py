@@ -32,6 +32,7 @@ from forebay.app.watch import watch
 from forebay.app.writing import pinned
 from forebay.control.alignment import ahead_of_effect
 from forebay.control.decide import free_at
+from forebay.domain.audit import DeedOn
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import ForebayError, all_tried, kept
 from forebay.domain.lifecycle import MOVING, STEPPING, TERMINAL, ChangeState, StepState
@@ -185,7 +186,7 @@ def renew_dead_attempts(ctx: Context, record: ChangeRecord, now: datetime) -> No
                 step.model_copy(update={"attempt": step.attempt + 1}),
                 ctx.event(
                     record.change,
-                    f"step {step.step.sequence} woken again",
+                    DeedOn.WOKEN_AGAIN.of(f"step {step.step.sequence}"),
                     f"attempt {step.attempt + 1}: nobody has held the workload since {quiet_since:%H:%M:%S}",
                     workload=name,
                 ),

@@ -11,6 +11,7 @@ from forebay.app.people import hold_by_controller, resume_by_controller
 from forebay.app.turn import waits_for
 from forebay.app.writing import settled_setting
 from forebay.control.decide import Hold, recovered
+from forebay.domain.audit import Deed, DeedOn
 from forebay.domain.records import ChangeRecord
 from forebay.ports import Snapshot
 
@@ -54,7 +55,7 @@ def _pause(tx: Snapshot, record: ChangeRecord, patience: timedelta) -> timedelta
     """
     again = 0
     for event in events_of(tx, record.change.change):
-        if event.action.endswith("verified"):
+        if DeedOn.VERIFIED.ends(event.action):
             again = 0
-        again += event.action == "resumed" and event.actor == CONTROLLER
+        again += event.action == Deed.RESUMED and event.actor == CONTROLLER
     return min(patience * 2 ** (again - 1), LONGEST_PAUSE) if again else timedelta(0)

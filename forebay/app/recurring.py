@@ -7,14 +7,13 @@ from datetime import UTC, datetime, timedelta
 
 from forebay.app.context import Context
 from forebay.app.lookup import events_of
-from forebay.domain.audit import AuditEvent
+from forebay.domain.audit import AuditEvent, Deed
 from forebay.domain.change import ChangeRequest, PolicyChange
 from forebay.domain.errors import RuleRefusal
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.policy import next_number
 from forebay.ports import Transaction
 
-LATE = "occurrence late"
 # So long a run may take from its time to its change: Prefect starts late ones when it is back.
 GRACE = timedelta(minutes=5)
 # After a longer silence, what lies further back is history.
@@ -81,13 +80,14 @@ def _missed(
         tx.rules().check_request(change, now)
     except RuleRefusal as refusal:
         number = next_number(tx.versions(change.entity, change.policy))
-        tx.add_change(change, number, ctx.event(change, "received", story))
-        event = ctx.event(change, "denied", f"{story}; now it is too late: {refusal}")
+        tx.add_change(change, number, ctx.event(change, Deed.RECEIVED, story))
+        event = ctx.event(change, Deed.DENIED, f"{story}; now it is too late: {refusal}")
         tx.move(change.change, ChangeState.DENIED, event)
         told.append(event)
         return True
-    if not any(event.action == LATE for event in events_of(tx, change.change)):
-        event = ctx.event(change, LATE, f"{story}: see its runs in Prefect, or ask for it by hand under this name")
+    if not any(event.action == Deed.OCCURRENCE_LATE for event in events_of(tx, change.change)):
+        text = f"{story}: see its runs in Prefect, or ask for it by hand under this name"
+        event = ctx.event(change, Deed.OCCURRENCE_LATE, text)
         tx.audit(event)
         told.append(event)
     return False

@@ -20,7 +20,7 @@ from forebay.app.turn import waits_for
 from forebay.app.writing import check_unchanged, release
 from forebay.control.keep import moved_at
 from forebay.control.renewal import RENEWED_IN, PlanView, Renewal, renewal
-from forebay.domain.audit import AuditEvent
+from forebay.domain.audit import AuditEvent, Deed
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError, all_tried, kept
 from forebay.domain.lifecycle import ChangeState, StepState
@@ -33,8 +33,7 @@ from forebay.ports import Snapshot, Transaction
 # For this long before and after a step's time its workload is left to its run: a forecast may take as long, and holds
 # the lease.
 LEFT_ALONE = timedelta(minutes=1)
-REPLANNED, REFUSED, KEPT, ASKED = "replanned", "replan refused", "plan kept", "approval asked again"
-LOOKS = (REPLANNED, REFUSED, KEPT, ASKED)
+LOOKS = (Deed.REPLANNED, Deed.REPLAN_REFUSED, Deed.PLAN_KEPT, Deed.APPROVAL_ASKED_AGAIN)
 
 
 @dataclass(frozen=True)
@@ -89,16 +88,16 @@ def _make_current(tx: Transaction, ctx: Context, record: ChangeRecord, due: _Due
     goals_left = [(step.step.due_at, step.step.goal) for step in left]
     same_terms = (new.carries, new.drawn_for, new.bounds) == (plan.carries, plan.drawn_for, plan.bounds)
     if same_terms and [(step.due_at, step.goal) for step in new.steps] == goals_left:
-        tx.audit(event(KEPT, "a fresh forecast leads to the same steps", plan))
+        tx.audit(event(Deed.PLAN_KEPT, "a fresh forecast leads to the same steps", plan))
         return []
     if gap := gap_of(tx, record, [new]):
-        asked = event(ASKED, f"{why} wants more than is approved: {gap}", new)
+        asked = event(Deed.APPROVAL_ASKED_AGAIN, f"{why} wants more than is approved: {gap}", new)
         tx.propose_plan(new, asked)
         return [asked]
     for step in left:
         tx.put_step(step.model_copy(update={"state": StepState.DROPPED}))
     was, now_is = _in_words([s.step for s in left], plan), _in_words(new.steps, new)
-    told = [event(REPLANNED, f"{why}: {was} were left, now {now_is}", new)]
+    told = [event(Deed.REPLANNED, f"{why}: {was} were left, now {now_is}", new)]
     tx.add_plan(new, told[0])
     if record.state is ChangeState.ARMED:
         told.append(shape_again(tx, ctx, record, f"{plan.workload}: {why}, and the plan was drawn anew"))
@@ -109,7 +108,7 @@ def _keep_current(tx: Transaction, ctx: Context, record: ChangeRecord, due: _Due
     """Within `tx`: the plan stays. One that rests on a change undone, or on another's steps, is held. What to tell."""
     view, plan = due.view, due.view.plan
     refused = f"{why}; the plan of {plan.created_at:%H:%M} stays"
-    tx.audit(ctx.event(record.change, REFUSED, refused, workload=plan.workload, plan_hash=plan.hash))
+    tx.audit(ctx.event(record.change, Deed.REPLAN_REFUSED, refused, workload=plan.workload, plan_hash=plan.hash))
     if not view.turn:
         return []
     undone = [name for name in plan.after if (c := tx.change(name)) and c.state is not ChangeState.CLOSED]
@@ -143,7 +142,7 @@ def _due(ctx: Context, record: ChangeRecord, workload: Workload, verdict: Verdic
             plan=plan,
             steps=tx.steps(name, workload.name),
             looks=[event.at for event in looks],
-            asked=bool(looks) and looks[-1].action == ASKED,
+            asked=bool(looks) and looks[-1].action == Deed.APPROVAL_ASKED_AGAIN,
             answered=_answered(tx, record, workload.name),
             in_force_from=version.in_force_from if version else None,
             above=above_since(tx, record, workload.name),
@@ -195,7 +194,7 @@ def _its_turn(tx: Snapshot, record: ChangeRecord, plan: ShapingPlan) -> bool:
     own = tx.audit_entries(plan.change)
     ended = max(entry.number for name in plan.after for entry in tx.audit_entries(name))
     # A person may go on with a plan as it is, but not with one whose steps were another's: that is looked at again.
-    resumed = [entry.number for entry in own if entry.event.action == "resumed" and plan.carried_by]
+    resumed = [entry.number for entry in own if entry.event.action == Deed.RESUMED and plan.carried_by]
     since = max([ended, *resumed])
     return not any(
         entry.number > since and entry.event.workload == plan.workload and entry.event.action in LOOKS for entry in own

@@ -9,19 +9,20 @@ from datetime import datetime
 from forebay.app.context import Context
 from forebay.app.demand import verify_settled
 from forebay.app.joint import counts_on
-from forebay.app.left import LEFT_AS_IT_IS, stood_before
+from forebay.app.left import stood_before
 from forebay.app.lookup import events_of
 from forebay.app.observe import judged, measured, observe
 from forebay.app.others import in_force_on
 from forebay.app.outbox import post_version, push_version
 from forebay.app.raises import goes_back
 from forebay.app.turn import next_is_due, waits_for
-from forebay.app.unnamed import LEFT_RAISED, list_unnamed
+from forebay.app.unnamed import list_unnamed
 from forebay.app.writing import last_setting, pinned, release, settle_open_intents, write_setting
 from forebay.control.decide import latest_window
 from forebay.control.keep import in_effect
 from forebay.control.restore import GiveBack, Leave, LookAgain, next_restore, window_after
 from forebay.domain.allocation import Lever, Setting, TargetState, in_words
+from forebay.domain.audit import Deed
 from forebay.domain.bounds import PolicyBounds
 from forebay.domain.errors import LostLease, RuleRefusal
 from forebay.domain.lifecycle import ChangeState
@@ -31,9 +32,6 @@ from forebay.domain.resources import Resource
 from forebay.domain.verdict import Verdict
 from forebay.domain.workload import Workload
 from forebay.ports import Snapshot
-
-WAITS = "not given back"
-HIGH_AFTER = "high after giving back"
 
 
 def restore_change(ctx: Context, record: ChangeRecord, holder: str) -> str:
@@ -79,7 +77,7 @@ def _end(ctx: Context, record: ChangeRecord, text: str) -> str:
             return f"nothing to do: change is {current.state if current else 'gone'}"
         if kept := pinned(tx, ctx, current):  # since the look that led here
             return kept
-        told = [event := ctx.event(change, str(after), text)]
+        told = [event := ctx.event(change, Deed(after), text)]
         tx.move(change.change, after, event)
         if after is ChangeState.CLOSED:
             told += list_unnamed(tx, ctx, current)
@@ -113,10 +111,10 @@ def _tell_if_it_stays(ctx: Context, record: ChangeRecord, name: str, text: str) 
         # What follows the first number is another text each minute, and no news.
         kind = re.split(r"\d", text, maxsplit=1)[0]
         said = (event for event in events_of(tx, change.change) if event.at >= since)
-        if any((e.action, e.workload) == (WAITS, name) and e.reason.startswith(kind) for e in said):
+        if any((e.action, e.workload) == (Deed.NOT_GIVEN_BACK, name) and e.reason.startswith(kind) for e in said):
             return
         mend = f"`forebay settle {change.change}` lets what stands be"
-        event = ctx.event(change, WAITS, f"{text}; {mend}", workload=name)
+        event = ctx.event(change, Deed.NOT_GIVEN_BACK, f"{text}; {mend}", workload=name)
         tx.audit(event)
     ctx.notifier.notify(event)
 
@@ -227,7 +225,7 @@ def _verify_last(
         return f"{verdict.verdict}: {verdict.evidence.text}"
     text = f"{verdict.verdict}: {verdict.evidence.text}"
     high = verdict.verdict is Verdict.HIGH
-    action = HIGH_AFTER if high else "give back verified"
+    action = Deed.HIGH_AFTER if high else Deed.GIVE_BACK_VERIFIED
     event = ctx.event(record.change, action, text, workload=workload.name, new=in_words(move.new))
     with ctx.store.transaction() as tx:
         tx.judge_intent(move.number, verdict, event)
@@ -261,10 +259,10 @@ def _remember_leftover(
     with ctx.store.transaction() as tx:
         if any((o.change, o.workload, o.live) == (leftover.change, workload.name, live) for o in tx.leftovers()):
             return
-        settled = (LEFT_AS_IT_IS, workload.name, in_words(live))
+        settled = (Deed.LEFT_AS_IT_IS, workload.name, in_words(live))
         if any((event.action, event.workload, event.new) == settled for event in events_of(tx, leftover.change)):
             return
-        tx.put_leftover(leftover, ctx.event(record.change, LEFT_RAISED, text, workload=workload.name))
+        tx.put_leftover(leftover, ctx.event(record.change, Deed.LEFT_RAISED, text, workload=workload.name))
 
 
 def _seen(ctx: Context, workload: Workload, now: datetime) -> Mapping[Resource, float] | None:

@@ -10,7 +10,7 @@ from forebay.app.outbox import post_version
 from forebay.app.people import permitted, withdraw
 from forebay.app.writing import last_setting
 from forebay.domain.allocation import Setting, in_words
-from forebay.domain.audit import AuditEvent
+from forebay.domain.audit import AuditEvent, Deed
 from forebay.domain.errors import RuleRefusal
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.policy import PolicyVersion, begun, called, followed, in_force, next_number
@@ -55,7 +55,7 @@ def _set_back(
     if record.state is ChangeState.ARMED:
         assert version.in_force_from is not None, "it has begun"
         began = f"version {version.version} is in force since {version.in_force_from.isoformat()}"
-        record = tx.move(change, ChangeState.IN_FORCE, ctx.event(record.change, "in force", began))
+        record = tx.move(change, ChangeState.IN_FORCE, ctx.event(record.change, Deed.IN_FORCE, began))
     versions = tx.versions(record.change.entity, record.change.policy)
     before, latest = followed(versions, version), in_force(versions, now)
     if before is None or latest != version:
@@ -70,11 +70,11 @@ def _set_back(
     back = before.model_copy(update={"version": next_number(versions), **fresh})
     words = f"version {back.version} sets back what version {before.version} said: {reason}"
     numbers = {"old": called(version.version), "new": called(back.version)}
-    event = ctx.event(record.change, "rolling back", words, actor, **numbers)
+    event = ctx.event(record.change, Deed.ROLLING_BACK, words, actor, **numbers)
     record = tx.move(change, ChangeState.ROLLING_BACK, event)
     if tx.pins(change):  # what is taken back is kept no longer, and must not be told to have been
-        tx.drop_pins(change, ctx.event(record.change, "unpinned", reason, actor))
-    tx.put_version(back, ctx.event(record.change, "policy set back", words, actor))
+        tx.drop_pins(change, ctx.event(record.change, Deed.UNPINNED, reason, actor))
+    tx.put_version(back, ctx.event(record.change, Deed.POLICY_SET_BACK, words, actor))
     post_version(tx, ctx, change, back)
     return record, event
 

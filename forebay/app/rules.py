@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from forebay.app.context import CONTROLLER, Context
 from forebay.app.named import check_named
 from forebay.domain.amendment import RulesProposal, base_of
-from forebay.domain.audit import AuditEvent
+from forebay.domain.audit import AuditEvent, Deed
 from forebay.domain.errors import InputError
 from forebay.domain.rules import ChangeRules
 from forebay.ports import Snapshot
@@ -25,11 +25,11 @@ def set_rules(ctx: Context, rules: ChangeRules, actor: str, reason: str) -> int 
         proposal = RulesProposal(rules=rules, base=base_of(current), proposed_at=ctx.clock.now(), agreed=(actor,))
         waits = proposal.standing(current, ctx.clock.now())
         if waits is None:
-            event = _event(ctx, "change rules set", actor, reason)
+            event = _event(ctx, Deed.RULES_SET, actor, reason)
             done: int | RulesProposal = tx.put_rules(rules, event)
         else:
             number = 1 + max((known.number for known in tx.proposals()), default=0)
-            event = _event(ctx, "change rules proposed", actor, f"proposal {number}: {reason}; {waits}")
+            event = _event(ctx, Deed.RULES_PROPOSED, actor, f"proposal {number}: {reason}; {waits}")
             done = proposal.model_copy(update={"number": number})
             tx.put_proposal(done, event)
     ctx.notifier.notify(event)
@@ -44,7 +44,7 @@ def agree_to_rules(ctx: Context, number: int, actor: str, reason: str) -> RulesP
         if actor in proposal.agreed:
             return proposal
         proposal = proposal.model_copy(update={"agreed": (*proposal.agreed, actor)})
-        event = _event(ctx, "change rules agreed", actor, f"proposal {number}: {reason}")
+        event = _event(ctx, Deed.RULES_AGREED, actor, f"proposal {number}: {reason}")
         tx.put_proposal(proposal, event)
     ctx.notifier.notify(event)
     settle_rules(ctx)
@@ -56,7 +56,7 @@ def withdraw_rules(ctx: Context, number: int, actor: str, reason: str) -> RulesP
     check_named(actor, reason)
     with ctx.store.transaction() as tx:
         proposal = _open(tx, number, actor).model_copy(update={"state": "withdrawn"})
-        event = _event(ctx, "change rules withdrawn", actor, f"proposal {number}: {reason}")
+        event = _event(ctx, Deed.RULES_WITHDRAWN, actor, f"proposal {number}: {reason}")
         tx.put_proposal(proposal, event)
     ctx.notifier.notify(event)
     return proposal
@@ -72,11 +72,11 @@ def settle_rules(ctx: Context) -> None:
             current = tx.rules()
             if proposal.base != base_of(current):
                 why = f"proposal {proposal.number}: the rules it was to change were changed meanwhile: propose it anew"
-                event = _event(ctx, "change rules overtaken", CONTROLLER, why)
+                event = _event(ctx, Deed.RULES_OVERTAKEN, CONTROLLER, why)
                 tx.put_proposal(proposal.model_copy(update={"state": "overtaken"}), event)
             elif proposal.standing(current, ctx.clock.now()) is None:
                 by = ", ".join(proposal.agreed)
-                event = _event(ctx, "change rules set", CONTROLLER, f"proposal {proposal.number}, agreed to by {by}")
+                event = _event(ctx, Deed.RULES_SET, CONTROLLER, f"proposal {proposal.number}, agreed to by {by}")
                 tx.put_proposal(proposal.model_copy(update={"state": "in force"}))
                 tx.put_rules(proposal.rules, event)
             else:

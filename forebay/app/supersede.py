@@ -6,7 +6,7 @@ from forebay.app.context import Context
 from forebay.app.lookup import has_moved, own_version
 from forebay.app.people import let_go
 from forebay.app.turn import check_nobody_behind, same_policy
-from forebay.domain.audit import AuditEvent
+from forebay.domain.audit import AuditEvent, Deed
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.lifecycle import SUPERSEDABLE, ChangeState
@@ -50,6 +50,6 @@ def supersede(tx: Transaction, ctx: Context, change: PolicyChange, *, only_own: 
         raise RuleRefusal(refusal.rule, refusal.reason, "this change without `supersedes`") from refusal
     reason = f"by {change.change}: {change.reason or 'no reason given'}"
     let_go(tx, ctx, known, own_version(tx, known), actor, f"superseded {reason}")
-    event = ctx.event(known.change, "superseded", reason, actor, new=change.change)
+    event = ctx.event(known.change, Deed.SUPERSEDED, reason, actor, new=change.change)
     tx.move(name, ChangeState.SUPERSEDED, event)
     return event

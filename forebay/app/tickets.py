@@ -11,7 +11,7 @@ from forebay.app.context import Context
 from forebay.app.lookup import own_version
 from forebay.app.people import cancel, deny
 from forebay.app.receive import receive
-from forebay.domain.audit import AuditEvent
+from forebay.domain.audit import AuditEvent, Deed
 from forebay.domain.change import STORED, ChangeRequest
 from forebay.domain.errors import ForebayError, InputError, OutsideError, RuleRefusal
 from forebay.domain.lifecycle import TERMINAL, ChangeState
@@ -183,7 +183,7 @@ def _close(ctx: Context, ticket: Ticket, closed: TicketClosed) -> str | None:
         said = _not_for_a_ticket(tx, ctx, ticket, record)
         if said is not None:
             if not _told(tx, ticket, CLOSED, said):
-                tx.audit(ctx.event(record.change, "ticket closed, nothing changed", said, closed.by))
+                tx.audit(ctx.event(record.change, Deed.TICKET_CLOSED, said, closed.by))
             return said
     cancel(ctx, record.change.change, closed.by, f"{ticket.source} {ticket.ticket}: {closed.reason}")
     return None
@@ -210,7 +210,7 @@ def _put(ctx: Context, ticket: Ticket) -> None:
 
 def _refuse(ctx: Context, ticket: Ticket, error: ForebayError) -> None:
     said, who = str(error), f"{ticket.source} {ticket.ticket}"
-    event = AuditEvent(at=ctx.clock.now(), actor=who, action="ticket refused", reason=said)
+    event = AuditEvent(at=ctx.clock.now(), actor=who, action=Deed.TICKET_REFUSED, reason=said)
     with ctx.store.transaction() as tx:
         tx.put_ticket(ticket.model_copy(update={"run": REFUSED, "failure": said}))
         told = _told(tx, ticket, REFUSED, said)

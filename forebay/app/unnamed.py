@@ -6,13 +6,11 @@ from forebay.app.context import Context
 from forebay.app.left import stood_before
 from forebay.app.others import in_force_on
 from forebay.domain.allocation import in_words
-from forebay.domain.audit import AuditEvent
+from forebay.domain.audit import AuditEvent, Deed
 from forebay.domain.bounds import PolicyBounds
 from forebay.domain.lifecycle import TERMINAL
 from forebay.domain.records import ChangeRecord, Leftover, Outcome
 from forebay.ports import Snapshot, Transaction
-
-LEFT_RAISED = "left raised"
 
 
 def list_unnamed(tx: Transaction, ctx: Context, record: ChangeRecord) -> list[AuditEvent]:
@@ -32,7 +30,7 @@ def list_unnamed(tx: Transaction, ctx: Context, record: ChangeRecord) -> list[Au
         if owner is None or (left.change, left.workload) in listed:
             continue
         text = f"not back at {in_words(left.restore)}: {change.change}, in force now, says nothing of {left.workload}"
-        event = ctx.event(owner.change, LEFT_RAISED, f"{text}: a person must look", workload=left.workload)
+        event = ctx.event(owner.change, Deed.LEFT_RAISED, f"{text}: a person must look", workload=left.workload)
         tx.put_leftover(left, event)
         told.append(event)
     return told

@@ -11,6 +11,7 @@ from forebay.app.observe import observe
 from forebay.control.decide import Ask, View
 from forebay.control.keep import in_effect, meant_by, only_more_room
 from forebay.domain.allocation import Setting, in_words
+from forebay.domain.audit import Deed, DeedOn
 from forebay.domain.errors import LostLease, OutsideError, RuleRefusal
 from forebay.domain.lifecycle import AFTER, ChangeState, StepState
 from forebay.domain.plan import ShapingStep
@@ -39,8 +40,8 @@ def write(ctx: Context, lease: Lease, view: View, ask: Ask) -> None:
         keep_lease(ctx, tx, lease)
         check_unchanged(tx, view.change)
         _remember_original(tx, ctx, view.change, workload.name, old)
-        action = "correction" if ask.correction else "step"
-        event = ctx.event(change, f"{action} {ask.step.step.sequence} asked", ask.reason, **values)
+        subject = f"{'correction' if ask.correction else 'step'} {ask.step.step.sequence}"
+        event = ctx.event(change, DeedOn.ASKED.of(subject), ask.reason, **values)
         intent = tx.add_intent(
             Intent(
                 number=0,
@@ -72,7 +73,7 @@ def write(ctx: Context, lease: Lease, view: View, ask: Ask) -> None:
         )
         tx.put_step(step)
         if view.change.state is ChangeState.SCHEDULED:
-            tx.move(change.change, ChangeState.SHAPING, ctx.event(change, "shaping", "the first step is asked"))
+            tx.move(change.change, ChangeState.SHAPING, ctx.event(change, Deed.SHAPING, "the first step is asked"))
         announced = tx.change(change.change)
     _make(ctx, lease, announced, workload, intent)
 
@@ -112,10 +113,13 @@ def write_setting(
                 stored_at=ctx.clock.now(),
                 purpose=purpose,
             ),
-            ctx.event(change, f"{purpose} asked", why, workload=workload.name, old=in_words(old), new=in_words(new)),
+            ctx.event(
+                change, DeedOn.ASKED.of(purpose), why, workload=workload.name, old=in_words(old), new=in_words(new)
+            ),
         )
         if record.state is ChangeState.SCHEDULED:
-            tx.move(change.change, ChangeState.SHAPING, ctx.event(change, "shaping", f"the first {purpose} is asked"))
+            shaping = ctx.event(change, Deed.SHAPING, f"the first {purpose} is asked")
+            tx.move(change.change, ChangeState.SHAPING, shaping)
         announced = tx.change(change.change)
     _make(ctx, lease, announced, workload, intent)
 
@@ -147,7 +151,7 @@ def _remember_original(tx: Transaction, ctx: Context, record: ChangeRecord, work
     made = [i for i in tx.intents(workload, change=change) if i.outcome is not Outcome.NOT_DONE]
     moved = any(i.outcome is Outcome.DONE or i.new.stands_in(live) for i in made)
     if not moved and tx.original(change, workload) != live:
-        words = "original recorded", "to be restored"
+        words = Deed.ORIGINAL_RECORDED, "to be restored"
         tx.put_original(change, workload, live, ctx.event(record.change, *words, workload=workload, old=in_words(live)))
 
 
@@ -164,11 +168,11 @@ def _with_revision(ctx: Context, lease: Lease, view: View, ask: Ask) -> Ask:
         keep_lease(ctx, tx, lease)
         check_unchanged(tx, view.change)
         why = f"units of {size} for step {ask.step.step.sequence}"
-        tx.audit(ctx.event(change, "revision asked", why, workload=workload.name, plan_hash=plan_hash))
+        tx.audit(ctx.event(change, Deed.REVISION_ASKED, why, workload=workload.name, plan_hash=plan_hash))
     revision = ctx.target(workload).revision(size, plan_hash)
     with ctx.store.transaction() as tx:
         tx.check_lease(lease, ctx.clock.now())
-        tx.audit(ctx.event(change, "revision ready", revision, workload=workload.name, plan_hash=plan_hash))
+        tx.audit(ctx.event(change, Deed.REVISION_READY, revision, workload=workload.name, plan_hash=plan_hash))
     return replace(ask, setting=ask.setting.model_copy(update={"revision": revision}))
 
 
@@ -243,7 +247,7 @@ def settle(
     """Store how a write ended. Raises LostLease: then it is the new holder's to settle, by reading."""
     event = ctx.event(
         record.change,
-        f"write {outcome}",
+        Deed(f"write {outcome}"),
         how,
         workload=workload.name,
         old=in_words(intent.old),
@@ -349,9 +353,9 @@ def adopt(
             stored_at=ctx.clock.now(),
             purpose=Purpose.ADOPTED,
         ),
-        ctx.event(record.change, "value of another adopted", why, actor, **values),
+        ctx.event(record.change, Deed.VALUE_ADOPTED, why, actor, **values),
     )
-    tx.settle_intent(intent.number, Outcome.DONE, ctx.event(record.change, "write done", "it stands", **values))
+    tx.settle_intent(intent.number, Outcome.DONE, ctx.event(record.change, Deed.WRITE_DONE, "it stands", **values))
     if only_more_room(live, done):
         _leave_room(tx, ctx, record, workload, live)
         if live.units >= meant_by(done).units:
@@ -376,7 +380,7 @@ def _leave_room(tx: Transaction, ctx: Context, record: ChangeRecord, workload: s
     if original is None or original.ceiling is None:
         return
     wider = original.model_copy(update={"ceiling": live.ceiling})
-    words = "original recorded", "to be restored, but for the maximum that another has raised"
+    words = Deed.ORIGINAL_RECORDED, "to be restored, but for the maximum that another has raised"
     event = ctx.event(record.change, *words, workload=workload, old=in_words(wider))
     tx.put_original(record.change.change, workload, wider, event)
 

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from forebay.domain.audit import AuditEntry
+from forebay.domain.audit import AuditEntry, Deed
 from forebay.domain.model import Model
 
 # As the audit log calls them; the same names choose a ticket's state in the sources file.
 ANSWERED = frozenset(
     {
-        "received",
-        "edited",
-        "asked for again",
-        "plan stored",
-        "awaiting approval",
-        "approved",
-        "rejected",
-        "denied",
-        "held",
-        "resumed",
-        "deferred",
-        "armed",
-        "in force",
-        "in force by break glass",
-        "cancelled",
-        "superseded",
-        "rolling back",
-        "rolled back",
-        "closed",
-        "ticket refused",
-        "ticket closed, nothing changed",
+        Deed.RECEIVED,
+        Deed.EDITED,
+        Deed.ASKED_FOR_AGAIN,
+        Deed.PLAN_STORED,
+        Deed.AWAITING_APPROVAL,
+        Deed.APPROVED,
+        Deed.REJECTED,
+        Deed.DENIED,
+        Deed.HELD,
+        Deed.RESUMED,
+        Deed.DEFERRED,
+        Deed.ARMED,
+        Deed.IN_FORCE,
+        Deed.IN_FORCE_BY_BREAK_GLASS,
+        Deed.CANCELLED,
+        Deed.SUPERSEDED,
+        Deed.ROLLING_BACK,
+        Deed.ROLLED_BACK,
+        Deed.CLOSED,
+        Deed.TICKET_REFUSED,
+        Deed.TICKET_CLOSED,
     }
 )
 

@@ -5,44 +5,44 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 
-from forebay.domain.audit import AuditEntry, AuditEvent
+from forebay.domain.audit import AuditEntry, AuditEvent, Deed, DeedOn
 from forebay.domain.model import Model
 from forebay.domain.wording import on_one_line
 
-RULES = frozenset(f"change rules {done}" for done in ("set", "proposed", "agreed", "withdrawn", "overtaken"))
+RULES = frozenset({Deed.RULES_SET, Deed.RULES_PROPOSED, Deed.RULES_AGREED, Deed.RULES_WITHDRAWN, Deed.RULES_OVERTAKEN})
 # By topic: what the audit log calls it. `given up` stands for whatever the outbox could not send.
 TOPICS: Mapping[str, frozenset[str]] = {
-    "submitted": frozenset({"received", "edited", "asked for again"}),
-    "denied": frozenset({"denied", "rejected", "ticket refused"}),
-    "approval": frozenset({"awaiting approval", "approved", "approval asked again", *RULES}),
-    "held": frozenset({"held", "resumed", "pinned", "unpinned"}),
+    "submitted": frozenset({Deed.RECEIVED, Deed.EDITED, Deed.ASKED_FOR_AGAIN}),
+    "denied": frozenset({Deed.DENIED, Deed.REJECTED, Deed.TICKET_REFUSED}),
+    "approval": frozenset({Deed.AWAITING_APPROVAL, Deed.APPROVED, Deed.APPROVAL_ASKED_AGAIN, *RULES}),
+    "held": frozenset({Deed.HELD, Deed.RESUMED, Deed.PINNED, Deed.UNPINNED}),
     "misaligned": frozenset(
         {
-            "deferred",
-            "expected late",
-            "foreseen",
-            "shaping again",
-            "changed by another",
-            "demand above what serves",
+            Deed.DEFERRED,
+            Deed.EXPECTED_LATE,
+            Deed.FORESEEN,
+            Deed.SHAPING_AGAIN,
+            Deed.CHANGED_BY_ANOTHER,
+            Deed.DEMAND_ABOVE,
         }
     ),
-    "activated": frozenset({"armed", "in force", "in force by break glass", "GLASS BROKEN"}),
-    "cancelled": frozenset({"cancelled", "superseded", "rolling back", "rolled back"}),
-    "raise over": frozenset({"closed", "settled by a person"}),
+    "activated": frozenset({Deed.ARMED, Deed.IN_FORCE, Deed.IN_FORCE_BY_BREAK_GLASS, Deed.GLASS_BROKEN}),
+    "cancelled": frozenset({Deed.CANCELLED, Deed.SUPERSEDED, Deed.ROLLING_BACK, Deed.ROLLED_BACK}),
+    "raise over": frozenset({Deed.CLOSED, Deed.SETTLED_BY_A_PERSON}),
     "trouble": frozenset(
         {
-            "not planned",
-            "in trouble",
-            "given up",
-            "not given back",
-            "high after giving back",
-            "left raised",
-            "settled in doubt",
-            "not looked at",
-            "unexpected error",
-            "workloads not read",
-            "forecast decayed",
-            "occurrence late",
+            Deed.NOT_PLANNED,
+            Deed.IN_TROUBLE,
+            DeedOn.GIVEN_UP,
+            Deed.NOT_GIVEN_BACK,
+            Deed.HIGH_AFTER,
+            Deed.LEFT_RAISED,
+            Deed.SETTLED_IN_DOUBT,
+            Deed.NOT_LOOKED_AT,
+            Deed.UNEXPECTED_ERROR,
+            Deed.WORKLOADS_NOT_READ,
+            Deed.FORECAST_DECAYED,
+            Deed.OCCURRENCE_LATE,
         }
     ),
 }
@@ -70,7 +70,7 @@ class Notice(Model):
 
 def topic_of(event: AuditEvent) -> str | None:
     """None for what is not told; a notice that was given up among it, or telling of it would never end."""
-    if event.action.endswith(" given up"):
+    if DeedOn.GIVEN_UP.ends(event.action):
         return None if event.action.startswith(OWN) else "trouble"
     return next((topic for topic, actions in TOPICS.items() if event.action in actions), None)
 

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 
 from forebay.app.context import Context
 from forebay.app.preview import NOTHING_FROZEN, units_now
-from forebay.app.replan import REPLANNED
 from forebay.domain.allocation import Lever, Setting
-from forebay.domain.audit import AuditEntry, AuditEvent
+from forebay.domain.audit import AuditEntry, AuditEvent, Deed
 from forebay.domain.change import ChangeRequest
 from forebay.domain.errors import InputError
 from forebay.domain.model import Model, UtcTime
@@ -139,7 +138,7 @@ def replay(
         effective_at=change.effective_at,
         activation_at=run.in_force_from,
         true_factor=scenario.true_factor,
-        replans=sum(1 for entry in audit if entry.event.action == REPLANNED),
+        replans=sum(1 for entry in audit if entry.event.action == Deed.REPLANNED),
         workloads={name: outcome_of(service) for name, service in services.items()},
     )
     return Replayed(summary, journal.records, services, audit)
@@ -160,7 +159,7 @@ def _store() -> Iterator[SqlStore]:
 
 def _put_rules(ctx: Context, rules: ChangeRules) -> None:
     given = tuple(rule.model_copy(update={"approval": None}) for rule in rules.rules)
-    event = AuditEvent(at=ctx.clock.now(), actor="replay", action="change rules set", reason="approvals as given")
+    event = AuditEvent(at=ctx.clock.now(), actor="replay", action=Deed.RULES_SET, reason="approvals as given")
     with ctx.store.transaction() as tx:
         tx.put_rules(rules.model_copy(update={"rules": given}), event)
 
