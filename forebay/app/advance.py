@@ -12,6 +12,7 @@ from forebay.app.context import Context
 from forebay.app.keep import carry_out, tell_hand
 from forebay.app.look import look
 from forebay.app.lookup import events_of
+from forebay.app.once import TOLD_FOR
 from forebay.app.people import hold_by_controller
 from forebay.app.preflight import tell_ahead
 from forebay.app.replan import review
@@ -27,8 +28,6 @@ from forebay.domain.verdict import Verdict
 
 # A sleeping controller looks up this often: to renew its lease, and to notice a cancel or a hold.
 NAP = timedelta(seconds=10)
-# The words of one trouble change with what is measured: of a workload's trouble people are told once in this time.
-TOLD_FOR = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -192,6 +191,7 @@ def _hold(ctx: Context, change: str, workload: str, reason: str, *, lapses: bool
         if record is None or record.state not in AFTER:
             return
         said = [event for event in events_of(tx, change) if event.workload == workload]
+        # The words of one trouble change with what is measured.
         if any(e.reason == reason or (e.action == Deed.IN_TROUBLE and now < e.at + TOLD_FOR) for e in said):
             return
         event = ctx.event(record.change, Deed.IN_TROUBLE, reason, workload=workload)

@@ -10,6 +10,7 @@ from forebay.app.joint import giving_back, shaped
 from forebay.app.keep import keep_workload, tell_hand
 from forebay.app.lookup import change_record, events_of, own_version
 from forebay.app.observe import observe
+from forebay.app.once import tell_once
 from forebay.app.outbox import post_version, push_version
 from forebay.app.people import disarm_by_controller, hold_by_controller, withdraw
 from forebay.app.turn import ahead_of, same_policy, waits_to_arm
@@ -313,22 +314,16 @@ def _push(ctx: Context, record: ChangeRecord, version: PolicyVersion, began: dat
 
 def _still_held(ctx: Context, record: ChangeRecord) -> str:
     """A person has the last word on it, so it is neither rejected nor enforced; that its time passes is told, once."""
-    change, done = record.change, f"nothing to do: change is {record.state}"
-    with ctx.store.snapshot() as seen:
-        if _passing_told(seen, record):
-            return done
-    with ctx.store.transaction() as tx:
-        if _passing_told(tx, record) or tx.change(change.change) != record:
-            return done
-        event = ctx.event(change, Deed.DEFERRED, f"held at the effective time: {record.note}; it waits to be resumed")
-        tx.audit(event)
-    ctx.notifier.notify(event)
-    return f"{Deed.DEFERRED}: {event.reason}"
+    change, text = record.change, f"held at the effective time: {record.note}; it waits to be resumed"
 
+    def untold(tx: Snapshot) -> list[AuditEvent]:
+        said = (event for event in events_of(tx, change.change) if event.action == Deed.DEFERRED)
+        told = record.updated_at > change.effective_at or any(e.at >= record.updated_at for e in said)
+        return [] if told or tx.change(change.change) != record else [ctx.event(change, Deed.DEFERRED, text)]
 
-def _passing_told(tx: Snapshot, record: ChangeRecord) -> bool:
-    said = (event for event in events_of(tx, record.change.change) if event.action == Deed.DEFERRED)
-    return record.updated_at > record.change.effective_at or any(e.at >= record.updated_at for e in said)
+    if tell_once(ctx, untold):
+        return f"{Deed.DEFERRED}: {text}"
+    return f"nothing to do: change is {record.state}"
 
 
 def _serves(ctx: Context, record: ChangeRecord) -> bool:

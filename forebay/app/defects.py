@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from forebay.app.context import CONTROLLER, Context
+from forebay.app.once import TOLD_FOR
 from forebay.domain.audit import AuditEvent, Deed
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError
 from forebay.ports import Snapshot
 
-# It comes again with each pass of seconds, maybe in other words.
-TOLD_FOR = timedelta(hours=1)
-
 
 def tell_defect(ctx: Context, error: Exception, change: PolicyChange | None = None) -> None:
-    """Once an hour of each change, and of what belongs to none. Who calls logs the traceback. Raises OutsideError."""
+    """Once an hour of each change, and of what belongs to none: it comes again with each pass, maybe in other words.
+
+    Who calls logs the traceback. Raises OutsideError.
+    """
     reason = f"{type(error).__name__}: {error}; the reconciler's log has the traceback"
     named = {"change": change.change, "entity": change.entity} if change else {}
     _tell(ctx, f"unexpected {change.change}" if change else "unexpected", Deed.UNEXPECTED_ERROR, reason, named)

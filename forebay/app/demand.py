@@ -8,6 +8,7 @@ from forebay.app.context import Context
 from forebay.app.joint import shaped
 from forebay.app.lookup import events_of, own_version
 from forebay.app.observe import judged, observe
+from forebay.app.once import TOLD_FOR
 from forebay.control.decide import latest_window
 from forebay.control.verify import judge
 from forebay.domain.allocation import TargetState, in_words
@@ -23,8 +24,6 @@ from forebay.ports import Snapshot
 # The audit log remembers what was said: a process that is started anew says nothing twice.
 OF_ARMED = (Deed.DEMAND_ABOVE, Deed.DEMAND_WITHIN)
 OF_SETTLED = (Deed.SETTLING_VERIFIED, Deed.SETTLED_IN_DOUBT)
-# Demand that goes to and fro about what serves is told of no more often.
-TOLD_FOR = timedelta(hours=1)
 # This close to the effective time no step can be made any more, and nothing may delay the policy.
 LEFT_ALONE = timedelta(minutes=1)
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 from forebay.app.context import Context
 from forebay.app.joint import shaped
 from forebay.app.lookup import events_of, pin_on
+from forebay.app.once import tell_once
 from forebay.control.arrival import Arrival, arrival
 from forebay.domain.audit import AuditEvent, Deed
 from forebay.domain.lifecycle import MOVING
@@ -39,15 +40,7 @@ def foretell(ctx: Context, record: ChangeRecord) -> None:
     if ctx.clock.now() >= record.change.effective_at:
         return
     untold = _held if record.waits_for_a_person else _late
-    with ctx.store.snapshot() as seen:
-        if not untold(seen, ctx, record):
-            return
-    with ctx.store.transaction() as tx:
-        told = untold(tx, ctx, record)
-        for event in told:
-            tx.audit(event)
-    for event in told:
-        ctx.notifier.notify(event)
+    tell_once(ctx, lambda tx: untold(tx, ctx, record))
 
 
 def _late(tx: Snapshot, ctx: Context, record: ChangeRecord) -> list[AuditEvent]:

@@ -10,11 +10,12 @@ from uuid import uuid4
 from forebay.app.context import CONTROLLER, Context
 from forebay.app.lookup import events_of, pin_on
 from forebay.app.observe import observe
+from forebay.app.once import tell_once
 from forebay.app.turn import waits_for
 from forebay.app.writing import adopt, check_unchanged, keep_lease, release, settle_open_intents, write_setting
 from forebay.control.keep import Adopt, Clash, Keep, Later, cap_on, in_effect, keep, keep_pin
 from forebay.domain.allocation import TargetState
-from forebay.domain.audit import Deed
+from forebay.domain.audit import AuditEvent, Deed
 from forebay.domain.errors import LostLease, OutsideError, RuleRefusal
 from forebay.domain.lifecycle import FOR_A_PERSON, ChangeState
 from forebay.domain.records import ChangeRecord, Intent, Lease, Purpose
@@ -57,20 +58,13 @@ def tell_hand(ctx: Context, record: ChangeRecord, workload: str, answer: Keep | 
     """Tell people of another hand, and how it was answered, once. A person's pin is none: it was told when it came."""
     if isinstance(answer, Keep) and answer.purpose is Purpose.PIN:
         return
-    with ctx.store.snapshot() as seen:
-        if _reported(seen, record, answer.reason):
-            return
-    with ctx.store.transaction() as tx:
-        if _reported(tx, record, answer.reason):
-            return
-        event = ctx.event(record.change, Deed.CHANGED_BY_ANOTHER, answer.reason, workload=workload)
-        tx.audit(event)
-    ctx.notifier.notify(event)
+    change, foreign = record.change, answer.reason
 
+    def untold(tx: Snapshot) -> list[AuditEvent]:
+        said = [e.reason for e in events_of(tx, change.change) if e.action in (Deed.CHANGED_BY_ANOTHER, Deed.HELD)]
+        return [] if foreign in said else [ctx.event(change, Deed.CHANGED_BY_ANOTHER, foreign, workload=workload)]
 
-def _reported(tx: Snapshot, record: ChangeRecord, foreign: str) -> bool:
-    said = events_of(tx, record.change.change)
-    return any(event.action in (Deed.CHANGED_BY_ANOTHER, Deed.HELD) and event.reason == foreign for event in said)
+    tell_once(ctx, untold)
 
 
 def keep_workload(ctx: Context, record: ChangeRecord, workload: Workload) -> Answer:

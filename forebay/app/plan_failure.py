@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
 from itertools import takewhile
 
 from forebay.app.context import Context
 from forebay.app.lookup import events_of
+from forebay.app.once import TOLD_FOR
 from forebay.domain.audit import AuditEvent, Deed
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import ForebayError
@@ -17,12 +17,11 @@ from forebay.ports import Snapshot
 WHY = "its plan could not be drawn, and is tried again: "
 # A failure before one of these does not count any more: it was of other content, or is over.
 BEGINS = frozenset({Deed.RECEIVED, Deed.EDITED, Deed.ASKED_FOR_AGAIN, Deed.RESUMED, Deed.PLAN_STORED})
-# It is tried every few minutes: of failures that take turns each is told once in so long.
-TOLD_FOR = timedelta(hours=1)
 
 
 def tell_unplanned(ctx: Context, change: PolicyChange, error: Exception) -> None:
-    """In the change's note, the audit log and to people, each failure once. One that was edited since is left alone.
+    """In the change's note, the audit log and to people, each failure once, and of those that take turns each once an
+    hour: it is tried every few minutes. A change that was edited since is left alone.
 
     Raises OutsideError.
     """
