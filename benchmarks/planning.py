@@ -31,7 +31,7 @@ def main() -> None:
     from forebay.domain.resources import Resource
     from forebay.planning import draft
     from forebay.planning.optimum import Optimum, solve
-    from forebay.planning.problem import ShapingProblem
+    from forebay.planning.problem import Clock, ShapingProblem
     from forebay.wiring import read_catalog
 
     optima: list[float] = []
@@ -56,7 +56,7 @@ def main() -> None:
         seconds, outlook = timed(lambda: forecast_workload(workload, change, history, now, timedelta(seconds=60)))
         forecasts.append(seconds)
         seconds, plan = timed(
-            lambda outlook=outlook: draw(workload, change, outlook, start_units=8, floor=2, now=now, earliest=now)
+            lambda outlook=outlook: draw(workload, change, outlook, draft.Start(8, 2), Clock(now, now))
         )
         plans.append(seconds)
     print(f"14 days of 5-minute data, 3 resources, effective in 72 h; median of {RUNS} (min to max), one process")

@@ -26,6 +26,8 @@ from forebay.domain.errors import InputError
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.resources import Resource
 from forebay.domain.workload import ROUNDING, Workload, WorkloadCatalog
+from forebay.planning.draft import Start
+from forebay.planning.problem import Clock
 from forebay.planning.slots import horizon_slots
 from forebay.replay.cloud import Outage, SimulatedService
 from forebay.replay.outcome import WorkloadOutcome, outcome_of
@@ -128,15 +130,9 @@ def _oracle_plan(case: Case) -> ShapingPlan:
     index = horizon_slots(change, workload, case.now)
     grid = pd.DatetimeIndex(list(index))
     demand = {r: d.reindex(grid).ffill().bfill().to_numpy()[None, :] for r, d in case.service.demand.items()}
-    plan = planning.draw(
-        workload,
-        change,
-        Outlook(index, demand, {}),
-        start_units=preview.units_now(workload, case.past),
-        floor=workload.limits.min_units if case.lever is Lever.FLOOR else None,
-        now=case.now,
-        earliest=case.now,
-    )
+    floor = workload.limits.min_units if case.lever is Lever.FLOOR else None
+    start = Start(preview.units_now(workload, case.past), floor)
+    plan = planning.draw(workload, change, Outlook(index, demand, {}), start, Clock(case.now, case.now))
     if isinstance(plan, ShapingPlan):
         return plan
     raise InputError(f"{case.service.name} {case.kind}: even the oracle finds no plan: {plan.text}")

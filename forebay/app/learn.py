@@ -12,8 +12,10 @@ from forebay.domain.errors import InputError
 from forebay.domain.plan import PlanRefusal, ShapingPlan
 from forebay.domain.workload import Workload
 from forebay.planning.demand import demand_paths
+from forebay.planning.draft import Draft, Start
 from forebay.planning.learning import doubted, learned
 from forebay.planning.plan import draw_plan
+from forebay.planning.problem import Clock
 from forebay.planning.stacked import stacked_demand
 
 
@@ -42,19 +44,7 @@ def draw_rest(
         freezes = tx.rules().freezes_for(change, now, outlook.index.end)
         bounds = bounds_on(tx, [change], workload.name, now)
     floor = state.setting.floor
-    return draw_plan(
-        change=change,
-        workload=workload,
-        demand=learned(demand, outlook.seen),
-        start_units=state.desired,
-        floor=floor,
-        now=now,
-        earliest=now + wait,
-        freezes=freezes,
-        forecast_notes=outlook.notes,
-        autoscaled=floor is not None,
-        needed=recently_needed(workload, history, outlook.rest.start),
-        resizable=False,
-        in_force=True,
-        bounds=bounds,
-    )
+    needed = recently_needed(workload, history, outlook.rest.start)
+    start = Start(state.desired, floor, needed=needed, autoscaled=floor is not None, resizable=False)
+    clock, rest = Clock(now, now + wait, freezes), learned(demand, outlook.seen)
+    return draw_plan(Draft(change, workload, rest, start, clock, in_force=True, bounds=bounds), outlook.notes)

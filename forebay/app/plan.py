@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from forebay.app.approvals import admit, request_of
 from forebay.app.context import CONTROLLER, Context
@@ -26,7 +25,6 @@ from forebay.domain.audit import Deed
 from forebay.domain.bounds import NO_BOUNDS, PolicyBounds
 from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError
-from forebay.domain.freeze import FreezeWindow
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.plan import PlanRefusal, ShapingPlan
 from forebay.domain.records import ChangeRecord
@@ -36,8 +34,10 @@ from forebay.domain.wording import duration
 from forebay.domain.workload import Workload
 from forebay.planning.counter import earliest_for_all
 from forebay.planning.demand import Paths, demand_paths
+from forebay.planning.draft import Draft, Start
 from forebay.planning.learning import corrected
 from forebay.planning.plan import draw_plan
+from forebay.planning.problem import Clock
 from forebay.planning.slots import plan_end
 from forebay.planning.stacked import promised, stacked_demand
 from forebay.ports import Snapshot
@@ -56,15 +56,10 @@ def draw(
     workload: Workload,
     change: PolicyChange,
     outlook: Outlook,
+    start: Start,
+    clock: Clock,
     *,
-    start_units: int,
-    floor: int | None,
-    now: datetime,
-    earliest: datetime,
-    freezes: Sequence[FreezeWindow] = (),
-    resizable: bool = True,
     ahead: Sequence[PolicyChange] = (),
-    needed: npt.NDArray[np.int64] | None = None,
     joint: bool = False,
     bounds: PolicyBounds = NO_BOUNDS,
 ) -> ShapingPlan | PlanRefusal:
@@ -74,8 +69,8 @@ def draw(
     already, corrected by what was seen of it: `change` and those ahead may be, by break glass. `joint`: the plan is one
     path for all of those ahead, and says in `carries` what it brings for each. `bounds`: of policies in force.
 
-    Under an autoscaler (`floor` given) `start_units` above what demand needs is not counted on: it may scale in
-    again before the first step.
+    Under an autoscaler, which stands above any floor, units above what demand needs are not counted on: it may scale
+    in again before the first step.
     """
 
     luck = luck_of(workload, (*outlook.in_force, *ahead, change))
@@ -92,28 +87,12 @@ def draw(
     total, own = base(ahead, change)
     demand = demand_paths(workload, change, total, outlook.rest, luck(change), own)
     promises = promised(bounds.on(workload), ahead, base, outlook.rest, luck) if joint else []
-    counted = start_units
-    if floor is not None:
+    if start.floor is not None:
         medians = {r: float(np.median(demand.without_change[r][:, 0])) for r in workload.resources}
-        kept = max(floor, workload.whole_units_for(medians))
-        counted = min(start_units, kept)
-    plan = draw_plan(
-        change=change,
-        workload=workload,
-        demand=demand,
-        start_units=start_units,
-        counted=counted,
-        floor=floor,
-        now=now,
-        earliest=earliest,
-        freezes=freezes,
-        forecast_notes=outlook.notes,
-        autoscaled=floor is not None,
-        resizable=resizable,
-        needed=needed,
-        promises=promises,
-        bounds=bounds,
-    )
+        kept = max(start.floor, workload.whole_units_for(medians))
+        start = replace(start, counted=min(start.units, kept), autoscaled=True)
+    draft = Draft(change, workload, demand, start, clock, promises=promises, bounds=bounds)
+    plan = draw_plan(draft, outlook.notes)
     if isinstance(plan, PlanRefusal):
         return plan
     if unplanned:
@@ -302,27 +281,19 @@ def draw_live(
         ahead = ahead_on(tx, change, workload.name, state.setting.unsized, now)
         under = to_come(tx, change, workload.name, now)
         bounds = bounds_on(tx, [change], workload.name, now)
-    start, floor, free = state.desired, state.setting.floor, free_from(ahead, workload)
+    units, floor, free = state.desired, state.setting.floor, free_from(ahead, workload)
     if ahead and floor is None:
-        start = max(start, *(a.units_left for a in ahead))
+        units = max(units, *(a.units_left for a in ahead))
     elif ahead and floor is not None:
         floor = min((a.floor for a in ahead if a.floor is not None), default=floor)
 
+    needed = recently_needed(workload, history, outlook.rest.start)
+    resizable = state.setting.size is not None and not resized and not ahead
+    start = Start(units, floor, needed=needed, resizable=resizable)
+
     def drawn(change: PolicyChange) -> ShapingPlan | PlanRefusal:
-        return draw(
-            workload,
-            change,
-            outlook,
-            start_units=start,
-            floor=floor,
-            now=now,
-            earliest=max(ctx.clock.now() + lead, free or now),
-            freezes=freezes,
-            resizable=state.setting.size is not None and not resized and not ahead,
-            ahead=under,
-            needed=recently_needed(workload, history, outlook.rest.start),
-            bounds=bounds,
-        )
+        clock = Clock(now, max(ctx.clock.now() + lead, free or now), freezes)
+        return draw(workload, change, outlook, start, clock, ahead=under, bounds=bounds)
 
     in_turn = after_them(ahead, change, workload, outlook.index, drawn) if ahead else drawn(change)
     if ahead and isinstance(in_turn, PlanRefusal):
@@ -359,21 +330,11 @@ def draw_carrying(
         freezes = [f for one in changes for f in tx.rules().freezes_for(one, now, outlook.index.end)]
         written = [i.stored_at for i in tx.intents(workload.name, change=first.change)]
         bounds = bounds_on(tx, changes, workload.name, now)
-    plan = draw(
-        workload,
-        last,
-        outlook,
-        start_units=state.desired,
-        floor=state.setting.floor,
-        now=now,
-        earliest=max([ctx.clock.now() + lead, *(at + workload.step_spacing for at in written[-1:])]),
-        freezes=freezes,
-        resizable=False,
-        ahead=changes[:-1],
-        needed=recently_needed(workload, history, outlook.rest.start),
-        joint=True,
-        bounds=bounds,
-    )
+    needed = recently_needed(workload, history, outlook.rest.start)
+    start = Start(state.desired, state.setting.floor, needed=needed, resizable=False)
+    earliest = max([ctx.clock.now() + lead, *(at + workload.step_spacing for at in written[-1:])])
+    clock = Clock(now, earliest, freezes)
+    plan = draw(workload, last, outlook, start, clock, ahead=changes[:-1], joint=True, bounds=bounds)
     if isinstance(plan, PlanRefusal):
         return plan
     own = {"change": first.change, "effective_at": first.effective_at, "aligned_units": plan.carries[first.change]}

@@ -22,6 +22,8 @@ from forebay.domain.resources import Resource
 from forebay.domain.rules import ChangeRules
 from forebay.domain.unplanned import check_planned
 from forebay.domain.workload import Workload, WorkloadCatalog, unknown_workload
+from forebay.planning.draft import Start
+from forebay.planning.problem import Clock
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,7 +78,7 @@ def preview(
         raise InputError(f"{', '.join(sorted(twice))} is to be planned twice: give each change once")
     pending = sorted(pending, key=lambda other: other.effective_at)
     seen: list[Seen] = []
-    starts: dict[str, int] = {}
+    units_there: dict[str, int] = {}
     for name in change.workloads:
         workload = catalog.get(name)
         if workload is None:
@@ -89,7 +91,7 @@ def preview(
         )
         past = {resource: series[series.index < now] for resource, series in history[name].items()}
         seen.append(Seen(workload, history[name], outlook, now))
-        starts[name] = units if units is not None else units_now(workload, past)
+        units_there[name] = units if units is not None else units_now(workload, past)
 
     def drawn(one: Seen, change: PolicyChange) -> ShapingPlan | PlanRefusal:
         others = _others(pending, one.workload, now)
@@ -105,21 +107,14 @@ def preview(
                 f"{change.change} takes its turn after {names}, and is planned once that is over: no path carries "
                 f"both, for {barred}"
             )
-        return draw(
-            one.workload,
-            change,
-            one.outlook,
-            start_units=starts[one.workload.name],
-            floor=one.workload.limits.min_units if lever is Lever.FLOOR else None,
-            now=now,
-            earliest=now,
-            freezes=[f for each in (change, *ahead) for f in rules.freezes_for(each, now, one.outlook.index.end)],
-            resizable=not ahead,  # of what one path brings for several, each in units of the size that stands
-            ahead=ahead,
-            needed=recently_needed(one.workload, one.history, one.outlook.rest.start),
-            joint=bool(ahead),
-            bounds=PolicyBounds.of(standing, one.workload.name, [*ahead, change], len(ahead) + 1),
-        )
+        floor = one.workload.limits.min_units if lever is Lever.FLOOR else None
+        needed = recently_needed(one.workload, one.history, one.outlook.rest.start)
+        # What one path brings for several is counted in units of the size that stands: no resize.
+        start = Start(units_there[one.workload.name], floor, needed=needed, resizable=not ahead)
+        freezes = [f for each in (change, *ahead) for f in rules.freezes_for(each, now, one.outlook.index.end)]
+        bounds = PolicyBounds.of(standing, one.workload.name, [*ahead, change], len(ahead) + 1)
+        clock = Clock(now, now, freezes)
+        return draw(one.workload, change, one.outlook, start, clock, ahead=ahead, joint=bool(ahead), bounds=bounds)
 
     plans = agree(change, seen, [drawn(one, change) for one in seen], drawn)
     return [

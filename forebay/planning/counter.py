@@ -38,47 +38,42 @@ class Autoscaler:
     brings: Ints
 
     @classmethod
-    def above(cls, draft: Draft, autoscaled: bool) -> Autoscaler | None:
+    def above(cls, draft: Draft) -> Autoscaler | None:
         """The one above the floor, as if the policy had no ceiling; None where none is."""
         needs = required(draft.workload, draft.demand.without_change).units
         free = draft.with_change(entitlements=())
-        counted_on = with_autoscaler(free, needs, draft.needed_before, autoscaled)
+        counted_on = with_autoscaler(free, needs, draft.needed_before)
         return next((cls(one.tracked) for one in counted_on if one.tracked is not None), None)
 
 
-def refusal(draft: Draft, *, stood: int, autoscaled: bool, resizable: bool) -> PlanRefusal:
-    """Why `draft` cannot be planned, with the earliest effective time and what else would do by itself, priced.
-
-    `stood`: units asked for at now, whether or not they are counted on.
-    """
-    aligned, above = draft.aligned(), Autoscaler.above(draft, autoscaled)
+def refusal(draft: Draft) -> PlanRefusal:
+    """Why `draft` cannot be planned, with the earliest effective time and what else would do by itself, priced."""
+    aligned, above = draft.aligned(), Autoscaler.above(draft)
     finds = (relaxed_dwell, relaxed_max_units, relaxed_ceiling, relaxed_freeze)
     alone = [way for find in finds if (way := find(draft, aligned, above))]
     ways = [*relaxed_moves(draft, aligned, above), *alone]
     at = earliest_effective_at(draft, above)
-    if resizable:
-        at = earliest_resized(draft, at, autoscaled=autoscaled) or at
+    if draft.start.resizable:
+        at = earliest_resized(draft, at) or at
     return PlanRefusal(
         workload=draft.workload.name,
-        reason=reason(draft, stood, aligned, above) + ("" if at else _outgrown(draft, resizable)),
+        reason=reason(draft, aligned, above) + ("" if at else _outgrown(draft)),
         counter_proposal=CounterProposal(
             earliest_effective_at=at,
-            earliest_costs=costs(in_force_at(draft, at), autoscaled=autoscaled, resizable=resizable) if at else None,
+            earliest_costs=costs(in_force_at(draft, at)) if at else None,
             relax=tuple(
-                Relaxation(limit=limit, costs=more)
-                for limit, eased in ways
-                if (more := costs(eased, autoscaled=autoscaled, resizable=resizable)) is not None
+                Relaxation(limit=limit, costs=more) for limit, eased in ways if (more := costs(eased)) is not None
             ),
             currency=draft.workload.price.currency,
         ),
     )
 
 
-def costs(draft: Draft, *, autoscaled: bool, resizable: bool) -> Decimal | None:
+def costs(draft: Draft) -> Decimal | None:
     """What the plan takes more than leaving the allocation as it is; None if there is none, or it cannot be told."""
     if plan_end(draft.change, draft.workload) > draft.demand.index.end:
         return None  # the forecast ends before the plan would
-    solution, _ = choose(draft, autoscaled=autoscaled, resizable=resizable)
+    solution, _ = choose(draft)
     return plan_price(solution).more if solution else None
 
 
@@ -103,8 +98,8 @@ def earliest_for_all(
     return []
 
 
-def reason(draft: Draft, stood: int, aligned: int, above: Autoscaler | None) -> str:
-    """Why it cannot be done, with the numbers that say so, and why it begins from less than `stood`."""
+def reason(draft: Draft, aligned: int, above: Autoscaler | None) -> str:
+    """Why it cannot be done, with the numbers that say so, and why it begins from less than stands now."""
     problem, limits = draft.bare_problem(aligned), draft.workload.limits
     at = clock(draft.change.effective_at)
     must = f"{problem.low} units must serve, verified, at {at}"
@@ -136,7 +131,7 @@ def reason(draft: Draft, stood: int, aligned: int, above: Autoscaler | None) -> 
     best = _as_tried(draft, above, aligned).bare_problem(aligned)
     reach, stands = earliest_climb(best)[best.deadline], max(best.start, int(best.standing[best.legal.argmax()]))
     helped = "" if best.tracked is None else ", with what the autoscaler brings by then,"
-    left = f"; {not_counted(stood, stands)}" if stands < stood else ""
+    left = f"; {not_counted(stood, stands)}" if stands < (stood := draft.start.units) else ""
     for promise, (slot, units) in zip(draft.promises, best.promises, strict=True):
         if (by_then := earliest_climb(best)[slot]) < units:
             theirs = f"{promise.change} needs {units} units, verified, at {clock(promise.effective_at)}"
@@ -166,7 +161,7 @@ def earliest_effective_at(draft: Draft, above: Autoscaler | None) -> datetime | 
     return None
 
 
-def earliest_resized(draft: Draft, before: datetime | None, *, autoscaled: bool) -> datetime | None:
+def earliest_resized(draft: Draft, before: datetime | None) -> datetime | None:
     """The first slot start, `before` the one without, at which another size could come into force.
 
     Only where enough can be asked for and verified in time is it solved.
@@ -183,7 +178,7 @@ def earliest_resized(draft: Draft, before: datetime | None, *, autoscaled: bool)
     for other in others:
         then = replace(draft, workload=other)
         within = within_bounds(then, begin)
-        sizes.append((then, within, _soonest_in(draft, then, index.at(last), autoscaled)))
+        sizes.append((then, within, _soonest_in(draft, then, index.at(last))))
     for slot in range(begin, last + 1):
         at, lasts = index.at(slot), _season_from(draft, slot, begin)
         if any(freeze.covers(at) for freeze in draft.clock.freezes):
@@ -191,17 +186,18 @@ def earliest_resized(draft: Draft, before: datetime | None, *, autoscaled: bool)
         for then, within, most in sizes:
             if not within[lasts].all() or then.with_change(effective_at=at).aligned() > most(at):
                 continue
-            if with_resize(in_force_at(draft, at), then.workload, autoscaled):
+            if with_resize(in_force_at(draft, at), then.workload):
                 return at
     return None
 
 
-def _soonest_in(draft: Draft, then: Draft, last: datetime, autoscaled: bool) -> Callable[[datetime], int]:
+def _soonest_in(draft: Draft, then: Draft, last: datetime) -> Callable[[datetime], int]:
     """The most units of the size of `then` that can serve, verified, at a slot start up to `last`; never too few."""
     work, index = draft.workload, draft.demand.index
 
     def bare(one: Draft) -> ShapingProblem:
-        above = Autoscaler.above(replace(one, needed=needed_in(draft, one.workload)), autoscaled)
+        start = replace(one.start, needed=needed_in(draft, one.workload))
+        above = Autoscaler.above(replace(one, start=start))
         counted_on = replace(one, tracked=above.brings if above else None)
         return counted_on.with_change(effective_at=last + work.slot).bare_problem(0)
 
@@ -230,7 +226,7 @@ def within_bounds(draft: Draft, begin: int) -> Bools:
     return np.asarray((needs.covering(confidence) <= draft.most_units) | anyway)
 
 
-def _outgrown(draft: Draft, resizable: bool) -> str:
+def _outgrown(draft: Draft) -> str:
     """Why no time is proposed, where it is for what comes after any: a clause for the reason, or nothing."""
     begin, most = draft.demand.index.covering(draft.change.effective_at) + 1, draft.most_units
     if begin >= len(draft.demand.index):
@@ -242,7 +238,8 @@ def _outgrown(draft: Draft, resizable: bool) -> str:
 
     if not (at := beyond(draft.workload)):
         return ""
-    others = larger(draft.workload) if resizable and not draft.change.entitlement(draft.workload.name) else []
+    resizable = draft.start.resizable and not draft.change.entitlement(draft.workload.name)
+    others = larger(draft.workload) if resizable else []
     also = ", ".join(f"with {other.size} {then}" for other in others if (then := beyond(other)))
     when = f"{at} ({also})" if also else at
     return f"; and {when} it would need more than the {most} units that may be had, so no later time is proposed"
@@ -378,7 +375,7 @@ def _as_tried(draft: Draft, above: Autoscaler | None, aligned: int) -> Draft:
     if not (bound(draft) and reachable(problem)):
         return counted_on
     left = max(int(problem.standing[: problem.deadline + 1].min()), draft.floor or 0)
-    return replace(draft, start_units=min(draft.start_units, left))
+    return draft.counting_on(min(draft.start_units, left))
 
 
 def _would_do(draft: Draft, aligned: int, above: Autoscaler | None) -> bool:
@@ -391,7 +388,7 @@ def _would_do(draft: Draft, aligned: int, above: Autoscaler | None) -> bool:
     ):
         return False
     whole = above is not None and bound(draft)
-    return not whole or as_it_is(in_force_at(draft, draft.change.effective_at), autoscaled=True) is not None
+    return not whole or as_it_is(in_force_at(draft, draft.change.effective_at)) is not None
 
 
 def _least(first: int, last: int, would_do: Callable[[int], bool]) -> int | None:

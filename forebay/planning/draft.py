@@ -22,25 +22,42 @@ SLACKS: Sequence[int] = (1, 0)
 
 
 @dataclass(frozen=True)
+class Start:
+    """Where a plan starts: what stands at now.
+
+    `units`: asked for; `counted`: those of them that stay until the first step, None for all. `floor`: where the floor
+    lever stands, None for a count lever. `needed`: what an autoscaler's units rest on (see `tracked_units`); None: it
+    stays at those counted until it has seen enough. `autoscaled`: target tracking above the floor is counted on, so
+    that the floor carries only what comes too fast for it. `resizable`: where the workload has other sizes, one resize
+    may be part of the plan.
+    """
+
+    units: int
+    floor: int | None
+    counted: int | None = None
+    needed: Ints | None = None
+    autoscaled: bool = False
+    resizable: bool = True
+
+
+@dataclass(frozen=True)
 class Draft:
     """One workload under one change, as it stands now.
 
-    `floor`: where the floor lever stands, None for a count. `tracked`: what the autoscaler above it brings by itself,
-    (n_paths, slots of the demand); None where none is counted on; `needed` is what that rests on (see
-    `tracked_units`), `start_units` if None. `in_force`: the change is, so that nothing has to be aligned any more:
-    what is planned is the rest of its life, within its bounds as soon as can be. `promises`: what the same path must
-    have for other changes, none of them later than `change`. `bounds`: of policies; those of others are in the limits
-    of `workload` already, and `cap` is the one that is its `max_units`, if one is.
+    `demand`: paths over `horizon_slots(change, workload, now)` at least until the plan's end; where they reach further,
+    a refusal can look for a later effective time. `tracked`: what the autoscaler above the floor brings by itself,
+    (n_paths, slots of the demand); None where none is counted on. `in_force`: the change is, so that nothing has to be
+    aligned any more: what is planned is the rest of its life, within its bounds as soon as can be. `promises`: what the
+    same path must have for other changes, none of them later than `change`. `bounds`: of policies in force; once
+    `bounded`, those of others are in the limits of `workload`, and `cap` is the one that is its `max_units`, if one is.
     """
 
     change: PolicyChange
     workload: Workload
     demand: DemandPaths
-    start_units: int
-    floor: int | None
+    start: Start
     clock: Clock
     tracked: Ints | None = None
-    needed: Ints | None = None
     in_force: bool = False
     promises: Sequence[Promise] = ()
     bounds: PolicyBounds = NO_BOUNDS
@@ -99,6 +116,15 @@ class Draft:
         return f"max_units of {self.cap.whose}" if self.cap else "max_units of its limits"
 
     @property
+    def floor(self) -> int | None:
+        return self.start.floor
+
+    @property
+    def start_units(self) -> int:
+        """Units that the plan starts from: those that are counted."""
+        return self.start.units if self.start.counted is None else self.start.counted
+
+    @property
     def asked_now(self) -> int:
         """Units asked for at now: under an autoscaler that is counted on, the floor alone."""
         return self.start_units if self.tracked is None or self.floor is None else self.floor
@@ -106,7 +132,7 @@ class Draft:
     @property
     def needed_before(self) -> Ints:
         """Units needed before the first slot, one for each of its reaction slots or one for all of them."""
-        return np.asarray(self.start_units if self.needed is None else self.needed, dtype=np.int64)
+        return np.asarray(self.start_units if self.start.needed is None else self.start.needed, dtype=np.int64)
 
     def had(self, units: Ints) -> Ints:
         """What is had where `units` (n_slots,) are asked for or serve; on each path the autoscaler's, if more."""
@@ -135,6 +161,19 @@ class Draft:
         tracked = None if self.tracked is None else self.tracked[:, : len(index)]
         problem = self.problem(aligned, np.zeros((1, len(index)), dtype=np.int64), index, slack=0)
         return replace(problem, unit_price=0.0, shortfall_price=0.0, tracked=tracked)
+
+    def bounded(self) -> Draft:
+        """Within the bounds of other policies, which count units, whatever their size: no resize is open then."""
+        return replace(
+            self,
+            workload=self.bounds.on(self.workload),
+            cap=self.bounds.cap(self.workload),
+            start=replace(self.start, resizable=self.start.resizable and not self.bounds.text),
+        )
+
+    def counting_on(self, units: int) -> Draft:
+        """The draft that starts from no more than `units` of what stands."""
+        return replace(self, start=replace(self.start, counted=units))
 
     def with_limits(self, limits: Limits) -> Draft:
         return replace(self, workload=self.workload.model_copy(update={"limits": limits}))

@@ -5,23 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from forebay.domain.bounds import NO_BOUNDS, PolicyBounds
-from forebay.domain.change import PolicyChange
 from forebay.domain.errors import InputError
-from forebay.domain.freeze import FreezeWindow
 from forebay.domain.plan import Band, PlanRefusal, PlanSlot, ShapingPlan, ShapingStep, StepReason
-from forebay.domain.workload import ROUNDING, Workload
+from forebay.domain.workload import ROUNDING
 from forebay.planning.counter import refusal
-from forebay.planning.demand import DemandPaths
 from forebay.planning.draft import Draft, not_counted
 from forebay.planning.price import plan_price
-from forebay.planning.problem import Clock, Promise, ShapingProblem
+from forebay.planning.problem import ShapingProblem
 from forebay.planning.reasons import Reasons, clock
 from forebay.planning.required import Ints, Required, alignment_window, covering_quantile, required
 from forebay.planning.resize import Resized
@@ -30,74 +25,32 @@ from forebay.planning.sizing import Part, Solution, choose, with_autoscaler
 BAND = (0.05, 0.5, 0.95)
 
 
-def draw_plan(
-    *,
-    change: PolicyChange,
-    workload: Workload,
-    demand: DemandPaths,
-    start_units: int,
-    counted: int | None = None,
-    floor: int | None,
-    now: datetime,
-    earliest: datetime,
-    freezes: Sequence[FreezeWindow] = (),
-    forecast_notes: Mapping[str, tuple[str, ...]],
-    autoscaled: bool = False,
-    resizable: bool = True,
-    needed: Ints | None = None,
-    in_force: bool = False,
-    promises: Sequence[Promise] = (),
-    bounds: PolicyBounds = NO_BOUNDS,
-) -> ShapingPlan | PlanRefusal:
-    """The optimal plan for `workload`, or a refusal with counter-proposals.
+def draw_plan(draft: Draft, forecast_notes: Mapping[str, tuple[str, ...]]) -> ShapingPlan | PlanRefusal:
+    """The optimal plan for `draft`, or a refusal with counter-proposals. `forecast_notes`: per resource the forecast's
+    own words.
 
-    `demand`: paths over `horizon_slots(change, workload, now)` at least until the plan's end; where they reach
-    further, a refusal can look for a later effective time. `start_units`: units asked for at `now`; `counted`: those of
-    them that stay until the first step, None for all. `floor`: where
-    the floor lever stands, None for a count lever. `earliest`: no step before it (a moment after `now`, for there is
-    work to do before the first one). `forecast_notes`: per resource the forecast's own words. Times are aware UTC.
-    `autoscaled`: target tracking above the floor is counted on, so that the floor carries only what comes too fast
-    for it. `resizable`: where the workload has other sizes, one resize may be part of the plan. `needed`: see
-    `tracked_units`; None: it stays at `start_units` until it has seen enough. `in_force`: the effective time has
-    passed; `demand` is what is left of it, and nothing has to be aligned any more. `promises`: what the same path must
-    have for other changes, whose effective times are no later. `bounds`: of policies that are in force.
-
-    Raises InputError if the effective time is not after `now`, or if nothing is left to plan or to be done once the
-    change is in force (there is no proposal to make then); ValueError if `demand` does not cover the plan.
+    Raises InputError if the effective time is not after now, or if nothing is left to plan or to be done once the
+    change is in force (there is no proposal to make then); ValueError if the demand does not cover the plan.
     """
-    clock, counted = Clock(now, earliest, freezes), start_units if counted is None else counted
-    cap, workload = bounds.cap(workload), bounds.on(workload)
-    draft = Draft(
-        change,
-        workload,
-        demand,
-        counted,
-        floor,
-        clock,
-        needed=needed,
-        in_force=in_force,
-        promises=promises,
-        bounds=bounds,
-        cap=cap,
-    )
+    draft = draft.bounded()
     draft.check()
-    resizable = resizable and not bounds.text  # which count units, whatever their size
-    solution, sizing = choose(draft, autoscaled=autoscaled, resizable=resizable)
-    if solution is None and in_force:
-        raise InputError(f"{workload.name}: from {start_units} units no plan lies within the limits")
+    change, workload, bounds, stands = draft.change, draft.workload, draft.bounds, draft.start.units
+    solution, sizing = choose(draft)
+    if solution is None and draft.in_force:
+        raise InputError(f"{workload.name}: from {stands} units no plan lies within the limits")
     if solution is None:
-        refused = refusal(draft, stood=start_units, autoscaled=autoscaled, resizable=resizable)
+        refused = refusal(draft)
         return refused.because(bounds.text) if bounds.text else refused
-    counted = min(start_units, _counted(solution.first))
-    few = [not_counted(start_units, counted)] if counted < start_units else _awaited(solution.first, start_units)
-    standing = [*_above_its_bound(draft, start_units), *few]
+    counted = min(stands, _counted(solution.first))
+    few = [not_counted(stands, counted)] if counted < stands else _awaited(solution.first)
+    standing = [*_above_its_bound(draft), *few]
     kept_to = [bounds.text] if bounds.text else []
     return ShapingPlan(
         change=change.change,
         workload=workload.name,
-        created_at=now,
+        created_at=draft.clock.now,
         effective_at=change.effective_at,
-        start_units=start_units,
+        start_units=stands,
         aligned_units=solution.last.problem.low,
         confidence=workload.risk.confidence,
         steps=_steps(solution, sizing),
@@ -106,8 +59,8 @@ def draw_plan(
         forecast=forecast_notes,
         size=workload.size,
         sizing=sizing,
-        preflight=(*kept_to, *standing, *_short(solution), *_not_counted_on(solution.first, autoscaled)),
-        counted_units=counted if counted < start_units else None,
+        preflight=(*kept_to, *standing, *_short(solution), *_not_counted_on(solution.first)),
+        counted_units=counted if counted < stands else None,
         bounds=bounds,
     )
 
@@ -140,23 +93,23 @@ def _counted(part: Part) -> int:
     return max(int(part.problem.standing[moves[0].slot]), draft.floor or 0)
 
 
-def _above_its_bound(draft: Draft, stands: int) -> Iterator[str]:
+def _above_its_bound(draft: Draft) -> Iterator[str]:
     """That more stands than may, where an autoscaler is to take it out: a count would be refused."""
-    if stands > (most := draft.workload.limits.max_units):
+    if (stands := draft.start.units) > (most := draft.workload.limits.max_units):
         yield f"{stands} units stand, but {draft.most_of} is {most}: what is above that is not planned with"
 
 
-def _awaited(part: Part, stands: int) -> Iterator[str]:
+def _awaited(part: Part) -> Iterator[str]:
     """That an autoscaler is counted on to make up for what is missing already, if it is."""
-    needed = math.ceil(part.needs.quantile(0.5)[0] - ROUNDING)
+    stands, needed = part.draft.start.units, math.ceil(part.needs.quantile(0.5)[0] - ROUNDING)
     if part.draft.tracked is not None and stands < min(needed, part.draft.workload.limits.max_units):
         yield f"{needed} units are needed now and {stands} stand: the autoscaler is counted on for the rest"
 
 
-def _not_counted_on(part: Part, autoscaled: bool) -> Iterator[str]:
+def _not_counted_on(part: Part) -> Iterator[str]:
     """Why the plan does without the autoscaler that stands there, if it does."""
-    if autoscaled and part.draft.tracked is None:
-        may = any(True for _ in with_autoscaler(part.draft, part.needs.units, part.draft.needed_before, autoscaled))
+    if part.draft.start.autoscaled and part.draft.tracked is None:
+        may = any(True for _ in with_autoscaler(part.draft, part.needs.units, part.draft.needed_before))
         ceiling = f"it would run to more than the {part.draft.most_units} units that the policy allows"
         rises = f"with it the plan would rise above the {part.draft.most_units} units that the policy allows"
         yield f"priced without the autoscaler: {rises if may else ceiling}"

@@ -71,16 +71,16 @@ class Solution:
         return float(first.problem.unit_price * before + last.problem.unit_price * (self.beside.sum() + after))
 
 
-def choose(draft: Draft, *, autoscaled: bool, resizable: bool) -> tuple[Solution | None, str]:
+def choose(draft: Draft) -> tuple[Solution | None, str]:
     """The cheapest solution, and why it has the size it has; no words where there is no choice.
 
     Of equal ones that without a resize is taken. None if not even a resize makes a plan.
     """
-    best = stay = as_it_is(draft, autoscaled)
+    best = stay = as_it_is(draft)
     workload = draft.workload
     if not workload.alternatives:
         return stay, ""
-    if not resizable:
+    if not draft.start.resizable:
         return stay, f"stays at {workload.size}: no resize is open to it now"
     if draft.change.entitlement(workload.name):
         return stay, f"stays at {workload.size}: the policy bounds the number of its units"
@@ -89,7 +89,7 @@ def choose(draft: Draft, *, autoscaled: bool, resizable: bool) -> tuple[Solution
         if fewer := smaller_in(workload, other):
             words.append(f"{other.size} has less {fewer[0]}, and a resize takes no capacity away")
             continue
-        solution = with_resize(draft, other, autoscaled)
+        solution = with_resize(draft, other)
         if solution is None:
             words.append(_barred(draft, other))
             continue
@@ -122,14 +122,14 @@ def larger(workload: Workload) -> list[Workload]:
     return [other for other in workload.alternatives if not smaller_in(workload, other)]
 
 
-def as_it_is(draft: Draft, autoscaled: bool) -> Solution | None:
+def as_it_is(draft: Draft) -> Solution | None:
     """The best plan with the size that stands: with the autoscaler counted on, where there is one.
 
     Without it only under a policy's ceiling that it would run above, or that the plan with it would. Where it merely
     brings too little there is no plan: what stands now may be gone before a step holds it.
     """
     needs, aligned = _needs(draft), draft.aligned()
-    for counted_on in with_autoscaler(draft, needs.units, draft.needed_before, autoscaled):
+    for counted_on in with_autoscaler(draft, needs.units, draft.needed_before):
         solutions = (_solved(counted_on, needs, aligned, slack) for slack in SLACKS)
         above = False
         for solution in filter(None, solutions):
@@ -137,16 +137,16 @@ def as_it_is(draft: Draft, autoscaled: bool) -> Solution | None:
                 return solution
         if not above:
             return None
-    return _by_steps_alone(draft, needs, aligned, autoscaled)
+    return _by_steps_alone(draft, needs, aligned)
 
 
-def _by_steps_alone(draft: Draft, needs: Required, aligned: int, autoscaled: bool) -> Solution | None:
+def _by_steps_alone(draft: Draft, needs: Required, aligned: int) -> Solution | None:
     """The best plan that counts on no autoscaler; if one stands there, from no more than it nearly surely leaves.
 
     Until the first step nothing holds what stands above the floor.
     """
     solution = next((one for slack in SLACKS if (one := _solved(draft, needs, aligned, slack))), None)
-    if solution is None or not autoscaled:
+    if solution is None or not draft.start.autoscaled:
         return solution
     left = left_standing(tracked_units(needs.units, draft.needed_before, draft.workload))
     first = next(iter(solution.first.optimum.moves), None)
@@ -155,7 +155,7 @@ def _by_steps_alone(draft: Draft, needs: Required, aligned: int, autoscaled: boo
     stays = max(int(left[first.slot]), draft.floor or 0)
     if first.before <= stays:
         return solution
-    return _by_steps_alone(replace(draft, start_units=stays), needs, aligned, autoscaled)
+    return _by_steps_alone(draft.counting_on(stays), needs, aligned)
 
 
 def _solved(draft: Draft, needs: Required, aligned: int, slack: int) -> Solution | None:
@@ -173,7 +173,7 @@ def _above_its_ceiling(draft: Draft, optimum: Optimum) -> bool:
     return bound and bool((optimum.asked > draft.most_units).any())
 
 
-def with_resize(draft: Draft, other: Workload, autoscaled: bool) -> Solution | None:
+def with_resize(draft: Draft, other: Workload) -> Solution | None:
     """The best plan with exactly one resize, to `other`.
 
     Under an autoscaler only where it is counted on: then the floor itself is what must be held, in either size.
@@ -184,8 +184,8 @@ def with_resize(draft: Draft, other: Workload, autoscaled: bool) -> Solution | N
     other_needs, aligned, other_aligned = _needs(then), draft.aligned(), then.aligned()
     if draft.floor is not None:
         pairs = zip(
-            with_autoscaler(draft, needs.units, draft.needed_before, autoscaled),
-            with_autoscaler(then, other_needs.units, needed_in(draft, other), autoscaled),
+            with_autoscaler(draft, needs.units, draft.needed_before),
+            with_autoscaler(then, other_needs.units, needed_in(draft, other)),
             strict=True,
         )
     else:
@@ -238,13 +238,13 @@ def _needs(draft: Draft) -> Required:
     return required(draft.workload, paths)
 
 
-def with_autoscaler(draft: Draft, units: Ints, needed: Ints, autoscaled: bool) -> Iterator[Draft]:
+def with_autoscaler(draft: Draft, units: Ints, needed: Ints) -> Iterator[Draft]:
     """The draft with its autoscaler counted on, under a policy's ceiling with no more than that from its time on.
 
     Not where more runs or its floor stands above, nor where it would surely run to more, then or as far as is
     forecast: such a ceiling is met by steps, without it, and they take its maximum along.
     """
-    if not autoscaled:
+    if not draft.start.autoscaled:
         return
     tracked, most = tracked_units(units, needed, draft.workload), draft.most_units
     begin, confidence = max(0, draft.demand.index.covering(draft.change.effective_at)), draft.workload.risk.confidence

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 
 from forebay.domain.change import ChangeRequest, PolicyChange
+from forebay.domain.freeze import FreezeWindow
 from forebay.domain.plan import PlanRefusal, ShapingPlan
 from forebay.domain.resources import Resource
 from forebay.domain.workload import Workload
 from forebay.planning.demand import DemandPaths, demand_paths
+from forebay.planning.draft import Draft, Start
 from forebay.planning.plan import draw_plan
+from forebay.planning.problem import Clock
 from forebay.planning.slots import horizon_slots
 
 NOW = datetime(2026, 11, 24, 9, 2, tzinfo=UTC)
@@ -66,12 +70,19 @@ def plan(
     noise: float = 0.0,
     start: int = 8,
     floor: int | None = None,
+    autoscaled: bool = False,
+    resizable: bool = True,
+    now: datetime = NOW,
+    earliest: datetime = NOW + timedelta(seconds=5),
+    freezes: Sequence[FreezeWindow] = (),
     **fields: Any,
 ) -> ShapingPlan | PlanRefusal:
     work, to_be = work or workload(), to_be or change()
-    given: dict[str, Any] = {"now": NOW, "earliest": NOW + timedelta(seconds=5), "forecast_notes": {"cpu": ("flat",)}}
+    stands = Start(start, floor, autoscaled=autoscaled, resizable=resizable)
     drawn_from = demand(work, to_be, level, noise=noise)
-    return draw_plan(change=to_be, workload=work, demand=drawn_from, start_units=start, floor=floor, **(given | fields))
+    return draw_plan(
+        Draft(to_be, work, drawn_from, stands, Clock(now, earliest, freezes), **fields), {"cpu": ("flat",)}
+    )
 
 
 def drawn(*args: Any, **fields: Any) -> ShapingPlan:

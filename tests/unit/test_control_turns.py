@@ -23,6 +23,8 @@ from forebay.domain.lifecycle import ChangeState
 from forebay.domain.plan import PlanRefusal, ShapingPlan
 from forebay.domain.records import Pin
 from forebay.domain.resources import Resource
+from forebay.planning.draft import Start
+from forebay.planning.problem import Clock
 from forebay.planning.slots import horizon_slots
 from tests.support.world import (
     EFFECTIVE,
@@ -280,7 +282,7 @@ def test_demand_has_every_impact_from_its_own_effective_time() -> None:
     then = second().accepted(outlook_of)
     index = horizon_slots(then, work, NOW)
     outlook = Outlook(index, {Resource.CPU: np.full((20, len(index)), 4.0)}, {})
-    plan = draw(work, then, outlook, start_units=10, floor=None, now=NOW, earliest=NOW, ahead=[first])
+    plan = draw(work, then, outlook, Start(10, None), Clock(NOW, NOW), ahead=[first])
     assert not isinstance(plan, PlanRefusal)
     medians = [plan.slot_at(at).demand[Resource.CPU].median for at in (NOW, EFFECTIVE, LATER)]  # type: ignore[union-attr]
     assert medians == [4.0, 5.0, 7.0]
@@ -309,7 +311,7 @@ def test_what_one_change_adds_is_not_another_customers(
     total = np.full((20, len(index)), 4.0)
     parts = {name: {Resource.CPU: np.full_like(total, cores)} for name, cores in measured.items()}
     outlook = Outlook(index, {Resource.CPU: total}, {}, parts)
-    plan = draw(work, later, outlook, start_units=20, floor=None, now=NOW, earliest=NOW, ahead=[earlier])
+    plan = draw(work, later, outlook, Start(20, None), Clock(NOW, NOW), ahead=[earlier])
     assert isinstance(plan, ShapingPlan)
     slot = plan.slot_at(LATER)
     assert slot is not None and slot.demand[Resource.CPU].median == expected

@@ -19,7 +19,9 @@ from forebay.domain.resources import Resource
 from forebay.domain.workload import Workload
 from forebay.planning.counter import _span
 from forebay.planning.demand import demand_paths
+from forebay.planning.draft import Draft, Start
 from forebay.planning.plan import draw_plan
+from forebay.planning.problem import Clock
 from forebay.planning.slots import horizon_slots
 from forebay.report.words import explain, moment
 from tests.support.planning_cases import EFFECTIVE, NOW, change, demand, drawn, plan, refused, workload
@@ -219,10 +221,7 @@ def _rising(at: datetime, **soft: int) -> ShapingPlan | PlanRefusal:
     index = horizon_slots(to_be, work, NOW)
     path = [4.0 if slot < NOW.replace(hour=10, minute=0) else 12.0 for slot in index]
     paths = demand_paths(work, to_be, {Resource.CPU: np.tile(path, (2, 1))}, index, np.random.default_rng(1))
-    return draw_plan(
-        change=to_be, workload=work, demand=paths, start_units=8, floor=2, now=NOW, earliest=NOW, forecast_notes={},
-        autoscaled=True,
-    )  # fmt: skip
+    return draw_plan(Draft(to_be, work, paths, Start(8, 2, autoscaled=True), Clock(NOW, NOW)), {})
 
 
 def test_under_an_autoscaler_the_earliest_time_counts_on_what_it_brings() -> None:
@@ -254,7 +253,7 @@ def _two(first: Workload, second: Workload, at: datetime) -> list[ShapingPlan | 
     )
 
     def drawn(one: Seen, to_be: PolicyChange) -> ShapingPlan | PlanRefusal:
-        return draw(one.workload, to_be, one.outlook, start_units=8, floor=None, now=NOW, earliest=NOW)
+        return draw(one.workload, to_be, one.outlook, Start(8, None), Clock(NOW, NOW))
 
     seen = []
     for work in (first, second):
@@ -288,10 +287,7 @@ def _with_hours(
         hours = slice(paths.index.first_from(first + day), paths.index.first_from(last + day))
         for of in (*paths.with_change.values(), *paths.without_change.values()):
             of[:, hours] *= times
-    return draw_plan(
-        change=to_be, workload=work, demand=paths, start_units=start, floor=None, now=NOW, earliest=NOW,
-        forecast_notes={},
-    )  # fmt: skip
+    return draw_plan(Draft(to_be, work, paths, Start(start, None), Clock(NOW, NOW)), {})
 
 
 def test_the_forecast_is_that_of_the_proposed_time() -> None:

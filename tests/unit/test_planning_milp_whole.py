@@ -19,7 +19,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 
 from forebay.domain.freeze import FreezeWindow
 from forebay.planning.demand import demand_paths
-from forebay.planning.draft import Draft
+from forebay.planning.draft import Draft, Start
 from forebay.planning.problem import Clock, Promise
 from forebay.planning.sizing import Solution, choose
 from forebay.planning.slots import horizon_slots
@@ -73,7 +73,7 @@ def case(seed: int) -> Draft:
         promises = (Promise("CHG-0", at, min(start + int(rng.integers(0, 3)), work.limits.max_units)),)
     clock = Clock(NOW, NOW + int(rng.integers(0, 6)) * MINUTE, freezes)
     demand = demand_paths(work, to_be, forecasts, index, rng)
-    return Draft(to_be, work, demand, start, None, clock, promises=promises)
+    return Draft(to_be, work, demand, Start(start, None, resizable=False), clock, promises=promises)
 
 
 @dataclass
@@ -106,7 +106,9 @@ def case_in_force(seed: int) -> Draft:
     since = int(rng.integers(0, 60))
     began = {"effective_at": NOW - since * MINUTE, "settle": (since + int(rng.integers(1, 46))) * MINUTE}
     begun = draft.change.model_copy(update=began)
-    return replace(draft, change=begun, start_units=int(rng.integers(1, 12)), promises=(), in_force=True)
+    return replace(
+        draft, change=begun, start=replace(draft.start, units=int(rng.integers(1, 12))), promises=(), in_force=True
+    )
 
 
 def least_cost(draft: Draft, spare: int, met: tuple[int, int, int] | None = None) -> float | None:
@@ -243,7 +245,7 @@ def by_solver_in_force(draft: Draft) -> float | None:
 
 
 def ours(draft: Draft) -> Solution | None:
-    return choose(draft, autoscaled=False, resizable=False)[0]
+    return choose(draft)[0]
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))

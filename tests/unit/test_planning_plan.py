@@ -14,6 +14,7 @@ from forebay.domain.errors import InputError
 from forebay.domain.freeze import FreezeWindow
 from forebay.domain.plan import ShapingPlan
 from forebay.domain.resources import Resource
+from forebay.planning.draft import Draft, Start
 from forebay.planning.plan import draw_plan
 from forebay.planning.problem import Clock, legal_points
 from forebay.planning.slots import SlotIndex
@@ -268,9 +269,6 @@ def test_that_more_is_needed_later_than_may_be_had_is_said(from_hour: int, to_be
     peak = paths.index.first_from(NOW.replace(hour=from_hour, minute=0))
     for of in (*paths.with_change.values(), *paths.without_change.values()):
         of[:, peak : peak + 6] *= 4.0 if from_hour > 12 else 2.5
-    result = draw_plan(
-        change=to_come, workload=work, demand=paths, start_units=8, floor=None, now=NOW, earliest=NOW,
-        forecast_notes={},
-    )  # fmt: skip
+    result = draw_plan(Draft(to_come, work, paths, Start(8, None), Clock(NOW, NOW)), {})
     assert isinstance(result, ShapingPlan)
     assert result.preflight == ((f"{said[0]} (95 % quantile), but {said[1]}",) if said else ())

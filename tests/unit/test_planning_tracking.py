@@ -19,9 +19,10 @@ from forebay.domain.plan import PlanRefusal, ShapingPlan
 from forebay.domain.resources import Resource
 from forebay.domain.workload import SoftLimit
 from forebay.planning.demand import demand_paths
+from forebay.planning.draft import Draft, Start
 from forebay.planning.optimum import Move, cost_of, profile, solve
 from forebay.planning.plan import draw_plan
-from forebay.planning.problem import ShapingProblem
+from forebay.planning.problem import Clock, ShapingProblem
 from forebay.planning.slots import horizon_slots
 from forebay.planning.tracking import tracked_units
 from tests.support.planning_cases import EFFECTIVE, NOW, change, workload
@@ -118,10 +119,7 @@ def result(
     if rare is not None:
         paths[0, path == max(levels)] = rare
     demand = demand_paths(work, to_be, dict.fromkeys(work.resources, paths), index, np.random.default_rng(1))
-    return draw_plan(
-        change=to_be, workload=work, demand=demand, start_units=start, floor=2, now=NOW, earliest=NOW, freezes=freezes,
-        forecast_notes={}, autoscaled=True,
-    )  # fmt: skip
+    return draw_plan(Draft(to_be, work, demand, Start(start, 2, autoscaled=True), Clock(NOW, NOW, freezes)), {})
 
 
 def test_what_an_autoscaler_keeps_is_no_unit_more_for_a_rounding_error() -> None:
@@ -129,7 +127,7 @@ def test_what_an_autoscaler_keeps_is_no_unit_more_for_a_rounding_error() -> None
     index = horizon_slots(to_be, work, NOW)
     outlook = Outlook(index, {Resource.CPU: np.full((2, len(index)), 4.2)}, {})
     assert 4.2 / 0.7 > 6
-    plan = draw(work, to_be, outlook, start_units=8, floor=2, now=NOW, earliest=NOW)
+    plan = draw(work, to_be, outlook, Start(8, 2), Clock(NOW, NOW))
     assert isinstance(plan, ShapingPlan)
     assert (plan.start_units, plan.counted) == (8, 6)
     assert plan.preflight == ("2 of 8 units may scale in before the first step: not counted",)
@@ -144,7 +142,7 @@ def test_what_is_not_counted_is_what_the_first_step_does_not_begin_from() -> Non
     work, to_be = workload(), change(effective_at=soon, impacts=[{"workload": "web", "factor": 4}])
     index = horizon_slots(to_be, work, NOW)
     outlook = Outlook(index, {Resource.CPU: np.full((2, len(index)), 2.0)}, {})
-    seen = draw(work, to_be, outlook, start_units=8, floor=2, now=NOW, earliest=NOW, needed=np.array([8, 8, 8, 8]))
+    seen = draw(work, to_be, outlook, Start(8, 2, needed=np.array([8, 8, 8, 8])), Clock(NOW, NOW))
     assert isinstance(seen, ShapingPlan)
     assert (seen.counted, seen.steps[0].from_units, seen.preflight) == (8, 8, ())
 
@@ -160,7 +158,7 @@ def test_what_is_missing_already_is_said_where_the_autoscaler_is_counted_on_for_
     index = horizon_slots(to_be, work, NOW)
     outlook = Outlook(index, {Resource.CPU: np.full((2, len(index)), 4.0)}, {})
     few, enough, alone = (
-        draw(work, to_be, outlook, start_units=units, floor=floor, now=NOW, earliest=NOW, needed=np.array([8]))
+        draw(work, to_be, outlook, Start(units, floor, needed=np.array([8])), Clock(NOW, NOW))
         for units, floor in ((3, 2), (8, 2), (3, None))
     )
     assert isinstance(few, ShapingPlan) and isinstance(enough, ShapingPlan) and isinstance(alone, ShapingPlan)
