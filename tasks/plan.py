@@ -82,11 +82,10 @@ def draw_plan(
 
     Where a queue would cost it the effective time, the first step is planned as if there was none.
     """
-    ctx = context()
-    lead = first_step_lead(scheduled_at, ctx.clock.now())
-    plan = planning.draw_live(ctx, ctx.workload(workload), change, history, outlook, now, lead)
+    ctx, seen = context(), see(workload, history, outlook, now)
+    plan = planning.draw_live(ctx, seen, change, first_step_lead(scheduled_at, ctx.clock.now()))
     if isinstance(plan, PlanRefusal):
-        plan = planning.draw_live(ctx, ctx.workload(workload), change, history, outlook, now, FIRST_STEP_LEAD)
+        plan = planning.draw_live(ctx, seen, change, FIRST_STEP_LEAD)
     if isinstance(plan, PlanRefusal):
         get_run_logger().warning("refused: %s", plan.text)
     else:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from forebay.app.approvals import admit, request_of
 from forebay.app.context import CONTROLLER, Context
@@ -50,6 +51,20 @@ PLANNABLE = frozenset({ChangeState.RECEIVED, ChangeState.PLANNED, ChangeState.AW
 # Whoever approves a plan that was drawn anew has at least so long.
 TIME_TO_APPROVE = timedelta(minutes=10)
 FOR_APPROVERS = f"its first step must be {duration(TIME_TO_APPROVE)} away, for those who have not approved it yet"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one workload's plan is drawn from; `now` is the time that the outlook was made for."""
+
+    workload: Workload
+    history: Mapping[Resource, pd.Series]
+    outlook: Outlook
+    now: datetime
+
+    @property
+    def recently_needed(self) -> npt.NDArray[np.int64] | None:
+        return recently_needed(self.workload, self.history, self.outlook.rest.start)
 
 
 def draw(
@@ -158,23 +173,13 @@ def plan_change(ctx: Context, name: str, lead: timedelta = timedelta(0), why: st
             now = ctx.clock.now()
             history = read_history(ctx, workload)
             outlook = forecast_beside_others(ctx, workload, record.change, history, now, ctx.forecast_budget)
-            plans.append(draw_live(ctx, workload, record.change, history, outlook, now, lead))
             seen.append(Seen(workload, history, outlook, now))
+            plans.append(draw_live(ctx, seen[-1], record.change, lead))
         plans = agree_live(ctx, record.change, seen, plans, lead)
         plans = [plan.because(why) if why and isinstance(plan, PlanRefusal) else plan for plan in plans]
     except InputError as error:
         return deny(ctx, name, str(error))
     return store_plans(ctx, name, plans, record.change.fingerprint)
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What one workload's plan was drawn from."""
-
-    workload: Workload
-    history: Mapping[Resource, pd.Series]
-    outlook: Outlook
-    now: datetime
 
 
 def agree(
@@ -209,7 +214,7 @@ def agree_live(
     """`agree` with what `draw_live` draws. Raises as it does."""
 
     def drawn(one: Seen, later: PolicyChange) -> ShapingPlan | PlanRefusal:
-        return draw_live(ctx, one.workload, later, one.history, one.outlook, one.now, lead)
+        return draw_live(ctx, one, later, lead)
 
     return agree(change, seen, plans, drawn)
 
@@ -258,23 +263,16 @@ def plan_anew_if_overdue(ctx: Context, record: ChangeRecord) -> None:
         raise
 
 
-def draw_live(
-    ctx: Context,
-    workload: Workload,
-    change: PolicyChange,
-    history: Mapping[Resource, pd.Series],
-    outlook: Outlook,
-    now: datetime,
-    lead: timedelta,
-) -> ShapingPlan | PlanRefusal:
-    """`draw` from what the target stands at; `now` is the time the outlook was made for.
+def draw_live(ctx: Context, seen: Seen, change: PolicyChange, lead: timedelta) -> ShapingPlan | PlanRefusal:
+    """`draw` from what the target stands at, for what was `seen`. `lead`: how far from now the first step is at least.
 
     A change makes one resize at most, whatever is planned anew. Where earlier changes are ahead on the workload, the
     plan begins once they are over, from what they leave, and says whom it comes after; where that leaves it no time,
     one of them carries it, if one path serves all. Raises OutsideError, and InputError for a size that the workload
     does not list, or a target that cannot be shaped.
     """
-    state, workload = _observed(ctx, workload)
+    state, seen = _observed(ctx, seen)
+    workload, outlook, now = seen.workload, seen.outlook, seen.now
     with ctx.store.snapshot() as tx:
         freezes = tx.rules().freezes_for(change, now, outlook.index.end)
         resized = any(i.new.revision for i in tx.intents(workload.name, change=change.change))
@@ -287,9 +285,8 @@ def draw_live(
     elif ahead and floor is not None:
         floor = min((a.floor for a in ahead if a.floor is not None), default=floor)
 
-    needed = recently_needed(workload, history, outlook.rest.start)
     resizable = state.setting.size is not None and not resized and not ahead
-    start = Start(units, floor, needed=needed, resizable=resizable)
+    start = Start(units, floor, needed=seen.recently_needed, resizable=resizable)
 
     def drawn(change: PolicyChange) -> ShapingPlan | PlanRefusal:
         clock = Clock(now, max(ctx.clock.now() + lead, free or now), freezes)
@@ -301,7 +298,7 @@ def draw_live(
         if isinstance(carried_by, str):
             return in_turn.because(carried_by)
         changes = [a.change for a in ahead] + [change]
-        path = draw_carrying(ctx, workload, changes, history, outlook, now, lead)
+        path = draw_carrying(ctx, seen, changes, lead)
         if isinstance(path, PlanRefusal):
             return path.because(f"on one path with {carried_by.change.change}; or else: {in_turn.reason}", in_turn)
         return on_the_path(path, ahead, change)
@@ -312,26 +309,20 @@ def draw_live(
 
 
 def draw_carrying(
-    ctx: Context,
-    workload: Workload,
-    changes: Sequence[PolicyChange],
-    history: Mapping[Resource, pd.Series],
-    outlook: Outlook,
-    now: datetime,
-    lead: timedelta,
+    ctx: Context, seen: Seen, changes: Sequence[PolicyChange], lead: timedelta
 ) -> ShapingPlan | PlanRefusal:
-    """The plan of the first of `changes`, which carries the others (by effective time; `outlook` is the last one's).
+    """The plan of the first of `changes`, which carries the others (by effective time; what is `seen` is for the last).
 
     No step within a dwell of the last one, nor before its verdict. Raises as `draw_live`.
     """
-    state, workload = _observed(ctx, workload)
+    state, seen = _observed(ctx, seen)
+    workload, outlook, now = seen.workload, seen.outlook, seen.now
     first, last = changes[0], changes[-1]
     with ctx.store.snapshot() as tx:
         freezes = [f for one in changes for f in tx.rules().freezes_for(one, now, outlook.index.end)]
         written = [i.stored_at for i in tx.intents(workload.name, change=first.change)]
         bounds = bounds_on(tx, changes, workload.name, now)
-    needed = recently_needed(workload, history, outlook.rest.start)
-    start = Start(state.desired, state.setting.floor, needed=needed, resizable=False)
+    start = Start(state.desired, state.setting.floor, needed=seen.recently_needed, resizable=False)
     earliest = max([ctx.clock.now() + lead, *(at + workload.step_spacing for at in written[-1:])])
     clock = Clock(now, earliest, freezes)
     plan = draw(workload, last, outlook, start, clock, ahead=changes[:-1], joint=True, bounds=bounds)
@@ -342,11 +333,12 @@ def draw_carrying(
     return path.model_copy(update=own)
 
 
-def _observed(ctx: Context, workload: Workload) -> tuple[TargetState, Workload]:
-    state = ctx.target(workload).observe()
+def _observed(ctx: Context, seen: Seen) -> tuple[TargetState, Seen]:
+    """What the target stands at, and what was seen of the workload with the size that it has there."""
+    state = ctx.target(seen.workload).observe()
     if state.refusals:
-        raise InputError(f"{workload.name} cannot be shaped: {'; '.join(state.refusals)}")
-    return state, workload.sized(state.setting.size)
+        raise InputError(f"{seen.workload.name} cannot be shaped: {'; '.join(state.refusals)}")
+    return state, replace(seen, workload=seen.workload.sized(state.setting.size))
 
 
 def _with_preflight(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from forebay.app.joint import barred_from_one_path
-from forebay.app.outlook import Entities, Others, Outlook, forecast_workload, recently_needed
+from forebay.app.outlook import Entities, Others, Outlook, forecast_workload
 from forebay.app.plan import Seen, agree, draw
 from forebay.domain.allocation import Lever
 from forebay.domain.bounds import PolicyBounds
@@ -108,9 +108,8 @@ def preview(
                 f"both, for {barred}"
             )
         floor = one.workload.limits.min_units if lever is Lever.FLOOR else None
-        needed = recently_needed(one.workload, one.history, one.outlook.rest.start)
         # What one path brings for several is counted in units of the size that stands: no resize.
-        start = Start(units_there[one.workload.name], floor, needed=needed, resizable=not ahead)
+        start = Start(units_there[one.workload.name], floor, needed=one.recently_needed, resizable=not ahead)
         freezes = [f for each in (change, *ahead) for f in rules.freezes_for(each, now, one.outlook.index.end)]
         bounds = PolicyBounds.of(standing, one.workload.name, [*ahead, change], len(ahead) + 1)
         clock = Clock(now, now, freezes)

@@ -15,7 +15,7 @@ from forebay.app.lookup import events_of, own_version, pin_on
 from forebay.app.others import forecast_beside_others
 from forebay.app.outlook import read_history
 from forebay.app.people import put_on_hold, shape_again
-from forebay.app.plan import draw_carrying, draw_live
+from forebay.app.plan import Seen, draw_carrying, draw_live
 from forebay.app.turn import waits_for
 from forebay.app.writing import check_unchanged, release
 from forebay.control.keep import moved_at
@@ -239,9 +239,10 @@ def _drawn(
         history = read_history(ctx, workload)
         last = [record.change, *together][-1]
         outlook = forecast_beside_others(ctx, workload, last, history, now, budget)
+        seen = Seen(workload, history, outlook, now)
         if together:
-            return draw_carrying(ctx, workload, [record.change, *together], history, outlook, now, wait)
-        return draw_live(ctx, workload, record.change, history, outlook, now, wait)
+            return draw_carrying(ctx, seen, [record.change, *together], wait)
+        return draw_live(ctx, seen, record.change, wait)
 
     already = [rider for rider in riders if plan.drawn_for.get(rider.change) == rider.fingerprint]
     try:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from forebay.app.outlook import Outlook
-from forebay.app.plan import draw_live, store_plans
+from forebay.app.plan import Seen, draw_live, store_plans
 from forebay.app.preflight import spans
 from forebay.app.receive import receive
 from forebay.domain.allocation import Foreseen
@@ -26,7 +26,7 @@ def drawn(world: World) -> ShapingPlan:
     workload = world.ctx.workload("web")
     index = horizon_slots(change, workload, NOW)
     outlook = Outlook(index, {Resource.CPU: np.full((4, len(index)), 2.0)}, {})
-    plan = draw_live(world.ctx, workload, change, {}, outlook, NOW, timedelta(seconds=5))
+    plan = draw_live(world.ctx, Seen(workload, {}, outlook, NOW), change, timedelta(seconds=5))
     assert isinstance(plan, ShapingPlan)
     return plan
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from forebay.app.outlook import Outlook
-from forebay.app.plan import draw_live
+from forebay.app.plan import Seen, draw_live
 from forebay.app.receive import receive
 from forebay.domain.errors import RuleRefusal
 from forebay.domain.lifecycle import ChangeState
@@ -78,6 +78,6 @@ def test_a_plan_says_first_what_it_leaves_out() -> None:
         work = world.ctx.workload("web")
         index = horizon_slots(asked, work, NOW)
         outlook = Outlook(index, {Resource.CPU: np.full((4, len(index)), 2.0)}, {})
-        plan = draw_live(world.ctx, work, asked, {}, outlook, NOW, timedelta(seconds=5))
+        plan = draw_live(world.ctx, Seen(work, {}, outlook, NOW), asked, timedelta(seconds=5))
         assert isinstance(plan, ShapingPlan)
         assert plan.preflight[0] == not_planned_for(asked, work)[0]
