@@ -44,8 +44,8 @@ def policy_change(change: ChangeRequest, ticket: Annotated[OfTicket, shown("Tick
                 now = datetime.now(UTC)
                 history = read_history(workload)
                 outlook = forecast(workload, record.change, history, now)
-                plans.append(draw_plan(workload, record.change, history, outlook, now, scheduled_at))
                 seen.append(see(workload, history, outlook, now))
+                plans.append(draw_plan(seen[-1], record.change, scheduled_at))
             plans = list(agree(record.change, seen, plans))
             record = persist(record.change, plans)
         except InputError as error:

@@ -1,7 +1,7 @@
 """Tasks of planning: receive, history, forecast, plan, persist."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from pandas import Series
 from prefect import get_run_logger, task
@@ -9,6 +9,7 @@ from prefect import get_run_logger, task
 from blocks.context import context
 from forebay.app import outlook as outlooks
 from forebay.app import plan as planning
+from forebay.app.lead import FIRST_STEP_LEAD
 from forebay.app.others import forecast_beside_others
 from forebay.app.people import deny
 from forebay.app.plan_failure import tell_unplanned
@@ -20,11 +21,6 @@ from forebay.domain.records import ChangeRecord
 from forebay.domain.resources import Resource
 from forebay.domain.ticket import door_of
 from tasks.policy import REPEATABLE
-
-# The first step's run needs this long to be created, picked up and started where nothing else is at work.
-FIRST_STEP_LEAD = timedelta(seconds=10)
-# A worker that was down for an hour says nothing of the wait to come.
-LONGEST_LEAD = timedelta(minutes=2)
 
 
 @task(name="receive", **REPEATABLE)
@@ -62,42 +58,22 @@ def forecast(
     return outlook
 
 
-def first_step_lead(scheduled_at: datetime, now: datetime) -> timedelta:
-    """How far ahead of `now` the first step must be for its run to be there in time: where many changes are planned at
-    once it will wait about as long as the run that plans it, due at `scheduled_at`, has waited.
-    """
-    return min(FIRST_STEP_LEAD + max(now - scheduled_at, timedelta(0)), LONGEST_LEAD)
+def see(workload: str, history: Mapping[Resource, Series], outlook: outlooks.Outlook, now: datetime) -> planning.Seen:
+    """What the plan of `workload` is drawn from."""
+    return planning.Seen(context().workload(workload), history, outlook, now)
 
 
-@task(name="plan", task_run_name="plan of {workload}", **REPEATABLE)
-def draw_plan(
-    workload: str,
-    change: PolicyChange,
-    history: Mapping[Resource, Series],
-    outlook: outlooks.Outlook,
-    now: datetime,
-    scheduled_at: datetime,
-) -> ShapingPlan | PlanRefusal:
-    """The optimal plan from what the target stands at. `scheduled_at`: the time of the run.
-
-    Where a queue would cost it the effective time, the first step is planned as if there was none.
-    """
-    ctx, seen = context(), see(workload, history, outlook, now)
-    plan = planning.draw_live(ctx, seen, change, first_step_lead(scheduled_at, ctx.clock.now()))
-    if isinstance(plan, PlanRefusal):
-        plan = planning.draw_live(ctx, seen, change, FIRST_STEP_LEAD)
+@task(name="plan", task_run_name="plan of {seen.workload.name}", **REPEATABLE)
+def draw_plan(seen: planning.Seen, change: PolicyChange, scheduled_at: datetime) -> ShapingPlan | PlanRefusal:
+    """The optimal plan from what the target stands at. `scheduled_at`: the time of the run."""
+    plan = planning.draw_in_time(context(), seen, change, scheduled_at)
     if isinstance(plan, PlanRefusal):
         get_run_logger().warning("refused: %s", plan.text)
     else:
         get_run_logger().info(
-            "%s: %d steps, %d to %d units", workload, len(plan.steps), plan.start_units, plan.aligned_units
+            "%s: %d steps, %d to %d units", plan.workload, len(plan.steps), plan.start_units, plan.aligned_units
         )
     return plan
-
-
-def see(workload: str, history: Mapping[Resource, Series], outlook: outlooks.Outlook, now: datetime) -> planning.Seen:
-    """What the plan of `workload` was drawn from."""
-    return planning.Seen(context().workload(workload), history, outlook, now)
 
 
 @task(name="all workloads", **REPEATABLE)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from forebay.app.approvals import admit, request_of
 from forebay.app.context import CONTROLLER, Context
 from forebay.app.joint import after_them, carrier, on_the_path, one_way
+from forebay.app.lead import FIRST_STEP_LEAD, FOR_APPROVERS, TIME_TO_APPROVE, first_step_lead
 from forebay.app.lookup import change_record
 from forebay.app.others import ahead_on, bounds_on, forecast_beside_others, to_come
 from forebay.app.outlook import Outlook, luck_of, read_history, recently_needed
@@ -31,7 +32,6 @@ from forebay.domain.plan import PlanRefusal, ShapingPlan
 from forebay.domain.records import ChangeRecord
 from forebay.domain.resources import Resource
 from forebay.domain.unplanned import not_planned_for
-from forebay.domain.wording import duration
 from forebay.domain.workload import Workload
 from forebay.planning.counter import earliest_for_all
 from forebay.planning.demand import Paths, demand_paths
@@ -48,9 +48,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PLANNABLE = frozenset({ChangeState.RECEIVED, ChangeState.PLANNED, ChangeState.AWAITING_APPROVAL})
-# Whoever approves a plan that was drawn anew has at least so long.
-TIME_TO_APPROVE = timedelta(minutes=10)
-FOR_APPROVERS = f"its first step must be {duration(TIME_TO_APPROVE)} away, for those who have not approved it yet"
 
 
 @dataclass(frozen=True)
@@ -261,6 +258,16 @@ def plan_anew_if_overdue(ctx: Context, record: ChangeRecord) -> None:
     except Exception as error:
         tell_unplanned(ctx, record.change, error)
         raise
+
+
+def draw_in_time(ctx: Context, seen: Seen, change: PolicyChange, scheduled_at: datetime) -> ShapingPlan | PlanRefusal:
+    """`draw_live` by a run due at `scheduled_at`, its first step as far ahead as the queue makes it wait.
+
+    Where that would cost it the effective time, the first step is planned as if there was no queue: so are the times
+    proposed for all workloads together.
+    """
+    plan = draw_live(ctx, seen, change, first_step_lead(scheduled_at, ctx.clock.now()))
+    return draw_live(ctx, seen, change, FIRST_STEP_LEAD) if isinstance(plan, PlanRefusal) else plan
 
 
 def draw_live(ctx: Context, seen: Seen, change: PolicyChange, lead: timedelta) -> ShapingPlan | PlanRefusal:

@@ -13,6 +13,7 @@ from prefect.logging import disable_run_logger
 import flows.policy_change
 import tasks.plan as planning
 import tasks.preview
+from forebay.app.lead import FIRST_STEP_LEAD, first_step_lead
 from forebay.app.plan import plan_change
 from forebay.app.receive import receive
 from forebay.domain.allocation import Lever
@@ -35,13 +36,14 @@ def by_the_tasks(world: World, monkeypatch: pytest.MonkeyPatch) -> tuple[ChangeR
     with disable_run_logger():
         history = planning.read_history.fn("web")
         outlook = planning.forecast.fn("web", change, history, now)
-        plan = planning.draw_plan.fn("web", change, history, outlook, now, now)
-        (plan,) = planning.agree.fn(change, [planning.see("web", history, outlook, now)], [plan])
+        seen = planning.see("web", history, outlook, now)
+        plan = planning.draw_plan.fn(seen, change, now)
+        (plan,) = planning.agree.fn(change, [seen], [plan])
         return planning.persist.fn(change, [plan]), plan
 
 
 def by_one_call(world: World) -> ShapingPlan:
-    assert plan_change(world.ctx, "CHG-2", planning.FIRST_STEP_LEAD).state is S.SCHEDULED
+    assert plan_change(world.ctx, "CHG-2", FIRST_STEP_LEAD).state is S.SCHEDULED
     with world.sql.transaction() as tx:
         plan = tx.plan("CHG-2", "web")
     assert plan is not None
@@ -191,4 +193,4 @@ def test_a_first_step_is_not_due_before_its_run_can_be_there(
 
 @pytest.mark.parametrize(("waited", "lead"), [(-5, 10), (0, 10), (40, 50), (3600, 120)])
 def test_the_lead_of_a_first_step_grows_with_the_wait(waited: int, lead: int) -> None:
-    assert planning.first_step_lead(NOW, NOW + timedelta(seconds=waited)) == timedelta(seconds=lead)
+    assert first_step_lead(NOW, NOW + timedelta(seconds=waited)) == timedelta(seconds=lead)
