@@ -7,7 +7,6 @@ shows against it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, select, type_coerce
@@ -43,10 +42,9 @@ def approvals_sealed(event: AuditEvent, connection: Connection, change: str) -> 
 def stored_rows(connection: Connection) -> Iterator[tuple[str, str]]:
     """Each row that is sealed: its name, and the digest of what it holds now. Raises ValueError for what is no JSON."""
     v, r, a = t.policy_versions.c, t.change_rules.c, t.approvals.c
-    versions = select(v.entity, v.policy, v.version, v.in_force_from, _raw(v.content))
-    for *key, listed, content in connection.execute(versions.execution_options(yield_per=ROWS_AT_A_TIME)):
-        # What it is listed by decides who hears of a switch: with another time it is another row.
-        yield _version_row(*key), digest(content if _begins(content) == listed else [content, str(listed)])
+    versions = select(v.entity, v.policy, v.version, _raw(v.content)).execution_options(yield_per=ROWS_AT_A_TIME)
+    for *key, content in connection.execute(versions):
+        yield _version_row(*key), digest(content)
     for version, rules in connection.execute(select(r.version, _raw(r.rules))):
         yield _rules_row(version), digest(rules)
     given: dict[str, list[Any]] = {}
@@ -56,10 +54,18 @@ def stored_rows(connection: Connection) -> Iterator[tuple[str, str]]:
         yield _approvals_row(change), digest(approvals)
 
 
-def _begins(content: Any) -> datetime | None:
-    """When a policy version takes force. Raises ValueError where that is no time."""
-    begins = content.get("in_force_from") if isinstance(content, dict) else None
-    return None if begins is None else datetime.fromisoformat(str(begins))
+def misfiled(connection: Connection) -> str | None:
+    """The first policy version that is listed at another time than it takes force, in words; None without one.
+
+    Who asks what changed since is answered by that list. Raises ValueError for what is no version.
+    """
+    v = t.policy_versions.c
+    query = select(v.in_force_from, v.content).execution_options(yield_per=ROWS_AT_A_TIME)
+    for listed, version in connection.execute(query):
+        if listed != version.in_force_from:
+            row = _version_row(version.entity, version.policy, version.version)
+            return f"{row} was altered: it is listed at {listed}, and takes force at {version.in_force_from}"
+    return None
 
 
 def _sealed(event: AuditEvent, row: str, content: Any) -> AuditEvent:

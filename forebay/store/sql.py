@@ -17,7 +17,7 @@ from forebay.domain.policy import PolicyVersion
 from forebay.store import schema
 from forebay.store.engine import LOCK_SECONDS, STATEMENT_SECONDS, connect, our_errors, parse_url, shown
 from forebay.store.migrate import schema_of, too_new
-from forebay.store.seals import stored_rows
+from forebay.store.seals import misfiled, stored_rows
 from forebay.store.snapshot import SqlSnapshot, audit_entry, read_changed, read_key, read_versions
 from forebay.store.transaction import SqlTransaction
 
@@ -146,7 +146,7 @@ class SqlStore:
 
 def _difference(connection: Connection, sealed: Mapping[str, str]) -> str | None:
     try:
-        return first_difference(sealed, dict(stored_rows(connection)))
+        return first_difference(sealed, dict(stored_rows(connection))) or misfiled(connection)
     except ValueError as error:  # of JSON
         return f"a policy version, change rules or an approval was altered: {error}"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -75,14 +75,13 @@ def plan(
     now: datetime = NOW,
     earliest: datetime = NOW + timedelta(seconds=5),
     freezes: Sequence[FreezeWindow] = (),
+    forecast_notes: Mapping[str, tuple[str, ...]] = {"cpu": ("flat",)},
     **fields: Any,
 ) -> ShapingPlan | PlanRefusal:
     work, to_be = work or workload(), to_be or change()
     stands = Start(start, floor, autoscaled=autoscaled, resizable=resizable)
     drawn_from = demand(work, to_be, level, noise=noise)
-    return draw_plan(
-        Draft(to_be, work, drawn_from, stands, Clock(now, earliest, freezes), **fields), {"cpu": ("flat",)}
-    )
+    return draw_plan(Draft(to_be, work, drawn_from, stands, Clock(now, earliest, freezes), **fields), forecast_notes)
 
 
 def drawn(*args: Any, **fields: Any) -> ShapingPlan:
