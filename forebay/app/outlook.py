@@ -254,15 +254,8 @@ def _known_before(
 
 def _seen(history: pd.Series, index: SlotIndex, starts: Sequence[datetime]) -> Floats:
     """Usage in each slot; NaN where unknown, and in a slot in the middle of which a change came into force."""
-    known = _by_slot(history, index.length).reindex(list(index)).to_numpy(dtype=float)
+    known = history.reindex(list(index)).to_numpy(dtype=float)
     return np.where([any(at < start < at + index.length for start in starts) for at in index], np.nan, known)
-
-
-def _by_slot(history: pd.Series, slot: timedelta) -> pd.Series:
-    """The mean of the samples that begin in each slot: few histories from files begin theirs just where slots do."""
-    import pandas as pd
-
-    return history.groupby(pd.DatetimeIndex(history.index).floor(pd.Timedelta(slot))).mean()
 
 
 def _weighed(change: PolicyChange, index: SlotIndex, seen: Mapping[Resource, Floats]) -> PolicyChange:
@@ -291,7 +284,7 @@ def recently_needed(
         before - reaction_slots(workload) * workload.slot, periods=reaction_slots(workload), freq=workload.slot
     )
     needs = [
-        _by_slot(history[r], workload.slot).reindex(slots).ffill().bfill() / (workload.unit[r] * workload.objectives[r])
+        history[r].reindex(slots).ffill().bfill() / (workload.unit[r] * workload.objectives[r])
         for r in workload.resources
         if r in history
     ]

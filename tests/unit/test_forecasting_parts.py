@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forebay.app.outlook import Others, forecast_workload, recently_needed
+from forebay.app.outlook import forecast_workload
 from forebay.domain.errors import InputError
 from forebay.domain.resources import Resource
 from forebay.forecasting.errors import HistoryError
@@ -194,21 +194,3 @@ def test_a_customer_measured_until_days_ago_is_still_the_share_it_was() -> None:
     assert said.startswith(
         f"acme, measured until {OWN.index[-3 * 96]:%d %b %H:%M} UTC: taken for its share of the total"
     )
-
-
-def test_samples_that_begin_within_slots_are_seen_as_those_that_begin_with_them() -> None:
-    """Three seconds late, none would be at the beginning of a slot: nothing would be learned, nor be needed of late."""
-    web, now = a_workload(slot="PT15M"), NOW
-    others = Others(
-        in_force=(a_request(change="CHG-0", entity="bolt", effective_at=NOW - 8 * SLOT).accepted(TIMES[0]),)
-    )
-    change = a_request(effective_at=NOW + timedelta(hours=2)).accepted(NOW)
-    late = pd.Series(TOTAL.to_numpy(), index=TIMES + pd.Timedelta(seconds=3))
-    on_time, shifted = (
-        forecast_workload(web, change, {Resource.CPU: usage}, now, timedelta(seconds=20), None, others)
-        for usage in (TOTAL, late)
-    )
-    assert on_time.passed == 8 and np.isfinite(on_time.seen[Resource.CPU]).sum() == 8
-    assert shifted.seen[Resource.CPU] == pytest.approx(on_time.seen[Resource.CPU])
-    needed = recently_needed(web, {Resource.CPU: TOTAL}, now)
-    assert needed is not None and needed.tolist() == recently_needed(web, {Resource.CPU: late}, now).tolist()
