@@ -9,13 +9,13 @@ from prefect.states import Completed
 
 from forebay.domain.errors import InputError, RuleRefusal
 from tasks.form import shown
-from tasks.people import Deed, act
+from tasks.people import WhatToDo, act
 
 
 @flow(name="change-action", flow_run_name="{deed} {change} by {by}")
 def change_action(
     change: Annotated[str, shown("Change", "CHG-1042")],
-    deed: Annotated[Deed, shown("What to do", "hold")],
+    deed: Annotated[WhatToDo, shown("What to do", "hold")],
     by: Annotated[str, shown("Your name", "jane@example.com")],
     reason: Annotated[str, shown("Reason", "the shop runs a campaign")],
     units: Annotated[int | None, shown("Pin: units", 20)] = None,

@@ -15,7 +15,7 @@ from forebay.domain.model import to_utc
 from tasks.policy import ONCE
 
 
-class Deed(StrEnum):
+class WhatToDo(StrEnum):
     """What can be done with a change under way, or with what one that is over has left."""
 
     HOLD = "hold"
@@ -28,7 +28,7 @@ class Deed(StrEnum):
 
 @task(name="act", task_run_name="{deed} {change}", **ONCE)
 def act(
-    deed: Deed,
+    deed: WhatToDo,
     change: str,
     by: str,
     reason: str,
@@ -39,19 +39,19 @@ def act(
     """Do it; returns where the change stands then. Raises InputError, RuleRefusal and OutsideError."""
     ctx = context()
     match deed:
-        case Deed.HOLD:
+        case WhatToDo.HOLD:
             record = people.hold(ctx, change, by, reason)
-        case Deed.RESUME:
+        case WhatToDo.RESUME:
             record = people.resume(ctx, change, by, reason)
-        case Deed.CANCEL:
+        case WhatToDo.CANCEL:
             record = people.cancel(ctx, change, by, reason)
-        case Deed.ROLL_BACK:
+        case WhatToDo.ROLL_BACK:
             record = rollback(ctx, change, by, reason)
-        case Deed.PIN:
+        case WhatToDo.PIN:
             if units is None or until is None:
                 raise InputError("a pin needs its units, and the time until which it holds")
             record = pin(ctx, change, units, _in_utc(until), by, reason, workload)
-        case Deed.SETTLE:
+        case WhatToDo.SETTLE:
             record = settle(ctx, change, by, reason)
     get_run_logger().info("%s by %s: %s", deed, by, reason)
     return f"{change} is {record.state}: {record.note}"

@@ -19,7 +19,7 @@ from forebay.domain.errors import InputError, RuleRefusal, SetupError
 from forebay.domain.lifecycle import ChangeState
 from tasks import approve as answering
 from tasks import people
-from tasks.people import Deed, act
+from tasks.people import WhatToDo, act
 from tests.support.world import World, a_plan, a_request, a_workload, leave, minutes
 
 
@@ -32,7 +32,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         yield made
 
 
-def do(deed: Deed, units: int | None = None, until: datetime | None = None, workload: str | None = None) -> str:
+def do(deed: WhatToDo, units: int | None = None, until: datetime | None = None, workload: str | None = None) -> str:
     return act.fn(deed, "CHG-1", "bob", "because", units, until, workload)
 
 
@@ -64,7 +64,7 @@ def test_a_form_says_of_each_field_what_it_is_for(
 
 
 def test_a_form_offers_what_there_is_to_choose() -> None:
-    for flow, kind in ((change_action, Deed), (approve, Decision)):
+    for flow, kind in ((change_action, WhatToDo), (approve, Decision)):
         assert parameter_schema(flow.fn).definitions[kind.__name__]["enum"] == [str(one) for one in kind]
 
 
@@ -76,34 +76,34 @@ def test_whoever_fills_in_a_form_is_not_to_blame_for_a_worker_that_is_set_up_wro
     monkeypatch.setenv("FOREBAY_WORKLOADS", "nowhere.yaml")
     blocks.context.context.cache_clear()
     with pytest.raises(SetupError, match="not set up: there is no workloads file nowhere"):
-        change_action.fn("CHG-1", Deed.HOLD, "bob", "because")
+        change_action.fn("CHG-1", WhatToDo.HOLD, "bob", "because")
 
 
 def test_held_resumed_and_cancelled_by_the_form(world: World) -> None:
-    do(Deed.HOLD)
+    do(WhatToDo.HOLD)
     assert world.state is ChangeState.HELD
-    do(Deed.RESUME)
+    do(WhatToDo.RESUME)
     assert world.state is ChangeState.SHAPING
-    assert do(Deed.CANCEL) == "CHG-1 is cancelled: because"
+    assert do(WhatToDo.CANCEL) == "CHG-1 is cancelled: because"
     world.run_until(minutes(20))
     assert world.asked()[:1] == [6] and 8 not in world.asked(), "cancel wins by this door too"
 
 
 def test_rolled_back_by_the_form_before_it_is_in_force_is_cancelled(world: World) -> None:
-    do(Deed.ROLL_BACK)
+    do(WhatToDo.ROLL_BACK)
     assert world.state is ChangeState.CANCELLED
 
 
 def test_pinned_by_the_form(world: World) -> None:
     with pytest.raises(InputError, match="its units, and the time"):
-        do(Deed.PIN, units=7)
+        do(WhatToDo.PIN, units=7)
     with pytest.raises(InputError, match=r"until: 2026-11-24T09:20:00 has no zone: write its offset"):
-        do(Deed.PIN, 7, minutes(20).replace(tzinfo=None))
-    do(Deed.PIN, 7, minutes(20))
+        do(WhatToDo.PIN, 7, minutes(20).replace(tzinfo=None))
+    do(WhatToDo.PIN, 7, minutes(20))
     world.run_until(minutes(15))
     assert world.asked() == [6, 7]
     with pytest.raises(RuleRefusal):
-        do(Deed.PIN, 3, minutes(20))
+        do(WhatToDo.PIN, 3, minutes(20))
 
 
 def test_one_of_several_workloads_is_pinned_by_the_form(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,8 +111,8 @@ def test_one_of_several_workloads_is_pinned_by_the_form(monkeypatch: pytest.Monk
         monkeypatch.setattr(people, "context", lambda: world.ctx)
         world.submit(a_request("web", "db"), a_plan(workload="web"), a_plan(workload="db"))
         with pytest.raises(InputError, match="touches web, db: name one of them as the workload"):
-            do(Deed.PIN, 7, minutes(20))
-        do(Deed.PIN, 7, minutes(20), "db")
+            do(WhatToDo.PIN, 7, minutes(20))
+        do(WhatToDo.PIN, 7, minutes(20), "db")
         with world.sql.transaction() as tx:
             assert [(pin.workload, pin.units) for pin in tx.pins("CHG-1")] == [("db", 7)]
 
@@ -125,7 +125,7 @@ def test_a_form_for_a_change_that_is_not_there_ends_refused(
     monkeypatch.setattr("flows.approve.answer", answering.answer.fn)
     monkeypatch.setattr("flows.change_action.act", act.fn)
     if form == "act":
-        state = change_action.fn("CHG-9", Deed.HOLD, "bob", "because")
+        state = change_action.fn("CHG-9", WhatToDo.HOLD, "bob", "because")
     else:
         state = approve.fn("CHG-9", Decision.APPROVE, "bob", "because", "3f9a61c2")
     assert (state.name, state.message) == ("Refused", "there is no change 'CHG-9': `forebay status` lists them")
@@ -133,5 +133,5 @@ def test_a_form_for_a_change_that_is_not_there_ends_refused(
 
 def test_settled_by_the_form(world: World) -> None:
     leave(world)
-    do(Deed.SETTLE)
+    do(WhatToDo.SETTLE)
     assert world.actions()[-1] == "settled by a person"
