@@ -24,7 +24,7 @@ check: $(VENV)/.dev ## Lint, types, import contracts and the quick unit tests: t
 	$(VENV)/bin/mypy
 	$(PY) -m pytest tests/unit -m "not slow" -n 2 --hypothesis-profile ci
 
-test: $(VENV)/.dev ## All checks and every test that needs no browser; 10 to 12 minutes on 2 cores
+test: $(VENV)/.dev ## All checks and every test that needs no browser; 12 to 17 minutes on 2 cores
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports
