@@ -72,12 +72,14 @@ def expected_shortfall(required: Ints, units: Ints) -> Floats:
     """E over paths of max(0, required - u) for each slot and each u of the consecutive `units`: (n_slots, n_units)."""
     base, top = int(units[0]), int(units[-1])
     n_paths, n_slots = required.shape
-    clipped = np.clip(required, base, top) - base
-    cells = (clipped + np.arange(n_slots) * len(units)).ravel()
-    counts = np.bincount(cells, minlength=n_slots * len(units)).reshape(n_slots, len(units))
+    cells = np.clip(required, base, top)
+    cells += np.arange(n_slots) * len(units) - base
+    counts = np.bincount(cells.ravel(), minlength=n_slots * len(units)).reshape(n_slots, len(units))
     above = _sum_of_later(counts)  # paths that need more than u
-    beyond_top = np.maximum(required - top, 0).sum(axis=0)
-    return np.asarray((_sum_of_later(above) + above + beyond_top[:, None]) / n_paths)
+    short = _sum_of_later(above) + above
+    if required.max() > top:
+        short += np.maximum(required - top, 0).sum(axis=0)[:, None]
+    return np.asarray(short / n_paths)
 
 
 def allocated(problem: ShapingProblem, units: Ints) -> Floats:
@@ -139,18 +141,37 @@ class Programme:
 
     def __init__(self, problem: ShapingProblem, units: Ints, leaving: Floats | None = None) -> None:
         self.problem, self.units, self.leaving = problem, units, leaving
-        self.shortfall_until = summed(problem.shortfall_price * missing(problem, self.units))
-        self.paid_until = summed(problem.unit_price * allocated(problem, self.units))
-        self.outside = self.units < problem.least[:, None]
-        self.outside[problem.deadline :] |= self.units > problem.high
         self.move_price = max(problem.move_price, TIE)
-        moves = np.array([problem.soft.largest_move(int(u)) for u in range(int(self.units[-1]) + 1)])
+        moves = np.array([problem.soft.largest_move(int(u)) for u in range(int(units[-1]) + 1)])
         self.reach = np.arange(len(moves)) + moves
-        self.places = np.arange(len(self.units))
-        self.standing = np.minimum(problem.standing, self.units[-1])
-        self.lowest_down = np.maximum(self.places - moves[self.units[0] :], 0)
+        self.places = np.arange(len(units))
+        self.standing = np.minimum(problem.standing, units[-1])
+        self.lowest_down = np.maximum(self.places - moves[units[0] :], 0)
         self.descent = latest_descent(problem)
-        self.value = np.zeros((problem.n_slots + 1, len(self.units)))
+        self.free = np.minimum(np.arange(problem.n_slots) + problem.spacing, problem.n_slots)
+        self.value = np.zeros((problem.n_slots + 1, len(units)))
+        self.moving = np.full((problem.n_slots, len(units)), np.inf)  # the same, where a move is made at the slot
+        self._price()
+
+    def _price(self) -> None:
+        """What each decision costs until the next one, (n_slots, n_units), or infinity where it is barred.
+
+        `staying`: of one slot. `risen` and `fallen`, by units moved to: of a move and all slots until one is free to
+        be made again. `before_serving`, by units moved from: what is missing until an increase is there.
+        """
+        problem, slots = self.problem, np.arange(self.problem.n_slots)
+        short = problem.shortfall_price * missing(problem, self.units)
+        paid = problem.unit_price * allocated(problem, self.units)
+        outside = self.units < problem.least[:, None]
+        outside[problem.deadline :] |= self.units > problem.high
+        self.staying = np.where(outside, np.inf, paid + short)
+        short_until, paid_until = summed(short), summed(paid)
+        serves = np.minimum(slots + problem.lead, problem.n_slots)
+        self.before_serving = short_until[serves] - short_until[slots]
+        moved = self.move_price + paid_until[self.free] - paid_until[slots] + short_until[self.free]
+        barred = outside[self.free - 1]  # the bounds only tighten: whoever meets the last slot's meets all until then
+        self.fallen = np.where(barred, np.inf, moved - short_until[slots])
+        self.risen = np.where(barred | (self.units > problem.most), np.inf, moved - short_until[serves])
 
     def fill(self) -> None:
         if self.leaving is not None:
@@ -159,27 +180,30 @@ class Programme:
         rises: dict[int, RangeMinimum] = {}
         falls: dict[int, RangeMinimum] = {}
         for slot in reversed(range(self.problem.n_slots)):
-            best = self._stay(slot)
+            best = self.staying[slot] + self.value[slot + 1]
             if self.problem.legal[slot]:
+                then, moving = self.value[self.free[slot]], self.moving[slot]
                 if (stands := int(self.standing[slot])) not in rises:
                     rises[stands] = RangeMinimum(*self._up(slot))
-                rising = rises[stands](self._landed(slot, rising=True))
-                best = np.minimum(best, self._before_serving(slot) + rising)
+                np.add(rises[stands](self.risen[slot] + then), self.before_serving[slot], out=moving)
                 if (least := int(self.descent[slot])) < self.units[-1]:
                     if least not in falls:
                         falls[least] = RangeMinimum(*self._down(slot))
-                    best = np.minimum(best, falls[least](self._landed(slot, rising=False)))
+                    np.minimum(moving, falls[least](self.fallen[slot] + then), out=moving)
+                best = np.minimum(best, moving)
             self.value[slot] = best if self.leaving is None else np.minimum(best, self.leaving[slot])
 
     def walk(self, slot: int, place: int) -> tuple[tuple[Move, ...], int, int]:
         """The best moves from there on, and the slot and place at which the programme is left, or ends."""
         moves: list[Move] = []
         while slot < self.problem.n_slots:
-            staying, (moving, landing) = self._stay(slot)[place], self._best_move(slot, place)
+            staying = self.staying[slot, place] + self.value[slot + 1, place]
+            moving = self.moving[slot, place]
             leaving = np.inf if self.leaving is None else self.leaving[slot, place]
             if leaving <= moving and leaving < staying - TIE * (1 + abs(leaving)):
                 break
             if moving < staying - TIE * (1 + abs(moving)):
+                landing = self._landing(slot, place)
                 before, after = int(self.units[place]), int(self.units[landing])
                 if after > before:  # from what nearly surely stands then; a floor below it moves nothing
                     before = max(before, min(after, int(self.standing[slot])))
@@ -188,27 +212,6 @@ class Programme:
             else:
                 slot += 1
         return tuple(moves), slot, place
-
-    def _stay(self, slot: int) -> Floats:
-        shortfall = self.shortfall_until[slot + 1] - self.shortfall_until[slot]
-        cost = self.paid_until[slot + 1] - self.paid_until[slot] + shortfall + self.value[slot + 1]
-        return np.where(self.outside[slot], np.inf, cost)
-
-    def _before_serving(self, slot: int) -> Floats:
-        """Cost, by units before an increase at `slot`, of serving on with them until it is there."""
-        serves = min(slot + self.problem.lead, self.problem.n_slots)
-        return np.asarray(self.shortfall_until[serves] - self.shortfall_until[slot])
-
-    def _landed(self, slot: int, *, rising: bool) -> Floats:
-        """Cost, by units moved to at `slot`, of everything else from there on."""
-        free = min(slot + self.problem.spacing, self.problem.n_slots)
-        serves = min(slot + self.problem.lead, self.problem.n_slots) if rising else slot
-        cost = self.move_price + self.paid_until[free] - self.paid_until[slot] + self.value[free]
-        cost += self.shortfall_until[free] - self.shortfall_until[serves]
-        barred = self.outside[free - 1]  # the bounds only tighten: whoever meets the last slot's meets all until then
-        if rising:
-            barred = barred | (self.units > self.problem.most)
-        return np.where(barred, np.inf, cost)
 
     def _up(self, slot: int) -> tuple[Ints, Ints]:
         """Places (not units) that a rising move from each place may land on, first and last."""
@@ -219,48 +222,32 @@ class Programme:
         least = int(self.descent[slot]) - int(self.units[0])
         return np.maximum(self.lowest_down, max(least, 0)), self.places - 1
 
-    def _best_move(self, slot: int, place: int) -> tuple[float, int]:
-        """Cost and landing place of the best move from `place`; of equal ones the smallest."""
-        best = (np.inf, place)
-        if not self.problem.legal[slot]:
-            return best
-        up = self._up(slot)
-        first, last = int(up[0][place]), int(up[1][place])
-        if first <= last:
-            costs = self._landed(slot, rising=True)[first : last + 1] + self._before_serving(slot)[place]
-            best = (float(costs.min()), first + _first_least(costs))
-        if self.descent[slot] < self.units[place]:
-            lowest = int(self._down(slot)[0][place])
-            costs = self._landed(slot, rising=False)[lowest:place][::-1]
-            if costs.min() < best[0]:
-                best = (float(costs.min()), place - 1 - _first_least(costs))
-        return best
+    def _landing(self, slot: int, place: int) -> int:
+        """Where the best move from `place` lands; of equal ones the smallest."""
+        then = self.value[self.free[slot]]
+        first, last = (int(ends[place]) for ends in self._up(slot))
+        rising = (self.risen[slot] + then)[first : last + 1]
+        lowest, highest = (int(ends[place]) for ends in self._down(slot))
+        falling = (self.fallen[slot] + then)[lowest : highest + 1][::-1]
+        up = rising.min(initial=np.inf) + self.before_serving[slot, place]
+        return first + _first_least(rising) if up <= falling.min(initial=np.inf) else highest - _first_least(falling)
 
 
 class RangeMinimum:
-    """Minima of values over many fixed ranges at once, by a table of minima over powers of two.
+    """Minima of values over many fixed ranges at once.
 
     `first`, `last` (both included): one range per place; an empty one has the minimum infinity.
     """
 
     def __init__(self, first: Ints, last: Ints) -> None:
-        length = np.maximum(last - first + 1, 0)
-        self.empty = length == 0
-        power = np.where(self.empty, 0, np.floor(np.log2(np.maximum(length, 1)))).astype(np.int64)
-        self.powers = int(power.max(initial=0))
         size = len(first)
-        self.left = power * size + np.clip(first, 0, size - 1)
-        self.right = power * size + np.clip(last - (1 << power) + 1, 0, size - 1)
+        empty = last < first
+        self.padded = np.full(size + 1, np.inf)  # an empty range is the padding's
+        self.ends = np.stack([np.where(empty, size, first), np.where(empty, size, last + 1)], axis=1).ravel()
 
     def __call__(self, values: Floats) -> Floats:
-        table = np.empty((self.powers + 1, len(values)))
-        table[0] = values
-        for power in range(self.powers):
-            half = 1 << power
-            table[power + 1] = table[power]
-            np.minimum(table[power, :-half], table[power, half:], out=table[power + 1, :-half])
-        flat = table.ravel()
-        return np.where(self.empty, np.inf, np.minimum(flat[self.left], flat[self.right]))
+        self.padded[:-1] = values
+        return np.asarray(np.minimum.reduceat(self.padded, self.ends)[::2])
 
 
 def summed(per_slot: Floats) -> Floats:
