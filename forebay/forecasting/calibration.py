@@ -40,8 +40,9 @@ def error_trajectories(actual: Floats, forecasts: Floats, season: int) -> Floats
     """
     errors = (actual - forecasts)[known_origins(actual)]
     ahead = np.logical_and.accumulate(np.isnan(errors)[:, ::-1], axis=1)[:, ::-1]
-    for lead in range(season, errors.shape[1]):
-        errors[ahead[:, lead], lead] = errors[ahead[:, lead], lead - season]
+    for begin in range(season, errors.shape[1], season):
+        now, before = errors[:, begin : begin + season], errors[:, begin - season : begin]
+        np.copyto(now, before[:, : now.shape[1]], where=ahead[:, begin : begin + season])
     return _gaps_bridged(errors)
 
 
@@ -115,10 +116,14 @@ def stretched(futures: Floats) -> Floats:
     A few overlapping trajectories show too little of the tails: the farther out a rank, the more is missing. The
     factor is 1 at the median and 1 + STRETCH at the extremes, by the fourth power of the rank's distance.
     """
-    ranks = futures.argsort(axis=0, kind="stable").argsort(axis=0, kind="stable")
-    outer = np.abs(2 * (ranks + 0.5) / len(futures) - 1)
-    median = np.median(futures, axis=0)
-    return np.asarray(median + (futures - median) * (1 + STRETCH * outer**4))
+    by_rank = futures.argsort(axis=0, kind="stable")
+    ordered = np.take_along_axis(futures, by_rank, axis=0)
+    middle = len(futures) // 2
+    median = (ordered[(len(futures) - 1) // 2] + ordered[middle]) / 2
+    outer = 2 * (np.arange(len(futures)) + 0.5) / len(futures) - 1
+    moved = median + (ordered - median) * (1 + STRETCH * outer[:, None] ** 4)
+    np.put_along_axis(ordered, by_rank, moved, axis=0)
+    return ordered
 
 
 def with_recorded(futures: Floats, seasons: Floats, season: int) -> Floats:
@@ -144,9 +149,9 @@ def peaks_stretched(futures: Floats) -> Floats:
     peaks = futures.max(axis=1, keepdims=True)
     ranks = peaks.argsort(axis=0, kind="stable").argsort(axis=0, kind="stable")
     outer = np.maximum(2 * (ranks + 0.5) / len(futures) - 1, 0.0)
-    near_peak = np.maximum(futures, 0.0) / np.where(peaks > 0, peaks, np.inf)
+    near_peak = np.maximum(futures, 0.0) * (outer / np.where(peaks > 0, peaks, np.inf))
     median = np.median(futures, axis=0)
-    return np.asarray(median + (futures - median) * (1 + PEAK_STRETCH * (outer * near_peak) ** 4))
+    return np.asarray(median + (futures - median) * (1 + PEAK_STRETCH * np.square(np.square(near_peak))))
 
 
 def records_rarely_broken(futures: Floats, record: Floats, seasons: Floats) -> Floats:
@@ -159,9 +164,11 @@ def records_rarely_broken(futures: Floats, record: Floats, seasons: Floats) -> F
     """
     peaks = np.maximum(seasons.max(axis=1), 1e-9 * max(float(record.max()), 1e-300))
     left = min(RECORD_LEAST + RECORD_SPREAD * float(np.log(peaks).std()), RECORD_MOST)
-    base = np.where(record > 0, record, 1.0)
     above = (futures > record) & (record > 0)
-    return np.where(above, base * (np.maximum(futures, base) / base) ** left, futures)
+    base = np.broadcast_to(record, futures.shape)[above]
+    drawn = futures.copy()
+    drawn[above] = base * (futures[above] / base) ** left
+    return drawn
 
 
 def sample_paths(futures: Floats, n_paths: int, seed: int) -> Floats:

@@ -71,15 +71,15 @@ def chosen(
     # a longer season cannot be told from a trend before it has passed once
     first = min(max(round(JUDGED_FROM * season), round(seasons[-1])), max(n // 2, season + ratio))
     backtest = rolling_origins(n, season, horizon, first, ratio)
-    baseline = _seasonal_naive(series, season, horizon, backtest)
-    if baseline is None:
+    if not calibration.known_origins(backtest.actual(values)).any():
         return _last_value(values, horizon, "nothing is known of the recent past, so no model can be judged")
 
     grid = ModelGrid(values, ratio, [slots / ratio for slots in seasons], backtest, horizon, step)
     members, reasons = _members(grid, models, out_of_time, budget_seconds)
     if not members:
-        return Candidate("seasonal naive", baseline, ["seasonal naive: no model could be fitted", *reasons])
-    return _combination(series, grid, members, baseline, season, reasons, fallback)
+        past = naive.seasonal_naive(values, season, backtest.origins, backtest.leads)
+        return _seasonal_naive(series, grid, past, season, ["seasonal naive: no model could be fitted", *reasons])
+    return _combination(series, grid, members, season, reasons, fallback)
 
 
 def _members(
@@ -107,7 +107,6 @@ def _combination(
     series: RegularSeries,
     grid: ModelGrid,
     members: dict[str, Floats],
-    baseline: Floats,
     season: int,
     reasons: list[str],
     fallback: bool,
@@ -130,7 +129,7 @@ def _combination(
     beyond = _beyond(backtest, grid.horizon, grid.slot)
     if fallback and loss > naive_loss:
         verdict = f"seasonal naive: {_called('the ', names)} did no better {judged}"
-        return Candidate("seasonal naive", baseline, [verdict, *reasons, *beyond])
+        return _seasonal_naive(series, grid, naive_past, season, [verdict, *reasons, *beyond])
     best = names[int(shares.argmax())]
     said = [f"{shares[i]:.0%} {names[i]}" for i in np.argsort(-shares) if shares[i] >= SAID_FROM]
     of_naive = f"{loss / naive_loss:.2f} of seasonal naive's" if naive_loss > 0 else "as seasonal naive's"
@@ -156,13 +155,11 @@ def _called(the: str, names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{the}combination of {len(names)} models"
 
 
-def _seasonal_naive(series: RegularSeries, season: int, horizon: int, backtest: Backtest) -> Floats | None:
+def _seasonal_naive(series: RegularSeries, grid: ModelGrid, past: Floats, season: int, reasons: list[str]) -> Candidate:
+    """`past`: seasonal naive from each origin of the grid's backtest."""
     values = series.values
-    if not calibration.known_origins(backtest.actual(values)).any():
-        return None
-    past = naive.seasonal_naive(values, season, backtest.origins, backtest.leads)
-    centre = naive.seasonal_naive(values, season, [len(values)], horizon)[0]
-    return _futures(centre, series, past, backtest, season)
+    centre = naive.seasonal_naive(values, season, [len(values)], grid.horizon)[0]
+    return Candidate("seasonal naive", _futures(centre, series, past, grid.backtest, season), reasons)
 
 
 def _day_by_day(series: RegularSeries, season: int, horizon: int) -> Candidate | None:
@@ -186,10 +183,11 @@ def _futures(centre: Floats, series: RegularSeries, past: Floats, backtest: Back
 
     Errors are judged on what was recorded, outliers and all: what is rare comes again, only nobody knows when.
     """
-    values, undamped = series.values, series.values if series.undamped is None else series.undamped
-    usual = calibration.error_trajectories(backtest.actual(values), past, season)
-    errors = calibration.error_trajectories(backtest.actual(undamped), past, season)
-    origins = np.asarray(backtest.origins)[calibration.known_origins(backtest.actual(values))]
+    values, actual = series.values, backtest.actual(series.values)
+    usual = errors = calibration.error_trajectories(actual, past, season)
+    if series.undamped is not None:
+        errors = calibration.error_trajectories(backtest.actual(series.undamped), past, season)
+    origins = np.asarray(backtest.origins)[calibration.known_origins(actual)]
     counted = calibration.recent_twice(origins, season)
     errors, usual, origins = errors[counted], usual[counted], origins[counted]
     errors = calibration.with_same_hour(errors, usual, origins, len(values), season)

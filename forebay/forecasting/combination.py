@@ -36,7 +36,7 @@ def _weights(actual: Floats, members: Floats) -> Floats:
     known = np.isfinite(actual)
     if not known.any():
         return np.full(len(members), 1 / len(members))
-    errors = np.abs(np.where(known, actual - members, 0.0)).sum(axis=(1, 2))
+    errors = np.array([np.abs(np.where(known, actual - member, 0.0)).sum() for member in members])
     best = errors.min()
     excess = errors / best - 1.0 if best > 0 else np.where(errors > 0, np.inf, 0.0)
     raw = np.exp(-SHARPNESS * excess)

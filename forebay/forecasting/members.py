@@ -12,16 +12,18 @@ All are forecast from many origins at once. An origin is the number of steps alr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 
 from forebay.domain.wording import duration
 from forebay.forecasting.grid import ModelGrid
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 HALF_LIVES = (1.5, 0.5, 0.25, 0.125, 0.0625, 0.02)  # of the level's memory, in days (of the first season)
 SEASONS_REMEMBERED = 7  # older shapes say little
@@ -67,23 +69,21 @@ def season_members(
 
     `filled`: shape (n,), no NaN; `season` and `day` in steps of length `step`, which only names the members.
     """
-    n = len(filled)
     ages = np.arange(SEASONS_REMEMBERED * season)[::-1]
     memories = np.stack([0.5 ** (ages / (half_life * day)) for half_life in HALF_LIVES])
     phases = np.arange(horizon) % season
     smoothed = np.empty((len(HALF_LIVES), len(origins), horizon))
     recalled = np.empty((6, len(origins), horizon))
-    for row, origin in enumerate(origins):
-        assert season <= origin <= n, "an origin needs a whole season before it"
-        count = min(origin // season, SEASONS_REMEMBERED)
-        past = filled[origin - count * season : origin].reshape(count, season)
+    for rows, past in _pasts(filled, season, origins):
         shape = shrunk_shape(past)
-        weights = memories[:, -past.size :]
-        levels = weights @ (past - shape).ravel() / weights.sum(axis=1)
-        smoothed[:, row] = levels[:, None] + shape[phases]
-        last, usual = past[-1], np.median(past, axis=0)
-        recalled[:4, row] = np.stack([last, past[-RECENT:].mean(axis=0), usual, (last + usual) / 2])[:, phases]
-        recalled[4:, row] = [[np.median(past)], [np.median(last)]]
+        span = past.shape[1] * season
+        weights = memories[:, -span:]
+        levels = (past - shape[:, None]).reshape(len(rows), span) @ weights.T / weights.sum(axis=1)
+        smoothed[:, rows] = levels.T[:, :, None] + shape[:, phases]
+        last, usual = past[:, -1], np.median(past, axis=1)
+        recalled[:4, rows] = np.stack([last, past[:, -RECENT:].mean(axis=1), usual, (last + usual) / 2])[:, :, phases]
+        recalled[4, rows] = np.median(past.reshape(len(rows), span), axis=1)[:, None]
+        recalled[5, rows] = np.median(last, axis=1)[:, None]
     span = duration(season * step)
     names = [
         *(f"level with a half-life of {duration(h * day * step)}, shaped as each {span}" for h in HALF_LIVES),
@@ -100,18 +100,30 @@ def season_members(
 def usual(filled: Floats, season: int, origins: Sequence[int], horizon: int) -> Floats:
     """Shape (len(origins), horizon): the median of what was seen at each time of the season."""
     result = np.empty((len(origins), horizon))
-    for row, origin in enumerate(origins):
-        count = min(origin // season, SEASONS_REMEMBERED)
-        past = filled[origin - count * season : origin].reshape(count, season)
-        result[row] = np.resize(np.median(past, axis=0), horizon)
+    for rows, past in _pasts(filled, season, origins):
+        result[rows] = np.median(past, axis=1)[:, np.arange(horizon) % season]
     return result
 
 
+def _pasts(filled: Floats, season: int, origins: Sequence[int]) -> Iterator[tuple[Ints, Floats]]:
+    """Which of the origins have equally many seasons before them, and these: shape (rows, seasons, season)."""
+    ends = np.asarray(origins)
+    assert season <= ends.min() and ends.max() <= len(filled), "an origin needs a whole season before it"
+    counts = np.minimum(ends // season, SEASONS_REMEMBERED)
+    for count in np.unique(counts):
+        rows, span = np.flatnonzero(counts == count), int(count) * season
+        yield rows, sliding_window_view(filled, span)[ends[rows] - span].reshape(len(rows), count, season)
+
+
 def shrunk_shape(past: Floats) -> Floats:
-    """Shape (season,): mean deviation from the season's own mean, times the share of it that is not noise."""
-    deviations = past - past.mean(axis=1, keepdims=True)
-    shape = deviations.mean(axis=0)
-    if len(past) < 2:
+    """Shape (..., season): mean deviation from the season's own mean, times the share of it that is not noise.
+
+    `past`: shape (..., seasons, season).
+    """
+    deviations = past - past.mean(axis=-1, keepdims=True)
+    shape = deviations.mean(axis=-2)
+    if past.shape[-2] < 2:
         return np.zeros_like(shape)  # seen once, a pattern cannot be told from an accident
-    noise, signal = deviations.var(axis=0, ddof=1).mean() / len(past), (shape**2).mean()
-    return np.asarray(shape * max(0.0, 1.0 - noise / signal) if signal > 0 else shape)
+    noise = deviations.var(axis=-2, ddof=1).mean(axis=-1, keepdims=True) / past.shape[-2]
+    signal = (shape**2).mean(axis=-1, keepdims=True)
+    return np.asarray(shape * np.maximum(0.0, 1.0 - noise / np.where(signal > 0, signal, np.inf)))
