@@ -260,7 +260,7 @@ def service_state(
     serving = service["runningCount"]
     if primary and resized:
         serving = min(primary["runningCount"], serving)
-    elif len(deployments) > 1:
+    elif _replaces(service):
         serving = min(serving, desired)
     rollout = primary.get("rolloutState", "COMPLETED") if primary else "COMPLETED"
     return TargetState(
@@ -268,7 +268,7 @@ def service_state(
         desired=desired,
         serving=serving,
         # A floor above the desired count has only just been written: the autoscaler has yet to lift the count.
-        stable=len(deployments) <= 1
+        stable=not _replaces(service)
         and rollout == "COMPLETED"
         and service["runningCount"] == desired >= (setting.floor or 0)
         and service["pendingCount"] == 0,
@@ -278,6 +278,11 @@ def service_state(
         refusals=tuple(service_refusals(service)),
         warnings=tuple(service_warnings(service, _suspended(scalable) if has_policies else {})),
     )
+
+
+def _replaces(service: ServiceTypeDef) -> bool:
+    """Whether tasks are being replaced by others. CodeDeploy, or another controller, has task sets for deployments."""
+    return len(service.get("deployments", [])) > 1 or len(service.get("taskSets", [])) > 1
 
 
 def _unread(what: str, error: OutsideError) -> str:
@@ -301,11 +306,10 @@ def _problems(
     scheduled: Sequence[ScheduledActionTypeDef],
     now: datetime,
 ) -> Iterator[str]:
-    deployments = service.get("deployments", [])
-    states = {d["status"]: d.get("rolloutState", "COMPLETED") for d in deployments}
+    states = {d["status"]: d.get("rolloutState", "COMPLETED") for d in service.get("deployments", [])}
     if states.get("PRIMARY") == "FAILED":
         yield "the last deployment failed: new tasks would start from it; deploy a working revision first"
-    elif states.get("PRIMARY") == "IN_PROGRESS" or len(deployments) > 1:
+    elif states.get("PRIMARY") == "IN_PROGRESS" or _replaces(service):
         yield "a deployment is in progress: wait for its end"
     if setting.lever is Lever.FLOOR and _suspended(scalable).get("DynamicScalingOutSuspended"):
         yield "scaling out is suspended on the scalable target: resume DynamicScalingOut"

@@ -350,6 +350,15 @@ def test_what_serves_while_a_deployment_replaces_it(cloud, running, new, resized
     assert state.problems == ("a deployment is in progress: wait for its end",)
 
 
+def test_a_blue_green_deployment_by_codedeploy_is_a_deployment_too(cloud):
+    """It lists task sets where ECS lists deployments, and both of them run."""
+    sets = [{"status": "PRIMARY", "runningCount": 3}, {"status": "ACTIVE", "runningCount": 3}]
+    service = SERVICE | {"runningCount": 6, "taskSets": sets}
+    state = service_state(service, None, has_policies=False, scheduled=(), now=cloud.now())
+    assert (state.serving, state.stable) == (3, False)
+    assert state.problems == ("a deployment is in progress: wait for its end",)
+
+
 def test_a_floor_the_count_has_not_followed_yet_is_not_stable(cloud):
     scalable = {"MinCapacity": 5, "MaxCapacity": 9}
     state = service_state(SERVICE, scalable, has_policies=True, scheduled=(), now=cloud.now())
