@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from forebay.domain.allocation import Lever, Setting, Span
 
@@ -89,11 +89,14 @@ def sets(setting: Setting, low: int | None, high: int | None, count: int | None 
 def runs_within(expression: str, zone: str | None, start: datetime, end: datetime) -> bool:
     """Whether an Application Auto Scaling schedule may run in (start, end]: `at(…)`, `rate(…)` or `cron(…)`.
 
-    Aware UTC. In doubt the answer is yes: a `rate` has no phase that can be read, and a day given as `L`, `W` or
-    `#` counts as every day.
+    Aware UTC. In doubt the answer is yes: a `rate` has no phase that can be read, a day given as `L`, `W` or `#`
+    counts as every day, and AWS knows names of zones that this machine does not.
     """
     kind, _, body = expression.strip().removesuffix(")").partition("(")
-    tz = ZoneInfo(zone or "UTC")
+    try:
+        tz = ZoneInfo(zone or "UTC")
+    except (ZoneInfoNotFoundError, ValueError):
+        return True
     if kind == "at":
         return start < datetime.fromisoformat(body).replace(tzinfo=tz) <= end
     fields = body.split()

@@ -32,6 +32,7 @@ MONDAY = datetime(2026, 3, 2, 21, 0, tzinfo=UTC)
         pytest.param("cron(0 22 1 * ? *)", None, False, id="on the first of the month"),
         pytest.param("cron(0 22 L * ? *)", None, True, id="a day that is not worked out counts as every day"),
         pytest.param("rate(1 day)", None, True, id="a rate has no phase"),
+        pytest.param("cron(0 20 * * ? *)", "US/Pacific-New", True, id="a zone that AWS alone knows"),
     ],
 )
 def test_runs_within_two_hours(expression, zone, expected):
