@@ -293,6 +293,11 @@ FAULTS = (
         1,
         lambda s: s.fault(1, kind="error", op="*", code="ExpiredTokenException", status=400),
     ),
+    Fault(
+        "a right is missing for ten minutes",
+        1,
+        lambda s: s.fault(1, kind="error", op="Describe*", code="AccessDeniedException", status=400, duration_s=600),
+    ),
     Fault("the database is away for a minute", 1.5, _database_away),
     Fault("the disk of SQLite is full for three minutes", 1, _disk_full),
 )

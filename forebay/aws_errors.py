@@ -15,12 +15,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Kind:
-    """A group of error codes with one consequence. `mend` is an imperative for people."""
+    """A group of error codes with one consequence. `mend` is an imperative for people. `lapses`: no use to try it again
+    at once, and once it is mended, nobody has to be asked whether to go on.
+    """
 
     what: str
     retryable: bool
     mend: str
     codes: frozenset[str] = frozenset()
+    lapses: bool = False
 
 
 THROTTLED = Kind(
@@ -124,6 +127,7 @@ DENIED = Kind(
     False,
     "allow the action to the role that Forebay runs as (deployments/iam/policy.json lists all it needs)",
     frozenset({"AccessDenied", "AccessDeniedException", "NotAuthorized", "UnauthorizedOperation"}),
+    lapses=True,
 )
 EXPIRED = Kind(
     "had credentials that are no longer or not valid",
@@ -146,6 +150,7 @@ EXPIRED = Kind(
             "UnrecognizedClientException",
         }
     ),
+    lapses=True,
 )
 REFUSED = Kind("was refused", False, "mend what the message names; the same call will be refused again")
 UNREADABLE = Kind(
@@ -200,7 +205,8 @@ def not_found(call: str, resource: str) -> OutsideError:
 
 
 def _outside(kind: Kind, call: str, resource: str, said: str) -> OutsideError:
-    return OutsideError(f"{call} on {resource} {kind.what} ({said}): {kind.mend}", retryable=kind.retryable)
+    text = f"{call} on {resource} {kind.what} ({said}): {kind.mend}"
+    return OutsideError(text, retryable=kind.retryable, lapses=kind.lapses)
 
 
 def _said(error: ClientError) -> str:

@@ -224,7 +224,7 @@ def _outside_failed(ctx: Context, change: str, workload: str, error: OutsideErro
     """Retry what can heal, with growing pauses, within the workload's patience; else hold with the cause."""
     now = ctx.clock.now()
     if not error.retryable or now >= failing_since + ctx.workload(workload).verification.patience:
-        _hold(ctx, change, workload, str(error), lapses=error.retryable)
-        return Tick(Hold(str(error), lapses=error.retryable), None)
+        _hold(ctx, change, workload, str(error), lapses=error.lapses)
+        return Tick(Hold(str(error), lapses=error.lapses), None)
     pause = max(ctx.poll / 4, min(now - failing_since, ctx.poll * 2))
     return Tick(Wait(now + pause, f"trying again: {error}", asked=True), now + pause)

@@ -29,11 +29,14 @@ class RuleRefusal(ForebayError):
 
 
 class OutsideError(ForebayError):
-    """Something outside (cloud, database, network) failed. `retryable` says whether trying again can help."""
+    """Something outside (cloud, database, network) failed. `retryable` says whether trying again can help; `lapses`,
+    whether what is held for it may go on by itself once it is mended, which nothing but another look can tell.
+    """
 
-    def __init__(self, message: str, *, retryable: bool) -> None:
+    def __init__(self, message: str, *, retryable: bool, lapses: bool = False) -> None:
         super().__init__(message)
         self.retryable = retryable
+        self.lapses = lapses or retryable
 
 
 class NotShownYet(OutsideError):

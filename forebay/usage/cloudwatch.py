@@ -163,6 +163,7 @@ class CloudWatchUsage:
                             f"cloudwatch:GetMetricData gave no {result['Label']} of {self._workload.name} "
                             f"({result['StatusCode']}): try again; if it is forbidden, allow the action",
                             retryable=result["StatusCode"] == "InternalError",
+                            lapses=True,
                         )
                     times = (int(time.timestamp()) for time in result["Timestamps"])
                     points[result["Id"]].update(zip(times, result["Values"], strict=True))
