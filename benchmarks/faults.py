@@ -181,6 +181,11 @@ def _fighting(scene: Scene) -> None:
         scene.at(minute, lambda: scene.set_by_hand(4))
 
 
+def _to_zero(scene: Scene) -> None:
+    scene.at(0.5, lambda: scene.set_by_hand(0))
+    scene.at(5.5, lambda: scene.set_by_hand(4))
+
+
 def _attach_an_autoscaler(scene: Scene) -> None:
     policy: Any = tracking_policy(TargetTracking.model_validate(TRACKING))
     scene.clients.application_autoscaling.put_scaling_policy(
@@ -287,6 +292,14 @@ FAULTS = (
         lambda s: s.at(5, lambda: s.set_bounds_by_hand(MaxCapacity=40)),
         place=FLOOR,
     ),
+    Fault(
+        "a deployment sets the count below the minimum, and the workload insists",
+        5,
+        lambda s: s.at(5, lambda: s.set_by_hand(4)),
+        place=FLOOR,
+        rule="insist",
+    ),
+    Fault("somebody scales it to zero for five minutes before the first step", 0.5, _to_zero),
     Fault("a deployment fails and rolls back", 6.5, _rolls_back),
     Fault(
         "credentials have expired, for good",

@@ -11,6 +11,7 @@ from forebay.app.context import CONTROLLER, Context
 from forebay.app.lookup import events_of, pin_on
 from forebay.app.observe import observe
 from forebay.app.once import tell_once
+from forebay.app.people import BY_ITSELF
 from forebay.app.turn import waits_for
 from forebay.app.writing import adopt, check_unchanged, keep_lease, release, settle_open_intents, write_setting
 from forebay.control.keep import Adopt, Clash, Keep, Later, cap_on, in_effect, keep, keep_pin
@@ -51,7 +52,7 @@ def carry_out(
     with ctx.store.transaction() as tx:
         keep_lease(ctx, tx, lease)
         check_unchanged(tx, record)
-        adopt(tx, ctx, record, workload.name, answer.setting, CONTROLLER, answer.reason)
+        adopt(tx, ctx, record, workload.name, target, CONTROLLER, answer.reason)
 
 
 def tell_hand(ctx: Context, record: ChangeRecord, workload: str, answer: Keep | Adopt | Clash) -> None:
@@ -62,7 +63,9 @@ def tell_hand(ctx: Context, record: ChangeRecord, workload: str, answer: Keep | 
 
     def untold(tx: Snapshot) -> list[AuditEvent]:
         said = [e.reason for e in events_of(tx, change.change) if e.action in (Deed.CHANGED_BY_ANOTHER, Deed.HELD)]
-        return [] if foreign in said else [ctx.event(change, Deed.CHANGED_BY_ANOTHER, foreign, workload=workload)]
+        if {foreign, f"{foreign}{BY_ITSELF}"} & set(said):
+            return []
+        return [ctx.event(change, Deed.CHANGED_BY_ANOTHER, foreign, workload=workload)]
 
     tell_once(ctx, untold)
 

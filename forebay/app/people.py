@@ -5,7 +5,7 @@ from __future__ import annotations
 from forebay.app.context import CONTROLLER, Context
 from forebay.app.lookup import has_moved, own_version
 from forebay.app.named import check_named
-from forebay.app.writing import adopt, settled_setting
+from forebay.app.writing import adopt, settled_target
 from forebay.domain.audit import AuditEvent, Deed
 from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.lifecycle import BEFORE_IN_FORCE, COME_TO_NOTHING, MOVING, ChangeState
@@ -106,17 +106,17 @@ def resume(ctx: Context, change: str, actor: str, reason: str, *, breaking_glass
         planned = all(tx.plan(change, workload) for workload in record.change.workloads)
         written = {name: len(tx.intents(name, change=change)) for name in record.change.workloads}
     workloads = record.change.workloads if planned else ()
-    live = {name: settled_setting(ctx, record, ctx.workload(name), f"resumed by {actor}") for name in workloads}
+    live = {name: settled_target(ctx, record, ctx.workload(name), f"resumed by {actor}") for name in workloads}
     with ctx.store.transaction() as tx:
         if (now := tx.change(change)) != record:
             state = now.state if now else "gone"
             raise RuleRefusal("life of a change", f"change {change} has become {state} meanwhile", "looking again")
-        for name, setting in live.items():
+        for name, target in live.items():
             # The watch keeps what a held change has set: what was read before it wrote stands no more.
             if len(tx.intents(name, change=change)) > written[name]:
                 written_to = f"{name} was written to while change {change} was being resumed"
                 raise RuleRefusal("one writer per workload", written_to, "the same in a minute")
-            adopt(tx, ctx, record, name, setting, actor, f"resumed by {actor}: {reason}")
+            adopt(tx, ctx, record, name, target, actor, f"resumed by {actor}: {reason}")
         if tx.pins(change):
             tx.drop_pins(change, ctx.event(record.change, Deed.UNPINNED, reason, actor))
         told = [ctx.event(record.change, Deed.RESUMED, reason, actor)]

@@ -10,7 +10,7 @@ from forebay.app.left import stood_before
 from forebay.app.lookup import own_version
 from forebay.app.others import in_force_on
 from forebay.app.people import permitted
-from forebay.app.writing import check_unchanged, settled_setting
+from forebay.app.writing import check_unchanged, settled_target
 from forebay.domain.allocation import Setting, in_words
 from forebay.domain.audit import Deed
 from forebay.domain.bounds import PolicyBounds
@@ -80,7 +80,7 @@ def settle(ctx: Context, change: str, actor: str, reason: str) -> ChangeRecord:
         record = permitted(tx, change, "hold", actor, reason)
         unread = _unread(tx, record)
     for name in unread:
-        settled_setting(ctx, record, ctx.workload(name), f"settled by {actor}")
+        settled_target(ctx, record, ctx.workload(name), f"settled by {actor}")
     with ctx.store.transaction() as tx:
         check_unchanged(tx, record)
         now = ctx.clock.now()

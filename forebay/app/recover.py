@@ -9,7 +9,7 @@ from forebay.app.look import look
 from forebay.app.lookup import events_of
 from forebay.app.people import hold_by_controller, resume_by_controller
 from forebay.app.turn import waits_for
-from forebay.app.writing import settled_setting
+from forebay.app.writing import settled_target
 from forebay.control.decide import Hold, recovered
 from forebay.domain.audit import Deed, DeedOn
 from forebay.domain.records import ChangeRecord
@@ -39,7 +39,7 @@ def recover(ctx: Context, record: ChangeRecord, holder: str) -> None:
             continue
         if plan is None:
             return
-        settled_setting(ctx, record, workload, holder)  # a write that a crash left open would look like another's
+        settled_target(ctx, record, workload, holder)  # a write that a crash left open would look like another's
         answer = recovered(look(ctx, record, plan, workload), ctx.poll)
         if isinstance(answer, Hold) and not answer.lapses:
             hold_by_controller(ctx, change.change, answer.reason)

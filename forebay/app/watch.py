@@ -52,8 +52,8 @@ def _watch(ctx: Context, record: ChangeRecord) -> bool:
 def _watch_workload(ctx: Context, record: ChangeRecord, name: str) -> bool:
     answer = keep_workload(ctx, record, ctx.workload(name))
     match answer:
-        case Clash(reason=reason) if record.state in MOVING or record.lapses:
-            hold_by_controller(ctx, record.change.change, reason)
+        case Clash(reason=reason, lapses=lapses) if record.state in MOVING or (record.lapses and not lapses):
+            hold_by_controller(ctx, record.change.change, reason, lapses=lapses)
         case Keep() | Adopt() | Clash():
             tell_hand(ctx, record, name, answer)
     return not isinstance(answer, Unseen)

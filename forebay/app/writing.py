@@ -9,8 +9,8 @@ from forebay.app.context import Context
 from forebay.app.joint import counts_on
 from forebay.app.observe import observe
 from forebay.control.decide import Ask, View
-from forebay.control.keep import in_effect, meant_by, only_more_room
-from forebay.domain.allocation import Setting, in_words
+from forebay.control.keep import in_effect, meant_by, only_more_room, runs_below
+from forebay.domain.allocation import Lever, Setting, TargetState, in_words
 from forebay.domain.audit import Deed, DeedOn
 from forebay.domain.errors import LostLease, OutsideError, RuleRefusal
 from forebay.domain.lifecycle import AFTER, ChangeState, StepState
@@ -302,8 +302,8 @@ def _put_back(tx: Transaction, intent: Intent) -> None:
             tx.put_step(intent.before.model_copy(update={"attempt": step.attempt}))
 
 
-def settled_setting(ctx: Context, record: ChangeRecord, workload: Workload, holder: str) -> Setting:
-    """Where the target of a held change stands, with no write left open. Raises RuleRefusal while one is under way, and
+def settled_target(ctx: Context, record: ChangeRecord, workload: Workload, holder: str) -> TargetState:
+    """What the target of a held change shows, with no write left open. Raises RuleRefusal while one is under way, and
     OutsideError, also while the last one may not show yet.
     """
     with ctx.store.transaction() as tx:
@@ -320,23 +320,27 @@ def settled_setting(ctx: Context, record: ChangeRecord, workload: Workload, hold
         )
     with ctx.store.snapshot() as tx:
         intents = tx.intents(workload.name, change=record.change.change)
-    return observe(ctx, workload, intents).setting
+    return observe(ctx, workload, intents)
 
 
 def adopt(
-    tx: Transaction, ctx: Context, record: ChangeRecord, workload: str, live: Setting, actor: str, why: str
+    tx: Transaction, ctx: Context, record: ChangeRecord, workload: str, target: TargetState, actor: str, why: str
 ) -> None:
     """A person, or the workload's rule, goes on from what stands there now: it counts as ours from here on.
 
     Steps that had asked for something else are pending again, and will ask anew within the soft limits. So is the last
     one ahead of the effective time where it has its pass and asked for more: no other would bring that back.
     """
-    change = record.change.change
-    done = [i for i in tx.intents(workload, change=change) if i.outcome is Outcome.DONE]
-    if not done or done[-1].new.stands_in(live):
+    change, live = record.change.change, target.setting
+    intents = tx.intents(workload, change=change)
+    done = [i for i in intents if i.outcome is Outcome.DONE]
+    below = runs_below(ctx.workload(workload), target, intents, ctx.clock.now())
+    if not done or (done[-1].new.stands_in(live) and not below):
         return
     ours, plan = done[-1].new, tx.plan(change, workload)
     live = live if ours.revision else live.unsized
+    # Below its own floor the count is what another has set, and what is gone on from.
+    units = min(live.units, target.desired) if live.lever is Lever.FLOOR else live.units
     values = {"old": in_words(ours), "new": in_words(live), "workload": workload}
     intent = tx.add_intent(
         Intent(
@@ -345,7 +349,7 @@ def adopt(
             workload=workload,
             sequence=None,
             plan_hash=plan.hash if plan else None,
-            units=live.units,
+            units=units,
             old=ours,
             new=live,
             why=why,
@@ -360,16 +364,16 @@ def adopt(
         _leave_room(tx, ctx, record, workload, live)
         if live.units >= meant_by(done).units:
             return  # what the steps have asked for stands, and nothing of it was still to be regained
-    _ask_anew(tx, record, workload, live)
+    _ask_anew(tx, record, workload, units)
 
 
-def _ask_anew(tx: Transaction, record: ChangeRecord, workload: str, live: Setting) -> None:
-    """Steps that `live` takes from are pending again: those under way, and the last one ahead of the effective time."""
+def _ask_anew(tx: Transaction, record: ChangeRecord, workload: str, units: int) -> None:
+    """Steps that `units` take from are pending again: those under way, and the last one ahead of the effective time."""
     steps = [step for step in tx.steps(record.change.change, workload) if step.state is not StepState.DROPPED]
     ahead = [s for s in steps if s.step.due_at < record.change.effective_at]
     for step in steps:
         reached_last = step in ahead[-1:] and step.state is StepState.PASSED and record.state not in AFTER
-        undone = reached_last and _raised_above(step.step, live)
+        undone = reached_last and _raised_above(step.step, units)
         if step.state is StepState.ASKED or undone:
             tx.put_step(step.model_copy(update={"state": StepState.PENDING, "serving_at": None, "passed_at": None}))
 
@@ -385,8 +389,8 @@ def _leave_room(tx: Transaction, ctx: Context, record: ChangeRecord, workload: s
     tx.put_original(record.change.change, workload, wider, event)
 
 
-def _raised_above(step: ShapingStep, live: Setting) -> bool:
-    return step.size is None and step.to_units >= step.from_units and live.units < step.to_units
+def _raised_above(step: ShapingStep, units: int) -> bool:
+    return step.size is None and step.to_units >= step.from_units and units < step.to_units
 
 
 def release(ctx: Context, lease: Lease) -> None:

@@ -16,6 +16,7 @@ from forebay.control.keep import (
     in_effect,
     keep,
     keep_pin,
+    last_done,
     moved_at,
     written_again_at,
 )
@@ -24,7 +25,7 @@ from forebay.domain.allocation import Lever, Setting, TargetState, in_words, set
 from forebay.domain.freeze import FreezeWindow
 from forebay.domain.lifecycle import AFTER, MOVING, STEPPING, ChangeState, StepState
 from forebay.domain.plan import ShapingPlan, ShapingStep
-from forebay.domain.records import ChangeRecord, Intent, Outcome, Pin, StepRecord
+from forebay.domain.records import ChangeRecord, Intent, Outcome, Pin, Purpose, StepRecord
 from forebay.domain.resources import Resource
 from forebay.domain.verdict import Judgement, Verdict
 from forebay.domain.workload import Workload
@@ -160,8 +161,8 @@ def decide(view: View, poll: timedelta) -> Decision:
         return failed
     cap = cap_on(view.change.change, view.workload.name, view.plan)
     match answer := keep(view.workload, view.target, view.intents, view.now, view.hand, cap=cap):
-        case Clash(reason=reason):
-            return Hold(reason)
+        case Clash(reason=reason, lapses=lapses):
+            return Hold(reason, lapses=lapses)
         case Later(at=at, reason=reason):
             return Wait(at, reason, asked=True)
         case Keep() | Adopt():
@@ -212,6 +213,9 @@ def _next_step(view: View, step: StepRecord, poll: timedelta) -> Decision:
         return _patiently(view, may_go_at, text, poll) if view.change.state in AFTER else Wait(view.now + poll, text)
     if view.target.problems:
         return _patiently(view, may_go_at, "; ".join(view.target.problems), poll)
+    if _switched_off(view):
+        text = f"{view.workload.name} is scaled to zero: it is not started for a change, start it or cancel"
+        return _patiently(view, may_go_at, text, poll)
     if step.step.size is not None:
         # Its revision is made ready right before the write.
         setting = view.target.setting.model_copy(update={"size": step.step.size, "revision": None})
@@ -237,6 +241,15 @@ def _patiently(view: View, since: datetime, text: str, poll: timedelta) -> Hold 
     """What keeps a step from being made and may pass by itself is waited for, counted from `since`."""
     patience_ends = max(since, view.change.updated_at) + view.workload.verification.patience
     return Hold(text, lapses=True) if view.now >= patience_ends else Wait(view.now + poll, text)
+
+
+def _switched_off(view: View) -> bool:
+    """Whether somebody has stopped what ran when the plan was drawn, before the change has moved anything itself: an
+    autoscaler does not go below its minimum, and a count is nobody else's to set.
+    """
+    setting = view.target.setting
+    before = view.plan.start_units if setting.lever is Lever.COUNT else setting.units
+    return view.ours is None and view.target.desired == 0 < before
 
 
 def _not_to_spare(view: View, step: StepRecord, units: int) -> str | None:
@@ -275,6 +288,8 @@ def bounded(view: View, wanted: int, *, falls: bool = False, lower: bool = False
         most = live if standing.lever is Lever.COUNT else max(ceiling, live - largest)
         return min(wanted, most), "the plan"
     kept = 0 if falls else standing.units
+    if (last := last_done(view.intents)) and last.purpose is Purpose.ADOPTED:
+        kept = min(kept, last.units)  # from a count below its floor somebody goes on within the soft limits too
     if min(wanted, live + largest) > ceiling:
         return max(ceiling, kept), f"the ceiling of {ceiling} units"
     if wanted > live + largest:

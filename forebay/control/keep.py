@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from forebay.control.shown import SHOWN_AFTER
 from forebay.domain.allocation import Lever, Setting, TargetState, in_words, setting_for
 from forebay.domain.change import PolicyChange
 from forebay.domain.plan import ShapingPlan
@@ -37,9 +38,10 @@ class Adopt:
 
 @dataclass(frozen=True)
 class Clash:
-    """Another hand is in the way, and a person must look."""
+    """Another hand is in the way, and a person must look; or, where it `lapses`, what it took is to come back."""
 
     reason: str
+    lapses: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ def keep(
 
     `insist` writes ours again, at most INSISTENCE times and within the soft limits, and never takes a count away;
     `yield` takes the other's value over if it carries what ours did; `hold` (and each of them where it cannot) says
-    that a person must look. Only a higher maximum over a floor that stands needs no rule. More than the `cap` of its
+    that a person must look. A count below a floor that stands is another hand's value too: no autoscaler lifts it but
+    by scaling out. Only a higher maximum over a floor that stands needs no rule. More than the `cap` of its
     own policy, or of another in force, is never taken over (rule 6). `held`: a person decides how the change goes on,
     maybe from just the value that stands there; so until then nothing else is taken over, and only what was taken from
     ours is written again.
@@ -80,13 +83,17 @@ def keep(
     meant = meant_by(done)
     # Where the plan itself stands above it still, as for a peak ahead of its time, that much is not another's.
     beyond = cap is not None and _most(live) > max(cap, _most(meant))
-    if live == ours:
+    below = live == ours and runs_below(workload, target, intents, now)
+    if live == ours and not below:
         # A maximum beyond the policy that more units ran under than ours allows was left until they are gone.
         left = ours.units < meant.units or (beyond and target.desired <= _most(meant))
         if done[-1].purpose in AGAIN and left:
             return _again(workload, target, meant, Purpose.REGAIN, intents, now, "what another hand took is regained")
         return None
     text = f"changed by {hand}: {workload.name} stands at {in_words(live)}, we had set {in_words(ours)}"
+    if below:
+        text = f"changed by {hand}: {workload.name} is to run {target.desired} units, and {in_words(ours)} stands"
+    there = target.desired if below else live.units
     if ours.units >= meant.units and only_more_room(live, done) and not beyond:
         return Adopt(live, f"{text}; a higher maximum takes nothing from the floor and is gone on from")
     if beyond:
@@ -95,21 +102,21 @@ def keep(
     if resized and target.failures:
         text = f"a deployment failed: {'; '.join(target.failures)}; {text}"
     if workload.on_foreign_write == "hold" or live.lever is not ours.lever or resized:
-        return Clash(text)
-    if held and live.units >= meant.units:
+        return Clash(text, lapses=below)
+    if held and there >= meant.units:
         return Clash(text)
     if workload.on_foreign_write == "yield":
         if beyond:
             return Clash(text)
-        if live.units >= meant.units:
+        if there >= meant.units:
             return Adopt(live, f"{text}; it carries what the plan needs and is gone on from")
-        return Clash(f"{text}; that is less than the {meant.units} units the plan needs")
+        return Clash(f"{text}; that is less than the {meant.units} units the plan needs", lapses=below)
     if insisted(intents) >= INSISTENCE:
-        return Clash(f"{text}; it was written again {INSISTENCE} times already")
+        return Clash(f"{text}; it was written again {INSISTENCE} times already", lapses=below)
     if live.lever is Lever.COUNT and live.units > meant.units:
         return Clash(f"{text}; to write ours again would take capacity away")
     answer = _again(workload, target, meant, Purpose.INSIST, intents, now, text)
-    if isinstance(answer, Keep) and answer.setting == live:  # it would count as ours from there on
+    if isinstance(answer, Keep) and answer.setting == live and not below:  # it would count as ours from there on
         return Clash(f"{text}; to write ours again would stop units that run")
     return answer
 
@@ -135,6 +142,17 @@ def only_more_room(live: Setting, done: Sequence[Intent]) -> bool:
         return False
     lowered = before.ceiling is not None and ours.ceiling < before.ceiling
     return not lowered and live == ours.model_copy(update={"ceiling": live.ceiling})
+
+
+def runs_below(workload: Workload, target: TargetState, intents: Sequence[Intent], now: datetime) -> bool:
+    """Whether fewer units are to run than the floor that was set, and than somebody has gone on from since. A floor
+    lifts the count as it is set, so another hand has set that. `intents`: as in `in_effect`.
+    """
+    last = last_done(intents)
+    if last is None or last.new.floor is None or target.desired >= min(last.units, last.new.floor):
+        return False
+    moved = moved_at(intents)
+    return moved is None or now >= moved + max(SHOWN_AFTER, workload.lead_time)
 
 
 def _most(setting: Setting) -> int:
@@ -168,7 +186,13 @@ def insisted(intents: Sequence[Intent]) -> int:
 
 def in_effect(intents: Sequence[Intent]) -> Setting | None:
     """What was written last and seen in effect; None before the first write. `intents`: oldest first."""
-    return next((i.new for i in reversed(intents) if i.outcome is Outcome.DONE), None)
+    last = last_done(intents)
+    return last.new if last else None
+
+
+def last_done(intents: Sequence[Intent]) -> Intent | None:
+    """The last that was seen in effect. `intents`: oldest first."""
+    return next((i for i in reversed(intents) if i.outcome is Outcome.DONE), None)
 
 
 def gives_back(intents: Sequence[Intent]) -> bool:

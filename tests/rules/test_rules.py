@@ -235,7 +235,7 @@ class Test06MovesAreBounded:
 def view(workload: Any, target: TargetState) -> View:
     change = a_request().accepted(NOW)
     record = ChangeRecord(change=change, state=S.SHAPING, note="", policy_version=1, received_at=NOW, updated_at=NOW)
-    return View(NOW, record, workload, a_plan(), (), target, None)
+    return View(NOW, record, workload, a_plan(), (), target)
 
 
 class Test07MissingDataIsNoData:

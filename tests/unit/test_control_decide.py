@@ -199,7 +199,7 @@ ROWS: dict[str, tuple[View, type[Decision], str]] = {
     "a count that the cloud has not followed": (
         view(7, asked(), target=target(floor(6), desired=5, serving=6, stable=False), intents=[wrote(floor(6))]),
         Hold,
-        "the cloud works towards 5 of 6 units since 09:01:00: the cloud names no cause",
+        "changed by another: web is to run 5 units, and floor 6 (ceiling 20) stands",
     ),
     "the window is not over": (view(3.9, asked(serving=2)), Wait, "verification of step 1 is due at 09:04:00"),
     "on plan": (view(4, asked(serving=2), usage=cores(2)), Verified, "pass: cpu binds: 2 cores, 33%"),
