@@ -102,7 +102,7 @@ def _create(patches: Patches, groups: Groups) -> None:
 
 
 def _bounds(patches: Patches) -> None:
-    update = AutoScalingBackend.update_auto_scaling_group
+    update, delete = AutoScalingBackend.update_auto_scaling_group, AutoScalingBackend.delete_auto_scaling_group
 
     def update_group(self: Any, name: str, *args: Any, **kwargs: Any) -> FakeAutoScalingGroup:
         group = _group(self, name)
@@ -127,8 +127,13 @@ def _bounds(patches: Patches) -> None:
         group.set_desired_capacity(wanted)
         self.update_attached_elbs(group_name)
 
+    def delete_group(self: Any, group_name: str) -> None:
+        _group(self, group_name).min_size = 0  # no minimum keeps a group from being deleted
+        delete(self, group_name)
+
     patches.set(AutoScalingBackend, "update_auto_scaling_group", update_group)
     patches.set(AutoScalingBackend, "set_desired_capacity", set_desired_capacity)
+    patches.set(AutoScalingBackend, "delete_auto_scaling_group", delete_group)
 
 
 def _processes(patches: Patches) -> None:

@@ -189,3 +189,9 @@ def test_metrics_of_a_group(cloud):
     assert last("CWAgent", "mem_used_percent", "Average") == pytest.approx(25)
     assert last("AWS/AutoScaling", "GroupInServiceInstances", "Average") == 4
     assert last("AWS/AutoScaling", "GroupDesiredCapacity", "Average") == 4
+
+
+def test_a_minimum_keeps_no_group_from_being_deleted(cloud):
+    autoscaling = client(cloud, "autoscaling")
+    autoscaling.delete_auto_scaling_group(**NAME, ForceDelete=True)
+    assert autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=["workers"])["AutoScalingGroups"] == []
