@@ -20,11 +20,11 @@ from forebay.app.unnamed import list_unnamed
 from forebay.app.writing import last_setting, pinned, release, settle_open_intents, write_setting
 from forebay.control.decide import latest_window
 from forebay.control.keep import in_effect
-from forebay.control.restore import GiveBack, Leave, LookAgain, next_restore, window_after
+from forebay.control.restore import GiveBack, Leave, LookAgain, after_failures, next_restore, window_after
 from forebay.domain.allocation import Lever, Setting, TargetState, in_words
 from forebay.domain.audit import Deed
 from forebay.domain.bounds import PolicyBounds
-from forebay.domain.errors import LostLease, RuleRefusal
+from forebay.domain.errors import LostLease, NotShownYet, RuleRefusal, TriedLater
 from forebay.domain.lifecycle import ChangeState
 from forebay.domain.policy import in_force
 from forebay.domain.records import ChangeRecord, Intent, Lease, Leftover, Outcome, Purpose
@@ -48,7 +48,7 @@ def restore_change(ctx: Context, record: ChangeRecord, holder: str) -> str:
         if waiting := counts_on(tx, record, change.workloads, ctx.clock.now()):
             return waiting
     outcomes: dict[str, tuple[bool, str]] = {}
-    errors: list[Exception] = []
+    errors: dict[str, Exception] = {}
     for name in change.workloads:
         try:
             outcomes[name] = _take_turn(ctx, record, name, holder)
@@ -56,13 +56,14 @@ def restore_change(ctx: Context, record: ChangeRecord, holder: str) -> str:
             outcomes[name] = False, str(refusal)
         except Exception as error:  # foreseen or not, it keeps no other workload raised; the first is raised below
             outcomes[name] = False, str(error)
-            errors.append(error)
+            errors[name] = error
     pending = {name: text for name, (done, text) in outcomes.items() if not done}
     if pending:
         for name, text in pending.items():
-            _tell_if_it_stays(ctx, record, name, text)
+            if not isinstance(errors.get(name), NotShownYet | TriedLater):  # no news: the next look, or try, tells
+                _tell_if_it_stays(ctx, record, name, text)
         if errors:
-            raise errors[0]
+            raise next(iter(errors.values()))
         return "; ".join(f"{name}: {text}" for name, text in pending.items())
     return _end(ctx, record, "; ".join(f"{name}: {text}" for name, (_, text) in outcomes.items()))
 
@@ -173,6 +174,8 @@ def _restore_workload(ctx: Context, record: ChangeRecord, workload: Workload, le
             return False, reason
         case GiveBack(reason=reason) if freeze:
             return False, freeze.text
+        case GiveBack() if waits := after_failures(intents, now):
+            raise TriedLater(f"{workload.name}: {waits}")
         case GiveBack(setting=setting, reason=reason):
             write_setting(ctx, lease, record, workload, target.setting, setting, reason, Purpose.GIVE_BACK)
             return False, reason

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import takewhile
 
 from forebay.domain.allocation import Lever, Setting, TargetState, in_words, setting_for
-from forebay.domain.records import Intent
+from forebay.domain.records import Intent, Outcome
 from forebay.domain.workload import SoftLimit, Workload
+
+PAUSE, LONGEST_PAUSE = timedelta(minutes=1), timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -185,6 +189,18 @@ def _dwells(soft: SoftLimit, last_write_at: datetime | None, now: datetime) -> L
     if last_write_at is None or now >= last_write_at + soft.dwell:
         return None
     return LookAgain(f"the dwell allows the next move at {last_write_at + soft.dwell:%H:%M:%S}")
+
+
+def after_failures(intents: Sequence[Intent], now: datetime) -> str | None:
+    """Why no write is made yet, in words: the last ones had no effect, and the more there were, the longer is waited.
+
+    A right may be missing for days. `intents`: of this change on this workload, oldest first.
+    """
+    failed = list(takewhile(lambda i: i.outcome is Outcome.NOT_DONE, reversed(intents)))
+    if not failed:
+        return None
+    at = failed[0].stored_at + min(len(failed) * PAUSE, LONGEST_PAUSE)
+    return f"written back {len(failed)} times without effect: the next time at {at:%H:%M:%S}" if now < at else None
 
 
 def window_after(workload: Workload, move: Intent) -> tuple[datetime, datetime, datetime]:

@@ -46,6 +46,13 @@ class NotShownYet(OutsideError):
         super().__init__(message, retryable=True)
 
 
+class TriedLater(OutsideError):
+    """It has failed and is left alone for a while: what was said of it then still holds."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retryable=True)
+
+
 class LostLease(ForebayError):
     """Another writer holds the workload now: whoever sees this must stop without writing."""
 

@@ -14,7 +14,7 @@ from forebay.app.rollback import rollback
 from forebay.domain.allocation import Lever
 from forebay.domain.errors import InputError, RuleRefusal
 from forebay.domain.lifecycle import ChangeState
-from forebay.domain.records import Purpose
+from forebay.domain.records import Outcome, Purpose
 from forebay.domain.resources import Resource
 from forebay.domain.verdict import Verdict
 from tests.support.web import no_cloud
@@ -384,3 +384,20 @@ def test_taking_back_what_is_in_force_is_a_right_of_its_own(world: World) -> Non
     with pytest.raises(RuleRefusal, match="take back"):
         rollback(world.ctx, "CHG-1", "bob", "stop")
     assert rollback(world.ctx, "CHG-1", "lea", "stop").state is S.ROLLING_BACK
+
+
+def test_what_may_not_be_given_back_is_tried_ever_more_seldom() -> None:
+    """A right may be missing over a weekend: each try is an intent and two entries of the audit log."""
+    with World(lever=Lever.FLOOR, demand=flat(2)) as world:
+        world.submit(a_request(), a_plan(demand=flat(2)))
+        world.run_until(minutes(12))
+        cancel(world.ctx, "CHG-1", "ann", "not needed")
+        world.cloud.faults = ["refused"] * 100
+        world.run_until(minutes(132))
+        failed = [i for i in world.intents() if i.outcome is Outcome.NOT_DONE]
+        assert (world.state, world.setting()) == (S.CANCELLED, floor(8))
+        assert 10 <= len(failed) <= 20
+        assert [text.partition(":")[0] for text in world.told("not given back")] == ["access denied"]
+        world.cloud.faults.clear()
+        world.run_until(minutes(150))
+        assert (world.state, world.setting()) == (S.ROLLED_BACK, floor(1))
