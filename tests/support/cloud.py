@@ -308,9 +308,11 @@ class ModelUsage:
 
 
 def _series(demand: Demand, start: datetime, end: datetime, step: timedelta) -> dict[Resource, Any]:
+    """As of CloudWatch: whole periods only, which count from the epoch. Each says what was at its beginning."""
     import pandas as pd
 
-    times = pd.date_range(start, end, freq=step, inclusive="left")
+    first, last = pd.Timestamp(start).ceil(step), pd.Timestamp(end).floor(step)
+    times = pd.date_range(first, last, freq=step, inclusive="left")
     return {r: pd.Series([demand(t.to_pydatetime())[r] for t in times], index=times) for r in (Resource.CPU,)}
 
 

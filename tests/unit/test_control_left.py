@@ -110,7 +110,10 @@ def test_also_where_another_is_to_move_which_may_come_to_nothing() -> None:
     with a_world("web", "api") as world:
         version(world, 0, 0, {"min_units": 6})
         ask(world, 9, EFFECTIVE + 5 * HOUR, {"min_units": 8}, entity="bolt")
-        version(world, 1, 1, {}, **ELSEWHERE)
+        ask(world, 1, EFFECTIVE + HOUR, {}, **ELSEWHERE)
+        world.cloud.remembers = False  # so that nobody draws CHG-9 anew: without the guarantee of 6 it would go down
+        world.run_until(EFFECTIVE + HOUR + 30 * MINUTE)
+        assert world.record("CHG-1").state is S.CLOSED
         cancel(world.ctx, "CHG-9", "ann", "not needed")
         world.run_until(EFFECTIVE + 2 * HOUR)
         assert [left.change for left in open_raises(world.ctx)] == ["CHG-0"]
