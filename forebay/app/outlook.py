@@ -113,6 +113,7 @@ def forecast_workload(
     paths: dict[Resource, Floats] = {}
     theirs: dict[str, dict[Resource, Floats]] = {}
     notes: dict[str, tuple[str, ...]] = {}
+    seen: dict[Resource, Floats] = {}
     for resource in workload.resources:
         series = _of_late(workload, resource, history.get(resource), this_slot)
         parts = _parts(workload, resource, series, entity, index.start)
@@ -138,7 +139,8 @@ def forecast_workload(
         if (age := _age(series, this_slot, workload.slot)) > SAID_AFTER:
             reasons.insert(0, f"the usage ends {duration(age)} before now")
         notes[resource.value] = (*reasons, *(_said_of(one) for one in in_force))
-    seen = {r: _seen(history[r], index.part(0, passed), starts) for r in workload.resources if passed}
+        if passed:
+            seen[resource] = _seen(workload, series, index.part(0, passed), starts)
     return Outlook(index, paths, notes, theirs, tuple(_weighed(one, index, seen) for one in in_force), seen, passed)
 
 
@@ -235,11 +237,15 @@ def _finished(series: pd.Series | None, before: datetime, slot: timedelta) -> pd
         return None
     import pandas as pd
 
-    spacing = pd.Timedelta(slot)
-    if len(known) > 1:
-        spacing = max(spacing, pd.Timedelta(known.index.to_series().diff().median()))
-    finished = known[known.index <= pd.Timestamp(before) - spacing]
+    finished = known[known.index <= pd.Timestamp(before) - max(pd.Timedelta(slot), _spacing(known, slot))]
     return finished if len(finished) else None
+
+
+def _spacing(known: pd.Series, slot: timedelta) -> pd.Timedelta:
+    """How long each sample is taken to be of."""
+    import pandas as pd
+
+    return pd.Timedelta(known.index.to_series().diff().median() if len(known) > 1 else slot)
 
 
 def _known_before(
@@ -252,10 +258,29 @@ def _known_before(
     return [one for one in in_force if firsts and now - one.effective_at <= one.effective_at - max(firsts)]
 
 
-def _seen(history: pd.Series, index: SlotIndex, starts: Sequence[datetime]) -> Floats:
-    """Usage in each slot; NaN where unknown, and in a slot in the middle of which a change came into force."""
-    known = history.reindex(list(index)).to_numpy(dtype=float)
+def _seen(workload: Workload, series: pd.Series, index: SlotIndex, starts: Sequence[datetime]) -> Floats:
+    """Usage in each slot; NaN where unknown, and where a change came into force in the middle of it, or of a sample."""
+    import pandas as pd
+
+    begins = pd.DatetimeIndex(series.index)
+    ends = begins + _spacing(series, workload.slot)
+    moments = [pd.Timestamp(start) for start in starts]
+    mixed = [np.asarray((begins < moment) & (ends > moment)) for moment in moments]
+    known = _in_slots(workload, series[~np.any(mixed, axis=0)] if mixed else series, index)
     return np.where([any(at < start < at + index.length for start in starts) for at in index], np.nan, known)
+
+
+def _in_slots(workload: Workload, series: pd.Series | None, index: SlotIndex) -> Floats:
+    """Usage in each slot as a forecast sees it, NaN where unknown: few files have samples just where slots begin."""
+    import pandas as pd
+
+    from forebay.forecasting.regular import gridded
+
+    if series is None or series.isna().all():
+        return np.full(len(index), np.nan)
+    found = gridded(series, workload.slot, *workload.seasons)
+    slots = pd.date_range(found.start, periods=len(found.values), freq=workload.slot)
+    return np.asarray(pd.Series(found.values, index=slots).reindex(list(index)), dtype=float)
 
 
 def _weighed(change: PolicyChange, index: SlotIndex, seen: Mapping[Resource, Floats]) -> PolicyChange:
@@ -280,13 +305,12 @@ def recently_needed(
     """
     import pandas as pd
 
-    slots = pd.date_range(
-        before - reaction_slots(workload) * workload.slot, periods=reaction_slots(workload), freq=workload.slot
-    )
+    late = reaction_slots(workload)
+    slots = SlotIndex(before - late * workload.slot, workload.slot, late)
+    finished = {r: _finished(history[r], before, workload.slot) for r in workload.resources if r in history}
     needs = [
-        history[r].reindex(slots).ffill().bfill() / (workload.unit[r] * workload.objectives[r])
-        for r in workload.resources
-        if r in history
+        pd.Series(_in_slots(workload, usage, slots)).ffill().bfill() / (workload.unit[r] * workload.objectives[r])
+        for r, usage in finished.items()
     ]
     if not needs or any(need.isna().any() for need in needs):
         return None

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forebay.app.outlook import forecast_workload
+from forebay.app.outlook import Others, Outlook, forecast_workload, recently_needed
 from forebay.domain.errors import InputError
 from forebay.domain.resources import Resource
 from forebay.forecasting.errors import HistoryError
@@ -194,3 +194,42 @@ def test_a_customer_measured_until_days_ago_is_still_the_share_it_was() -> None:
     assert said.startswith(
         f"acme, measured until {OWN.index[-3 * 96]:%d %b %H:%M} UTC: taken for its share of the total"
     )
+
+
+def after_bolts_change(usage: pd.Series, began: timedelta = 8 * SLOT) -> Outlook:
+    """What is known two hours before acme's change, of `usage` that bolt's has been acting on since `began` ago."""
+    others = Others(in_force=(a_request(change="CHG-0", entity="bolt", effective_at=NOW - began).accepted(TIMES[0]),))
+    change = a_request(effective_at=NOW + timedelta(hours=2)).accepted(NOW)
+    workload, budget = a_workload(slot="PT15M"), timedelta(seconds=0)
+    return forecast_workload(workload, change, {Resource.CPU: usage}, NOW, budget, None, others)
+
+
+def shifted(by: timedelta) -> pd.Series:
+    return pd.Series(TOTAL.to_numpy(), index=TIMES + pd.Timedelta(by))
+
+
+@pytest.mark.parametrize("late", [timedelta(seconds=3), SLOT / 2], ids=str)
+def test_samples_that_begin_within_slots_are_seen_as_those_that_begin_with_them(late: timedelta) -> None:
+    """None would be at the beginning of a slot: nothing would be learned, nor be known to be needed of late."""
+    expected = after_bolts_change(TOTAL).seen[Resource.CPU]
+    seen = after_bolts_change(shifted(late)).seen[Resource.CPU]
+    assert len(expected) == 8 and np.isfinite(expected).all()
+    assert seen[:-1] == pytest.approx(expected[:-1])
+    assert np.isnan(seen[-1]), "that sample's interval is not over"
+    web = a_workload(slot="PT15M")
+    needed, on_time = (recently_needed(web, {Resource.CPU: usage}, NOW) for usage in (shifted(late), TOTAL))
+    assert needed is not None and on_time is not None and needed.tolist() == [on_time[0]] * len(needed)
+
+
+def test_of_a_sample_in_the_middle_of_which_a_change_came_into_force_nothing_is_seen() -> None:
+    """It is a mean of before and after: the slot it begins in is not known to be without the impact."""
+    seen = after_bolts_change(shifted(SLOT / 2), 7 * SLOT - SLOT / 4).seen[Resource.CPU]
+    assert np.flatnonzero(np.isnan(seen)).tolist() == [0, 6]
+
+
+def test_samples_coarser_than_slots_are_seen_in_all_their_slots() -> None:
+    hourly = mean_of(TOTAL, "1h")
+    seen = after_bolts_change(hourly).seen[Resource.CPU]
+    assert seen == pytest.approx(np.repeat(hourly.iloc[-2:], 4))
+    half_an_hour_before = after_bolts_change(hourly, 6 * SLOT).seen[Resource.CPU]
+    assert half_an_hour_before == pytest.approx([*[np.nan] * 2, *[hourly.iloc[-1]] * 4], nan_ok=True)
