@@ -37,7 +37,19 @@ class AwsClients:
         self._endpoint_url = endpoint_url
         self._total_max_attempts = total_max_attempts
         self._clients: dict[str, Any] = {}
+        self._elsewhere: dict[str, AwsClients] = {}
         self._lock = Lock()  # a session makes clients for one thread at a time only
+
+    def in_region(self, region: str | None) -> AwsClients:
+        """Those of another region, on the same session; None, or their own: these."""
+        if region is None or region == self._region:
+            return self
+        with self._lock:
+            if region not in self._elsewhere:
+                there = AwsClients(region, self._endpoint_url, total_max_attempts=self._total_max_attempts)
+                there.session = self.session
+                self._elsewhere[region] = there
+            return self._elsewhere[region]
 
     @cached_property
     def session(self) -> Session:
@@ -103,5 +115,7 @@ class AwsClients:
                 )
                 with aws_call(f"setting up the {service} client", f"region {self._region or '(from the settings)'}"):
                     make: Any = self.session.client
-                    self._clients[name] = make(service, endpoint_url=self._endpoint_url, config=config)
+                    self._clients[name] = make(
+                        service, region_name=self._region, endpoint_url=self._endpoint_url, config=config
+                    )
             return self._clients[name]

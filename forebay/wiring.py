@@ -167,6 +167,7 @@ def make_enforcers(
 
 
 def make_target(workload: Workload, aws: AwsClients, clock: Clock) -> Target:
+    aws = aws.in_region(workload.target.region)
     match workload.target:
         case EcsTarget() as ref:
             return EcsService(ref, aws, clock, sized=bool(workload.sizes))
@@ -175,7 +176,7 @@ def make_target(workload: Workload, aws: AwsClients, clock: Clock) -> Target:
 
 
 def make_usage(workload: Workload, aws: AwsClients, clock: Clock) -> Usage:
-    return CloudWatchUsage(workload, aws, clock)
+    return CloudWatchUsage(workload, aws.in_region(workload.target.region), clock)
 
 
 def read_catalog(path: Path, named_by: str = "FOREBAY_WORKLOADS") -> WorkloadCatalog:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import timedelta
 
 import pytest
 
@@ -11,8 +13,9 @@ from forebay.aws_errors import aws_call
 from forebay.domain.errors import OutsideError
 from forebay.targets.asg import AutoScalingGroup
 from forebay.targets.ecs import EcsService
+from forebay.wiring import make_target, make_usage
 from sandbox.testing import fresh
-from tests.support.aws import ASG, ECS, REGION, CloudClock, clients, played
+from tests.support.aws import ASG, ECS, REGION, CloudClock, a_workload, clients, played
 
 
 @pytest.fixture
@@ -142,3 +145,21 @@ def test_threads_share_one_client(cloud, monkeypatch):
     with ThreadPoolExecutor(4) as pool:
         made = list(pool.map(lambda _: shared.ecs, range(8)))
     assert all(client is made[0] for client in made)
+
+
+def test_a_workload_is_looked_at_in_its_own_region(cloud, monkeypatch):
+    """In the environment's there may be a service of the same name, which is not to be shaped."""
+    clients(cloud, monkeypatch)
+    aws, regions = AwsClients(REGION, cloud.url), {}
+    aws.session.events.register(
+        "before-call", lambda model, context, **_: regions.update({model.name: context["client_region"]})
+    )
+    for region in ("eu-central-1", None):
+        workload = a_workload(ECS.model_copy(update={"region": region}))
+        regions.clear()
+        with suppress(OutsideError):  # the sandbox plays one region
+            make_target(workload, aws, CloudClock(cloud)).observe()
+        with suppress(OutsideError):
+            make_usage(workload, aws, CloudClock(cloud)).measure(cloud.now() - timedelta(minutes=3), cloud.now())
+        assert regions["DescribeServices"] == regions["GetMetricData"] == (region or REGION)
+    assert aws.in_region("eu-central-1") is aws.in_region("eu-central-1"), "clients are made once"
