@@ -51,6 +51,15 @@ class AwsClients:
                 self._elsewhere[region] = there
             return self._elsewhere[region]
 
+    def ready(self) -> None:
+        """Raises OutsideError where there is no region or no credentials, as each call would, one after the other."""
+        from botocore.exceptions import NoCredentialsError
+
+        with aws_call("signing a call", "AWS"):
+            if self.session.get_credentials() is None:
+                raise NoCredentialsError
+        self._client("cloudwatch")
+
     @cached_property
     def session(self) -> Session:
         """The session behind all clients; handlers registered on its events see their calls."""

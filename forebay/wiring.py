@@ -12,11 +12,13 @@ from pydantic import SecretStr
 
 from forebay.answering import answer_outlets
 from forebay.app.context import Context
+from forebay.app.survey import survey
 from forebay.aws import AwsClients
 from forebay.clock import SystemClock
 from forebay.domain.errors import InputError, OutsideError
 from forebay.domain.signature import SHORTEST_SECRET
 from forebay.domain.source import TicketSource, TicketSources
+from forebay.domain.survey import Survey
 from forebay.domain.telling import Telling
 from forebay.domain.workload import AsgTarget, EcsTarget, Workload, WorkloadCatalog
 from forebay.enforcers.callback import HttpCallback
@@ -177,6 +179,14 @@ def make_target(workload: Workload, aws: AwsClients, clock: Clock) -> Target:
 
 def make_usage(workload: Workload, aws: AwsClients, clock: Clock) -> Usage:
     return CloudWatchUsage(workload, aws.in_region(workload.target.region), clock)
+
+
+def survey_of(workload: Workload, aws: AwsClients) -> Survey:
+    """One look at the workload, without a store. Raises InputError for one that cannot be measured as it says."""
+    clock = SystemClock()
+    target = make_target(workload, aws, clock)
+    reserved = target.reserved if isinstance(target, EcsService) else None
+    return survey(workload, target, make_usage(workload, aws, clock), clock.now(), reserved)
 
 
 def read_catalog(path: Path, named_by: str = "FOREBAY_WORKLOADS") -> WorkloadCatalog:

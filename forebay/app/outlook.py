@@ -115,7 +115,7 @@ def forecast_workload(
     notes: dict[str, tuple[str, ...]] = {}
     seen: dict[Resource, Floats] = {}
     for resource in workload.resources:
-        series = _of_late(workload, resource, history.get(resource), this_slot)
+        series = known_of_late(workload, resource, history.get(resource), this_slot)
         parts = _parts(workload, resource, series, entity, index.start)
         reasons = list(parts.notes)
         own: dict[str, Floats] = {}
@@ -188,7 +188,7 @@ def _ahead(workload: Workload, series: pd.Series, index: SlotIndex, budget: time
     return forecast.paths[:, columns], list(forecast.reasons)
 
 
-def _of_late(workload: Workload, resource: Resource, history: pd.Series | None, now: datetime) -> pd.Series:
+def known_of_late(workload: Workload, resource: Resource, history: pd.Series | None, now: datetime) -> pd.Series:
     """What is known of the resource by `now`. Raises InputError where that is nothing, or nothing of late."""
     series = _finished(history, now, workload.slot)
     if series is None:

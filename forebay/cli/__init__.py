@@ -8,12 +8,25 @@ from typing import Annotated
 
 import typer
 
-from forebay.cli import approvals, audit, backtest, changes, keys, outbox, planning, policies, rules, service, tickets
+from forebay.cli import (
+    approvals,
+    audit,
+    backtest,
+    changes,
+    cloud,
+    keys,
+    outbox,
+    planning,
+    policies,
+    rules,
+    service,
+    tickets,
+)
 from forebay.domain.errors import ForebayError, InputError, OutsideError, RuleRefusal
 from forebay.domain.wording import on_one_line
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-for group in (planning, backtest, changes, approvals, service):
+for group in (planning, backtest, cloud, changes, approvals, service):
     app.add_typer(group.app)
 app.add_typer(audit.app, name="audit")
 app.add_typer(keys.app, name="key")

@@ -125,6 +125,16 @@ class History:
         return History(series)
 
 
+def history_csv(history: History) -> str:
+    """As `read_history` reads it, in canonical units; a gap has no row."""
+    lines = [",".join(COLUMNS)]
+    for key, series in history.series.items():
+        unit = CANONICAL_UNIT[Resource(key.resource)]
+        head, tail = f"{key.workload},{key.entity},{key.resource}", f",{unit}"
+        lines += [f"{at:%Y-%m-%dT%H:%M:%SZ},{head},{value:.9g}{tail}" for at, value in series.dropna().items()]
+    return "\n".join(lines)
+
+
 def aligned(series: Sequence[pd.Series]) -> list[pd.Series]:
     """The series on times they share: each at the beginning of its sampling interval, where that is the same for all.
 

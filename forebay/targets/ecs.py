@@ -80,6 +80,13 @@ class EcsService:
             update={"setting": state.setting.model_copy(update={"size": size, "revision": revision})}
         )
 
+    def reserved(self) -> tuple[int, int]:
+        """CPU units and MiB that one task reserves, as deployed; 0 where its definition does not say.
+
+        Raises OutsideError. IAM: ecs:DescribeServices, DescribeTaskDefinition.
+        """
+        return self._revisions.reserved(deployed_revision(self._service()))
+
     def _replaces_another_size(self, service: ServiceTypeDef, size: TaskSize) -> bool:
         """Whether tasks of a size other than the one being deployed still run."""
         running = {d["taskDefinition"] for d in service.get("deployments", []) if d["runningCount"]}

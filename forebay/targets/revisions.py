@@ -32,8 +32,7 @@ class Revisions:
 
         IAM: ecs:DescribeTaskDefinition.
         """
-        definition, _ = self._describe(arn)
-        cpu, memory = reservation(definition)
+        cpu, memory = self.reserved(arn)
         if not (cpu and memory):
             raise OutsideError(
                 f"{self._what}: its task definition {arn} does not say how much CPU and memory a task has: "
@@ -41,6 +40,14 @@ class Revisions:
                 retryable=False,
             )
         return TaskSize(cpu_units=cpu, memory_mib=memory)
+
+    def reserved(self, arn: str) -> tuple[int, int]:
+        """CPU units and MiB that one task of a revision reserves; 0 where it does not say. Raises OutsideError.
+
+        IAM: ecs:DescribeTaskDefinition.
+        """
+        definition, _ = self._describe(arn)
+        return reservation(definition)
 
     def copy(self, source: str, size: TaskSize, key: str) -> str:
         """The ARN of `source`'s copy in another size made under `key`; it is registered if there is none yet.

@@ -2,7 +2,8 @@
 
 `console` blocks hold commands (`$ …`) and what they print; `…` in it stands for anything, a line of it for any lines.
 In `console about` blocks any number may stand for another: they show what follows from a forecast.
-The blocks of one document share a folder, its variables and one running `forebay serve`, as a reader's would.
+The blocks of one document share a folder, its variables and one running `forebay serve`, as a reader's would; where one
+looks at AWS, the sandbox plays it.
 `make` commands are only looked up, as CI runs them (.ci/run), and `prefect` commands, as they need a server.
 """
 
@@ -20,6 +21,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -43,6 +45,21 @@ FENCE = re.compile(r"^```([\w ]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 DOCUMENTED_ADDRESS = "127.0.0.1:8080"
 FILES = ("examples", "docs", "forebay", "flows", "tasks", "blocks", "deployments", "sandbox", "tests")
 FILES += ("Makefile", "pyproject.toml", "prefect.yaml", ".importlinter")
+CLOUD = """
+workloads:
+  - name: checkout
+    ecs_service: prod/checkout
+    unit: {cpu_cores: 1, memory_gib: 2, network_mbps: 100}
+    peak: {cpu_cores: 20, memory_gib: 12, network_mbps: 800}
+    units: 20
+    min_units: 2
+    max_units: 60
+    target_tracking: {target_percent: 60}
+    trace: smd-1-6
+    trace_start: 4032
+    history_samples: 4032
+    speed: 5  # a sample a minute: a step is verified by these
+"""
 TEXT = {"text"}  # drawings and formulas: there is nothing to run
 
 
@@ -70,6 +87,7 @@ class Desk:
 
     folder: Path
     address: str
+    aws: str = ""
 
     def shell(self, script: str) -> str:
         """What `script` prints. Fails unless it ends with 0."""
@@ -100,7 +118,9 @@ class Desk:
             "FOREBAY_DATABASE_URL": f"sqlite:///{self.folder / 'forebay.db'}",
             "FOREBAY_WORKLOADS": "examples/workloads.yaml",
             "FOREBAY_WEBHOOK_SECRETS": '{"generic": ["0123456789abcdef0123456789abcdef"]}',
-            "AWS_REGION": "eu-central-1",
+            "AWS_REGION": "us-east-1",  # the one the sandbox plays
+            **(dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "x") if self.aws else {}),
+            **({"AWS_ENDPOINT_URL": self.aws} if self.aws else {}),
         }
 
 
@@ -114,20 +134,35 @@ def desk(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, folder)
+    text = request.param.read_text(encoding="utf-8")
+    with ExitStack() as running:
+        desk = Desk(folder, free_address(), f"http://{free_address()}" if "$ forebay check" in text else "")
+        if desk.aws:
+            (folder / "cloud.yaml").write_text(CLOUD)
+            play = ["-m", "sandbox", "--config", "cloud.yaml", "--port", desk.aws.rpartition(":")[2]]
+            running.enter_context(started(play, desk, f"{desk.aws}/_sandbox/health"))
+        if DOCUMENTED_ADDRESS in text:
+            serve = ["-m", "forebay.cli", "serve", "--migrate", "--port", desk.address.partition(":")[2]]
+            running.enter_context(started(serve, desk, f"http://{desk.address}/healthz"))
+        yield request.param, desk
+
+
+def free_address() -> str:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    desk = Desk(folder, address)
-    if DOCUMENTED_ADDRESS not in request.param.read_text(encoding="utf-8"):
-        yield request.param, desk
-        return
-    serve = [sys.executable, "-m", "forebay.cli", "serve", "--migrate", "--port", address.partition(":")[2]]
-    with subprocess.Popen(serve, cwd=folder, env=desk.env, stdout=subprocess.DEVNULL) as server:
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+@contextmanager
+def started(words: list[str], desk: Desk, ready: str) -> Iterator[None]:
+    with subprocess.Popen(
+        [sys.executable, *words], cwd=desk.folder, env=desk.env, stdout=subprocess.DEVNULL
+    ) as process:
         try:
-            wait_for(f"http://{address}/healthz")
-            yield request.param, desk
+            wait_for(ready)
+            yield
         finally:
-            server.terminate()
+            process.terminate()
 
 
 def wait_for(url: str) -> None:
