@@ -38,6 +38,10 @@ class EcsTarget(Model):
     region: str | None = None
     launch_type: Literal["fargate", "ec2"] = "fargate"
 
+    @property
+    def place(self) -> tuple[str | None, ...]:
+        return self.type, self.region, self.cluster, self.service
+
 
 class AsgTarget(Model):
     """An EC2 Auto Scaling group. Where scaling policies are attached its MinSize is the floor lever."""
@@ -45,6 +49,10 @@ class AsgTarget(Model):
     type: Literal["asg"]
     group: Annotated[str, Field(min_length=1, max_length=255)]
     region: str | None = None
+
+    @property
+    def place(self) -> tuple[str | None, ...]:
+        return self.type, self.region, self.group
 
 
 TargetRef = Annotated[EcsTarget | AsgTarget, Field(discriminator="type")]
@@ -366,6 +374,14 @@ class WorkloadCatalog(Model):
         names = [workload.name for workload in self.workloads]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"workload names must be unique; given twice: {', '.join(sorted(twice))}")
+        owners: dict[tuple[str | None, ...], str] = {}
+        for workload in self.workloads:
+            owner = owners.setdefault(workload.target.place, workload.name)
+            if owner != workload.name:
+                raise ValueError(
+                    f"{owner} and {workload.name} have the same target, and each would undo what the other sets: make "
+                    "them one workload, or mend one's target"
+                )
         return self
 
     def get(self, name: str) -> Workload | None:

@@ -309,6 +309,14 @@ def test_a_wrong_workload_is_refused_by_field_value_and_mend(name: str) -> None:
         assert word in str(refused.value)
 
 
+def test_two_workloads_of_one_target_are_refused() -> None:
+    one = a_workload().model_dump(mode="json")
+    abroad = one["target"] | {"region": "eu-west-3"}
+    validate(WorkloadCatalog, {"workloads": [one, one | {"name": "abroad", "target": abroad}]}, "file")
+    with pytest.raises(InputError, match="web and again have the same target, and each would undo what the other sets"):
+        validate(WorkloadCatalog, {"workloads": [one, one | {"name": "again", "lead_time": "PT9M"}]}, "file")
+
+
 def test_a_workload_that_waits_a_day_for_all_is_right() -> None:
     waits = {"lead_time": "P1D", "verification": dict.fromkeys(("metric_delay", "window", "patience"), "P1D")}
     assert a_workload(**waits).verified_after == timedelta(days=3)
