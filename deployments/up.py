@@ -41,6 +41,8 @@ class Stack:
             "PREFECT_API_URL": f"{self.prefect_url}/api",
             "PREFECT_UI_API_URL": f"{self.prefect_url}/api",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            # Else the runs of `reconcile`, one a minute, stay for ever.
+            "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
             # An orphaned run must outlive its runner's pipe, and a silent one must be told from a dead one.
             "PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS": "deployments.console.PlainConsole",
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
