@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,11 +11,12 @@ import typer
 from forebay.cli import common
 from forebay.domain.change import ChangeRequest
 from forebay.domain.errors import InputError, RuleRefusal
-from forebay.domain.lifecycle import COME_TO_NOTHING, ChangeState
+from forebay.domain.lifecycle import COME_TO_NOTHING, TERMINAL, ChangeState
 
 if TYPE_CHECKING:
     from forebay.app.context import Context
     from forebay.app.status import Wanted
+    from forebay.domain.records import ChangeRecord
 
 app = typer.Typer()
 
@@ -56,6 +58,14 @@ def status(
         _show(common.context(), change, as_json)
 
 
+def _tell_silence(ctx: Context, records: Iterable[ChangeRecord]) -> None:
+    """Beside the answer, where one of the changes is to go on and nobody is there to see to it."""
+    from forebay.app.pulse import silence
+
+    if any(record.state not in TERMINAL for record in records) and (said := silence(ctx)):
+        typer.echo(f"forebay: {said}", err=True)
+
+
 def _list(ctx: Context, wanted: Wanted, as_json: bool) -> None:
     from forebay.app.outbox import unsent
     from forebay.app.raises import open_raises
@@ -65,6 +75,7 @@ def _list(ctx: Context, wanted: Wanted, as_json: bool) -> None:
 
     records, in_force = list_with_times(ctx, wanted)
     raises = open_raises(ctx)
+    _tell_silence(ctx, records)
     if as_json:
         rows = [
             record.model_dump(mode="json")
@@ -85,6 +96,7 @@ def _show(ctx: Context, change: str, as_json: bool) -> None:
     from forebay.report.table import notes_text, pending_table, request_text, status_table
 
     found = change_status(ctx, change)
+    _tell_silence(ctx, [found.record])
     if as_json:
         typer.echo(found.model_dump_json())
         return

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from forebay.app.plan import store_plans
+from forebay.app.pulse import MARK, beat
 from forebay.cli import common
 from tests.support.samples import a_plan
 from tests.unit.test_cli import CHANGE, files, forebay  # noqa: F401
@@ -146,3 +148,21 @@ def test_an_error_steers_no_terminal_and_keeps_its_lines(files: Path, forebay) -
     assert code == 2 and len(error.splitlines()) > 1 and error.splitlines()[1].startswith("  ")
     code, _, error = forebay("submit", "change\x1b[2J\x9b.yaml")
     assert code == 2 and "\x1b" not in error and "\x9b" not in error
+
+
+def test_that_no_reconciler_is_at_work_is_said_beside_what_is_to_go_on(files: Path, forebay) -> None:  # noqa: F811
+    assert forebay("migrate")[0] == 0
+    assert forebay("status")[2] == "", "there is nothing to see to"
+    assert forebay("submit", "change.yaml")[0] == 0
+    for words in ((), ("CHG-1",), ("--json",)):
+        _, out, err = forebay("status", *words)
+        assert err.startswith("forebay: no reconciler has ever been at work here: no change goes on until one is")
+        assert "reconciler" not in out
+    beat(common.context())
+    assert forebay("status")[2] == ""
+    ctx = common.context()
+    with ctx.store.transaction() as tx:
+        tx.put_mark(MARK, int((ctx.clock.now() - timedelta(minutes=9)).timestamp()))
+    assert "no reconciler was at work for 9 min: " in forebay("status")[2]
+    assert forebay("cancel", "CHG-1", *BY)[0] == 0
+    assert forebay("status")[2] == ""
