@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
@@ -251,7 +251,7 @@ def test_the_dwell_goes_on_over_one_new_plan_after_the_other() -> None:
     limits = {"min_units": 1, "max_units": 40, "soft": {"units": 2, "dwell": "PT60M"}}
 
     def growing(at: datetime) -> dict[Resource, float]:
-        return {Resource.CPU: 2.0 + 1.2 * (at >= EFFECTIVE) + 0.6 * (at >= minutes(35))}
+        return {Resource.CPU: 2.0 + 1.2 * (at >= EFFECTIVE) + 0.6 * (at >= minutes(35)) + 2.0 * (at >= minutes(80))}
 
     with World(a_workload(shares={"acme": 1.0}, history="P2D", limits=limits), demand=growing) as world:
         world.cloud.remembers = True
@@ -261,6 +261,11 @@ def test_the_dwell_goes_on_over_one_new_plan_after_the_other() -> None:
         first, then = [write.at for write in world.cloud.ours()]
         anew = [step.step.due_at for step in world.steps() if step.step.due_at > EFFECTIVE]
         assert min(then, *anew) - first >= timedelta(minutes=60)
+        world.run_until(minutes(190))
+        assert world.actions().count("replanned") >= 3
+        moves = [write.at for write in world.cloud.ours()]
+        assert len(moves) >= 3
+        assert all(after - before >= timedelta(minutes=60) for before, after in pairwise(moves))
 
 
 def test_asked_for_too_soon_after_the_earlier_it_is_refused_with_the_time_that_would_do() -> None:
