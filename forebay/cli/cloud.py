@@ -87,6 +87,9 @@ def history(
     common.write(history_csv(History(series)), out)
     if missing:
         typer.echo(f"forebay: no usage of {', '.join(missing)}: `forebay check` looks closer", err=True)
+    if unmeasured := [one for one in entity or [] if all(key.entity != one for key in series)]:
+        unknown = "by no workload's entity_usage is anything measured"
+        typer.echo(f"forebay: no usage of their own of {', '.join(unmeasured)}: {unknown}", err=True)
 
 
 def _wanted(path: Path | None, names: Sequence[str]) -> tuple[Sequence[Workload], AwsClients]:

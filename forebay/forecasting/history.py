@@ -7,6 +7,8 @@ Rows may come in any order, as a tidy file's order carries no meaning. An empty 
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -127,12 +129,16 @@ class History:
 
 def history_csv(history: History) -> str:
     """As `read_history` reads it, in canonical units; a gap has no row."""
-    lines = [",".join(COLUMNS)]
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(COLUMNS)
     for key, series in history.series.items():
         unit = CANONICAL_UNIT[Resource(key.resource)]
-        head, tail = f"{key.workload},{key.entity},{key.resource}", f",{unit}"
-        lines += [f"{at:%Y-%m-%dT%H:%M:%SZ},{head},{value:.9g}{tail}" for at, value in series.dropna().items()]
-    return "\n".join(lines)
+        rows.writerows(
+            (f"{at:%Y-%m-%dT%H:%M:%SZ}", key.workload, key.entity, key.resource, f"{value:.9g}", unit)
+            for at, value in series.dropna().items()
+        )
+    return text.getvalue().removesuffix("\n")
 
 
 def aligned(series: Sequence[pd.Series]) -> list[pd.Series]:

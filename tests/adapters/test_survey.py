@@ -197,5 +197,7 @@ def test_a_history_is_written_for_a_plan_to_be_drawn_from(file, forebay):  # noq
         "forecast", "history.csv", "--horizon", "1h", "--format", "json", "--workloads", "workloads.yaml"
     )
     assert code == 0 and out.count('"web"') == 3
+    code, _, err = forebay("history", "--entity", "nobody", "--out", "again.csv")
+    assert code == 0 and "no usage of their own of nobody: by no workload's entity_usage is anything measured" in err
     code, _, err = forebay("history", "ghost")
     assert code == 4 and "CloudWatch has no usage of ghost/cpu" in err

@@ -12,7 +12,7 @@ import pytest
 from forebay.domain.errors import InputError
 from forebay.forecasting import forecast_series
 from forebay.forecasting.errors import HistoryError
-from forebay.forecasting.history import History, SeriesKey, read_history
+from forebay.forecasting.history import History, SeriesKey, history_csv, read_history
 from tests.support.world import a_workload
 
 HEADER = "timestamp,workload,entity,resource,value,unit\n"
@@ -109,6 +109,19 @@ def test_blanks_after_commas_are_of_no_name(tmp_path: Path) -> None:
 def test_an_empty_value_is_a_gap_not_zero(tmp_path: Path) -> None:
     rows = "2026-11-02T00:00:00Z,web,acme,cpu,,cores\n2026-11-02T00:05:00Z,web,acme,cpu,NaN,cores\n"
     assert read_history(written(tmp_path, rows)).get("web", "cpu", "acme").isna().all()
+
+
+def test_what_is_written_reads_back(tmp_path: Path) -> None:
+    """A customer may be called by whatever a metric's dimension holds."""
+    times = pd.date_range("2026-11-01", periods=3, freq="5min", tz="UTC")
+    usage = pd.Series([1.25, np.nan, 3e-7], index=times)
+    wanted = {SeriesKey("web", "cpu", entity): usage for entity in ("", 'acme, "north"')}
+    file = tmp_path / "history.csv"
+    file.write_text(history_csv(History(wanted)))
+    read = read_history(file)
+    assert set(read) == set(wanted)
+    for key in read:
+        assert read.series[key].dropna().to_dict() == usage.dropna().to_dict()
 
 
 def test_totals(tmp_path: Path) -> None:
